@@ -1,0 +1,138 @@
+//! Addresses and ports in network byte order, as types, so that a host-order number cannot take their place.
+
+use core::{fmt, net::Ipv4Addr};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// An IPv4 address, its four octets in packet order.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Address(u32);
+
+/// A port (or an ICMP query identifier), its two octets in packet order.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Port(u16);
+
+impl Address {
+    /// 0.0.0.0
+    pub const UNSPECIFIED: Self = Self(0);
+
+    #[inline(always)]
+    pub const fn is_unspecified(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Takes four octets loaded as one native integer.
+    #[inline(always)]
+    pub const fn from_wire(word: u32) -> Self {
+        Self(word)
+    }
+
+    /// The four octets as one native integer, ready to be stored.
+    #[inline(always)]
+    pub const fn to_wire(self) -> u32 {
+        self.0
+    }
+
+    /// The address ANDed with a mask.
+    #[inline(always)]
+    pub const fn masked(self, mask: Self) -> Self {
+        Self(self.0 & mask.0)
+    }
+
+    /// The mask of a prefix length; lengths over 32 count as 32.
+    pub const fn mask(prefix_length: u8) -> Self {
+        match prefix_length {
+            0 => Self(0),
+            length @ 1..=31 => Self((u32::MAX << (32 - length)).to_be()),
+            _ => Self(u32::MAX),
+        }
+    }
+}
+
+impl Port {
+    /// From a number in host order.
+    #[inline(always)]
+    pub const fn new(number: u16) -> Self {
+        Self(number.to_be())
+    }
+
+    /// As a number in host order.
+    #[inline(always)]
+    pub const fn number(self) -> u16 {
+        u16::from_be(self.0)
+    }
+
+    /// Takes two octets loaded as one native integer.
+    #[inline(always)]
+    pub const fn from_wire(word: u16) -> Self {
+        Self(word)
+    }
+
+    /// The two octets as one native integer, ready to be stored.
+    #[inline(always)]
+    pub const fn to_wire(self) -> u16 {
+        self.0
+    }
+}
+
+impl From<Ipv4Addr> for Address {
+    fn from(address: Ipv4Addr) -> Self {
+        Self(u32::from_ne_bytes(address.octets()))
+    }
+}
+
+impl From<Address> for Ipv4Addr {
+    fn from(address: Address) -> Self {
+        Self::from(address.0.to_ne_bytes())
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Ipv4Addr::from(*self), f)
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.number(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn octets_keep_their_order() {
+        let address = Address::from(Ipv4Addr::new(203, 0, 113, 1));
+        assert_eq!(address.as_bytes(), [203, 0, 113, 1]);
+        assert_eq!(Ipv4Addr::from(address), Ipv4Addr::new(203, 0, 113, 1));
+        assert_eq!(Port::new(0x1234).as_bytes(), [0x12, 0x34]);
+        assert_eq!(Port::new(0x1234).number(), 0x1234);
+    }
+
+    #[test]
+    fn masks_of_every_length() {
+        for length in 0..=32u8 {
+            let ones = u32::from_be(Address::mask(length).to_wire());
+            assert_eq!(ones.count_ones(), u32::from(length));
+            assert_eq!(ones.leading_ones(), u32::from(length));
+        }
+        assert_eq!(Address::mask(40), Address::mask(32));
+    }
+}

@@ -1,0 +1,114 @@
+//! The one list of counters and drop reasons, for the datapath, the commands and whatever reads them.
+
+macro_rules! counters {
+    ($($(#[doc = $help:literal])* $counter:ident = $number:literal, $name:literal, $kind:ident;)*) => {
+        /// Indexes of the per-processor counters.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum Counter {
+            $($(#[doc = $help])* $counter = $number,)*
+        }
+
+        impl Counter {
+            /// All of them; each stands at the index that is its number.
+            pub const ALL: &[Self] = &[$(Self::$counter,)*];
+
+            /// Name in the output of commands; scripts may rely on it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$counter => $name,)* }
+            }
+
+            /// What is counted, a sentence.
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$counter => concat!($($help,)*),)* }
+            }
+
+            pub const fn kind(self) -> Kind {
+                match self { $(Self::$counter => Kind::$kind,)* }
+            }
+        }
+    };
+}
+
+/// What a counter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Packets or bytes that went on.
+    Traffic,
+    /// Events in the flow table.
+    Flows,
+    /// Packets dropped, for one reason.
+    Drop,
+}
+
+counters! {
+    /// Packets translated on their way out.
+    EgressPackets = 0, "egress_packets", Traffic;
+    /// Bytes of these packets, link layer header included.
+    EgressBytes = 1, "egress_bytes", Traffic;
+    /// Packets translated on their way in.
+    IngressPackets = 2, "ingress_packets", Traffic;
+    /// Bytes of these packets, link layer header included.
+    IngressBytes = 3, "ingress_bytes", Traffic;
+    /// Flows entered into the table.
+    FlowsCreated = 4, "flows_created", Flows;
+    /// Flows removed from the table.
+    FlowsRemoved = 5, "flows_removed", Flows;
+    /// Flows that got a new translation because the old one was ended or belongs to another uplink or address.
+    FlowsRemapped = 6, "flows_remapped", Flows;
+    /// Flows that could not keep their source port.
+    PortsChanged = 7, "ports_changed", Flows;
+    /// Flows that share their external port with another endpoint's, because every port tried was taken.
+    PortsOverlapped = 8, "ports_overlapped", Flows;
+    /// Flows of the host entered so that no instance takes their tuple.
+    HostReserved = 9, "host_reserved", Flows;
+    /// Flows of the host moved to another port because an instance had theirs.
+    HostMoved = 10, "host_moved", Flows;
+    /// The flow table is full.
+    TableFull = 11, "table_full", Drop;
+    /// No external port is free.
+    NoPort = 12, "no_port", Drop;
+    /// The uplink has no address to translate to.
+    NoAddress = 13, "no_address", Drop;
+    /// The header is cut short or contradicts itself.
+    Malformed = 14, "malformed", Drop;
+    /// A fragment from a masqueraded network; fragments are not translated yet.
+    Fragment = 15, "fragment", Drop;
+    /// An ICMP message from a masqueraded network that is neither query nor reply; errors are not translated yet.
+    IcmpError = 16, "icmp_error", Drop;
+    /// An ICMP reply from a masqueraded network; only queries begin a flow.
+    IcmpUnexpected = 17, "icmp_unexpected", Drop;
+    /// A TCP segment that begins no flow and belongs to none.
+    TcpNoFlow = 18, "tcp_no_flow", Drop;
+    /// A protocol without ports, and another instance talks to the same destination by it.
+    ProtocolCollision = 19, "protocol_collision", Drop;
+    /// The kernel refused a change to the packet.
+    WriteFailed = 20, "write_failed", Drop;
+    /// The flow was being changed by another processor at that moment.
+    Busy = 21, "busy", Drop;
+    /// The uplink was being set up or taken away at that moment.
+    NotConfigured = 22, "not_configured", Drop;
+}
+
+impl Counter {
+    /// Number of counters.
+    pub const COUNT: usize = Self::ALL.len();
+}
+
+/// The value of the map of counters, one a processor.
+pub type Counters = [u64; Counter::COUNT];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_stand_at_their_numbers_and_have_names_and_help() {
+        let mut names = std::collections::BTreeSet::new();
+        for (number, counter) in Counter::ALL.iter().enumerate() {
+            assert_eq!(*counter as usize, number);
+            assert!(names.insert(counter.name()), "{} is there twice", counter.name());
+            assert!(counter.help().ends_with('.'));
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Keys and values of the flow table.
+//!
+//! A flow has two entries, one for each direction, and each holds the whole rewrite of its direction: a packet of a known
+//! flow costs one lookup. The entry of the original direction is the authority on the flow's life; the entry of the reply
+//! direction keeps a copy that it renews at most once a second.
+
+use core::fmt;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{Address, Nanoseconds, Port};
+
+/// The direction of a packet within its flow, as in conntrack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Direction {
+    /// From the instance that started the flow.
+    Original = 0,
+    /// Back to it.
+    Reply = 1,
+}
+
+/// A packet's tuple as it arrives at the uplink's hook: before translation in either direction.
+///
+/// 16 bytes without padding. ICMP queries have their identifier as the inside port and the type of the request as the outside
+/// port; protocols without ports have zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct FlowKey {
+    pub source: Address,
+    pub destination: Address,
+    pub source_port: Port,
+    pub destination_port: Port,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// A [`Direction`].
+    pub direction: u8,
+    /// Separates networks that use the same addresses. Zero as yet.
+    pub zone: u16,
+}
+
+/// One word that is read and written whole, so that no packet ever sees half of an old and half of a new translation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Rewrite {
+    /// The original direction's new source, or the reply direction's new destination.
+    pub address: Address,
+    /// Its port.
+    pub port: Port,
+    /// [`FlowKey::tag`] of the entry's own key.
+    pub tag: u16,
+}
+
+/// Value of the flow table, 32 bytes.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FlowEntry {
+    /// A [`Life`](crate::life::Life).
+    pub life: u64,
+    /// A [`Rewrite`].
+    pub rewrite: u64,
+    /// When the flow began.
+    pub created: Nanoseconds,
+    /// Interface index of the uplink that the flow leaves by.
+    pub uplink: u32,
+    /// A [`Status`].
+    pub status: u16,
+    /// Spare, zero.
+    pub reserved: u16,
+}
+
+/// State and flags of a flow, written together. Both entries of a flow have a copy.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Status(u16);
+
+impl FlowKey {
+    #[inline(always)]
+    pub fn direction(&self) -> Direction {
+        if self.direction == Direction::Original as u8 { Direction::Original } else { Direction::Reply }
+    }
+
+    /// The key of the same conversation seen from its other end: source and destination change places, and so does the
+    /// direction.
+    #[inline(always)]
+    pub fn reversed(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            direction: self.direction ^ 1,
+            ..*self
+        }
+    }
+
+    /// The key of the other entry of a flow, given this one and its rewrite.
+    #[inline(always)]
+    pub fn peer(&self, rewrite: Rewrite) -> Self {
+        let mut translated = *self;
+        match self.direction() {
+            Direction::Original => {
+                translated.source = rewrite.address;
+                translated.source_port = rewrite.port;
+            }
+            Direction::Reply => {
+                translated.destination = rewrite.address;
+                translated.destination_port = rewrite.port;
+            }
+        }
+        translated.reversed()
+    }
+
+    /// Sixteen bits of the key, kept next to the rewrite: an element of a preallocated hash map can be given to another key
+    /// while a program still holds a pointer to it, and the tag tells.
+    #[inline(always)]
+    pub fn tag(&self) -> u16 {
+        let ports = (self.source_port.to_wire() as u32) << 16 | self.destination_port.to_wire() as u32;
+        let mixed =
+            (self.source.to_wire() ^ self.destination.to_wire().rotate_left(13) ^ ports.rotate_left(5))
+                .wrapping_mul(0x9e37_79b1);
+        (mixed >> 16) as u16 ^ ((self.protocol as u16) << 8 | self.direction as u16)
+    }
+}
+
+impl Rewrite {
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        self.address.to_wire() as u64 | (self.port.to_wire() as u64) << 32 | (self.tag as u64) << 48
+    }
+
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self {
+            address: Address::from_wire(word as u32),
+            port: Port::from_wire((word >> 32) as u16),
+            tag: (word >> 48) as u16,
+        }
+    }
+}
+
+impl fmt::Debug for Rewrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.address, self.port)
+    }
+}
+
+impl Status {
+    const SEEN_REPLY: u16 = 1 << 8;
+    const ASSURED: u16 = 1 << 9;
+    const HOST: u16 = 1 << 10;
+    const MAPPED: u16 = 1 << 11;
+
+    /// A status with this [`State`](crate::state::State) and no flags.
+    #[inline(always)]
+    pub const fn new(state: u8) -> Self {
+        Self(state as u16)
+    }
+
+    #[inline(always)]
+    pub const fn from_word(word: u16) -> Self {
+        Self(word)
+    }
+
+    #[inline(always)]
+    pub const fn to_word(self) -> u16 {
+        self.0
+    }
+
+    /// The number of a [`State`](crate::state::State).
+    #[inline(always)]
+    pub const fn state(self) -> u8 {
+        self.0 as u8
+    }
+
+    #[inline(always)]
+    pub const fn with_state(self, state: u8) -> Self {
+        Self(self.0 & 0xff00 | state as u16)
+    }
+
+    /// The status of a flow that begins anew in its place: what it holds stays, what it has seen is forgotten.
+    #[inline(always)]
+    pub const fn restarted(self, first: Self) -> Self {
+        Self(self.0 & (Self::HOST | Self::MAPPED) | first.0)
+    }
+
+    /// A packet came back (`IPS_SEEN_REPLY`).
+    #[inline(always)]
+    pub const fn seen_reply(self) -> bool {
+        self.0 & Self::SEEN_REPLY != 0
+    }
+
+    #[inline(always)]
+    pub const fn with_seen_reply(self) -> Self {
+        Self(self.0 | Self::SEEN_REPLY)
+    }
+
+    /// The conversation is established (`IPS_ASSURED`).
+    #[inline(always)]
+    pub const fn assured(self) -> bool {
+        self.0 & Self::ASSURED != 0
+    }
+
+    #[inline(always)]
+    pub const fn with_assured(self) -> Self {
+        Self(self.0 | Self::ASSURED)
+    }
+
+    /// The flow is the host's own, kept so that no instance's flow takes its tuple.
+    #[inline(always)]
+    pub const fn host(self) -> bool {
+        self.0 & Self::HOST != 0
+    }
+
+    #[inline(always)]
+    pub const fn with_host(self) -> Self {
+        Self(self.0 | Self::HOST)
+    }
+
+    /// The flow counts among the users of an endpoint-independent mapping.
+    #[inline(always)]
+    pub const fn mapped(self) -> bool {
+        self.0 & Self::MAPPED != 0
+    }
+
+    #[inline(always)]
+    pub const fn with_mapped(self) -> Self {
+        Self(self.0 | Self::MAPPED)
+    }
+}
+
+impl fmt::Debug for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Status")
+            .field("state", &crate::state::State::from_number(self.state()))
+            .field("seen_reply", &self.seen_reply())
+            .field("assured", &self.assured())
+            .field("host", &self.host())
+            .field("mapped", &self.mapped())
+            .finish()
+    }
+}
+
+#[cfg(feature = "user")]
+mod user {
+    // SAFETY: both types are `repr(C)`, have no padding (zerocopy's `IntoBytes` proves it) and any bytes are valid.
+    unsafe impl aya::Pod for super::FlowKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::FlowEntry {}
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    prop_compose! {
+        fn keys()(source: u32, destination: u32, source_port: u16, destination_port: u16, protocol: u8, direction in 0..2u8)
+            -> FlowKey {
+            FlowKey {
+                source: Address::from_wire(source),
+                destination: Address::from_wire(destination),
+                source_port: Port::from_wire(source_port),
+                destination_port: Port::from_wire(destination_port),
+                protocol,
+                direction,
+                zone: 0,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reversing_twice_is_the_identity(key in keys()) {
+            prop_assert_eq!(key.reversed().reversed(), key);
+            prop_assert_ne!(key.reversed(), key);
+        }
+
+        #[test]
+        fn the_peer_of_the_peer_is_the_key(key in keys(), address: u32, port: u16) {
+            let rewrite = Rewrite { address: Address::from_wire(address), port: Port::from_wire(port), tag: key.tag() };
+            let peer = key.peer(rewrite);
+            let back = match key.direction() {
+                Direction::Original => Rewrite { address: key.source, port: key.source_port, tag: 0 },
+                Direction::Reply => Rewrite { address: key.destination, port: key.destination_port, tag: 0 },
+            };
+            prop_assert_eq!(peer.peer(back), key);
+            prop_assert_ne!(peer.direction(), key.direction());
+        }
+
+        #[test]
+        fn a_rewrite_survives_its_word(address: u32, port: u16, tag: u16) {
+            let rewrite = Rewrite { address: Address::from_wire(address), port: Port::from_wire(port), tag };
+            prop_assert_eq!(Rewrite::from_word(rewrite.to_word()), rewrite);
+        }
+    }
+
+    #[test]
+    fn one_changed_field_changes_the_tag_nearly_always() {
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let (mut same, mut all) = (0u32, 0u32);
+        for _ in 0..20_000 {
+            let key = keys().new_tree(&mut runner).unwrap().current();
+            let mut other = key;
+            other.source_port = Port::new(key.source_port.number().wrapping_add(1));
+            all += 1;
+            same += u32::from(other.tag() == key.tag());
+        }
+        assert!(same < all / 1000, "{same} of {all} neighbours have the same tag");
+    }
+
+    use proptest::strategy::ValueTree;
+}

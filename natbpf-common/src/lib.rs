@@ -1,0 +1,31 @@
+//! The pure logic of natbpf, and the wire formats that its BPF programs and user space share.
+//!
+//! Everything here is `no_std`, allocates nothing and never panics on any input, so that the same code runs in the kernel and
+//! in host tests. Addresses and ports are kept as they are in the packet: see [`Address`] and [`Port`].
+#![cfg_attr(not(test), no_std)]
+
+pub mod address;
+pub mod checksum;
+pub mod config;
+pub mod counter;
+pub mod event;
+pub mod flow;
+pub mod life;
+pub mod mapping;
+pub mod ports;
+pub mod protocol;
+pub mod reap;
+pub mod siphash;
+pub mod state;
+pub mod tcp;
+
+pub use address::{Address, Port};
+
+/// Nanoseconds of the monotonic clock, as of `bpf_ktime_get_coarse_ns` and `CLOCK_MONOTONIC_COARSE`.
+pub type Nanoseconds = u64;
+
+/// Nanoseconds in a second.
+pub const SECOND: Nanoseconds = 1_000_000_000;
+
+/// Number of the layout of everything that is pinned. A change to any shared type, or to the meaning of a field, raises it.
+pub const SCHEMA: u32 = 1;

@@ -1,0 +1,140 @@
+//! The life of a flow: one word, changed only by compare-and-swap, that decides between packets and the reaper.
+//!
+//! A flow that is expired or killed is not taken out of the table at once. The reaper first marks it; a packet of the
+//! instance may still bring it back; only a mark that has stood for [`GRACE`] leads to removal, so no program can still be
+//! using the entry then.
+
+use crate::{Nanoseconds, SECOND};
+
+/// How long a mark stands before the entry may go. Longer than any program holds a pointer, and longer than
+/// [`RENEWAL`], for which a reply entry trusts its copy.
+pub const GRACE: Nanoseconds = 2 * SECOND;
+
+/// Packets renew the time stamp of their flow when it is older than this.
+pub const RENEWAL: Nanoseconds = SECOND;
+
+const MARKS: u64 = 0b11 << 62;
+const DYING: u64 = 0b01 << 62;
+const KILLED: u64 = 0b10 << 62;
+const GONE: u64 = MARKS;
+const BUSY: u64 = MARKS | 1;
+
+/// What the word says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Last seen then (within [`RENEWAL`]).
+    Live(Nanoseconds),
+    /// Found expired by the reaper then. A packet of the original direction starts it anew.
+    Dying(Nanoseconds),
+    /// Ended then by the operator or by the loss of its address. A packet of the original direction gets a new translation.
+    Killed(Nanoseconds),
+    /// A program is giving it a new translation just now.
+    Busy,
+    /// The reaper is removing it just now.
+    Gone,
+}
+
+impl Life {
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        let time = word & !MARKS;
+        match word & MARKS {
+            0 => Self::Live(time),
+            DYING => Self::Dying(time),
+            KILLED => Self::Killed(time),
+            _ if word == BUSY => Self::Busy,
+            _ => Self::Gone,
+        }
+    }
+
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        match self {
+            Self::Live(time) => time & !MARKS,
+            Self::Dying(time) => time & !MARKS | DYING,
+            Self::Killed(time) => time & !MARKS | KILLED,
+            Self::Busy => BUSY,
+            Self::Gone => GONE,
+        }
+    }
+
+    /// The time since the flow was last seen, if it lives. A time stamp ahead of `now` counts as now: processors need not
+    /// agree to the nanosecond.
+    #[inline(always)]
+    pub const fn age(word: u64, now: Nanoseconds) -> Option<Nanoseconds> {
+        if word & MARKS == 0 { Some(now.saturating_sub(word)) } else { None }
+    }
+
+    /// Whether the idle time is over: a second of slack, because the stamp may be older than the last packet by
+    /// [`RENEWAL`], keeps every timeout at or above its configured value.
+    #[inline(always)]
+    pub const fn expired(age: Nanoseconds, timeout: Nanoseconds) -> bool {
+        age > timeout + RENEWAL
+    }
+}
+
+/// What the reaper does with a flow of the original direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing to do.
+    Keep,
+    /// Swap the word for this one and come back after [`GRACE`].
+    Mark(Life),
+    /// Swap the word for [`Life::Gone`] and remove the flow.
+    Remove,
+}
+
+/// The reaper's rule. `idle_limit` is the timeout of the flow's state.
+#[inline(always)]
+pub const fn judge(life: Life, now: Nanoseconds, idle_limit: Nanoseconds) -> Verdict {
+    match life {
+        Life::Live(seen) if Life::expired(now.saturating_sub(seen), idle_limit) => {
+            Verdict::Mark(Life::Dying(now))
+        }
+        Life::Dying(since) | Life::Killed(since) if now.saturating_sub(since) >= GRACE => Verdict::Remove,
+        _ => Verdict::Keep,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn words_and_meanings_agree(time in 0..1u64 << 62) {
+            for life in [Life::Live(time), Life::Dying(time), Life::Killed(time), Life::Busy, Life::Gone] {
+                prop_assert_eq!(Life::from_word(life.to_word()), life);
+            }
+        }
+
+        #[test]
+        fn only_the_living_have_an_age(time in 0..1u64 << 62, now in 0..1u64 << 62) {
+            prop_assert_eq!(Life::age(Life::Live(time).to_word(), now), Some(now.saturating_sub(time)));
+            for life in [Life::Dying(time), Life::Killed(time), Life::Busy, Life::Gone] {
+                prop_assert_eq!(Life::age(life.to_word(), now), None);
+            }
+        }
+
+        #[test]
+        fn no_flow_expires_before_its_timeout(seen in 0..1u64 << 40, stale in 0..RENEWAL, timeout in SECOND..10_000 * SECOND) {
+            // The last packet came up to RENEWAL after the stamp.
+            let last_packet = seen + stale;
+            prop_assert_eq!(judge(Life::Live(seen), last_packet + timeout, timeout), Verdict::Keep);
+            let marked = last_packet + timeout + 2 * RENEWAL;
+            prop_assert_eq!(judge(Life::Live(seen), marked, timeout), Verdict::Mark(Life::Dying(marked)));
+        }
+    }
+
+    #[test]
+    fn a_mark_stands_for_the_grace_period() {
+        for marked in [Life::Dying(100), Life::Killed(100)] {
+            assert_eq!(judge(marked, 100 + GRACE - 1, SECOND), Verdict::Keep);
+            assert_eq!(judge(marked, 100 + GRACE, SECOND), Verdict::Remove);
+        }
+        assert_eq!(judge(Life::Busy, u64::MAX >> 2, SECOND), Verdict::Keep);
+        assert_eq!(judge(Life::Gone, u64::MAX >> 2, SECOND), Verdict::Keep);
+    }
+}

@@ -1,0 +1,110 @@
+//! What the IP protocols have where: ports, checksums, ICMP types.
+
+pub const ICMP: u8 = 1;
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
+pub const DCCP: u8 = 33;
+pub const GRE: u8 = 47;
+pub const ESP: u8 = 50;
+pub const SCTP: u8 = 132;
+pub const UDPLITE: u8 = 136;
+
+/// ICMP message types (IANA "ICMP Type Numbers").
+pub mod icmp {
+    pub const ECHO_REPLY: u8 = 0;
+    pub const ECHO_REQUEST: u8 = 8;
+    pub const TIMESTAMP: u8 = 13;
+    pub const TIMESTAMP_REPLY: u8 = 14;
+    pub const INFO_REQUEST: u8 = 15;
+    pub const INFO_REPLY: u8 = 16;
+    pub const MASK_REQUEST: u8 = 17;
+    pub const MASK_REPLY: u8 = 18;
+
+    /// An ICMP message as a NAT sees it (RFC 5508, section 1.1).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Message {
+        /// Asks something; this is its type.
+        Request(u8),
+        /// Answers a request of this type.
+        Reply(u8),
+        /// Everything else: errors and what no NAT knows.
+        Other,
+    }
+
+    /// Classifies by type, as `invmap` of the kernel's `nf_conntrack_proto_icmp.c`.
+    #[inline(always)]
+    pub const fn classify(message_type: u8) -> Message {
+        match message_type {
+            ECHO_REQUEST | TIMESTAMP | INFO_REQUEST | MASK_REQUEST => Message::Request(message_type),
+            ECHO_REPLY => Message::Reply(ECHO_REQUEST),
+            TIMESTAMP_REPLY | INFO_REPLY | MASK_REPLY => Message::Reply(message_type - 1),
+            _ => Message::Other,
+        }
+    }
+}
+
+/// How the protocol's header is tied to the addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Tcp,
+    Udp,
+    Icmp,
+    /// No port is translated. Where there is a checksum over a pseudo header, its offset.
+    Other {
+        checksum: Option<u8>,
+    },
+}
+
+impl Transport {
+    #[inline(always)]
+    pub const fn of(protocol: u8) -> Self {
+        match protocol {
+            TCP => Self::Tcp,
+            UDP => Self::Udp,
+            ICMP => Self::Icmp,
+            // RFC 4340, section 5.1; RFC 3828, section 3.1.
+            DCCP | UDPLITE => Self::Other { checksum: Some(6) },
+            _ => Self::Other { checksum: None },
+        }
+    }
+
+    /// Whether a flow of it can be moved to another port (or query identifier).
+    #[inline(always)]
+    pub const fn has_ports(self) -> bool {
+        !matches!(self, Self::Other { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{icmp::*, *};
+
+    #[test]
+    fn every_reply_answers_a_request() {
+        for message_type in 0..=u8::MAX {
+            if let Message::Reply(request) = classify(message_type) {
+                assert_eq!(classify(request), Message::Request(request));
+            }
+        }
+    }
+
+    #[test]
+    fn errors_are_neither_requests_nor_replies() {
+        for error in [3, 4, 5, 11, 12, 19, 40, 255] {
+            assert_eq!(classify(error), Message::Other);
+        }
+    }
+
+    #[test]
+    fn address_only_protocols_have_no_ports() {
+        for protocol in [GRE, ESP, SCTP, DCCP, UDPLITE, 4, 41, 255] {
+            assert!(!Transport::of(protocol).has_ports());
+        }
+        assert_eq!(Transport::of(DCCP), Transport::Other { checksum: Some(6) });
+        assert_eq!(
+            Transport::of(SCTP),
+            Transport::Other { checksum: None },
+            "CRC32c does not cover addresses"
+        );
+    }
+}

@@ -1,0 +1,215 @@
+//! TCP connection tracking: the states of conntrack's machine (`tcp_conntracks` in `nf_conntrack_proto_tcp.c`) without windows.
+//!
+//! Where conntrack would call a packet of a known flow invalid, the state stays as it is and the packet goes on: the ends decide
+//! what is valid. A RST closes; data after it opens again, since the RST may have been forged or ignored (RFC 7857 section
+//! 2.2).
+
+use crate::{
+    flow::{Direction, Status},
+    state::State,
+};
+
+pub const FIN: u8 = 0x01;
+pub const SYN: u8 = 0x02;
+pub const RST: u8 = 0x04;
+pub const PSH: u8 = 0x08;
+pub const ACK: u8 = 0x10;
+pub const URG: u8 = 0x20;
+
+/// What the flags of a segment say to the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    Syn,
+    SynAck,
+    Fin,
+    Ack,
+    Rst,
+}
+
+/// Where the machine goes, and whether the packet renews the idle time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition {
+    pub state: State,
+    pub renews: bool,
+}
+
+/// The event of a set of flags; `None` for sets that no TCP sends (`tcp_valid_flags`). PSH, ECE and CWR never matter.
+#[inline(always)]
+pub const fn event(flags: u8) -> Option<Event> {
+    const SYN_ACK: u8 = SYN | ACK;
+    const RST_ACK: u8 = RST | ACK;
+    const FIN_ACK: u8 = FIN | ACK;
+    let urgent = flags & URG != 0;
+    match flags & (FIN | SYN | RST | ACK) {
+        SYN => Some(Event::Syn),
+        SYN_ACK if !urgent => Some(Event::SynAck),
+        RST | RST_ACK if !urgent => Some(Event::Rst),
+        FIN_ACK => Some(Event::Fin),
+        ACK => Some(Event::Ack),
+        _ => None,
+    }
+}
+
+/// The state of a flow that begins with these flags: with a SYN, or in mid-stream with a plain ACK (conntrack's `tcp_loose`),
+/// which has to be answered before it counts as established.
+#[inline(always)]
+pub const fn first(flags: u8) -> Option<State> {
+    match event(flags) {
+        Some(Event::Syn) => Some(State::TcpSynSent),
+        Some(Event::Ack) => Some(State::TcpSynRecv),
+        _ => None,
+    }
+}
+
+/// The state after a segment.
+#[inline(always)]
+pub const fn next(status: Status, direction: Direction, flags: u8) -> Transition {
+    use State::*;
+    let now = State::from_number(status.state());
+    let original = matches!(direction, Direction::Original);
+    let Some(event) = event(flags) else { return Transition { state: now, renews: false } };
+    let state = match (event, now) {
+        (Event::Rst, _) => TcpClose,
+        // A new connection on the tuple of one that is over.
+        (Event::Syn, TcpTimeWait | TcpClose) if original => TcpSynSent,
+        (Event::Syn, TcpSynSent) if !original => TcpSynSent2,
+        (Event::SynAck, TcpSynSent) if !original => TcpSynRecv,
+        (Event::SynAck, TcpSynSent2) => TcpSynRecv,
+        (Event::Ack, TcpSynRecv) if original && status.seen_reply() => TcpEstablished,
+        (Event::Ack, TcpClose) if status.assured() => TcpEstablished,
+        (Event::Ack, TcpFinWait) => TcpCloseWait,
+        (Event::Ack, TcpLastAck) => TcpTimeWait,
+        (Event::Fin, TcpSynRecv | TcpEstablished) => TcpFinWait,
+        (Event::Fin, TcpFinWait | TcpCloseWait) => TcpLastAck,
+        _ => now,
+    };
+    // A repeated SYN does not keep a half-open flow, nor a repeated RST a closed one.
+    let repeated =
+        matches!((event, now, state), (Event::Syn, TcpSynSent, TcpSynSent) | (Event::Rst, TcpClose, _));
+    Transition { state, renews: !repeated }
+}
+
+#[cfg(test)]
+mod tests {
+    use Direction::{Original, Reply};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{protocol, state};
+
+    fn walk(segments: &[(Direction, u8)]) -> Vec<&'static str> {
+        let mut status = state::first(protocol::TCP, segments[0].1).expect("a flow begins");
+        let mut names = vec![State::from_number(status.state()).name()];
+        for (direction, flags) in &segments[1..] {
+            status = state::next(status, protocol::TCP, *direction, *flags, 0).status;
+            names.push(State::from_number(status.state()).name());
+        }
+        names
+    }
+
+    const HANDSHAKE: [(Direction, u8); 3] = [(Original, SYN), (Reply, SYN | ACK), (Original, ACK)];
+
+    fn after_handshake(more: &[(Direction, u8)]) -> Vec<&'static str> {
+        walk(&[&HANDSHAKE[..], more].concat()).split_off(3)
+    }
+
+    #[test]
+    fn handshake_as_in_conntrack() {
+        assert_eq!(walk(&HANDSHAKE), ["SYN_SENT", "SYN_RECV", "ESTABLISHED"]);
+    }
+
+    #[test]
+    fn close_by_the_instance_as_in_conntrack() {
+        let close = [(Original, FIN | ACK), (Reply, ACK), (Reply, FIN | ACK), (Original, ACK)];
+        assert_eq!(after_handshake(&close), ["FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT"]);
+    }
+
+    #[test]
+    fn half_close_stays_open_for_data() {
+        let states =
+            after_handshake(&[(Reply, FIN | ACK), (Original, ACK), (Original, ACK | PSH), (Reply, ACK)]);
+        assert_eq!(states, ["FIN_WAIT", "CLOSE_WAIT", "CLOSE_WAIT", "CLOSE_WAIT"]);
+    }
+
+    #[test]
+    fn simultaneous_open() {
+        let states = walk(&[
+            (Original, SYN),
+            (Reply, SYN),
+            (Original, SYN | ACK),
+            (Reply, SYN | ACK),
+            (Original, ACK),
+        ]);
+        assert_eq!(states, ["SYN_SENT", "SYN_SENT2", "SYN_RECV", "SYN_RECV", "ESTABLISHED"]);
+    }
+
+    #[test]
+    fn data_after_a_reset_opens_again() {
+        assert_eq!(after_handshake(&[(Reply, RST), (Reply, ACK)]), ["CLOSE", "ESTABLISHED"]);
+    }
+
+    #[test]
+    fn an_ack_after_a_refused_syn_opens_nothing() {
+        assert_eq!(
+            walk(&[(Original, SYN), (Reply, RST | ACK), (Original, ACK)]),
+            ["SYN_SENT", "CLOSE", "CLOSE"]
+        );
+    }
+
+    #[test]
+    fn a_tuple_in_time_wait_is_reopened_by_a_syn() {
+        let close = [(Original, FIN | ACK), (Reply, FIN | ACK), (Original, ACK), (Original, SYN)];
+        assert_eq!(after_handshake(&close).last(), Some(&"SYN_SENT"));
+    }
+
+    #[test]
+    fn a_repeated_syn_does_not_renew() {
+        let new = state::first(protocol::TCP, SYN).unwrap();
+        assert!(!next(new, Original, SYN).renews);
+        assert!(next(new, Reply, SYN | ACK).renews);
+    }
+
+    #[test]
+    fn a_stream_picked_up_in_the_middle_needs_an_answer() {
+        assert_eq!(walk(&[(Original, ACK), (Original, ACK)]), ["SYN_RECV", "SYN_RECV"]);
+        assert_eq!(walk(&[(Original, ACK), (Reply, ACK), (Original, ACK)]).last(), Some(&"ESTABLISHED"));
+    }
+
+    #[test]
+    fn nothing_but_a_syn_or_a_plain_ack_begins_a_flow() {
+        for flags in 0..=u8::MAX {
+            let begins = first(flags).is_some();
+            let allowed = matches!(event(flags), Some(Event::Syn | Event::Ack));
+            assert_eq!(begins, allowed, "{flags:#04x}");
+        }
+        for odd in [0, FIN, SYN | FIN, SYN | RST, FIN | RST, 0x3f, PSH, URG] {
+            assert_eq!(event(odd), None, "{odd:#04x}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_segment_leads_out_of_tcp_or_loses_a_flag(state in 4..13u8, seen: bool, reply: bool, flags: u8) {
+            let mut status = Status::new(state);
+            if seen {
+                status = status.with_seen_reply();
+            }
+            let direction = if reply { Reply } else { Original };
+            let step = state::next(status, protocol::TCP, direction, flags, 0);
+            prop_assert!((4..13).contains(&step.status.state()));
+            prop_assert_eq!(step.status.seen_reply(), seen || reply);
+        }
+
+        #[test]
+        fn established_needs_both_directions(segments in proptest::collection::vec((any::<bool>(), any::<u8>()), 1..12)) {
+            let Some(mut status) = state::first(protocol::TCP, segments[0].1) else { return Ok(()) };
+            let mut replied = false;
+            for (reply, flags) in &segments[1..] {
+                replied |= *reply;
+                let direction = if *reply { Reply } else { Original };
+                status = state::next(status, protocol::TCP, direction, *flags, 0).status;
+                prop_assert!(replied || State::from_number(status.state()) != State::TcpEstablished);
+            }
+        }
+    }
+}
