@@ -1,0 +1,41 @@
+//! Counting.
+
+use natbpf_common::{config::Gauge, counter::Counter};
+
+use crate::{
+    atomic,
+    maps::{COUNTERS, GAUGES},
+};
+
+#[inline(always)]
+pub fn add(counter: Counter) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+        // SAFETY: the value belongs to this processor, and no program interrupts another of the same hook.
+        unsafe { (*counters)[counter as usize] += 1 };
+    }
+}
+
+/// Counts a packet and its bytes by one lookup.
+#[inline(always)]
+pub fn traffic(packets: Counter, bytes: Counter, length: u32) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+        // SAFETY: as in `add`.
+        unsafe {
+            (*counters)[packets as usize] += 1;
+            (*counters)[bytes as usize] += length as u64;
+        }
+    }
+}
+
+#[inline(always)]
+pub fn gauge(gauge: Gauge) -> u64 {
+    GAUGES.get_ptr(gauge as u32).map_or(0, atomic::load)
+}
+
+/// `step` wraps: `u64::MAX` takes one away.
+#[inline(always)]
+pub fn move_gauge(gauge: Gauge, step: u64) {
+    if let Some(value) = GAUGES.get_ptr_mut(gauge as u32) {
+        atomic::add(value, step);
+    }
+}

@@ -1,0 +1,141 @@
+//! New flows, and new translations for flows that lost theirs.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use natbpf_common::{
+    config::Uplink,
+    counter::Counter,
+    event::EventKind,
+    flow::{FlowEntry, FlowKey, Rewrite, Status},
+    life::Life,
+    state,
+};
+
+use crate::{
+    allocate::{self, Grant, Request},
+    clock, count, egress,
+    entry::Entry,
+    event,
+    maps::FLOWS,
+    packet::Packet,
+    parse::Segment,
+    rules,
+    skb::Skb,
+    uplink,
+};
+
+const EEXIST: i32 = -17;
+
+/// Begins a flow. `None`: no rule masquerades it.
+#[inline(always)]
+pub fn create(
+    skb: &mut Skb<'_>,
+    uplink: &Uplink,
+    key: &FlowKey,
+    segment: &Segment,
+) -> Result<Option<Rewrite>, Counter> {
+    let Some(translation) = translate(skb, uplink, key, segment)? else { return Ok(None) };
+    let entry = FlowEntry {
+        life: Life::Live(translation.now).to_word(),
+        rewrite: translation.rewrite.to_word(),
+        created: translation.now,
+        uplink: skb.interface(),
+        status: translation.status.to_word(),
+        reserved: 0,
+    };
+    match FLOWS.insert(key, entry, BPF_NOEXIST as u64) {
+        Ok(()) => {
+            count::add(Counter::FlowsCreated);
+            event::emit(EventKind::New, key, translation.rewrite, translation.status, skb.interface());
+            Ok(Some(translation.rewrite))
+        }
+        Err(error) => {
+            // Another processor has begun the same flow, or the table is full. The entry of the reply direction stays to the
+            // reaper: the other processor may have found and taken it.
+            translation.grant.release(key, &translation.rewrite);
+            if error != EEXIST {
+                return Err(Counter::TableFull);
+            }
+            let winner = Entry::find(key).ok_or(Counter::Busy)?;
+            winner.rewrite(key).map(Some).ok_or(Counter::Busy)
+        }
+    }
+}
+
+/// Gives a flow that was ended, or whose address or uplink is no longer the right one, a new translation in its place.
+#[inline(always)]
+pub fn remap(
+    skb: &mut Skb<'_>,
+    uplink: &Uplink,
+    key: &FlowKey,
+    segment: &Segment,
+    entry: Entry,
+) -> Result<Option<Rewrite>, Counter> {
+    let life = entry.life();
+    match Life::from_word(life) {
+        Life::Busy | Life::Gone => return Err(Counter::Busy),
+        _ => {}
+    }
+    if !entry.swap_life(life, Life::Busy.to_word()) {
+        return Err(Counter::Busy);
+    }
+    let killed = Life::Killed(clock::now()).to_word();
+    let old = match entry.rewrite(key) {
+        Some(old) => old,
+        None => {
+            entry.set_life(life);
+            return Err(Counter::Busy);
+        }
+    };
+    let old_status = entry.status();
+    match translate(skb, uplink, key, segment) {
+        Ok(Some(translation)) => {
+            if old_status.mapped() {
+                allocate::unmap(key, &old);
+            }
+            if old != translation.rewrite
+                && let Some(reply) = Entry::find(&key.peer(old))
+            {
+                reply.swap_life(reply.life(), killed);
+            }
+            entry.set_rewrite(translation.rewrite);
+            entry.set_status(translation.status);
+            entry.set_created(translation.now);
+            entry.set_uplink(skb.interface());
+            entry.set_life(Life::Live(translation.now).to_word());
+            count::add(Counter::FlowsRemapped);
+            event::emit(EventKind::New, key, translation.rewrite, translation.status, skb.interface());
+            Ok(Some(translation.rewrite))
+        }
+        other => {
+            entry.set_life(killed);
+            other.map(|_| None)
+        }
+    }
+}
+
+/// What a flow got.
+struct Translation {
+    rewrite: Rewrite,
+    status: Status,
+    grant: Grant,
+    now: u64,
+}
+
+/// Finds rule, address and port, and enters the reply direction. `None`: no rule.
+#[inline(always)]
+fn translate(
+    skb: &mut Skb<'_>,
+    uplink: &Uplink,
+    key: &FlowKey,
+    segment: &Segment,
+) -> Result<Option<Translation>, Counter> {
+    let Some(rule) = rules::find(skb.interface(), key) else { return Ok(None) };
+    egress::begins(segment.message, key.protocol)?;
+    let status = state::first(key.protocol, segment.tcp_flags).ok_or(Counter::TcpNoFlow)?;
+    let external = uplink::address(uplink, skb, key.destination).ok_or(Counter::NoAddress)?;
+    let now = clock::now();
+    let grant = allocate::allocate(skb, &Request { key, external, rule: Some(rule), status, now })?;
+    let status = if grant.mapped { status.with_mapped() } else { status };
+    let rewrite = Rewrite { address: external, port: grant.port, tag: key.tag() };
+    Ok(Some(Translation { rewrite, status, grant, now }))
+}

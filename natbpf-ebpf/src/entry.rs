@@ -1,0 +1,98 @@
+//! Entries of the flow table, which other processors read and write at the same time.
+
+use natbpf_common::{
+    Nanoseconds,
+    flow::{FlowEntry, FlowKey, Rewrite, Status},
+};
+
+use crate::{
+    atomic,
+    maps::{FLOWS, SETTINGS},
+};
+
+/// An entry in the table.
+#[derive(Clone, Copy)]
+pub struct Entry(*mut FlowEntry);
+
+impl Entry {
+    #[inline(always)]
+    pub fn find(key: &FlowKey) -> Option<Self> {
+        FLOWS.get_ptr_mut(key).map(Self)
+    }
+
+    #[inline(always)]
+    pub fn life(self) -> u64 {
+        // SAFETY: a projection, no access.
+        atomic::load(unsafe { &raw const (*self.0).life })
+    }
+
+    /// Puts `new` in the place of `old`; false if the life has changed meanwhile.
+    #[inline(always)]
+    pub fn swap_life(self, old: u64, new: u64) -> bool {
+        // SAFETY: a projection, no access.
+        atomic::swap(unsafe { &raw mut (*self.0).life }, old, new)
+    }
+
+    /// Only for whoever has swapped [`Life::Busy`](natbpf_common::life::Life::Busy) in.
+    #[inline(always)]
+    pub fn set_life(self, life: u64) {
+        // SAFETY: a projection, no access.
+        atomic::store(unsafe { &raw mut (*self.0).life }, life);
+    }
+
+    /// The rewrite, if the element still is this key's.
+    #[inline(always)]
+    pub fn rewrite(self, key: &FlowKey) -> Option<Rewrite> {
+        // SAFETY: a projection, no access.
+        let rewrite = Rewrite::from_word(atomic::load(unsafe { &raw const (*self.0).rewrite }));
+        if rewrite.tag == key.tag() { Some(rewrite) } else { None }
+    }
+
+    #[inline(always)]
+    pub fn set_rewrite(self, rewrite: Rewrite) {
+        // SAFETY: a projection, no access.
+        atomic::store(unsafe { &raw mut (*self.0).rewrite }, rewrite.to_word());
+    }
+
+    #[inline(always)]
+    pub fn status(self) -> Status {
+        // SAFETY: a projection, no access.
+        Status::from_word(atomic::load(unsafe { &raw const (*self.0).status }))
+    }
+
+    #[inline(always)]
+    pub fn set_status(self, status: Status) {
+        // SAFETY: a projection, no access.
+        atomic::store(unsafe { &raw mut (*self.0).status }, status.to_word());
+    }
+
+    #[inline(always)]
+    pub fn created(self) -> Nanoseconds {
+        // SAFETY: a projection, no access.
+        atomic::load(unsafe { &raw const (*self.0).created })
+    }
+
+    #[inline(always)]
+    pub fn set_created(self, created: Nanoseconds) {
+        // SAFETY: a projection, no access.
+        atomic::store(unsafe { &raw mut (*self.0).created }, created);
+    }
+
+    #[inline(always)]
+    pub fn uplink(self) -> u32 {
+        // SAFETY: a projection, no access.
+        atomic::load(unsafe { &raw const (*self.0).uplink })
+    }
+
+    #[inline(always)]
+    pub fn set_uplink(self, interface: u32) {
+        // SAFETY: a projection, no access.
+        atomic::store(unsafe { &raw mut (*self.0).uplink }, interface);
+    }
+}
+
+/// The idle timeout of a state. Without settings nothing expires.
+#[inline(always)]
+pub fn timeout(status: Status) -> Nanoseconds {
+    SETTINGS.get(0).map_or(Nanoseconds::MAX / 2, |settings| settings.timeouts.of(status.state()))
+}

@@ -1,0 +1,30 @@
+//! Telling a watcher.
+
+use natbpf_common::{
+    event::{EventKind, FlowEvent},
+    flow::{FlowKey, Rewrite, Status},
+};
+
+use crate::{
+    clock,
+    maps::{EVENTS, SETTINGS},
+};
+
+/// Writes an event if somebody watches. `key` and `rewrite` are those of the original direction. A full buffer loses it; the watcher sees
+/// that in nothing, so the buffer is large.
+#[inline(always)]
+pub fn emit(kind: EventKind, key: &FlowKey, rewrite: Rewrite, status: Status, uplink: u32) {
+    write(kind as u32, key, rewrite.to_word(), status.to_word(), uplink);
+}
+
+#[inline(never)]
+fn write(kind: u32, key: &FlowKey, rewrite: u64, status: u16, uplink: u32) {
+    let now = clock::now();
+    if !SETTINGS.get(0).is_some_and(|settings| settings.watch_until > now) {
+        return;
+    }
+    if let Some(mut slot) = EVENTS.reserve_untyped::<FlowEvent>(0) {
+        slot.write(FlowEvent { key: *key, rewrite, time: now, uplink, status, kind: kind as u16 });
+        slot.submit(0);
+    }
+}

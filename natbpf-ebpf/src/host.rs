@@ -1,0 +1,142 @@
+//! The host's own packets: they pass. What they need is that no instance's flow has the same tuple, from either side of time.
+//!
+//! TCP and UDP: a flow of an instance that begins second finds the host's socket and takes another port; a flow of the host that
+//! begins second is moved to another port here. ICMP queries and protocols without ports have no socket that could be found, so they
+//! are entered in the table, in the reply direction alone, as a reservation (netfilter's "null binding").
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use natbpf_common::{
+    config::Gauge,
+    counter::Counter,
+    event::EventKind,
+    flow::{FlowEntry, FlowKey, Rewrite},
+    life::{Life, RENEWAL},
+    protocol::{self, Transport, icmp::Message},
+    state,
+};
+
+use crate::{
+    allocate::{self, Request},
+    clock, count, egress,
+    entry::{Entry, timeout},
+    event,
+    maps::FLOWS,
+    packet::Packet,
+    parse::Segment,
+    skb::Skb,
+};
+
+/// The translation of a host's packet, if it needs one.
+#[inline(always)]
+pub fn handle(skb: &mut Skb<'_>, key: &FlowKey, segment: &Segment) -> Result<Option<Rewrite>, Counter> {
+    if key.protocol == protocol::ICMP && !matches!(segment.message, Message::Request(_)) {
+        return Ok(None);
+    }
+    if count::gauge(Gauge::HostMoved) > 0
+        && let Some(entry) = Entry::find(key)
+        && let Some(rewrite) = entry.rewrite(key)
+    {
+        return moved(key, segment, entry, rewrite);
+    }
+    let reply = key.reversed();
+    let transport = Transport::of(key.protocol);
+    let Some(entry) = Entry::find(&reply) else {
+        if !matches!(transport, Transport::Tcp | Transport::Udp) {
+            reserve(skb, &reply);
+        }
+        return Ok(None);
+    };
+    let Some(rewrite) = entry.rewrite(&reply) else { return Ok(None) };
+    if !is_alive(entry) {
+        return Ok(None);
+    }
+    let own = rewrite.address == reply.destination && rewrite.port == reply.destination_port;
+    if own {
+        renew(entry);
+    } else if transport.has_ports() {
+        return move_away(skb, key, segment);
+    }
+    Ok(None)
+}
+
+#[inline(always)]
+fn is_alive(entry: Entry) -> bool {
+    Life::age(entry.life(), clock::now()).is_some_and(|age| !Life::expired(age, timeout(entry.status())))
+}
+
+#[inline(always)]
+fn renew(entry: Entry) {
+    let (life, now) = (entry.life(), clock::now());
+    if Life::age(life, now).is_some_and(|age| age >= RENEWAL) {
+        entry.swap_life(life, Life::Live(now).to_word());
+    }
+}
+
+/// Enters the host's tuple. If the table is full the host goes on without.
+#[inline(always)]
+fn reserve(skb: &Skb<'_>, reply: &FlowKey) {
+    let Some(status) = state::first(reply.protocol, 0) else { return };
+    let now = clock::now();
+    let itself = Rewrite { address: reply.destination, port: reply.destination_port, tag: reply.tag() };
+    let entry = FlowEntry {
+        life: Life::Live(now).to_word(),
+        rewrite: itself.to_word(),
+        created: now,
+        uplink: skb.interface(),
+        status: status.with_host().to_word(),
+        reserved: 0,
+    };
+    if FLOWS.insert(reply, entry, BPF_NOEXIST as u64).is_ok() {
+        count::add(Counter::HostReserved);
+    }
+}
+
+/// A packet of a flow that was moved earlier.
+#[inline(always)]
+fn moved(
+    key: &FlowKey,
+    segment: &Segment,
+    entry: Entry,
+    rewrite: Rewrite,
+) -> Result<Option<Rewrite>, Counter> {
+    let life = entry.life();
+    match Life::from_word(life) {
+        Life::Live(_) | Life::Dying(_) => {
+            egress::touch(key, entry, life, rewrite, segment)?;
+            Ok(Some(rewrite))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// An instance has the host's tuple: the host gets another port, as netfilter does it.
+#[inline(always)]
+fn move_away(skb: &mut Skb<'_>, key: &FlowKey, segment: &Segment) -> Result<Option<Rewrite>, Counter> {
+    // In mid-stream the host was there first, and another port would help nobody.
+    let Some(status) = state::first(key.protocol, segment.tcp_flags) else { return Ok(None) };
+    if segment.tcp_flags & natbpf_common::tcp::ACK != 0 {
+        return Ok(None);
+    }
+    let now = clock::now();
+    let status = status.with_host();
+    let request = Request { key, external: key.source, rule: None, status, now };
+    let grant = allocate::allocate(skb, &request)?;
+    let rewrite = Rewrite { address: key.source, port: grant.port, tag: key.tag() };
+    let entry = FlowEntry {
+        life: Life::Live(now).to_word(),
+        rewrite: rewrite.to_word(),
+        created: now,
+        uplink: skb.interface(),
+        status: status.to_word(),
+        reserved: 0,
+    };
+    // Counted first: from the moment it is in the table packets have to find it, and its removal counts down.
+    count::move_gauge(Gauge::HostMoved, 1);
+    if FLOWS.insert(key, entry, BPF_NOEXIST as u64).is_err() {
+        count::move_gauge(Gauge::HostMoved, u64::MAX);
+        return Err(Counter::Busy);
+    }
+    count::add(Counter::HostMoved);
+    event::emit(EventKind::New, key, rewrite, status, skb.interface());
+    Ok(Some(rewrite))
+}

@@ -1,0 +1,107 @@
+//! What arrives at an uplink: replies get their instance's address; everything else is the host's.
+
+use natbpf_common::{
+    event::EventKind,
+    flow::{Direction, FlowKey, Rewrite, Status},
+    life::{Life, RENEWAL},
+    protocol::{ICMP, icmp::Message},
+    state,
+};
+
+use crate::{
+    Handled, Outcome, clock,
+    entry::{Entry, timeout},
+    event,
+    packet::{End, Packet},
+    parse::{self, Segment},
+    skb::Skb,
+    uplink,
+};
+
+#[inline(always)]
+pub fn handle(skb: &mut Skb<'_>) -> Handled {
+    let Some(uplink) = uplink::of(skb) else { return Ok(Outcome::Untouched) };
+    let Ok(Some(network)) = parse::network(skb, uplink.link_header) else { return Ok(Outcome::Untouched) };
+    if network.fragment {
+        return Ok(Outcome::Untouched);
+    }
+    let Ok(segment) = network.segment(skb) else { return Ok(Outcome::Untouched) };
+    if network.protocol == ICMP && !matches!(segment.message, Message::Reply(_)) {
+        return Ok(Outcome::Untouched);
+    }
+    let key = network.key(&segment, Direction::Reply);
+    let Some(entry) = Entry::find(&key) else { return Ok(Outcome::Untouched) };
+    let Some(rewrite) = entry.rewrite(&key) else { return Ok(Outcome::Untouched) };
+    if !touch(&key, entry, rewrite, &segment) || is_itself(&key, rewrite) {
+        return Ok(Outcome::Untouched);
+    }
+    let translation = network.translation(&segment, End::Destination, rewrite.address, rewrite.port);
+    match skb.translate(&translation) {
+        Ok(()) => Ok(Outcome::Translated),
+        Err(()) => Err(natbpf_common::counter::Counter::WriteFailed),
+    }
+}
+
+/// A reservation of the host's own flow translates nothing.
+#[inline(always)]
+fn is_itself(key: &FlowKey, rewrite: Rewrite) -> bool {
+    key.destination == rewrite.address && key.destination_port == rewrite.port
+}
+
+/// Notes a packet of the reply direction in its flow. False: the flow is over.
+#[inline(always)]
+fn touch(key: &FlowKey, entry: Entry, rewrite: Rewrite, segment: &Segment) -> bool {
+    let now = clock::now();
+    let life = entry.life();
+    let Some(age) = Life::age(life, now) else { return false };
+    let status = entry.status();
+    let flow_age = now.saturating_sub(entry.created());
+    let step = state::next(status, key.protocol, Direction::Reply, segment.tcp_flags, flow_age);
+    if age < RENEWAL && step.status == status {
+        return true;
+    }
+    if is_itself(key, rewrite) {
+        // The host's own: there is no entry of the original direction.
+        return if Life::expired(age, timeout(status)) {
+            false
+        } else {
+            entry.swap_life(life, Life::Live(now).to_word()) | true
+        };
+    }
+    confirm(key, entry, life, rewrite, status, step, now)
+}
+
+/// Asks the entry of the original direction whether the flow lives, and renews and steps both.
+#[inline(always)]
+fn confirm(
+    key: &FlowKey,
+    entry: Entry,
+    life: u64,
+    rewrite: Rewrite,
+    status: Status,
+    step: state::Step,
+    now: u64,
+) -> bool {
+    let original_key = key.peer(rewrite);
+    let Some(original) = Entry::find(&original_key) else { return false };
+    let Some(forward) = original.rewrite(&original_key) else { return false };
+    if forward.address != key.destination || forward.port != key.destination_port {
+        return false;
+    }
+    let original_life = original.life();
+    match Life::age(original_life, now) {
+        Some(age) if !Life::expired(age, timeout(original.status())) => {}
+        _ => return false,
+    }
+    if step.status != status {
+        entry.set_status(step.status);
+        original.set_status(step.status);
+        event::emit(EventKind::Update, &original_key, forward, step.status, original.uplink());
+    }
+    let renewed = Life::Live(now).to_word();
+    if step.renews {
+        original.swap_life(original_life, renewed);
+    }
+    entry.swap_life(life, renewed);
+    true
+}

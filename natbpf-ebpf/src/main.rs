@@ -1,0 +1,96 @@
+//! The kernel side of natbpf: TC programs at the uplink that translate, and the reaper that takes old flows out.
+//!
+//! What can be decided without the kernel is in `natbpf-common`; here are the hooks and what touches packets, maps and sockets.
+#![no_std]
+#![no_main]
+#![expect(internal_features, reason = "BPF has compare-and-swap only as an intrinsic")]
+#![feature(asm_experimental_arch, core_intrinsics)]
+
+mod allocate;
+mod atomic;
+mod clock;
+mod count;
+mod create;
+mod egress;
+mod entry;
+mod event;
+mod host;
+mod ingress;
+mod maps;
+mod packet;
+mod parse;
+mod reap;
+mod rules;
+mod skb;
+mod sockets;
+mod uplink;
+
+use aya_ebpf::{
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
+    macros::classifier,
+    programs::TcContext,
+};
+use natbpf_common::counter::Counter;
+
+use crate::skb::Skb;
+
+/// What becomes of a packet that is not dropped.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It goes on as it came.
+    Untouched,
+    /// It goes on, translated.
+    Translated,
+}
+
+/// Every way in which a packet can be handled; the error is the reason to drop it.
+pub type Handled = Result<Outcome, Counter>;
+
+/// TC egress of an uplink: everything that leaves.
+#[classifier]
+pub fn uplink_egress(ctx: TcContext) -> i32 {
+    let mut skb = Skb::new(&ctx);
+    let handled = egress::handle(&mut skb);
+    verdict(&ctx, handled, Counter::EgressPackets, Counter::EgressBytes)
+}
+
+/// TC ingress of an uplink: everything that arrives.
+#[classifier]
+pub fn uplink_ingress(ctx: TcContext) -> i32 {
+    let mut skb = Skb::new(&ctx);
+    let handled = ingress::handle(&mut skb);
+    verdict(&ctx, handled, Counter::IngressPackets, Counter::IngressBytes)
+}
+
+/// Not attached: user space runs it by `BPF_PROG_TEST_RUN` with a list of keys (see `natbpf_common::reap`).
+#[classifier]
+pub fn reap(ctx: TcContext) -> i32 {
+    reap::handle(&ctx)
+}
+
+/// `TC_ACT_UNSPEC` lets the programs after this one decide, on TCX as on clsact.
+#[inline(always)]
+fn verdict(ctx: &TcContext, handled: Handled, packets: Counter, bytes: Counter) -> i32 {
+    match handled {
+        Ok(Outcome::Untouched) => TC_ACT_UNSPEC,
+        Ok(Outcome::Translated) => {
+            count::traffic(packets, bytes, ctx.len());
+            TC_ACT_UNSPEC
+        }
+        Err(reason) => {
+            count::add(reason);
+            TC_ACT_SHOT
+        }
+    }
+}
+
+/// Never reached: a test looks for it in the object.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+// Helpers are GPL-only; this is the section in which the kernel looks for the licence.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,121 @@
+//! What the flow engine asks of a packet, whatever the hook it comes by.
+
+use natbpf_common::{Address, Port};
+
+/// Bytes of a packet that are known to be there.
+pub struct View<const LENGTH: usize> {
+    start: *const u8,
+}
+
+/// Which end of the conversation a translation changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Source,
+    Destination,
+}
+
+/// A transport checksum and how it depends on what changes.
+#[derive(Clone, Copy)]
+pub struct Checksum {
+    /// Offset in the packet.
+    pub offset: u32,
+    /// It covers the addresses.
+    pub pseudo_header: bool,
+    /// UDP: zero says that there is none, and a sum of zero is sent as all ones.
+    pub zero_is_none: bool,
+}
+
+/// A port that changes.
+#[derive(Clone, Copy)]
+pub struct PortChange {
+    /// Offset in the packet.
+    pub offset: u32,
+    pub old: Port,
+    pub new: Port,
+}
+
+/// One change to a packet.
+pub struct Translation {
+    pub end: End,
+    /// Offset of the IPv4 header in the packet.
+    pub network: u32,
+    pub old: Address,
+    pub new: Address,
+    /// The address that stays.
+    pub other: Address,
+    /// The IPv4 header checksum as it is.
+    pub network_checksum: u16,
+    pub checksum: Option<Checksum>,
+    pub port: Option<PortChange>,
+}
+
+/// A packet at a hook.
+pub trait Packet {
+    /// Interface index of the device.
+    fn interface(&self) -> u32;
+
+    /// Length from the link layer header on.
+    fn length(&self) -> u32;
+
+    /// Whether the device says that it is IPv4; for devices whose packets have no link layer header.
+    fn is_ipv4(&self) -> bool;
+
+    /// Whether it stands for several segments to be cut later.
+    fn is_gso(&self) -> bool;
+
+    /// The bytes at an offset, if they are in the linear part.
+    fn view<const LENGTH: usize>(&self, offset: u32) -> Option<View<LENGTH>>;
+
+    /// Brings bytes into the linear part, up to an offset within the packet.
+    fn pull(&mut self, end: u32) -> Result<(), ()>;
+
+    /// Carries out a translation. After an error the packet may be half changed and must not go on.
+    fn translate(&mut self, translation: &Translation) -> Result<(), ()>;
+}
+
+/// [`Packet::view`], after [`Packet::pull`] where that is needed.
+#[inline(always)]
+pub fn view<P: Packet, const LENGTH: usize>(packet: &mut P, offset: u32) -> Option<View<LENGTH>> {
+    if let Some(view) = packet.view(offset) {
+        return Some(view);
+    }
+    let end = offset + LENGTH as u32;
+    if end > packet.length() {
+        return None;
+    }
+    packet.pull(end).ok()?;
+    packet.view(offset)
+}
+
+impl<const LENGTH: usize> View<LENGTH> {
+    /// # Safety
+    /// `LENGTH` bytes from `start` on have to be readable, and the verifier has to have seen the check.
+    #[inline(always)]
+    pub const unsafe fn new(start: *const u8) -> Self {
+        Self { start }
+    }
+
+    #[inline(always)]
+    pub fn u8<const OFFSET: usize>(&self) -> u8 {
+        const { assert!(OFFSET < LENGTH) };
+        // SAFETY: inside the view.
+        unsafe { self.start.add(OFFSET).read_volatile() }
+    }
+
+    /// Two bytes as a native integer.
+    #[inline(always)]
+    pub fn u16<const OFFSET: usize>(&self) -> u16 {
+        const { assert!(OFFSET + 2 <= LENGTH) };
+        // SAFETY: inside the view. A volatile read, because for an unaligned one LLVM loads each byte by itself; BPF's packet
+        // loads need no alignment.
+        unsafe { self.start.add(OFFSET).cast::<u16>().read_volatile() }
+    }
+
+    /// Four bytes as a native integer.
+    #[inline(always)]
+    pub fn u32<const OFFSET: usize>(&self) -> u32 {
+        const { assert!(OFFSET + 4 <= LENGTH) };
+        // SAFETY: as in `u16`.
+        unsafe { self.start.add(OFFSET).cast::<u32>().read_volatile() }
+    }
+}

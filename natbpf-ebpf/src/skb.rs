@@ -1,0 +1,142 @@
+//! Packets at TC hooks.
+//!
+//! They are read in place and written by helpers alone. The helpers know the states of a socket buffer's checksum (`CHECKSUM_PARTIAL`,
+//! `CHECKSUM_COMPLETE`), and a program that writes in place would make the kernel copy the headers of every cloned packet that passes,
+//! also of those that it leaves alone.
+
+use core::marker::PhantomData;
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    helpers::generated::{bpf_l4_csum_replace, bpf_skb_pull_data, bpf_skb_store_bytes},
+    programs::TcContext,
+};
+use natbpf_common::checksum;
+use network_types::eth::EtherType;
+
+use crate::packet::{End, Packet, Translation, View};
+
+/// Offset of the header checksum in an IPv4 header. The source follows it, and the destination that.
+const CHECKSUM: u32 = 10;
+
+/// A socket buffer.
+pub struct Skb<'a> {
+    raw: *mut __sk_buff,
+    context: PhantomData<&'a TcContext>,
+}
+
+impl<'a> Skb<'a> {
+    #[inline(always)]
+    pub fn new(context: &'a TcContext) -> Self {
+        Self { raw: context.as_ptr().cast(), context: PhantomData }
+    }
+
+    /// For helpers that want the context.
+    #[inline(always)]
+    pub fn raw(&self) -> *mut __sk_buff {
+        self.raw
+    }
+
+    #[inline(always)]
+    fn store<T>(&mut self, offset: u32, bytes: &T) -> Result<(), ()> {
+        // SAFETY: `bytes` is valid for its size.
+        let result = unsafe {
+            bpf_skb_store_bytes(self.raw, offset, core::ptr::from_ref(bytes).cast(), size_of::<T>() as u32, 0)
+        };
+        if result == 0 { Ok(()) } else { Err(()) }
+    }
+
+    #[inline(always)]
+    fn replace_checksum(&mut self, offset: u32, old: u64, new: u64, flags: u64) -> Result<(), ()> {
+        // SAFETY: the helper checks the offset.
+        let result = unsafe { bpf_l4_csum_replace(self.raw, offset, old, new, flags) };
+        if result == 0 { Ok(()) } else { Err(()) }
+    }
+}
+
+impl Packet for Skb<'_> {
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { (*self.raw).ifindex }
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.raw).len }
+    }
+
+    #[inline(always)]
+    fn is_ipv4(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.raw).protocol == EtherType::Ipv4 as u32 }
+    }
+
+    #[inline(always)]
+    fn is_gso(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.raw).gso_segs > 0 }
+    }
+
+    #[inline(always)]
+    fn view<const LENGTH: usize>(&self, offset: u32) -> Option<View<LENGTH>> {
+        // Read anew each time, since helpers may have moved the data; volatile, or LLVM would keep the old value.
+        // SAFETY: the context is valid while the program runs.
+        let (data, end) = unsafe {
+            (
+                (&raw const (*self.raw).data).read_volatile() as usize,
+                (&raw const (*self.raw).data_end).read_volatile() as usize,
+            )
+        };
+        let start = data + offset as usize;
+        if start + LENGTH > end {
+            return None;
+        }
+        // SAFETY: checked just now.
+        Some(unsafe { View::new(start as *const u8) })
+    }
+
+    #[inline(always)]
+    fn pull(&mut self, end: u32) -> Result<(), ()> {
+        // SAFETY: the helper checks the length.
+        if unsafe { bpf_skb_pull_data(self.raw, end) } == 0 { Ok(()) } else { Err(()) }
+    }
+
+    #[inline(always)]
+    fn translate(&mut self, change: &Translation) -> Result<(), ()> {
+        let (old, new) = (change.old.to_wire(), change.new.to_wire());
+        if let Some(checksum) = change.checksum {
+            let mangled = if checksum.zero_is_none { BPF_F_MARK_MANGLED_0 as u64 } else { 0 };
+            if checksum.pseudo_header {
+                let flags = BPF_F_PSEUDO_HDR as u64 | mangled | size_of::<u32>() as u64;
+                self.replace_checksum(checksum.offset, old as u64, new as u64, flags)?;
+            }
+            if let Some(port) = change.port {
+                // A call of its own: a partial checksum covers the pseudo header and not the ports.
+                let flags = mangled | size_of::<u16>() as u64;
+                self.replace_checksum(
+                    checksum.offset,
+                    port.old.to_wire() as u64,
+                    port.new.to_wire() as u64,
+                    flags,
+                )?;
+            }
+        }
+        if let Some(port) = change.port {
+            self.store(port.offset, &port.new.to_wire())?;
+        }
+        // The change of the header's own checksum cancels the address's in the checksum of the whole packet, so one plain
+        // store does for both.
+        let header = checksum::replace_address(change.network_checksum, change.old, change.new).to_ne_bytes();
+        let [a, b, c, d] = new.to_ne_bytes();
+        match change.end {
+            End::Source => self.store(change.network + CHECKSUM, &[header[0], header[1], a, b, c, d]),
+            End::Destination => {
+                let [e, f, g, h] = change.other.to_wire().to_ne_bytes();
+                self.store(change.network + CHECKSUM, &[header[0], header[1], e, f, g, h, a, b, c, d])
+            }
+        }
+    }
+}

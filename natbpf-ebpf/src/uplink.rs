@@ -1,0 +1,78 @@
+//! Which uplink a packet is at, and which address it lends.
+
+use aya_ebpf::{
+    bindings::{BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_OUTPUT, bpf_fib_lookup},
+    helpers::generated,
+};
+use natbpf_common::{
+    Address,
+    config::{MAX_ADDRESSES, Uplink},
+};
+
+use crate::{maps::UPLINKS, packet::Packet, skb::Skb};
+
+const AF_INET: u8 = 2;
+
+/// The uplink of the packet's device.
+#[inline(always)]
+pub fn of<P: Packet>(packet: &P) -> Option<&'static Uplink> {
+    UPLINKS.get(0)?.find(packet.interface())
+}
+
+/// Whether an address is one of those that the uplink masquerades with.
+#[inline(always)]
+pub fn has(uplink: &Uplink, address: Address) -> bool {
+    for place in 0..MAX_ADDRESSES {
+        if place as u32 >= uplink.address_count {
+            break;
+        }
+        if uplink.addresses[place].local == address {
+            return true;
+        }
+    }
+    false
+}
+
+/// The address for a new flow, as the kernel's `inet_select_addr` chooses for `MASQUERADE`: the first whose subnet holds the next
+/// hop, else the first.
+#[inline(always)]
+pub fn address(uplink: &Uplink, skb: &Skb<'_>, destination: Address) -> Option<Address> {
+    let first = uplink.addresses[0].local;
+    match uplink.address_count {
+        0 => return None,
+        1 => return Some(first),
+        _ => {}
+    }
+    let next_hop = next_hop(skb, destination);
+    for place in 0..MAX_ADDRESSES {
+        if place as u32 >= uplink.address_count {
+            break;
+        }
+        let address = &uplink.addresses[place];
+        if next_hop.masked(address.mask) == address.network {
+            return Some(address.local);
+        }
+    }
+    Some(first)
+}
+
+/// The gateway by which a destination is reached through the packet's device; the destination itself if it is on the link.
+#[inline(always)]
+fn next_hop(skb: &Skb<'_>, destination: Address) -> Address {
+    // SAFETY: integers and unions of integers.
+    let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+    query.family = AF_INET;
+    query.ifindex = skb.interface();
+    query.__bindgen_anon_4.ipv4_dst = destination.to_wire();
+    let size = size_of::<bpf_fib_lookup>() as i32;
+    // SAFETY: the context and the query are valid.
+    let result =
+        unsafe { generated::bpf_fib_lookup(skb.raw().cast(), &raw mut query, size, BPF_FIB_LOOKUP_OUTPUT) };
+    match result as u32 {
+        // SAFETY: a lookup of AF_INET writes this field.
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => {
+            Address::from_wire(unsafe { query.__bindgen_anon_4.ipv4_dst })
+        }
+        _ => destination,
+    }
+}
