@@ -1,0 +1,251 @@
+//! The command line. Values are parsed here, once, into the types that the rest uses.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use ipnet::Ipv4Net;
+use natbpf_common::state::State;
+
+use crate::{
+    config::{AttachMode, DatapathConfig, Mapping, Ports, values},
+    flows::filter,
+};
+
+mod help;
+#[cfg(test)]
+mod tests;
+
+/// Options that every command has stand apart in its help.
+const GLOBAL: &str = "Global options";
+
+/// Masquerade for virtual machines and containers, translated in eBPF.
+#[derive(Clone, Debug, Parser)]
+#[command(version, after_help = help::EXAMPLES, max_term_width = 110)]
+pub struct Cli {
+    /// Work in this network namespace: a name of `ip netns`, or a path such as /proc/PID/ns/net
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "NAME", value_parser = netns)]
+    pub netns: Option<String>,
+
+    /// Which of several natbpf on this host [default: the name of the network namespace, or "default"]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "NAME", value_parser = instance)]
+    pub instance: Option<String>,
+
+    /// Where the BPF file system is mounted
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", default_value = "/sys/fs/bpf")]
+    pub bpffs: PathBuf,
+
+    /// How logs are written to standard error
+    #[arg(long, global = true, help_heading = GLOBAL, value_enum, default_value_t, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+
+    /// Say more; twice: still more
+    #[arg(short, long, global = true, help_heading = GLOBAL, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Translate as a configuration says, in the foreground
+    #[command(after_help = help::RUN_EXAMPLE)]
+    Run(RunArgs),
+    /// Translate as the arguments say, in the foreground: the iptables rule, spelled almost the same
+    #[command(after_help = help::MASQUERADE_EXAMPLES)]
+    Masquerade(MasqueradeArgs),
+    /// Check a configuration and do nothing
+    #[command(after_help = "Exit status: 0 the configuration is right, 1 it is not, 2 wrong usage.")]
+    Check(CheckArgs),
+    /// Show what is attached, how full the tables are, and what was translated and dropped
+    #[command(after_help = "With -v, counters of drops that are zero are shown too.\n\n\
+        Exit status: 0 done, 1 nothing is attached here or it cannot be read, 2 wrong usage.")]
+    Status(StatusArgs),
+    /// List, count, watch or end flows
+    #[command(after_help = help::FLOWS_EXAMPLES)]
+    Flows(FlowsArgs),
+    /// Remove every program and everything that was pinned; running flows end
+    #[command(after_help = "Exit status: 0 done, also if nothing was attached, 1 failed, 2 wrong usage.")]
+    Detach,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+    #[command(flatten)]
+    pub datapath: DatapathArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct FileArgs {
+    /// The configuration, a TOML file
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/natbpf/natbpf.toml")]
+    pub config: PathBuf,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct DatapathArgs {
+    /// Leave the programs in place when the daemon ends, so that traffic goes on
+    #[arg(long)]
+    pub stay: bool,
+
+    /// How to attach to the uplink
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub attach: Option<AttachMode>,
+
+    /// Stay beside TC programs of somebody else; without it they are a reason not to start
+    #[arg(long)]
+    pub coexist: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct MasqueradeArgs {
+    /// The uplink: packets that leave by this interface get its address
+    #[arg(short, long = "out-interface", alias = "out", value_name = "IF", value_parser = values::interface)]
+    pub out: String,
+
+    /// Masquerade packets from this network only; may be repeated [default: every source]
+    #[arg(short, long = "source", alias = "src", value_name = "NET", value_parser = values::network)]
+    pub sources: Vec<Ipv4Net>,
+
+    /// Leave packets to this network alone; may be repeated
+    #[arg(long, value_name = "NET", value_parser = values::network)]
+    pub except: Vec<Ipv4Net>,
+
+    /// External ports of TCP and UDP [default: the source port where it is free, else one of its kind]
+    #[arg(long, value_name = "A-B")]
+    pub to_ports: Option<Ports>,
+
+    /// A random external port for every mapping
+    #[arg(long)]
+    pub random: bool,
+
+    /// Which packets of one inside address and port share an external port
+    #[arg(long, value_enum, default_value_t)]
+    pub mapping: Mapping,
+
+    /// How many flows there can be at a time [default: 262144]
+    #[arg(long, value_name = "N", value_parser = max_flows())]
+    pub max_flows: Option<u32>,
+
+    #[command(flatten)]
+    pub datapath: DatapathArgs,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct FlowsArgs {
+    #[arg(value_enum)]
+    pub action: FlowsAction,
+
+    /// Print JSON: one object a line
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// What to do with the flows that match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FlowsAction {
+    /// Print them
+    List,
+    /// Print how many there are
+    Count,
+    /// Print what happens to them from now on, until stopped
+    Watch,
+    /// End them
+    Flush,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct FilterArgs {
+    /// Protocol, by name or number
+    #[arg(short, long = "protocol", alias = "proto", value_name = "PROTO", value_parser = filter::protocol)]
+    pub protocol: Option<u8>,
+
+    /// Source address or network
+    #[arg(short, long, alias = "src", value_name = "ADDR[/LEN]", value_parser = values::network)]
+    pub source: Option<Ipv4Net>,
+
+    /// Destination address or network
+    #[arg(short, long, alias = "dst", value_name = "ADDR[/LEN]", value_parser = values::network)]
+    pub destination: Option<Ipv4Net>,
+
+    /// Source port
+    #[arg(long, alias = "orig-port-src", value_name = "PORT")]
+    pub sport: Option<u16>,
+
+    /// Destination port
+    #[arg(long, alias = "orig-port-dst", value_name = "PORT")]
+    pub dport: Option<u16>,
+
+    /// State of a TCP connection, such as ESTABLISHED
+    #[arg(long, value_name = "STATE", value_parser = filter::state)]
+    pub state: Option<State>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines to read
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl Cli {
+    /// Name of the instance, which is a directory name in the BPF file system: letters, digits, `-`, `_`, and `%XX` for
+    /// every other byte of a namespace's name (bpffs has no dots in names).
+    pub fn instance_name(&self) -> String {
+        match (&self.instance, &self.netns) {
+            (Some(name), _) => name.clone(),
+            (None, Some(netns)) => {
+                let name = Path::new(netns).file_name().unwrap_or_default();
+                name.as_encoded_bytes().iter().map(|&byte| escape(byte)).collect()
+            }
+            (None, None) => "default".to_owned(),
+        }
+    }
+}
+
+const fn plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+}
+
+fn escape(byte: u8) -> String {
+    if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+}
+
+fn instance(text: &str) -> Result<String, String> {
+    if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("use 1 to 64 letters, digits, \"-\" and \"_\"".to_owned())
+    }
+}
+
+fn netns(text: &str) -> Result<String, String> {
+    match Path::new(text).file_name() {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("give a name of `ip netns list`, or the path of a network namespace".to_owned()),
+    }
+}
+
+fn max_flows() -> clap::builder::RangedI64ValueParser<u32> {
+    value_parser!(u32).range(i64::from(DatapathConfig::MIN_FLOWS)..=i64::from(DatapathConfig::MAX_FLOWS))
+}

@@ -1,0 +1,107 @@
+use std::fs;
+
+use clap::CommandFactory;
+
+use super::*;
+use crate::config::Config;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("natbpf").chain(line.split_whitespace()))
+}
+
+fn masquerade(line: &str) -> MasqueradeArgs {
+    match parse(&format!("masquerade {line}")).unwrap().command {
+        Command::Masquerade(arguments) => arguments,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn error(line: &str) -> String {
+    let error = parse(line).unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{error}");
+    error.to_string()
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn the_iptables_rule_spelled_almost_the_same() {
+    let arguments = masquerade("-s 10.0.0.0/24 -s 10.1.0.5 -o eth0 --to-ports 50010-50000 --random");
+    assert_eq!(arguments.out, "eth0");
+    assert_eq!(arguments.sources, ["10.0.0.0/24".parse().unwrap(), "10.1.0.5/32".parse().unwrap()]);
+    assert_eq!(arguments.to_ports, Ports::new(50000, 50010));
+    assert!(arguments.random);
+    assert_eq!(arguments.mapping, Mapping::EndpointIndependent);
+}
+
+#[test]
+fn global_options_stand_before_or_after_the_command() {
+    for line in ["--netns gw --bpffs /b status", "status --netns gw --bpffs /b"] {
+        let cli = parse(line).unwrap();
+        assert_eq!(cli.netns.as_deref(), Some("gw"));
+        assert_eq!(cli.bpffs, Path::new("/b"));
+    }
+}
+
+#[test]
+fn the_instance_is_named_by_the_operator_or_after_the_namespace() {
+    let name = |line| parse(line).unwrap().instance_name();
+    assert_eq!(name("status"), "default");
+    assert_eq!(name("status --netns gw-1"), "gw-1");
+    assert_eq!(name("status --netns /run/netns/a.b"), "a%2Eb");
+    assert_eq!(name("status --netns gw --instance second"), "second");
+    assert!(error("status --instance ../x").contains("letters"));
+    assert!(error("status --netns /").contains("ip netns list"));
+}
+
+#[test]
+fn wrong_values_are_refused_with_the_way_out() {
+    let host_bits = error("masquerade -o eth0 -s 10.0.0.5/24");
+    assert!(host_bits.contains("10.0.0.5/24 has host bits set; write 10.0.0.0/24"), "{host_bits}");
+    for range in ["0-5", "65536", "5-", "a-b", "1:5", "1-70000"] {
+        let message = error(&format!("masquerade -o eth0 --to-ports {range}"));
+        assert!(message.contains("within 1 to 65535"), "{message}");
+    }
+    assert!(error("masquerade -o a/b").contains("interface"));
+    assert!(error("masquerade -o 1234567890123456").contains("1 to 15 bytes"));
+    assert!(error("masquerade -o eth0 --max-flows 3").contains("16"));
+    assert!(error("masquerade -s 10.0.0.0/24").contains("--out-interface"));
+    assert!(error("flows list -p teepee").contains("tcp, udp"));
+    assert!(error("flows list --state open").contains("ESTABLISHED"));
+    assert!(error("flows dance").contains("flush"));
+    error("");
+}
+
+#[test]
+fn flows_are_filtered_by_typed_values() {
+    let Command::Flows(arguments) =
+        parse("flows flush -p 47 -s 10.0.0.0/24 -d 203.0.113.9 --sport 5 --dport 6 --state time_wait")
+            .unwrap()
+            .command
+    else {
+        panic!("not flows");
+    };
+    assert_eq!(arguments.action, FlowsAction::Flush);
+    assert_eq!(arguments.filter.protocol, Some(47));
+    assert_eq!(arguments.filter.state, Some(State::TcpTimeWait));
+    assert_eq!((arguments.filter.sport, arguments.filter.dport), (Some(5), Some(6)));
+}
+
+#[test]
+fn the_example_in_the_help_is_a_configuration() {
+    let example: String = help::RUN_EXAMPLE
+        .lines()
+        .filter(|line| line.starts_with("  "))
+        .map(|line| format!("{}\n", line.trim()))
+        .collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), example).unwrap();
+    let config = Config::from_file(file.path()).unwrap();
+    assert_eq!(config.rules.len(), 1);
+    assert_eq!(config.datapath, DatapathConfig::default());
+    let help = Cli::command().find_subcommand_mut("masquerade").unwrap().render_help().to_string();
+    assert!(help.contains(&format!("[default: {}]", config.datapath.max_flows)), "{help}");
+}

@@ -1,0 +1,52 @@
+//! `natbpf detach`
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::{
+    cli::Cli,
+    config::AttachMode,
+    datapath::{Attacher, Pins, Tables, attachments},
+    netns,
+    network::Network,
+    preflight,
+};
+
+/// Leaves the host as it was before.
+pub async fn run(cli: &Cli, pins: Pins) -> Result<ExitCode> {
+    preflight::check_privilege()?;
+    preflight::check_bpffs(&cli.bpffs)?;
+    if pins.list_all_versions()?.is_empty() {
+        // A folder may be left of a start that failed.
+        pins.remove()?;
+        println!("nothing to detach: instance {} is not attached", cli.instance_name());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(_lock) = pins.lock()? else {
+        bail!(
+            "a natbpf runs as instance {} and would attach again; end it, which detaches too",
+            cli.instance_name()
+        );
+    };
+    check_namespace(&pins)?;
+    let snapshot = Network::open()?.snapshot().await?;
+    let attacher = Attacher::new(pins, AttachMode::Auto, true)?;
+    attacher.detach_all(|interface| snapshot.existing_name(interface)).await?;
+    println!("detached: the programs of instance {} and everything pinned are gone", cli.instance_name());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Filters and qdiscs can be removed only in the namespace of their interface; links go with their pins from anywhere.
+fn check_namespace(pins: &Pins) -> Result<()> {
+    let filters = attachments(pins)?.iter().any(|attached| attached.mode == crate::datapath::Mode::Clsact);
+    let elsewhere = Tables::open(pins).and_then(|tables| tables.settings()).is_ok_and(|settings| {
+        settings.netns != 0 && netns::cookie().is_ok_and(|cookie| cookie != settings.netns)
+    });
+    if filters && elsewhere {
+        bail!(
+            "this instance is attached in another network namespace; run `natbpf --netns NAME --instance NAME detach`"
+        );
+    }
+    Ok(())
+}

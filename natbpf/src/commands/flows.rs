@@ -1,0 +1,201 @@
+//! `natbpf flows`
+
+use std::{
+    io::{self, BufWriter, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use natbpf_common::{
+    Nanoseconds,
+    config::Settings,
+    event::{EventKind, FlowEvent},
+    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
+    life::Life,
+    reap::Operation,
+    state::Timeouts,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::interval,
+};
+
+use crate::{
+    cli::{FlowsAction, FlowsArgs},
+    clock,
+    datapath::{Events, Pins, Reaper, Tables},
+    flows::{Event, EventJson, Filter, Flow, FlowJson},
+    network::{Network, Snapshot},
+};
+
+/// The datapath writes events for so long after the watcher last said that it is there.
+const WATCH: Nanoseconds = 3 * natbpf_common::SECOND;
+
+/// How often the watcher says so.
+const WATCH_RENEWAL: Duration = Duration::from_secs(1);
+
+pub async fn run(pins: &Pins, arguments: &FlowsArgs) -> Result<ExitCode> {
+    let tables = Tables::open(pins)?;
+    let filter = Filter::new(arguments.filter.clone());
+    match arguments.action {
+        FlowsAction::List => list(&tables, &filter, arguments.json).await,
+        FlowsAction::Count => count(&tables, &filter, arguments.json),
+        FlowsAction::Watch => watch(pins, tables, &filter, arguments.json).await,
+        FlowsAction::Flush => flush(pins, &tables, &filter, arguments.json),
+    }
+}
+
+/// Calls back for every flow that lives and matches.
+fn each(tables: &Tables, filter: &Filter, mut each: impl FnMut(&Flow)) -> Result<()> {
+    let (now, timeouts) = (clock::now(), tables.settings()?.timeouts);
+    tables.each_entry(|key, entry| {
+        if let Some(flow) = flow(key, entry, now, &timeouts)
+            && filter.matches(&flow)
+        {
+            each(&flow);
+        }
+    })
+}
+
+/// The flow of an entry of the original direction, if it lives.
+fn flow(key: &FlowKey, entry: &FlowEntry, now: Nanoseconds, timeouts: &Timeouts) -> Option<Flow> {
+    let idle = Life::age(entry.life, now)?;
+    let status = Status::from_word(entry.status);
+    let timeout = timeouts.of(status.state());
+    (key.direction() == Direction::Original && !Life::expired(idle, timeout)).then(|| Flow {
+        key: *key,
+        rewrite: Rewrite::from_word(entry.rewrite),
+        status,
+        remaining: Duration::from_nanos(timeout.saturating_sub(idle)),
+        age: Duration::from_nanos(now.saturating_sub(entry.created)),
+        uplink: entry.uplink,
+    })
+}
+
+async fn list(tables: &Tables, filter: &Filter, json: bool) -> Result<ExitCode> {
+    let snapshot = Network::open()?.snapshot().await?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut result = Ok(());
+    each(tables, filter, |flow| {
+        if result.is_ok() {
+            result = print(&mut out, flow, json, &snapshot);
+        }
+    })?;
+    finish(result.and_then(|()| out.flush().map_err(Into::into)))
+}
+
+fn print(out: &mut impl Write, flow: &Flow, json: bool, snapshot: &Snapshot) -> Result<()> {
+    if json {
+        serde_json::to_writer(&mut *out, &FlowJson::new(flow, snapshot.name(flow.uplink)))?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{flow}")?;
+    }
+    Ok(())
+}
+
+/// Whoever reads our output may stop reading: `natbpf flows list | head` is no failure.
+fn finish(result: Result<()>) -> Result<ExitCode> {
+    match result {
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        other => other.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let kind = cause
+            .downcast_ref::<io::Error>()
+            .map(io::Error::kind)
+            .or_else(|| cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind));
+        kind == Some(io::ErrorKind::BrokenPipe)
+    })
+}
+
+fn count(tables: &Tables, filter: &Filter, json: bool) -> Result<ExitCode> {
+    let mut count = 0u64;
+    each(tables, filter, |_| count += 1)?;
+    if json {
+        println!("{}", serde_json::json!({ "count": count, "max": tables.max_entries()? / 2 }));
+    } else {
+        println!("{count}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn flush(pins: &Pins, tables: &Tables, filter: &Filter, json: bool) -> Result<ExitCode> {
+    let mut keys = Vec::new();
+    each(tables, filter, |flow| keys.push(flow.key))?;
+    let ended = Reaper::open(pins)?.flows(Operation::Kill, &keys)?;
+    if json {
+        println!("{}", serde_json::json!({ "ended": ended }));
+    } else {
+        println!("{ended} flows have been ended");
+    }
+    Ok(if ended == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn watch(pins: &Pins, mut tables: Tables, filter: &Filter, json: bool) -> Result<ExitCode> {
+    let snapshot = Network::open()?.snapshot().await?;
+    let mut events = Events::open(pins)?;
+    let mut renewal = interval(WATCH_RENEWAL);
+    let (mut end, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    loop {
+        tokio::select! {
+            _ = end.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = renewal.tick() => watch_until(&mut tables, clock::now() + WATCH)?,
+            batch = events.next() => {
+                let timeouts = tables.settings()?.timeouts;
+                let result = show(&batch?, filter, json, &timeouts, &snapshot);
+                if result.as_ref().is_err_and(is_broken_pipe) {
+                    break;
+                }
+                result?;
+            }
+        }
+    }
+    watch_until(&mut tables, 0)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn watch_until(tables: &mut Tables, time: Nanoseconds) -> Result<()> {
+    let settings = tables.settings()?;
+    tables.set_settings(Settings { watch_until: time, ..settings })
+}
+
+fn show(
+    events: &[FlowEvent],
+    filter: &Filter,
+    json: bool,
+    timeouts: &Timeouts,
+    snapshot: &Snapshot,
+) -> Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for event in events {
+        let kind =
+            EventKind::from_number(event.kind).context("the datapath wrote an event of an unknown kind")?;
+        let status = Status::from_word(event.status);
+        let flow = Flow {
+            key: event.key,
+            rewrite: Rewrite::from_word(event.rewrite),
+            status,
+            remaining: Duration::from_nanos(timeouts.of(status.state())),
+            age: Duration::ZERO,
+            uplink: event.uplink,
+        };
+        if !filter.matches(&flow) {
+            continue;
+        }
+        let event = Event { kind, flow };
+        if json {
+            serde_json::to_writer(&mut out, &EventJson::new(&event, snapshot.name(flow.uplink)))?;
+            writeln!(out)?;
+        } else {
+            writeln!(out, "{event}")?;
+        }
+    }
+    out.flush()?;
+    Ok(())
+}

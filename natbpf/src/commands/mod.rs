@@ -1,0 +1,52 @@
+//! The commands, each in a module of its own.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::{
+    cli::{CheckArgs, Cli, Command, MasqueradeArgs, RunArgs},
+    config::Config,
+    daemon::{self, Options, Source},
+    datapath::Pins,
+};
+
+mod detach;
+mod flows;
+mod status;
+
+/// Runs a command; errors are the caller's to print.
+pub async fn run(cli: &Cli) -> Result<ExitCode> {
+    let pins = Pins::new(&cli.bpffs, &cli.instance_name());
+    match &cli.command {
+        Command::Run(arguments) => run_file(cli, pins, arguments).await,
+        Command::Masquerade(arguments) => masquerade(cli, pins, arguments).await,
+        Command::Check(arguments) => check(arguments),
+        Command::Status(arguments) => status::run(cli, &pins, *arguments).await,
+        Command::Flows(arguments) => flows::run(&pins, arguments).await,
+        Command::Detach => detach::run(cli, pins).await,
+    }
+}
+
+async fn run_file(cli: &Cli, pins: Pins, arguments: &RunArgs) -> Result<ExitCode> {
+    let source = Source::File(arguments.file.config.clone(), arguments.datapath.clone());
+    start(cli, pins, source, arguments.datapath.stay).await
+}
+
+async fn masquerade(cli: &Cli, pins: Pins, arguments: &MasqueradeArgs) -> Result<ExitCode> {
+    let source = Source::Arguments(Config::from_masquerade(arguments)?);
+    start(cli, pins, source, arguments.datapath.stay).await
+}
+
+async fn start(cli: &Cli, pins: Pins, source: Source, stay: bool) -> Result<ExitCode> {
+    let options = Options { pins, bpffs: cli.bpffs.clone(), instance: cli.instance_name(), source, stay };
+    daemon::run(options).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(arguments: &CheckArgs) -> Result<ExitCode> {
+    let path = &arguments.file.config;
+    let config = Config::from_file(path)?;
+    println!("{} is right: {} rules", path.display(), config.rules.len());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,126 @@
+//! Values that the file and the command line spell alike.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+};
+
+use ipnet::{IpNet, Ipv4Net};
+
+/// Which packets of one inside endpoint share an external port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mapping {
+    /// One external port whatever the destination (RFC 4787, REQ-1)
+    #[default]
+    EndpointIndependent,
+    /// A mapping of its own for each destination
+    AddressAndPortDependent,
+}
+
+/// How programs are attached to the hooks of traffic control.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttachMode {
+    /// tcx where the kernel has it (6.6), else clsact
+    #[default]
+    Auto,
+    /// Links on the tcx hooks
+    Tcx,
+    /// Filters on a clsact qdisc
+    Clsact,
+}
+
+/// External ports in host order, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    first: u16,
+    last: u16,
+}
+
+/// Why a value was refused, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    #[error("\"{0}\" is not an IPv4 network; write it like 10.0.0.0/24 or 10.0.0.5")]
+    Network(String),
+    #[error("{0} is IPv6, which natbpf does not translate; give an IPv4 network")]
+    Ipv6(String),
+    #[error("{network} has host bits set; write {corrected}")]
+    HostBits { network: Ipv4Net, corrected: Ipv4Net },
+    #[error(
+        "\"{0}\" cannot be the name of an interface; it has 1 to 15 bytes without space, \"/\" and \":\""
+    )]
+    Interface(String),
+    #[error("\"{0}\" is not a range of ports; write it like 50000-50010, within 1 to 65535")]
+    Ports(String),
+}
+
+impl Ports {
+    /// The ends may be given in either order, as to iptables. `None` if one of them is 0.
+    pub const fn new(a: u16, b: u16) -> Option<Self> {
+        match (a, b) {
+            (0, _) | (_, 0) => None,
+            (first, last) if first <= last => Some(Self { first, last }),
+            (last, first) => Some(Self { first, last }),
+        }
+    }
+
+    pub const fn first(self) -> u16 {
+        self.first
+    }
+
+    pub const fn last(self) -> u16 {
+        self.last
+    }
+}
+
+impl FromStr for Ports {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let port = |text: &str| text.trim().parse::<u16>().ok();
+        port(first)
+            .zip(port(last))
+            .and_then(|(first, last)| Self::new(first, last))
+            .ok_or_else(|| ValueError::Ports(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+/// Parses a network; an address alone is a network of its own, and the length may be a mask, as with iptables.
+pub fn network(text: &str) -> Result<Ipv4Net, ValueError> {
+    let malformed = || ValueError::Network(text.to_owned());
+    if text.parse::<IpNet>().is_ok_and(|network| matches!(network, IpNet::V6(_)))
+        || text.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6())
+    {
+        return Err(ValueError::Ipv6(text.to_owned()));
+    }
+    let (address, length) = text.split_once('/').unwrap_or((text, "32"));
+    let address: Ipv4Addr = address.parse().map_err(|_| malformed())?;
+    let network = match length.parse::<Ipv4Addr>() {
+        Ok(mask) => Ipv4Net::with_netmask(address, mask),
+        Err(_) => Ipv4Net::new(address, length.parse().map_err(|_| malformed())?),
+    }
+    .map_err(|_| malformed())?;
+    match network.trunc() {
+        corrected if corrected == network => Ok(network),
+        corrected => Err(ValueError::HostBits { network, corrected }),
+    }
+}
+
+/// Checks the name of an interface as the kernel does (`dev_valid_name`).
+pub fn interface(text: &str) -> Result<String, ValueError> {
+    let forbidden = |byte: u8| matches!(byte, b'/' | b':' | b' ' | 0xa0 | 9..=13 | 0);
+    if (1..=15).contains(&text.len()) && text != "." && text != ".." && !text.bytes().any(forbidden) {
+        Ok(text.to_owned())
+    } else {
+        Err(ValueError::Interface(text.to_owned()))
+    }
+}

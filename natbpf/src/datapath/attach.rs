@@ -1,0 +1,406 @@
+//! Attaching to uplinks and detaching: by TCX links where the kernel has them, by filters of a clsact qdisc where not.
+//!
+//! TCX links are pinned and outlive the daemon. A filter lives by itself; a pin of the program beside it says that it is ours.
+
+use std::{fs, io, path::Path};
+
+use anyhow::{Context as _, Result, bail};
+use aya::{
+    pin::PinError,
+    programs::{
+        LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType,
+        links::{FdLink, Link as _, PinnedLink},
+        tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
+    },
+};
+use futures::TryStreamExt as _;
+use rtnetlink::Handle;
+
+use super::{Hook, Loaded, Pins, pins::Pin, sys};
+use crate::config::AttachMode;
+
+/// Priority of our filters: behind those of people who chose one.
+const PRIORITY: u16 = 50_000;
+
+/// Handle of our filters.
+const HANDLE: TcHandle = TcHandle::new(0, 1);
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Tcx,
+    Clsact,
+}
+
+impl Mode {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+}
+
+/// One program on one hook.
+#[derive(Clone, Copy, Debug)]
+pub struct Attachment {
+    /// Interface index.
+    pub interface: u32,
+    pub hook: Hook,
+    pub mode: Mode,
+    /// The kernel's number of the program.
+    pub program: u32,
+}
+
+/// Attaches and detaches in the network namespace in which it was made.
+#[derive(Debug)]
+pub struct Attacher {
+    pins: Pins,
+    mode: AttachMode,
+    coexist: bool,
+    netlink: Handle,
+}
+
+const fn attach_type(hook: Hook) -> TcAttachType {
+    match hook {
+        Hook::Egress => TcAttachType::Egress,
+        Hook::Ingress => TcAttachType::Ingress,
+    }
+}
+
+impl Attacher {
+    /// Needs a tokio runtime, for netlink.
+    pub fn new(pins: Pins, mode: AttachMode, coexist: bool) -> Result<Self> {
+        let (connection, netlink, _) = rtnetlink::new_connection().context("cannot open a netlink socket")?;
+        tokio::spawn(connection);
+        Ok(Self { pins, mode, coexist, netlink })
+    }
+
+    /// Refuses if somebody else's TC programs are on the interface, unless told to live with them.
+    pub async fn check_foreign(&self, interface: u32, name: &str) -> Result<()> {
+        if self.coexist {
+            return Ok(());
+        }
+        for hook in Hook::ALL {
+            if let Some(foreign) = self.foreign(interface, name, hook).await? {
+                bail!(
+                    "{foreign} is attached to {name} ({hook}) by somebody else and may redirect or drop packets before natbpf sees them; \
+                     remove it, or run natbpf with --coexist if both are wanted"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    async fn foreign(&self, interface: u32, name: &str, hook: Hook) -> Result<Option<String>> {
+        let ours = program_of(&self.pins.tcx(interface, hook));
+        // Kernels before 6.6 know no such query, and have nothing to be found by it.
+        if let Ok((_, programs)) = SchedClassifier::query_tcx(name, attach_type(hook))
+            && let Some(other) = programs.iter().find(|program| Some(program.id()) != ours)
+        {
+            return Ok(Some(describe(other)));
+        }
+        let known = self.pins.clsact(interface, hook).exists();
+        for filter in self.filters(interface, hook).await? {
+            let ours = filter.priority == PRIORITY && filter.handle == u32::from(HANDLE) && known;
+            if !ours {
+                return Ok(Some(format!(
+                    "a TC filter of kind {} with priority {}",
+                    filter.kind, filter.priority
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn filters(&self, interface: u32, hook: Hook) -> Result<Vec<Filter>> {
+        let request = self.netlink.traffic_filter(interface.cast_signed()).get();
+        let request = match hook {
+            Hook::Egress => request.egress(),
+            Hook::Ingress => request.ingress(),
+        };
+        match request.execute().try_collect::<Vec<_>>().await {
+            Ok(messages) => Ok(messages.iter().filter_map(Filter::of).collect()),
+            // No qdisc that could have filters.
+            Err(rtnetlink::Error::NetlinkError(error))
+                if matches!(error.raw_code().abs(), libc::EINVAL | libc::ENOENT | libc::EOPNOTSUPP) =>
+            {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error).context("cannot list the TC filters"),
+        }
+    }
+
+    /// Puts both programs on an interface, in the place of an older version's if there is one: no packet goes past in between.
+    pub fn attach(&self, loaded: &mut Loaded, interface: u32, name: &str) -> Result<()> {
+        for hook in Hook::ALL {
+            let program = loaded.hook(hook)?;
+            let attached = match self.mode {
+                AttachMode::Tcx => self.attach_tcx(program, interface, name, hook),
+                AttachMode::Clsact => self.attach_clsact(program, interface, name, hook),
+                // A filter of an earlier start stays a filter: two programs would translate twice.
+                AttachMode::Auto if self.pins.clsact(interface, hook).exists() => {
+                    self.attach_clsact(program, interface, name, hook)
+                }
+                AttachMode::Auto => match self.attach_tcx(program, interface, name, hook) {
+                    Err(error) if unsupported(&error) => self.attach_clsact(program, interface, name, hook),
+                    other => other,
+                },
+            };
+            attached.with_context(|| format!("cannot attach to {name} ({hook})"))?;
+        }
+        Ok(())
+    }
+
+    fn attach_tcx(
+        &self,
+        program: &mut SchedClassifier,
+        interface: u32,
+        name: &str,
+        hook: Hook,
+    ) -> Result<()> {
+        if self.pins.clsact(interface, hook).exists() {
+            bail!("it is attached by clsact already; run `natbpf detach` before changing to tcx");
+        }
+        let path = self.pins.tcx(interface, hook);
+        if let Ok(pinned) = PinnedLink::from_pin(&path) {
+            let link: SchedClassifierLink = FdLink::from(pinned).try_into()?;
+            if let Ok(id) = program.attach_to_link(link) {
+                // Dropping the descriptor leaves the pin.
+                drop(FdLink::try_from(program.take_link(id)?)?);
+                return Ok(());
+            }
+            // The interface it belonged to is gone, and another has its number now.
+            fs::remove_file(&path).context("cannot remove a dead link")?;
+        }
+        let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+        let id = program.attach_with_options(name, attach_type(hook), options)?;
+        let link = FdLink::try_from(program.take_link(id)?)?;
+        link.pin(&path).with_context(|| format!("cannot pin {}", path.display()))?;
+        Ok(())
+    }
+
+    fn attach_clsact(
+        &self,
+        program: &mut SchedClassifier,
+        interface: u32,
+        name: &str,
+        hook: Hook,
+    ) -> Result<()> {
+        if self.pins.tcx(interface, hook).exists() {
+            bail!("it is attached by tcx already; run `natbpf detach` before changing to clsact");
+        }
+        match qdisc_add_clsact(name) {
+            Ok(()) => pin(program, &self.pins.qdisc(interface))?,
+            Err(error) if is(&error, libc::EEXIST) => {}
+            Err(error) => return Err(error).context("cannot add the clsact qdisc"),
+        }
+        let path = self.pins.clsact(interface, hook);
+        let replaced = path.exists() && {
+            let old = SchedClassifierLink::attached(name, attach_type(hook), PRIORITY, HANDLE, None)?;
+            program
+                .attach_to_link(old)
+                .ok()
+                .map(|id| program.take_link(id))
+                .transpose()?
+                .map(std::mem::forget)
+                .is_some()
+        };
+        if !replaced {
+            let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
+            let id =
+                program.attach_with_options(name, attach_type(hook), TcAttachOptions::Netlink(options))?;
+            // Dropping it would detach.
+            std::mem::forget(program.take_link(id)?);
+        }
+        pin(program, &path)
+    }
+
+    /// Takes the programs off an interface. It may be gone already.
+    pub async fn detach(&self, interface: u32, name: Option<&str>) -> Result<()> {
+        for (path, pin) in self.pins.list().context("cannot list what is pinned")? {
+            let belongs = match pin {
+                Pin::Tcx(owner, _) | Pin::Clsact(owner, _) | Pin::Qdisc(owner) => owner == interface,
+                Pin::Other => false,
+            };
+            if belongs {
+                self.remove(&path, pin, name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes everything off and removes all pins, of every version. `name` gives the name of an interface that still is there.
+    pub async fn detach_all(&self, name: impl Fn(u32) -> Option<String>) -> Result<()> {
+        let mut pins = self.pins.list_all_versions().context("cannot list what is pinned")?;
+        // Egress goes before ingress, so that no packet is translated whose reply would not be; qdiscs go last.
+        pins.sort_by_key(|(_, pin)| match pin {
+            Pin::Tcx(_, Hook::Egress) | Pin::Clsact(_, Hook::Egress) => 0,
+            Pin::Tcx(..) | Pin::Clsact(..) => 1,
+            Pin::Qdisc(_) => 2,
+            Pin::Other => 3,
+        });
+        for (path, pin) in pins {
+            let name = match pin {
+                Pin::Tcx(interface, _) | Pin::Clsact(interface, _) | Pin::Qdisc(interface) => name(interface),
+                Pin::Other => None,
+            };
+            self.remove(&path, pin, name.as_deref()).await?;
+        }
+        self.pins.remove()
+    }
+
+    async fn remove(&self, path: &Path, pin: Pin, name: Option<&str>) -> Result<()> {
+        match (pin, name) {
+            (Pin::Clsact(_, hook), Some(name)) => {
+                let link = SchedClassifierLink::attached(name, attach_type(hook), PRIORITY, HANDLE, None)?;
+                match link.detach() {
+                    Err(error) if !is_gone(&error) => {
+                        return Err(error).with_context(|| format!("cannot detach from {name}"));
+                    }
+                    _ => {}
+                }
+            }
+            (Pin::Qdisc(interface), Some(name)) => self.remove_qdisc(interface, name).await?,
+            (Pin::Tcx(interface, _), _) => match sys::detach_pinned_link(path) {
+                // The interface that the link was of is gone, and this is another one with its number.
+                Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {}
+                other => other.with_context(|| format!("cannot detach from interface {interface}"))?,
+            },
+            _ => {}
+        }
+        fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))
+    }
+
+    /// Removes the clsact qdisc that we added, unless somebody else has filters on it by now.
+    async fn remove_qdisc(&self, interface: u32, name: &str) -> Result<()> {
+        for hook in Hook::ALL {
+            if !self.filters(interface, hook).await?.is_empty() {
+                tracing::info!("the clsact qdisc of {name} stays: others have filters on it");
+                return Ok(());
+            }
+        }
+        let mut request = self.netlink.qdisc().del(interface.cast_signed());
+        request.message_mut().header.parent = netlink_packet_route::tc::TcHandle::CLSACT;
+        match request.execute().await {
+            Err(rtnetlink::Error::NetlinkError(error))
+                if matches!(error.raw_code().abs(), libc::ENOENT | libc::EINVAL) =>
+            {
+                Ok(())
+            }
+            other => other.with_context(|| format!("cannot remove the clsact qdisc of {name}")),
+        }
+    }
+}
+
+/// What is attached, by the pins.
+pub fn attachments(pins: &Pins) -> Result<Vec<Attachment>> {
+    let mut all = Vec::new();
+    for (path, pin) in pins.list().context("cannot list what is pinned")? {
+        let (interface, hook, mode, program) = match pin {
+            Pin::Tcx(interface, hook) => (interface, hook, Mode::Tcx, program_of(&path)),
+            Pin::Clsact(interface, hook) => {
+                (interface, hook, Mode::Clsact, ProgramInfo::from_pin(&path).ok().map(|program| program.id()))
+            }
+            _ => continue,
+        };
+        if let Some(program) = program {
+            all.push(Attachment { interface, hook, mode, program });
+        }
+    }
+    Ok(all)
+}
+
+/// Interface indexes of all uplinks that something is pinned for.
+pub fn attached_interfaces(pins: &Pins) -> Result<Vec<u32>> {
+    let mut interfaces: Vec<u32> = pins
+        .list()
+        .context("cannot list what is pinned")?
+        .into_iter()
+        .filter_map(|(_, pin)| match pin {
+            Pin::Tcx(interface, _) | Pin::Clsact(interface, _) | Pin::Qdisc(interface) => Some(interface),
+            Pin::Other => None,
+        })
+        .collect();
+    interfaces.sort_unstable();
+    interfaces.dedup();
+    Ok(interfaces)
+}
+
+/// A filter of somebody.
+struct Filter {
+    kind: String,
+    priority: u16,
+    handle: u32,
+}
+
+impl Filter {
+    /// `None` for the entry that stands for a priority as a whole.
+    fn of(message: &netlink_packet_route::tc::TcMessage) -> Option<Self> {
+        use netlink_packet_route::tc::TcAttribute;
+        let handle = u32::from(message.header.handle);
+        let kind = message.attributes.iter().find_map(|attribute| match attribute {
+            TcAttribute::Kind(kind) => Some(kind.clone()),
+            _ => None,
+        });
+        (handle != 0).then(|| Self {
+            kind: kind.unwrap_or_default(),
+            priority: u16::try_from(message.header.info >> 16).unwrap_or_default(),
+            handle,
+        })
+    }
+}
+
+fn describe(program: &ProgramInfo) -> String {
+    let name = program.name_as_str().unwrap_or("?");
+    format!("the BPF program {name} (number {})", program.id())
+}
+
+/// The program of a pinned link.
+fn program_of(path: &Path) -> Option<u32> {
+    let link = FdLink::from(PinnedLink::from_pin(path).ok()?);
+    link.info().ok().map(|info| info.program_id())
+}
+
+/// Pins a program in the place of an older one.
+fn pin(program: &mut SchedClassifier, path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).context("cannot remove an old pin");
+        }
+        _ => {}
+    }
+    program
+        .pin(path)
+        .map_err(|error: PinError| error)
+        .with_context(|| format!("cannot pin {}", path.display()))
+}
+
+/// Whether an error says that the kernel has no TCX.
+fn unsupported(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP | 524)))
+    })
+}
+
+fn is(error: &TcError, code: i32) -> bool {
+    has_code(error, code)
+}
+
+fn is_gone(error: &ProgramError) -> bool {
+    [libc::ENOENT, libc::EINVAL, libc::ENODEV].into_iter().any(|code| has_code(error, code))
+}
+
+/// Whether an error, or one beneath it, is this of the kernel's.
+fn has_code(error: &(dyn std::error::Error + 'static), code: i32) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error() == Some(code)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

@@ -1,0 +1,67 @@
+//! The layout of every pinned map, so that none of another layout is ever misread: the kernel and aya check neither.
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{MapInfo, MapType};
+use natbpf_common::{
+    config::{ExceptKey, Gauge, Rule, Settings, SourceKey, Uplinks},
+    counter::Counters,
+    flow::{FlowEntry, FlowKey},
+    mapping::{Endpoint, Mapping},
+};
+
+use super::Pins;
+
+/// Bytes of the prefix length before the data of a longest-prefix key.
+const PREFIX: usize = size_of::<u32>();
+
+/// What a map has to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    pub name: &'static str,
+    kind: MapType,
+    key: usize,
+    value: usize,
+    /// Entries; `None` where the operator decides.
+    entries: Option<u32>,
+}
+
+const fn layout(name: &'static str, kind: MapType, key: usize, value: usize, entries: Option<u32>) -> Layout {
+    Layout { name, kind, key, value, entries }
+}
+
+/// All maps that are pinned.
+pub const MAPS: &[Layout] = &[
+    layout("FLOWS", MapType::Hash, size_of::<FlowKey>(), size_of::<FlowEntry>(), None),
+    layout("MAPPINGS", MapType::Hash, size_of::<Endpoint>(), size_of::<Mapping>(), None),
+    layout("UPLINKS", MapType::Array, 4, size_of::<Uplinks>(), Some(1)),
+    layout("SOURCES", MapType::LpmTrie, PREFIX + size_of::<SourceKey>(), size_of::<Rule>(), None),
+    layout("EXCEPTS", MapType::LpmTrie, PREFIX + size_of::<ExceptKey>(), size_of::<u32>(), None),
+    layout("SETTINGS", MapType::Array, 4, size_of::<Settings>(), Some(1)),
+    layout("GAUGES", MapType::Array, 4, size_of::<u64>(), Some(Gauge::COUNT)),
+    layout("COUNTERS", MapType::PerCpuArray, 4, size_of::<Counters>(), Some(1)),
+    layout("EVENTS", MapType::RingBuf, 0, 0, None),
+];
+
+/// Checks what is pinned; what is not pinned yet is none of our business.
+pub fn check(pins: &Pins) -> Result<()> {
+    for expected in MAPS {
+        let path = pins.path(expected.name);
+        if !path.exists() {
+            continue;
+        }
+        let info = MapInfo::from_pin(&path)
+            .with_context(|| format!("cannot read the pinned map {}", path.display()))?;
+        let fits = info.map_type().is_ok_and(|kind| kind == expected.kind)
+            && info.key_size() as usize == expected.key
+            && info.value_size() as usize == expected.value
+            && expected.entries.is_none_or(|entries| entries == info.max_entries());
+        if !fits {
+            bail!(
+                "the pinned map {} has another layout than this version of natbpf expects; \
+                 remove the state with `natbpf detach` (its flows end) and start again",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! Loading the object, with the maps that are pinned already.
+
+use std::{fs, io};
+
+use anyhow::{Context as _, Result, bail};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Map, MapData},
+    programs::{Program, ProgramError, SchedClassifier},
+};
+
+use super::{Hook, Pins, layout};
+
+/// The object that natbpf-ebpf is built to; empty in a build without it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/datapath"));
+
+/// The object, for tests that look into it.
+pub fn object() -> &'static [u8] {
+    OBJECT
+}
+
+/// Name of the program that removes flows.
+pub const REAP: &str = "reap";
+
+/// Sizes of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Of the flow table: two a flow.
+    pub entries: u32,
+    pub mappings: u32,
+}
+
+impl Sizes {
+    /// For so many flows at a time. Nearly every flow may have an endpoint of its own, and some of them need a second entry to be found
+    /// by.
+    pub const fn of(max_flows: u32) -> Self {
+        Self { entries: max_flows * 2, mappings: max_flows + max_flows / 4 }
+    }
+}
+
+/// Programs in the kernel, not attached yet.
+#[derive(Debug)]
+pub struct Loaded {
+    ebpf: Ebpf,
+}
+
+impl Loaded {
+    /// Loads the programs, takes over the pinned maps, and makes and pins those that are missing.
+    pub fn load(pins: &Pins, sizes: Sizes) -> Result<Self> {
+        let mut loader = EbpfLoader::new();
+        loader.map_max_entries("FLOWS", sizes.entries).map_max_entries("MAPPINGS", sizes.mappings);
+        pins.check_version()?;
+        layout::check(pins)?;
+        pins.create()?;
+        for map in layout::MAPS {
+            loader.map_pin_path(map.name, pins.path(map.name));
+        }
+        Self::with(loader)
+    }
+
+    /// Loads the programs and makes maps that nobody else sees: for tests.
+    pub fn load_unpinned(sizes: Sizes) -> Result<Self> {
+        let mut loader = EbpfLoader::new();
+        loader.map_max_entries("FLOWS", sizes.entries).map_max_entries("MAPPINGS", sizes.mappings);
+        Self::with(loader)
+    }
+
+    fn with(mut loader: EbpfLoader<'_>) -> Result<Self> {
+        if OBJECT.is_empty() {
+            bail!(
+                "this natbpf was built without its BPF programs (NATBPF_EBPF=stub); build it again without that variable, \
+                 for instance by `cargo xtask build`"
+            );
+        }
+        let mut ebpf = loader.load(OBJECT).context(
+            "the kernel refused a map of the datapath; if memory is short, ask for fewer flows (max_flows)",
+        )?;
+        for (name, program) in ebpf.programs_mut() {
+            let Program::SchedClassifier(program) = program else { bail!("{name} is no TC program") };
+            program.load().map_err(|error| explain(name, error))?;
+        }
+        Ok(Self { ebpf })
+    }
+
+    /// A program of the object.
+    pub fn program(&mut self, name: &str) -> Result<&mut SchedClassifier> {
+        let program =
+            self.ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
+        program.try_into().with_context(|| format!("{name} is no TC program"))
+    }
+
+    pub fn hook(&mut self, hook: Hook) -> Result<&mut SchedClassifier> {
+        self.program(hook.program())
+    }
+
+    /// Pins the program that removes flows, in the place of an older one.
+    pub fn pin_reaper(&mut self, pins: &Pins) -> Result<()> {
+        let path = pins.path(REAP);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot replace {}", path.display()));
+            }
+            _ => {}
+        }
+        self.program(REAP)?.pin(&path).with_context(|| format!("cannot pin {}", path.display()))
+    }
+
+    /// Takes a map out of the loaded object; the programs keep it alive.
+    pub(super) fn take_map(&mut self, name: &str) -> Result<MapData> {
+        match self.ebpf.take_map(name) {
+            Some(Map::HashMap(map) | Map::Array(map) | Map::LpmTrie(map) | Map::PerCpuArray(map)) => Ok(map),
+            _ => bail!("the object has no map {name}"),
+        }
+    }
+
+    /// The loaded object, for tests that look at maps and run programs.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+}
+
+/// The verifier's log is for developers; the operator gets its last line.
+fn explain(name: &str, error: ProgramError) -> anyhow::Error {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let last = log
+                .lines()
+                .rev()
+                .find(|line| !line.is_empty() && !line.starts_with("processed"))
+                .unwrap_or_default();
+            tracing::debug!("the verifier's log of {name}: {log}");
+            anyhow::anyhow!(
+                "the kernel refused the program {name}: {io_error} ({last}); natbpf needs Linux 6.1 or newer"
+            )
+        }
+        other => anyhow::Error::new(other).context(format!("the kernel refused the program {name}")),
+    }
+}

@@ -1,0 +1,167 @@
+//! Everything that talks to BPF: no other module calls aya.
+
+use std::{fmt, os::fd::AsFd as _, path::Path};
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{Array, LpmTrie, Map, MapData, PerCpuArray};
+use natbpf_common::{
+    config::{ExceptKey, Rule, Settings, SourceKey, Uplinks},
+    counter::{Counter, Counters},
+    flow::{FlowEntry, FlowKey},
+    mapping::{Endpoint, Mapping},
+};
+
+mod attach;
+mod events;
+mod layout;
+mod load;
+mod pins;
+mod reaper;
+mod rules;
+mod scan;
+mod sys;
+
+pub use attach::{Attacher, Attachment, Mode, attached_interfaces, attachments};
+pub use events::Events;
+pub use load::{Loaded, Sizes, object};
+pub use pins::Pins;
+pub use reaper::Reaper;
+
+/// Which way packets go through an uplink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hook {
+    Egress,
+    Ingress,
+}
+
+impl Hook {
+    /// Ingress comes first, so that no packet is translated whose reply would not be.
+    pub const ALL: [Self; 2] = [Self::Ingress, Self::Egress];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Egress => "egress",
+            Self::Ingress => "ingress",
+        }
+    }
+
+    /// Name of its program in the object.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Egress => "uplink_egress",
+            Self::Ingress => "uplink_ingress",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|hook| hook.name() == name)
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The pinned maps of an instance. Reading needs no daemon.
+#[expect(missing_debug_implementations, reason = "aya's maps have none")]
+pub struct Tables {
+    flows: MapData,
+    mappings: MapData,
+    uplinks: Array<MapData, Uplinks>,
+    sources: LpmTrie<MapData, SourceKey, Rule>,
+    excepts: LpmTrie<MapData, ExceptKey, u32>,
+    settings: Array<MapData, Settings>,
+    counters: PerCpuArray<MapData, Counters>,
+}
+
+impl Tables {
+    /// Opens the maps that are pinned.
+    pub fn open(pins: &Pins) -> Result<Self> {
+        if !pins.exist() {
+            bail!(
+                "natbpf is not attached: nothing is pinned at {}; start it with `natbpf run` or `natbpf masquerade`, \
+                 or name the right --netns, --instance or --bpffs",
+                pins.folder().display()
+            );
+        }
+        pins.check_version()?;
+        layout::check(pins)?;
+        let map = |name: &str| open(&pins.path(name));
+        Ok(Self {
+            flows: map("FLOWS")?,
+            mappings: map("MAPPINGS")?,
+            uplinks: Array::try_from(Map::Array(map("UPLINKS")?))?,
+            sources: LpmTrie::try_from(Map::LpmTrie(map("SOURCES")?))?,
+            excepts: LpmTrie::try_from(Map::LpmTrie(map("EXCEPTS")?))?,
+            settings: Array::try_from(Map::Array(map("SETTINGS")?))?,
+            counters: PerCpuArray::try_from(Map::PerCpuArray(map("COUNTERS")?))?,
+        })
+    }
+
+    /// Takes the maps of programs that are not pinned.
+    pub fn of(loaded: &mut Loaded) -> Result<Self> {
+        let mut map = |name: &str| loaded.take_map(name);
+        Ok(Self {
+            flows: map("FLOWS")?,
+            mappings: map("MAPPINGS")?,
+            uplinks: Array::try_from(Map::Array(map("UPLINKS")?))?,
+            sources: LpmTrie::try_from(Map::LpmTrie(map("SOURCES")?))?,
+            excepts: LpmTrie::try_from(Map::LpmTrie(map("EXCEPTS")?))?,
+            settings: Array::try_from(Map::Array(map("SETTINGS")?))?,
+            counters: PerCpuArray::try_from(Map::PerCpuArray(map("COUNTERS")?))?,
+        })
+    }
+
+    pub fn settings(&self) -> Result<Settings> {
+        self.settings.get(&0, 0).context("cannot read the settings of the datapath")
+    }
+
+    pub fn set_settings(&mut self, settings: Settings) -> Result<()> {
+        self.settings.set(0, settings, 0).context("cannot write the settings of the datapath")
+    }
+
+    pub fn uplinks(&self) -> Result<Uplinks> {
+        self.uplinks.get(&0, 0).context("cannot read the uplinks of the datapath")
+    }
+
+    pub fn set_uplinks(&mut self, uplinks: Uplinks) -> Result<()> {
+        self.uplinks.set(0, uplinks, 0).context("cannot write the uplinks of the datapath")
+    }
+
+    /// The sum over all processors, by counter.
+    pub fn counters(&self) -> Result<Counters> {
+        let processors = self.counters.get(&0, 0).context("cannot read the counters of the datapath")?;
+        let mut sum = [0; Counter::COUNT];
+        for counters in processors.iter() {
+            for (sum, counter) in sum.iter_mut().zip(counters) {
+                *sum += counter;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Calls back for every entry of the flow table, in no order. Entries made or removed meanwhile may be missed or seen.
+    pub fn each_entry(&self, each: impl FnMut(&FlowKey, &FlowEntry)) -> Result<()> {
+        scan::scan(self.flows.fd().as_fd(), each).context("cannot read the flow table")
+    }
+
+    /// The same for the mappings.
+    pub fn each_mapping(&self, each: impl FnMut(&Endpoint, &Mapping)) -> Result<()> {
+        scan::scan(self.mappings.fd().as_fd(), each).context("cannot read the table of mappings")
+    }
+
+    /// Entries of the flow table: a flow has two.
+    pub fn max_entries(&self) -> Result<u64> {
+        Ok(u64::from(self.flows.info()?.max_entries()))
+    }
+
+    pub fn max_mappings(&self) -> Result<u64> {
+        Ok(u64::from(self.mappings.info()?.max_entries()))
+    }
+}
+
+fn open(path: &Path) -> Result<MapData> {
+    MapData::from_pin(path).with_context(|| format!("cannot open the pinned map {}", path.display()))
+}

@@ -1,0 +1,212 @@
+//! Where everything is pinned, so that it outlives the daemon.
+//!
+//! ```text
+//! BPFFS/natbpf/INSTANCE/            locked by the daemon
+//! BPFFS/natbpf/INSTANCE/v1/         locked by whoever watches flows
+//!     FLOWS, MAPPINGS, …            maps
+//!     reap                          a program that is run, not attached
+//!     tcx_IFINDEX_DIRECTION         links
+//!     clsact_IFINDEX_DIRECTION      programs attached by a filter: the pin says that the filter is ours
+//!     qdisc_IFINDEX                 a program; the pin says that the clsact qdisc is ours
+//! ```
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use natbpf_common::SCHEMA;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::Hook;
+
+const NATBPF: &str = "natbpf";
+const TCX: &str = "tcx";
+const CLSACT: &str = "clsact";
+const QDISC: &str = "qdisc";
+
+/// The pins of an instance.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    instance: PathBuf,
+}
+
+/// What a pin stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// A TCX link.
+    Tcx(u32, Hook),
+    /// A filter of the clsact qdisc.
+    Clsact(u32, Hook),
+    /// A clsact qdisc.
+    Qdisc(u32),
+    /// A map, or a program that is not attached.
+    Other,
+}
+
+impl Pins {
+    pub fn new(bpffs: &Path, instance: &str) -> Self {
+        Self { instance: bpffs.join(NATBPF).join(instance) }
+    }
+
+    /// The folder of this version's pins.
+    pub fn folder(&self) -> PathBuf {
+        self.instance.join(format!("v{SCHEMA}"))
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder().join(name)
+    }
+
+    pub fn tcx(&self, interface: u32, hook: Hook) -> PathBuf {
+        self.path(&format!("{TCX}_{interface}_{hook}"))
+    }
+
+    pub fn clsact(&self, interface: u32, hook: Hook) -> PathBuf {
+        self.path(&format!("{CLSACT}_{interface}_{hook}"))
+    }
+
+    pub fn qdisc(&self, interface: u32) -> PathBuf {
+        self.path(&format!("{QDISC}_{interface}"))
+    }
+
+    /// Whether this version has pinned anything.
+    pub fn exist(&self) -> bool {
+        self.folder().is_dir()
+    }
+
+    /// Everything pinned by this version.
+    pub fn list(&self) -> io::Result<Vec<(PathBuf, Pin)>> {
+        list(&self.folder())
+    }
+
+    /// Everything pinned by any version.
+    pub fn list_all_versions(&self) -> io::Result<Vec<(PathBuf, Pin)>> {
+        let mut all = Vec::new();
+        for version in versions(&self.instance)? {
+            all.extend(list(&version)?);
+        }
+        Ok(all)
+    }
+
+    /// Refuses if another version's state is there.
+    pub fn check_version(&self) -> Result<()> {
+        let ours = self.folder();
+        match versions(&self.instance)?.into_iter().find(|version| *version != ours) {
+            Some(other) => bail!(
+                "{} holds the state of another version of natbpf, whose layout this one cannot read; \
+                 remove it with `natbpf detach` (its flows end)",
+                other.display()
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the folders.
+    pub fn create(&self) -> Result<()> {
+        let folder = self.folder();
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))
+    }
+
+    /// Removes what is left of all versions and the folders.
+    pub fn remove(&self) -> Result<()> {
+        for (path, _) in self.list_all_versions()? {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        for version in versions(&self.instance)? {
+            fs::remove_dir(&version).with_context(|| format!("cannot remove {}", version.display()))?;
+        }
+        match fs::remove_dir(&self.instance) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", self.instance.display()));
+            }
+            _ => {}
+        }
+        // The last instance takes the common folder with it.
+        if let Some(natbpf) = self.instance.parent() {
+            let _ = fs::remove_dir(natbpf);
+        }
+        Ok(())
+    }
+
+    /// Locks the instance for the daemon. The lock goes with the process.
+    pub fn lock(&self) -> Result<Option<Flock<File>>> {
+        fs::create_dir_all(&self.instance)
+            .with_context(|| format!("cannot make {}", self.instance.display()))?;
+        lock(&self.instance)
+    }
+
+    /// Whether a daemon has the instance.
+    pub fn locked(&self) -> Result<bool> {
+        Ok(self.instance.is_dir() && lock(&self.instance)?.is_none())
+    }
+
+    /// Locks the stream of events for one watcher.
+    pub fn lock_events(&self) -> Result<Option<Flock<File>>> {
+        lock(&self.folder())
+    }
+}
+
+fn lock(folder: &Path) -> Result<Option<Flock<File>>> {
+    let file = File::open(folder).with_context(|| format!("cannot open {}", folder.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, nix::Error::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(errno).with_context(|| format!("cannot lock {}", folder.display())),
+    }
+}
+
+fn versions(instance: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(instance) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn list(folder: &Path) -> io::Result<Vec<(PathBuf, Pin)>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    entries
+        .map(|entry| {
+            let entry = entry?;
+            Ok((entry.path(), parse(&entry.file_name().to_string_lossy())))
+        })
+        .collect()
+}
+
+fn parse(name: &str) -> Pin {
+    let mut parts = name.split('_');
+    let mut next = || parts.next();
+    let (kind, interface, hook) =
+        (next(), next().and_then(|number| number.parse().ok()), next().and_then(Hook::from_name));
+    match (kind, interface, hook) {
+        (Some(TCX), Some(interface), Some(hook)) => Pin::Tcx(interface, hook),
+        (Some(CLSACT), Some(interface), Some(hook)) => Pin::Clsact(interface, hook),
+        (Some(QDISC), Some(interface), None) => Pin::Qdisc(interface),
+        _ => Pin::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_is_pinned() {
+        let pins = Pins::new(Path::new("/b"), "gw");
+        let pin = |path: PathBuf| parse(&path.file_name().unwrap_or_default().to_string_lossy());
+        assert_eq!(pin(pins.tcx(7, Hook::Egress)), Pin::Tcx(7, Hook::Egress));
+        assert_eq!(pin(pins.clsact(7, Hook::Ingress)), Pin::Clsact(7, Hook::Ingress));
+        assert_eq!(pin(pins.qdisc(7)), Pin::Qdisc(7));
+        for other in ["FLOWS", "reap", "tcx_x_egress", "tcx_7_sideways", "qdisc"] {
+            assert_eq!(parse(other), Pin::Other, "{other}");
+        }
+        assert_eq!(pins.path("FLOWS"), Path::new(&format!("/b/natbpf/gw/v{SCHEMA}/FLOWS")));
+    }
+}

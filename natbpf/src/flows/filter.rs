@@ -1,0 +1,91 @@
+//! Which flows a command is about.
+
+use std::net::Ipv4Addr;
+
+use natbpf_common::{
+    protocol::{DCCP, ESP, GRE, ICMP, SCTP, TCP, UDP, UDPLITE},
+    state::State,
+};
+
+use super::Flow;
+use crate::cli::FilterArgs;
+
+/// Names of protocols that users type, from IANA's "Protocol Numbers".
+const PROTOCOLS: &[(&str, u8)] = &[
+    ("tcp", TCP),
+    ("udp", UDP),
+    ("icmp", ICMP),
+    ("gre", GRE),
+    ("esp", ESP),
+    ("sctp", SCTP),
+    ("dccp", DCCP),
+    ("udplite", UDPLITE),
+    ("igmp", 2),
+    ("ipip", 4),
+    ("ipv6", 41),
+    ("ah", 51),
+];
+
+/// A filter; everything that is given has to match.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    arguments: FilterArgs,
+}
+
+impl Filter {
+    pub const fn new(arguments: FilterArgs) -> Self {
+        Self { arguments }
+    }
+
+    /// Whether the filter excludes nothing.
+    pub fn is_empty(&self) -> bool {
+        let FilterArgs { protocol, source, destination, sport, dport, state } = &self.arguments;
+        protocol.is_none()
+            && source.is_none()
+            && destination.is_none()
+            && sport.is_none()
+            && dport.is_none()
+            && state.is_none()
+    }
+
+    /// Compares with the tuple of the original direction, as conntrack does. Flows without ports never match a port.
+    pub fn matches(&self, flow: &Flow) -> bool {
+        let key = &flow.key;
+        let wanted = &self.arguments;
+        let ports = matches!(key.protocol, TCP | UDP);
+        let host = |address| Ipv4Addr::from(address);
+        wanted.protocol.is_none_or(|protocol| protocol == key.protocol)
+            && wanted.source.is_none_or(|network| network.contains(&host(key.source)))
+            && wanted.destination.is_none_or(|network| network.contains(&host(key.destination)))
+            && wanted.sport.is_none_or(|port| ports && port == key.source_port.number())
+            && wanted.dport.is_none_or(|port| ports && port == key.destination_port.number())
+            && wanted.state.is_none_or(|state| state == flow.state())
+    }
+}
+
+impl From<FilterArgs> for Filter {
+    fn from(arguments: FilterArgs) -> Self {
+        Self::new(arguments)
+    }
+}
+
+/// Parses a protocol's name or number.
+pub fn protocol(text: &str) -> Result<u8, String> {
+    let named = PROTOCOLS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+    if let Some((_, number)) = named {
+        return Ok(*number);
+    }
+    text.parse().map_err(|_| {
+        let names: Vec<_> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
+        format!("use a number from 0 to 255 or one of {}", names.join(", "))
+    })
+}
+
+/// Parses conntrack's name of a TCP state.
+pub fn state(text: &str) -> Result<State, String> {
+    let named = || State::ALL.iter().copied().filter(|state| !state.name().is_empty());
+    named().find(|state| state.name().eq_ignore_ascii_case(text)).ok_or_else(|| {
+        let names: Vec<_> = named().map(State::name).collect();
+        format!("use one of {}", names.join(", "))
+    })
+}

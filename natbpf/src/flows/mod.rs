@@ -1,0 +1,47 @@
+//! Flows as they are shown: read from the table by others, printed and filtered here.
+
+use std::time::Duration;
+
+use natbpf_common::{
+    event::EventKind,
+    flow::{FlowKey, Rewrite, Status},
+    state::State,
+};
+
+pub mod filter;
+mod format;
+mod json;
+#[cfg(test)]
+mod tests;
+
+pub use filter::Filter;
+pub use json::{EventJson, FlowJson};
+
+/// A flow at one moment. `Display` prints the line of `conntrack -L`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Of the original direction.
+    pub key: FlowKey,
+    /// The external source.
+    pub rewrite: Rewrite,
+    pub status: Status,
+    /// Until it expires, if nothing comes.
+    pub remaining: Duration,
+    /// Since it began.
+    pub age: Duration,
+    /// Interface index of the uplink.
+    pub uplink: u32,
+}
+
+/// Something that happened to a flow. `Display` prints the line of `conntrack -E`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub kind: EventKind,
+    pub flow: Flow,
+}
+
+impl Flow {
+    pub fn state(&self) -> State {
+        State::from_number(self.status.state())
+    }
+}

@@ -1,0 +1,228 @@
+use std::net::Ipv4Addr;
+
+use natbpf_common::{
+    Address, Port,
+    flow::Direction,
+    protocol::{GRE, ICMP, SCTP, TCP, UDP},
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::cli::FilterArgs;
+
+const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 11);
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+const UPLINK: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+
+fn flow(protocol: u8, state: State, source_port: u16, destination_port: u16, external_port: u16) -> Flow {
+    let key = FlowKey {
+        source: Address::from(INSIDE),
+        destination: Address::from(OUTSIDE),
+        source_port: Port::new(source_port),
+        destination_port: Port::new(destination_port),
+        protocol,
+        direction: Direction::Original as u8,
+        zone: 0,
+    };
+    Flow {
+        key,
+        rewrite: Rewrite { address: Address::from(UPLINK), port: Port::new(external_port), tag: key.tag() },
+        status: Status::new(state as u8),
+        remaining: Duration::from_millis(28_900),
+        age: Duration::from_secs(3),
+        uplink: 7,
+    }
+}
+
+fn with_status(flow: Flow, status: impl Fn(Status) -> Status) -> Flow {
+    Flow { status: status(flow.status), ..flow }
+}
+
+/// The lines are those that conntrack 1.4.7 printed for the same flows through iptables MASQUERADE.
+#[test]
+fn lines_of_conntrack() {
+    let tcp = flow(TCP, State::TcpEstablished, 55996, 80, 55996);
+    let tcp = with_status(tcp, |status| status.with_seen_reply().with_assured());
+    let lines = [
+        (
+            Flow { remaining: Duration::from_secs(431_998), ..tcp },
+            "tcp      6 431998 ESTABLISHED src=10.0.0.11 dst=203.0.113.10 sport=55996 dport=80 \
+             src=203.0.113.10 dst=203.0.113.1 sport=80 dport=55996 [ASSURED] mark=0 use=1",
+        ),
+        (
+            flow(UDP, State::UdpUnreplied, 5001, 99, 1024),
+            "udp      17 28 src=10.0.0.11 dst=203.0.113.10 sport=5001 dport=99 [UNREPLIED] \
+             src=203.0.113.10 dst=203.0.113.1 sport=99 dport=1024 mark=0 use=1",
+        ),
+        (
+            with_status(flow(UDP, State::UdpUnreplied, 5000, 9, 5000), Status::with_seen_reply),
+            "udp      17 28 src=10.0.0.11 dst=203.0.113.10 sport=5000 dport=9 \
+             src=203.0.113.10 dst=203.0.113.1 sport=9 dport=5000 mark=0 use=1",
+        ),
+        (
+            with_status(flow(ICMP, State::Icmp, 16914, 8, 7), Status::with_seen_reply),
+            "icmp     1 28 src=10.0.0.11 dst=203.0.113.10 type=8 code=0 id=16914 \
+             src=203.0.113.10 dst=203.0.113.1 type=0 code=0 id=7 mark=0 use=1",
+        ),
+        (
+            flow(ICMP, State::Icmp, 1, 13, 1),
+            "icmp     1 28 src=10.0.0.11 dst=203.0.113.10 type=13 code=0 id=1 [UNREPLIED] \
+             src=203.0.113.10 dst=203.0.113.1 type=14 code=0 id=1 mark=0 use=1",
+        ),
+        (
+            flow(GRE, State::Other, 0, 0, 0),
+            "gre      47 28 src=10.0.0.11 dst=203.0.113.10 srckey=0x0 dstkey=0x0 [UNREPLIED] \
+             src=203.0.113.10 dst=203.0.113.1 srckey=0x0 dstkey=0x0 mark=0 use=1",
+        ),
+        (
+            flow(253, State::Other, 0, 0, 0),
+            "unknown  253 28 src=10.0.0.11 dst=203.0.113.10 [UNREPLIED] \
+             src=203.0.113.10 dst=203.0.113.1 mark=0 use=1",
+        ),
+    ];
+    for (flow, line) in lines {
+        assert_eq!(flow.to_string(), line);
+    }
+}
+
+#[test]
+fn events_of_conntrack() {
+    let udp = flow(UDP, State::UdpUnreplied, 5000, 9, 5000);
+    let event = |kind, flow| Event { kind, flow }.to_string();
+    assert_eq!(
+        event(EventKind::New, udp),
+        "    [NEW] udp      17 28 src=10.0.0.11 dst=203.0.113.10 sport=5000 dport=9 [UNREPLIED] \
+         src=203.0.113.10 dst=203.0.113.1 sport=9 dport=5000"
+    );
+    let assured = with_status(udp, |status| status.with_seen_reply().with_assured());
+    assert_eq!(
+        event(EventKind::Update, assured),
+        " [UPDATE] udp      17 28 src=10.0.0.11 dst=203.0.113.10 sport=5000 dport=9 \
+         src=203.0.113.10 dst=203.0.113.1 sport=9 dport=5000 [ASSURED]"
+    );
+    assert!(event(EventKind::Destroy, assured).starts_with("[DESTROY] udp      17 28 src="));
+    let expired = Flow { remaining: Duration::ZERO, ..assured };
+    assert!(event(EventKind::Destroy, expired).starts_with("[DESTROY] udp      17 src="));
+    assert!(event(EventKind::New, expired).starts_with("    [NEW] udp      17 0 src="));
+}
+
+#[test]
+fn json_has_what_the_protocol_has() {
+    let json = |flow: &Flow| serde_json::to_value(FlowJson::new(flow, "eth0".to_owned())).unwrap();
+    let tcp = with_status(flow(TCP, State::TcpSynRecv, 5000, 80, 1024), Status::with_seen_reply);
+    assert_eq!(
+        json(&tcp),
+        serde_json::json!({
+            "protocol": "tcp", "protocol_number": 6, "state": "SYN_RECV", "timeout_seconds": 28,
+            "original": {"source": "10.0.0.11", "destination": "203.0.113.10", "source_port": 5000, "destination_port": 80},
+            "reply": {"source": "203.0.113.10", "destination": "203.0.113.1", "source_port": 80, "destination_port": 1024},
+            "seen_reply": true, "assured": false, "uplink": "eth0", "age_seconds": 3,
+        })
+    );
+    let icmp = json(&flow(ICMP, State::Icmp, 5, 8, 6));
+    assert_eq!(icmp["original"]["icmp_type"], 8);
+    assert_eq!((&icmp["reply"]["icmp_type"], &icmp["reply"]["icmp_id"]), (&0.into(), &6.into()));
+    assert!(icmp.get("state").is_none());
+    let sctp = flow(SCTP, State::Other, 0, 0, 0);
+    let event = EventJson::new(&Event { kind: EventKind::Destroy, flow: sctp }, "eth0".to_owned());
+    let event = serde_json::to_value(event).unwrap();
+    assert_eq!((&event["event"], &event["protocol"]), (&"destroy".into(), &"sctp".into()));
+    assert!(event["original"].get("source_port").is_none());
+}
+
+#[test]
+fn filters_look_at_the_original_direction() {
+    let tcp = flow(TCP, State::TcpEstablished, 5000, 80, 1024);
+    let network = |text: &str| Some(text.parse().unwrap());
+    let everything = FilterArgs::default();
+    let matching = [
+        everything.clone(),
+        FilterArgs { protocol: Some(TCP), ..everything.clone() },
+        FilterArgs { source: network("10.0.0.0/24"), ..everything.clone() },
+        FilterArgs { destination: network("203.0.113.10/32"), ..everything.clone() },
+        FilterArgs { sport: Some(5000), dport: Some(80), ..everything.clone() },
+        FilterArgs { state: Some(State::TcpEstablished), ..everything.clone() },
+    ];
+    for arguments in matching {
+        assert!(Filter::new(arguments.clone()).matches(&tcp), "{arguments:?}");
+    }
+    let others = [
+        FilterArgs { protocol: Some(UDP), ..everything.clone() },
+        FilterArgs { source: network("10.0.1.0/24"), ..everything.clone() },
+        FilterArgs { source: network("203.0.113.10/32"), ..everything.clone() },
+        FilterArgs { destination: network("203.0.113.1/32"), ..everything.clone() },
+        FilterArgs { sport: Some(5000), dport: Some(81), ..everything.clone() },
+        FilterArgs { sport: Some(1024), ..everything.clone() },
+        FilterArgs { state: Some(State::TcpSynSent), ..everything.clone() },
+    ];
+    for arguments in others {
+        assert!(!Filter::new(arguments.clone()).matches(&tcp), "{arguments:?}");
+        assert!(!Filter::new(arguments).is_empty());
+    }
+    assert!(Filter::default().is_empty());
+    let query = flow(ICMP, State::Icmp, 5000, 8, 5000);
+    let port = Filter::new(FilterArgs { sport: Some(5000), ..everything });
+    assert!(!port.matches(&query), "an identifier is no port");
+}
+
+#[test]
+fn protocols_and_states_by_the_names_that_users_type() {
+    assert_eq!(filter::protocol("UDP"), Ok(17));
+    assert_eq!(filter::protocol("47"), Ok(47));
+    assert!(filter::protocol("256").is_err());
+    assert_eq!(filter::state("syn_sent2"), Ok(State::TcpSynSent2));
+    assert!(filter::state("").is_err());
+}
+
+fn flows() -> impl Strategy<Value = Flow> {
+    let protocols = prop::sample::select(&[TCP, UDP, ICMP, GRE, SCTP, 253][..]);
+    let flags = (0..State::COUNT, any::<bool>(), any::<bool>());
+    (protocols, any::<[u32; 3]>(), any::<[u16; 3]>(), flags, 0..1_000_000u64).prop_map(
+        |(protocol, addresses, ports, (state, seen_reply, assured), seconds)| {
+            let mut flow = flow(protocol, State::ALL[state], ports[0], ports[1], ports[2]);
+            flow.key.source = Address::from_wire(addresses[0]);
+            flow.key.destination = Address::from_wire(addresses[1]);
+            flow.rewrite.address = Address::from_wire(addresses[2]);
+            flow.remaining = Duration::from_secs(seconds);
+            if protocol == ICMP {
+                flow.key.destination_port = Port::new([8, 13, 15, 17][usize::from(ports[1] % 4)]);
+            }
+            if seen_reply {
+                flow.status = flow.status.with_seen_reply();
+            }
+            if assured {
+                flow.status = flow.status.with_assured();
+            }
+            flow
+        },
+    )
+}
+
+proptest! {
+    /// As a script takes a line apart: at blanks and equals signs.
+    #[test]
+    fn every_line_can_be_parsed_back(flow in flows()) {
+        let line = flow.to_string();
+        let words: Vec<_> = line.split_whitespace().collect();
+        prop_assert_eq!(words[1], flow.key.protocol.to_string());
+        prop_assert_eq!(words[2], flow.remaining.as_secs().to_string());
+        prop_assert_eq!(!words.contains(&"[UNREPLIED]"), flow.status.seen_reply());
+        prop_assert_eq!(words.contains(&"[ASSURED]"), flow.status.assured());
+        prop_assert_eq!(words.contains(&flow.state().name()), !flow.state().name().is_empty());
+        let all = |wanted: &str| -> Vec<String> {
+            let fields = words.iter().filter_map(|word| word.split_once('='));
+            fields.filter(|(key, _)| *key == wanted).map(|(_, value)| value.to_owned()).collect()
+        };
+        let reply = flow.reply();
+        prop_assert_eq!(all("src"), [flow.key.source.to_string(), flow.key.destination.to_string()]);
+        prop_assert_eq!(all("dst"), [flow.key.destination.to_string(), flow.rewrite.address.to_string()]);
+        match flow.key.protocol {
+            TCP | UDP => {
+                prop_assert_eq!(all("sport"), [flow.key.source_port.to_string(), reply.source_port.to_string()]);
+                prop_assert_eq!(all("dport"), [flow.key.destination_port.to_string(), flow.rewrite.port.to_string()]);
+            }
+            ICMP => prop_assert_eq!(all("id"), [flow.key.source_port.to_string(), flow.rewrite.port.to_string()]),
+            _ => prop_assert_eq!(all("sport").len(), 0),
+        }
+    }
+}

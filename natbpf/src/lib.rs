@@ -1,0 +1,17 @@
+//! natbpf in user space: configuration, loading and attaching, housekeeping, and the commands that show what is going on.
+
+pub mod address;
+pub mod cli;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod daemon;
+pub mod datapath;
+pub mod flows;
+pub mod gc;
+pub mod logging;
+pub mod netns;
+pub mod network;
+pub mod plan;
+pub mod preflight;
+pub mod status;

@@ -1,0 +1,248 @@
+//! The interfaces and IPv4 addresses of the network namespace, by rtnetlink.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use futures::TryStreamExt;
+use netlink_packet_route::{
+    AddressFamily,
+    address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
+    link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+};
+use rtnetlink::{
+    Handle,
+    sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
+};
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// `ARPHRD_RAWIP`: modems that speak bare IP (linux/if_arp.h).
+const ARPHRD_RAWIP: u16 = 519;
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Interface index.
+    pub index: u32,
+    pub name: String,
+    /// `IFF_UP`: administratively up, whatever the carrier.
+    pub up: bool,
+    /// `ARPHRD_` number of the link layer.
+    pub link_layer: u16,
+    /// Kind of a virtual interface, such as `veth`.
+    pub kind: Option<String>,
+}
+
+/// An IPv4 address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv4Address {
+    /// Interface index.
+    pub interface: u32,
+    pub local: Ipv4Addr,
+    /// The other end of a point-to-point link, else `local` again; the subnet is that of this address.
+    pub peer: Ipv4Addr,
+    pub prefix_length: u8,
+    /// `RT_SCOPE_` number.
+    pub scope: u8,
+    /// `IFA_F_SECONDARY`
+    pub secondary: bool,
+}
+
+/// All interfaces and addresses at about the same time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// By interface index.
+    pub links: Vec<Link>,
+    /// Those of one interface stand in the kernel's order.
+    pub addresses: Vec<Ipv4Address>,
+}
+
+/// Asks the kernel. A task of the current runtime does the talking.
+#[derive(Debug)]
+pub struct Network {
+    handle: Handle,
+}
+
+/// Tells that links or addresses have changed.
+#[derive(Debug)]
+pub struct Changes {
+    socket: AsyncFd<Socket>,
+}
+
+/// Why the kernel could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    #[error("cannot open a netlink socket: {0}; natbpf needs NETLINK_ROUTE")]
+    Open(io::Error),
+    #[error("cannot list interfaces and addresses by netlink: {0}")]
+    Dump(rtnetlink::Error),
+    #[error("cannot watch interfaces and addresses by netlink: {0}")]
+    Watch(io::Error),
+}
+
+impl Link {
+    /// Length of the link layer header in bytes: 14 with Ethernet, 0 without any; `None` for others, which natbpf does not
+    /// know.
+    pub const fn link_header(&self) -> Option<u32> {
+        match self.link_layer {
+            libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Some(14),
+            libc::ARPHRD_NONE
+            | libc::ARPHRD_PPP
+            | ARPHRD_RAWIP
+            | libc::ARPHRD_TUNNEL
+            | libc::ARPHRD_SIT
+            | libc::ARPHRD_IPGRE => Some(0),
+            _ => None,
+        }
+    }
+}
+
+impl Ipv4Address {
+    /// `RT_SCOPE_UNIVERSE`
+    pub const SCOPE_GLOBAL: u8 = 0;
+    /// `RT_SCOPE_LINK`
+    pub const SCOPE_LINK: u8 = 253;
+    /// `RT_SCOPE_HOST`
+    pub const SCOPE_HOST: u8 = 254;
+}
+
+impl Snapshot {
+    /// Name of an interface; its index if it is gone.
+    pub fn name(&self, interface: u32) -> String {
+        self.existing_name(interface).unwrap_or_else(|| format!("if{interface}"))
+    }
+
+    /// The name of an interface that is there.
+    pub fn existing_name(&self, interface: u32) -> Option<String> {
+        self.links.iter().find(|link| link.index == interface).map(|link| link.name.clone())
+    }
+}
+
+impl Network {
+    /// Opens a socket in the network namespace of the calling thread. Needs a Tokio runtime.
+    pub fn open() -> Result<Self, NetworkError> {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(NetworkError::Open)?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+
+    /// Lists links and addresses. Two questions to the kernel: what changes in between is told by [`Changes`], if that was
+    /// opened before.
+    pub async fn snapshot(&self) -> Result<Snapshot, NetworkError> {
+        let links = self.handle.link().get().execute().map_ok(link);
+        let mut links: Vec<_> = links.try_collect().await.map_err(NetworkError::Dump)?;
+        links.sort_by_key(|link| link.index);
+        let mut request = self.handle.address().get();
+        request.message_mut().header.family = AddressFamily::Inet;
+        let addresses = request.execute().try_filter_map(|message| async move { Ok(address(&message)) });
+        let addresses = addresses.try_collect().await.map_err(NetworkError::Dump)?;
+        Ok(Snapshot { links, addresses })
+    }
+
+    /// Starts to listen for changes, in the network namespace of the calling thread.
+    pub fn changes(&self) -> Result<Changes, NetworkError> {
+        Changes::open().map_err(NetworkError::Watch)
+    }
+}
+
+impl Changes {
+    fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.set_non_blocking(true)?;
+        socket.bind(&SocketAddr::new(0, (libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR) as u32))?;
+        // SAFETY: the socket owns its descriptor, and nothing here closes or replaces it.
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
+        Ok(Self { socket })
+    }
+
+    /// Waits until something has changed since the last call; many changes at once count as one. Losing messages counts as
+    /// a change. Cancel safe.
+    pub async fn next(&mut self) -> Result<(), NetworkError> {
+        loop {
+            let mut ready = self.socket.readable().await.map_err(NetworkError::Watch)?;
+            let changed = drain(self.socket.get_ref()).map_err(NetworkError::Watch)?;
+            ready.clear_ready();
+            if changed {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Empties the socket. Whether there was anything in it; what it was the next snapshot shows better.
+fn drain(socket: &Socket) -> io::Result<bool> {
+    let mut changed = false;
+    loop {
+        // A message that is longer is cut off and still taken whole from the queue.
+        let mut start = Vec::with_capacity(16);
+        match socket.recv(&mut start, 0) {
+            Ok(_) => changed = true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(changed),
+            // The queue was full: messages are lost, the socket goes on (netlink(7)).
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => changed = true,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn link(message: LinkMessage) -> Link {
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        up: message.header.flags.contains(LinkFlags::Up),
+        link_layer: message.header.link_layer_type.into(),
+        kind: None,
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::LinkInfo(infos) => {
+                link.kind = infos.into_iter().find_map(|info| match info {
+                    LinkInfo::Kind(kind) => Some(kind.to_string()),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    link
+}
+
+fn address(message: &AddressMessage) -> Option<Ipv4Address> {
+    let (mut local, mut peer) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(IpAddr::V4(address)) => local = Some(*address),
+            AddressAttribute::Address(IpAddr::V4(address)) => peer = Some(*address),
+            _ => {}
+        }
+    }
+    let local = local.or(peer)?;
+    Some(Ipv4Address {
+        interface: message.header.index,
+        local,
+        peer: peer.unwrap_or(local),
+        prefix_length: message.header.prefix_len,
+        scope: message.header.scope.into(),
+        secondary: message.header.flags.contains(AddressHeaderFlags::Secondary),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_loopback_is_there() {
+        let network = Network::open().unwrap();
+        let mut changes = network.changes().unwrap();
+        let snapshot = network.snapshot().await.unwrap();
+        let loopback = &snapshot.links[0];
+        assert_eq!((loopback.index, &*loopback.name, loopback.link_header()), (1, "lo", Some(14)));
+        assert_eq!(snapshot.name(1), "lo");
+        assert_eq!(snapshot.name(u32::MAX), "if4294967295");
+        assert!(!drain(changes.socket.get_mut()).unwrap());
+    }
+}

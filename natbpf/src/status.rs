@@ -1,0 +1,250 @@
+//! What `natbpf status` tells, as JSON and as text.
+
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
+
+use comfy_table::{CellAlignment, Table, presets};
+use natbpf_common::counter::{Counter, Counters, Kind};
+use serde::Serialize;
+
+/// All of it. Scripts rely on the names.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub instance: String,
+    /// Label of the network namespace.
+    pub netns: String,
+    /// Layout of what is pinned.
+    pub schema: u32,
+    pub daemon_running: bool,
+    pub uplinks: Vec<UplinkStatus>,
+    pub flows: Usage,
+    pub mappings: Usage,
+    pub counters: CounterReport,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct UplinkStatus {
+    pub name: String,
+    /// Interface index.
+    pub interface: u32,
+    pub attached: Attached,
+    /// In the order in which they are preferred.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// The programs on the two hooks of an uplink.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Attached {
+    pub egress: Option<AttachInfo>,
+    pub ingress: Option<AttachInfo>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AttachInfo {
+    /// `tcx` or `clsact`.
+    pub mode: String,
+    /// The kernel's number of the program, as `bpftool prog` shows it.
+    pub program_id: u32,
+}
+
+/// How full a table is.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Usage {
+    pub count: u64,
+    pub max: u64,
+}
+
+/// Sums over all processors, by name.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CounterReport {
+    pub traffic: BTreeMap<&'static str, u64>,
+    pub flows: BTreeMap<&'static str, u64>,
+    pub drops: BTreeMap<&'static str, u64>,
+}
+
+/// The text form of a report.
+#[derive(Debug)]
+pub struct Text<'a> {
+    report: &'a Report,
+    all_drops: bool,
+}
+
+impl Report {
+    /// As text. Drops that never happened are left out unless `all_drops`.
+    pub const fn text(&self, all_drops: bool) -> Text<'_> {
+        Text { report: self, all_drops }
+    }
+}
+
+impl Usage {
+    fn percent(self) -> f64 {
+        if self.max == 0 { 0.0 } else { self.count as f64 * 100.0 / self.max as f64 }
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} ({:.1} %)", self.count, self.max, self.percent())
+    }
+}
+
+impl From<&Counters> for CounterReport {
+    fn from(counters: &Counters) -> Self {
+        let mut report = Self::default();
+        for &counter in Counter::ALL {
+            let group = match counter.kind() {
+                Kind::Traffic => &mut report.traffic,
+                Kind::Flows => &mut report.flows,
+                Kind::Drop => &mut report.drops,
+            };
+            group.insert(counter.name(), counters[counter as usize]);
+        }
+        report
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = self.report;
+        let daemon =
+            if report.daemon_running { "running" } else { "not running; traffic goes on without it" };
+        let mut table = bare();
+        table.add_row(["instance", &report.instance]);
+        table.add_row(["network namespace", &report.netns]);
+        table.add_row(["daemon", daemon]);
+        table.add_row(["flows", &report.flows.to_string()]);
+        table.add_row(["mappings", &report.mappings.to_string()]);
+        writeln!(f, "{}", trimmed(&mut table))?;
+        write!(f, "\n{}", trimmed(&mut uplinks(&report.uplinks)))?;
+        let counters = &report.counters;
+        write_counters(f, "traffic", &counters.traffic, true)?;
+        write_counters(f, "flows", &counters.flows, true)?;
+        if !self.all_drops && counters.drops.values().all(|&count| count == 0) {
+            return write!(f, "\n\nno packet was dropped");
+        }
+        write_counters(f, "drops", &counters.drops, self.all_drops)
+    }
+}
+
+fn uplinks(uplinks: &[UplinkStatus]) -> Table {
+    let mut table = bare();
+    table.add_row(["uplink", "index", "egress", "ingress", "addresses"]);
+    for uplink in uplinks {
+        let addresses: Vec<_> = uplink.addresses.iter().map(Ipv4Addr::to_string).collect();
+        table.add_row([
+            uplink.name.clone(),
+            uplink.interface.to_string(),
+            attachment(uplink.attached.egress.as_ref()),
+            attachment(uplink.attached.ingress.as_ref()),
+            if addresses.is_empty() { "none".to_owned() } else { addresses.join(" ") },
+        ]);
+    }
+    table
+}
+
+fn attachment(info: Option<&AttachInfo>) -> String {
+    info.map_or_else(|| "missing".to_owned(), |info| format!("{} program {}", info.mode, info.program_id))
+}
+
+/// In the order of the one list of counters, not of their names.
+fn write_counters(
+    f: &mut fmt::Formatter<'_>,
+    title: &str,
+    counters: &BTreeMap<&'static str, u64>,
+    zeros: bool,
+) -> fmt::Result {
+    let mut table = bare();
+    for counter in Counter::ALL {
+        if let Some(&count) = counters.get(counter.name())
+            && (zeros || count > 0)
+        {
+            table.add_row([
+                format!("  {}", counter.name()),
+                count.to_string(),
+                counter.help().trim().to_owned(),
+            ]);
+        }
+    }
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    write!(f, "\n\n{title}\n{}", trimmed(&mut table))
+}
+
+/// Columns and nothing around them.
+fn bare() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table
+}
+
+fn trimmed(table: &mut Table) -> String {
+    if let Some(column) = table.column_mut(0) {
+        column.set_padding((0, 1));
+    }
+    table.trim_fmt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let mut counters: Counters = [0; Counter::COUNT];
+        counters[Counter::EgressPackets as usize] = 12;
+        counters[Counter::NoPort as usize] = 3;
+        let info = AttachInfo { mode: "tcx".to_owned(), program_id: 41 };
+        Report {
+            instance: "default".to_owned(),
+            netns: "net:[4026531840]".to_owned(),
+            schema: 1,
+            daemon_running: true,
+            uplinks: vec![UplinkStatus {
+                name: "eth0".to_owned(),
+                interface: 3,
+                attached: Attached { egress: Some(info), ingress: None },
+                addresses: vec![Ipv4Addr::new(203, 0, 113, 1)],
+            }],
+            flows: Usage { count: 128, max: 1024 },
+            mappings: Usage::default(),
+            counters: CounterReport::from(&counters),
+        }
+    }
+
+    #[test]
+    fn the_text_shows_what_matters() {
+        let report = report();
+        let text = report.text(false).to_string();
+        let line = |start: &str| {
+            let line = text.lines().find(|line| line.trim_start().starts_with(start));
+            line.unwrap_or_else(|| panic!("{start} is not in\n{text}"))
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(line("flows"), "flows 128 of 1024 (12.5 %)");
+        assert_eq!(line("mappings"), "mappings 0 of 0 (0.0 %)");
+        assert_eq!(line("eth0"), "eth0 3 tcx program 41 missing 203.0.113.1");
+        assert_eq!(line("no_port"), "no_port 3 No external port is free.");
+        assert!(!text.contains("table_full"), "a drop that never happened is shown");
+        assert!(text.lines().all(|line| line == line.trim_end()), "blanks at the end of a line");
+        assert!(report.text(true).to_string().contains("table_full"));
+    }
+
+    #[test]
+    fn no_drop_is_said_in_words() {
+        let mut report = report();
+        report.counters = CounterReport::from(&[0; Counter::COUNT]);
+        assert!(report.text(false).to_string().ends_with("no packet was dropped"));
+    }
+
+    #[test]
+    fn every_counter_is_in_the_json() {
+        let json = serde_json::to_value(report()).unwrap();
+        assert_eq!(json["uplinks"][0]["attached"]["egress"]["program_id"], 41);
+        assert!(json["uplinks"][0]["attached"]["ingress"].is_null());
+        assert_eq!(json["counters"]["drops"]["no_port"], 3);
+        let groups =
+            ["traffic", "flows", "drops"].map(|group| json["counters"][group].as_object().unwrap().len());
+        assert_eq!(groups.iter().sum::<usize>(), Counter::COUNT);
+    }
+}
