@@ -1,0 +1,52 @@
+//! Formatting, clippy and documentation.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{
+    command::{cargo, run, show},
+    products::release_folder,
+    setup::{self, Need},
+};
+
+/// The flags that the BPF object is built with in natbpf/build.rs.
+const BPF_RUSTFLAGS: &str = "-Ctarget-cpu=v3 -Cdebuginfo=2 -Clink-arg=--btf";
+
+pub fn run_all() -> Result<()> {
+    setup::ensure(Need::Lint)?;
+    for mut step in [format(), clippy(), bpf_clippy()?, documentation()] {
+        println!("lint: {}", show(&step));
+        run(&mut step)?;
+    }
+    Ok(())
+}
+
+fn format() -> Command {
+    cargo(["fmt", "--all", "--check"])
+}
+
+fn clippy() -> Command {
+    let mut clippy = cargo(["clippy", "--workspace", "--exclude", "natbpf-ebpf", "--all-targets"]);
+    clippy.args(["--", "-D", "warnings"]).env("NATBPF_EBPF", "stub");
+    clippy
+}
+
+/// In a target folder of its own: its flags differ from those of the host's crates.
+fn bpf_clippy() -> Result<Command> {
+    let target_folder = release_folder()?.with_file_name("bpf-lint");
+    let mut clippy = cargo(["clippy", "--release", "--package", "natbpf-ebpf", "--bins"]);
+    clippy
+        .args(["-Z", "build-std=core", "--target", "bpfel-unknown-none", "--target-dir"])
+        .arg(target_folder)
+        .args(["--", "-D", "warnings"])
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTFLAGS", BPF_RUSTFLAGS);
+    Ok(clippy)
+}
+
+fn documentation() -> Command {
+    let mut doc = cargo(["doc", "--no-deps", "--package", "natbpf-common", "--package", "natbpf"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings").env("NATBPF_EBPF", "stub");
+    doc
+}

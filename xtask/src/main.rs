@@ -1,0 +1,145 @@
+//! Developer commands, run as `cargo xtask COMMAND`.
+
+mod command;
+mod lint;
+mod products;
+mod setup;
+mod test;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
+
+use setup::Need;
+
+/// Set up, build, run, test and measure natbpf.
+///
+/// Every command first installs what it needs and is missing, and says so; nothing is printed and no time is
+/// lost when all is there.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install what is missing: rust-src, bpf-linker, the tools that labs and tests call
+    Setup {
+        /// Only what this command needs; without it, what all of them need
+        #[arg(long = "for", value_name = "COMMAND")]
+        purpose: Option<Purpose>,
+    },
+    /// Build the BPF object and the binaries in release mode and print where they are
+    Build,
+    /// Run the lab on this machine; with arguments, run natbpf with them
+    ///
+    /// The lab builds instances, a gateway and an outside world in network namespaces, moves ping, TCP and UDP
+    /// through natbpf, prints what happened and leaves nothing behind. With arguments natbpf itself is built and
+    /// run on this host. Both run as root, through sudo where necessary; the exit status is theirs.
+    #[command(override_usage = "cargo xtask run [-- <ARGS>...]")]
+    Run {
+        /// Arguments of natbpf, such as `masquerade -o eth0 -s 10.0.0.0/24`
+        #[arg(trailing_var_arg = true, value_name = "ARGS")]
+        args: Vec<OsString>,
+    },
+    /// Run the test suite, or parts of it
+    ///
+    /// All parts but `unit` are run as root, through sudo where necessary. The first part that fails ends the run.
+    Test {
+        /// The parts to run, in this order; without any, all of them
+        #[arg(value_parser = known_parts())]
+        parts: Vec<String>,
+        /// Arguments of the test programs, such as a part of a test's name or --test-threads=4
+        #[arg(last = true, value_name = "ARGS")]
+        args: Vec<OsString>,
+    },
+    /// Check formatting, clippy (user space and BPF) and the documentation; a warning is an error
+    Lint,
+    /// Measure natbpf beside iptables, as root
+    Bench {
+        /// Arguments of the benchmark; see `cargo xtask bench -- --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<OsString>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Purpose {
+    Run,
+    Test,
+    Lint,
+}
+
+impl From<Purpose> for Need {
+    fn from(purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Run => Self::Run,
+            Purpose::Test => Self::Test,
+            Purpose::Lint => Self::Lint,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> Result<ExitCode> {
+    match Cli::parse().task {
+        Task::Setup { purpose } => setup::ensure_and_say(purpose.map_or(Need::All, Need::from))?,
+        Task::Build => products::build_and_show()?,
+        Task::Run { args } if args.is_empty() => return products::exec_lab(),
+        Task::Run { args } => return products::exec_natbpf(&args),
+        Task::Test { parts, args } => return test::run(&parts, &args),
+        Task::Lint => lint::run_all()?,
+        Task::Bench { args } => return products::exec_bench(&args),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The parts that there are, for help and for refusing others.
+fn known_parts() -> PossibleValuesParser {
+    // What keeps them from being listed is reported when the tests are to run.
+    PossibleValuesParser::new(test::parts().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_natbpf_are_not_taken_for_ours() {
+        let line = ["xtask", "run", "--", "--netns", "gw", "status", "--json"];
+        let Task::Run { args } = Cli::parse_from(line).task else { panic!("not a run") };
+        assert_eq!(args, ["--netns", "gw", "status", "--json"]);
+    }
+
+    #[test]
+    fn parts_and_arguments_of_a_test_are_told_apart() {
+        let line = ["xtask", "test", "unit", "unit", "--", "udp", "--nocapture"];
+        let Task::Test { parts, args } = Cli::parse_from(line).task else { panic!("not a test") };
+        assert_eq!(parts, ["unit", "unit"]);
+        assert_eq!(args, ["udp", "--nocapture"]);
+    }
+
+    #[test]
+    fn part_that_does_not_exist_is_refused() {
+        assert!(Cli::try_parse_from(["xtask", "test", "no-such-part"]).is_err());
+    }
+}

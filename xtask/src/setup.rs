@@ -1,0 +1,52 @@
+//! Brings about what building, running and testing need, and only what is missing.
+
+mod apt;
+mod bpf_linker;
+mod components;
+mod tools;
+
+use anyhow::Result;
+
+use apt::Apt;
+
+/// What the machine has to be fit for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Building everything, BPF included.
+    Build,
+    /// The lab.
+    Run,
+    /// Tests and benchmarks.
+    Test,
+    Lint,
+    All,
+}
+
+/// Installs what `need` asks for and is missing, with one line a step on stderr.
+pub fn ensure(need: Need) -> Result<()> {
+    components::ensure(match need {
+        Need::Build | Need::Run | Need::Test => components::BUILD,
+        Need::Lint | Need::All => components::LINT,
+    })?;
+    let mut apt = Apt::default();
+    match need {
+        Need::Build | Need::Lint => {}
+        Need::Run => tools::ensure(&[tools::LAB], &mut apt)?,
+        Need::Test | Need::All => tools::ensure(&[tools::LAB, tools::TEST], &mut apt)?,
+    }
+    if need != Need::Lint {
+        bpf_linker::ensure(&mut apt)?;
+    }
+    Ok(())
+}
+
+/// As [`ensure`], and says that all is there at the end.
+pub fn ensure_and_say(need: Need) -> Result<()> {
+    ensure(need)?;
+    eprintln!("setup: everything is there");
+    Ok(())
+}
+
+fn announce(what: &str, why: &str) {
+    eprintln!("setup: installing {what} ({why})");
+}
