@@ -1,0 +1,282 @@
+//! A lab on this machine: real traffic through natbpf, what the outside saw of it, and nothing left behind.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Parser, ValueEnum};
+use lab::http::Server;
+use lab::interrupt::{self, Interrupted};
+use lab::reflector::Reflector;
+use lab::tools::{download, iperf3, ping, upload};
+use lab::{Capture, GATEWAY, INSIDE, Kind, Lab, Rule, SERVER, Translation, VM1, VM2, bpffs, counters, dns};
+
+const PICTURE: &str = "
+   instances                     gateway                          outside
+  ┌───────────────┐   ┌────────────────────────────────┐   ┌──────────────────┐
+  │ vm1 10.0.0.11 ├───┤ br0              wan           │   │ out              │
+  │ vm2 10.0.0.12 ├───┤ 10.0.0.1  ─NAT─  203.0.113.1   ├───┤ 203.0.113.10     │
+  └───────────────┘   └────────────────────────────────┘   └──────────────────┘
+  The outside has no route to 10.0.0.0/24: a packet that leaves untranslated is never answered.
+";
+const FLOWS_SHOWN: usize = 20;
+const INTERRUPTED: u8 = 130;
+
+/// Two instances, a gateway and an outside world in network namespaces, with natbpf in the gateway and real programs
+/// around it. Everything is removed at the end, also after Ctrl-C.
+#[derive(Parser, Debug)]
+#[command(name = "lab")]
+struct Args {
+    /// Wait for Enter before everything is removed, to look around
+    #[arg(long)]
+    keep: bool,
+    /// What translates in the gateway
+    #[arg(long, value_enum, default_value = "natbpf")]
+    nat: Nat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Nat {
+    Natbpf,
+    Iptables,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let start = Instant::now();
+    let outcome = interrupt::install().and_then(|()| run(&args));
+    let seconds = start.elapsed().as_secs_f64();
+    match outcome {
+        Ok(()) => {
+            println!("Every step worked. {seconds:.1} s");
+            ExitCode::SUCCESS
+        }
+        Err(error) if error.is::<Interrupted>() => {
+            println!("Interrupted after {seconds:.1} s");
+            ExitCode::from(INTERRUPTED)
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let lab = Lab::new()?;
+    let outcome = run_in(&lab, args);
+    drop(lab);
+    println!("\nThe namespaces and all in them are removed again.");
+    outcome
+}
+
+fn run_in(lab: &Lab, args: &Args) -> Result<()> {
+    println!("Instances, a gateway and an outside world in network namespaces of this machine:\n{PICTURE}");
+    let rule = Rule::new("wan").source(INSIDE);
+    let kind = match args.nat {
+        Nat::Natbpf => {
+            println!("gw# natbpf masquerade {}", rule.natbpf_args().join(" "));
+            Kind::Natbpf
+        }
+        Nat::Iptables => {
+            rule.iptables_args().iter().for_each(|args| println!("gw# iptables {args}"));
+            Kind::Iptables
+        }
+    };
+    let nat = lab.translate(kind, &[rule])?;
+    if let Translation::Natbpf(natbpf) = &nat {
+        println!("{}", natbpf.ready_line());
+    }
+
+    let mut steps = Steps::default();
+    let worked = traffic(lab, &mut steps).and_then(|()| show(&nat));
+    if worked.is_ok() && args.keep {
+        keep(nat.kind())?;
+    }
+    // Also after a failure: an orderly stop is part of what is shown.
+    let stopped = stop(lab, nat, &mut steps);
+    worked?;
+    stopped?;
+    ensure!(steps.failed == 0, "{} of {} steps failed", steps.failed, steps.done);
+    Ok(())
+}
+
+#[derive(Default)]
+struct Steps {
+    done: u32,
+    failed: u32,
+}
+
+impl Steps {
+    /// Runs one step and prints what it found, or why it failed; only a Ctrl-C ends the lab.
+    fn step(&mut self, name: &str, work: impl FnOnce() -> Result<String>) -> Result<()> {
+        interrupt::check()?;
+        self.done += 1;
+        match work() {
+            Ok(found) => println!("  {name:<34} ok      {found}"),
+            Err(error) if error.is::<Interrupted>() => return Err(error),
+            Err(error) => {
+                self.failed += 1;
+                println!("  {name:<34} FAILED  {error:#}");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn gigabits(bits_per_second: f64) -> String {
+    format!("{:.2} Gbit/s", bits_per_second / 1e9)
+}
+
+fn traffic(lab: &Lab, steps: &mut Steps) -> Result<()> {
+    let http = Server::start(&lab.out, (SERVER, 80))?;
+    let udp = Reflector::start(&lab.out, (SERVER, 9000))?;
+    // The beginning of each conversation is enough to see who talks.
+    let beginnings = "icmp or udp port 9000 or udp port 53 or tcp[tcpflags] & tcp-syn != 0";
+    let outside = Capture::with(&lab.out, "eth0", beginnings, &["-Q", "in"])?;
+    let leaks = Capture::with(&lab.out, "eth0", "src net 10.0.0.0/8", &["-Q", "in"])?;
+
+    println!();
+    for (name, vm) in [("ping vm1 -> out", &lab.vm1), ("ping vm2 -> out", &lab.vm2)] {
+        steps.step(name, || {
+            let ping = ping(vm, SERVER, "-c 10")?;
+            ensure!(ping.received == ping.sent, "{} of {} came back", ping.received, ping.sent);
+            Ok(format!(
+                "{} of {} came back, {:.3} ms",
+                ping.received,
+                ping.sent,
+                ping.rtt.unwrap_or_default()
+            ))
+        })?;
+    }
+    steps.step("curl, 100 MB out -> vm1", || {
+        let moved = download(&lab.vm1, &http.url("/bytes/100000000")?, &[])?;
+        ensure!(moved.bytes == 100_000_000, "only {} bytes came", moved.bytes);
+        Ok(format!("{}, every byte compared", gigabits(moved.bits_per_second())))
+    })?;
+    steps.step("curl, 50 MB vm2 -> out", || {
+        let moved = upload(&lab.vm2, &http.url("/")?, 50_000_000)?;
+        Ok(format!("{}, every byte compared", gigabits(moved.bits_per_second())))
+    })?;
+    for (name, options) in [("iperf3, TCP vm1 -> out", "-t 2"), ("iperf3, TCP out -> vm1", "-t 2 -R")] {
+        steps.step(name, || {
+            let stream = iperf3(&lab.vm1, (&lab.out, SERVER), options)?;
+            Ok(gigabits(stream.bits_per_second))
+        })?;
+    }
+    steps.step("iperf3, UDP vm2 -> out", || {
+        let stream = iperf3(&lab.vm2, (&lab.out, SERVER), "-u -b 50M -l 1200 -t 1")?;
+        ensure!(stream.lost == 0, "{} of {} packets lost", stream.lost, stream.packets);
+        Ok(format!("{} packets, none lost", stream.packets))
+    })?;
+    steps.step("DNS, vm2 asks out", || {
+        let _server = dns::serve(&lab.out, SERVER, "lab.test", Ipv4Addr::new(198, 51, 100, 7))?;
+        let answer = dns::query(&lab.vm2.udp((VM2, 0))?, SERVER, "lab.test")?;
+        Ok(format!("lab.test is {answer}"))
+    })?;
+    steps.step("UDP, both from port 5000", || {
+        let one = udp.ask(&lab.vm1.udp((VM1, 5000))?, "vm1")?;
+        let two = udp.ask(&lab.vm2.udp((VM2, 5000))?, "vm2")?;
+        ensure!(one != two, "both show up as {one}");
+        Ok(format!("show up as {one} and {two}"))
+    })?;
+    steps.step("checksum errors at every end", || {
+        let ends = [&lab.vm1, &lab.vm2, &lab.gw, &lab.out];
+        let errors: u64 = ends.into_iter().map(counters::csum_errors).sum::<Result<u64>>()?;
+        ensure!(errors == 0, "{errors}");
+        Ok("0".to_owned())
+    })?;
+    steps.step("packets that left untranslated", || {
+        let leaks = leaks.stop()?;
+        ensure!(leaks.is_empty(), "{}, the first: {}", leaks.len(), leaks[0]);
+        Ok("0".to_owned())
+    })?;
+    steps.step("addresses that the outside saw", || {
+        let seen = sources(&outside.stop()?);
+        let text = seen.iter().map(|(source, count)| format!("{source} ({count} beginnings)"));
+        let text = text.collect::<Vec<_>>().join(", ");
+        ensure!(seen.keys().eq([&GATEWAY.to_string()]), "{text}");
+        ensure!(http.peers().iter().all(|peer| peer.ip() == GATEWAY), "{:?}", http.peers());
+        Ok(text)
+    })
+}
+
+/// Source address and number of packets, of lines such as `IP 203.0.113.1.5000 > 203.0.113.10.9000: UDP, length 3`.
+fn sources(lines: &[String]) -> BTreeMap<String, usize> {
+    let mut seen = BTreeMap::new();
+    for source in lines.iter().filter_map(|line| line.strip_prefix("IP ")?.split(' ').next()) {
+        let address: Vec<_> = source.split('.').take(4).collect();
+        *seen.entry(address.join(".")).or_default() += 1;
+    }
+    seen
+}
+
+fn show(nat: &Translation<'_>) -> Result<()> {
+    interrupt::check()?;
+    let table = nat.flows_text()?;
+    println!("\nflow table");
+    table.lines().take(FLOWS_SHOWN).for_each(|line| println!("  {line}"));
+    if let Some(more) = table.lines().count().checked_sub(FLOWS_SHOWN).filter(|more| *more > 0) {
+        println!("  and {more} more");
+    }
+    if let Translation::Natbpf(natbpf) = nat {
+        println!("\nstatus");
+        natbpf.status()?.lines().for_each(|line| println!("  {line}"));
+    }
+    Ok(())
+}
+
+/// Stops natbpf and shows that it is gone: as before it came, nothing is translated.
+fn stop(lab: &Lab, nat: Translation<'_>, steps: &mut Steps) -> Result<()> {
+    let Translation::Natbpf(natbpf) = nat else { return Ok(()) };
+    println!();
+    let output = natbpf.stop()?;
+    steps.step("natbpf stopped", || {
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}: {}", output.status, said.trim());
+        let pins = bpffs().join("natbpf");
+        ensure!(!pins.exists(), "it left {}", pins.display());
+        Ok("detached, no pin left".to_owned())
+    })?;
+    steps.step("ping vm1 -> out, untranslated", || {
+        let ping = ping(&lab.vm1, SERVER, "-c 2")?;
+        ensure!(ping.received == 0, "still answered");
+        Ok("is not answered any more".to_owned())
+    })
+}
+
+fn keep(kind: Kind) -> Result<()> {
+    let enter = format!("nsenter --target {} --mount", std::process::id());
+    println!("\nThe lab stays until you press Enter. As root, from another terminal:");
+    for name in ["vm1", "vm2", "gw", "out"] {
+        println!("  {enter} nsenter --net=/run/netns/{name} bash");
+    }
+    if kind == Kind::Natbpf {
+        let natbpf = lab::natbpf::binary()?;
+        println!("  {enter} {} --instance lab --bpffs {} flows watch", natbpf.display(), bpffs().display());
+    }
+    wait_for_enter()
+}
+
+/// Not a plain read: std goes on reading after a Ctrl-C.
+fn wait_for_enter() -> Result<()> {
+    let stdin = io::stdin();
+    loop {
+        interrupt::check()?;
+        let mut poll = libc::pollfd { fd: stdin.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one pollfd, as said.
+        match unsafe { libc::poll(&raw mut poll, 1, 200) } {
+            0 => {}
+            1.. => {
+                stdin.read_line(&mut String::new()).context("cannot read standard input")?;
+                return Ok(());
+            }
+            _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            _ => bail!("cannot wait for Enter: {}", io::Error::last_os_error()),
+        }
+    }
+}

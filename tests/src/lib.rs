@@ -1,0 +1,51 @@
+//! Labs in network namespaces: instances, a gateway that translates, and an outside world, on one machine.
+//!
+//! [`Lab::new`] gives the calling thread a mount namespace of its own with a private `/run/netns` and a private bpffs,
+//! so labs on different threads never see each other and the kernel removes every trace of one when its process ends,
+//! however it ends. Programs run in a namespace by [`Namespace::cmd`], Rust closures by [`Namespace::enter`].
+//!
+//! ```no_run
+//! use lab::{Kind, Lab, Rule, SERVER, VM1, reflector::Reflector};
+//!
+//! fn main() -> anyhow::Result<()> {
+//!     let lab = Lab::new()?;
+//!     let nat = lab.translate(Kind::Natbpf, &[Rule::new("wan").source(lab::INSIDE)])?;
+//!     let server = Reflector::start(&lab.out, (SERVER, 9000))?;
+//!     let socket = lab.vm1.udp((VM1, 5000))?;
+//!     assert_eq!(server.ask(&socket, "hello")?, "203.0.113.1:5000".parse()?);
+//!     println!("{}", lab.vm1.cmd("ping").args(["-c", "1", "203.0.113.10"]).output_text()?);
+//!     println!("{:?}", nat.flows()?);
+//!     Ok(())
+//! }
+//! ```
+
+pub mod capture;
+pub mod counters;
+pub mod dns;
+pub mod flows;
+pub mod http;
+pub mod interrupt;
+mod isolate;
+mod limits;
+mod lines;
+pub mod nat;
+pub mod natbpf;
+pub mod netns;
+pub mod object;
+pub mod pattern;
+pub mod process;
+pub mod raw;
+pub mod reflector;
+pub mod state;
+pub mod tools;
+mod topology;
+mod tun;
+
+pub use capture::Capture;
+pub use isolate::{Isolation, bpffs, isolate};
+pub use limits::raise_file_limit;
+pub use nat::{Kind, Rule, Translation};
+pub use natbpf::Natbpf;
+pub use netns::Namespace;
+pub use process::{Cmd, Process};
+pub use topology::{GATEWAY, GATEWAY_INSIDE, INSIDE, Lab, Options, SERVER, SERVER2, Uplink, VM1, VM2};

@@ -1,0 +1,160 @@
+//! The natbpf daemon of a lab's gateway, and its command line.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Output;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::isolate::bpffs;
+use crate::nat::Rule;
+use crate::process::{Cmd, Process, Stream};
+use crate::topology::Lab;
+
+/// How long until `ready`: loading verifies four programs, slowly on an emulated machine.
+const READY: Duration = Duration::from_secs(20);
+const STOP: Duration = Duration::from_secs(10);
+
+/// The binary: `$NATBPF_BIN`, or the one that cargo built next to this program.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("NATBPF_BIN") {
+        let path = PathBuf::from(path);
+        ensure!(path.is_file(), "NATBPF_BIN is {}, where no program is", path.display());
+        return Ok(path);
+    }
+    let this = std::env::current_exe().context("cannot find out where this program is")?;
+    // A test's program is in `deps`, one directory below the binaries.
+    let found = this.ancestors().skip(1).take(2).map(|dir| dir.join("natbpf")).find(|path| path.is_file());
+    found.with_context(|| {
+        format!("no natbpf next to {}: build it (cargo build -p natbpf) or set NATBPF_BIN", this.display())
+    })
+}
+
+/// A running daemon in the gateway; killed when dropped, which leaves its datapath at work.
+#[derive(Debug)]
+pub struct Natbpf {
+    process: Process,
+    cli: Cli,
+    ready: String,
+    config: Option<TempDir>,
+}
+
+/// The way to call natbpf in the gateway of one lab.
+#[derive(Clone, Debug)]
+pub struct Cli {
+    gw: Arc<OwnedFd>,
+    binary: PathBuf,
+    instance: String,
+}
+
+impl Cli {
+    /// `natbpf --bpffs … --instance …` in the gateway, `args` to be added.
+    pub fn cmd(&self) -> Cmd {
+        Cmd::in_netns(&self.binary, self.gw.clone())
+            .arg("--bpffs")
+            .arg(bpffs())
+            .args(["--instance", &self.instance])
+    }
+
+    /// Runs it to its end, whatever the exit status.
+    pub fn output<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<Output> {
+        self.cmd().args(args).output()
+    }
+
+    /// Starts a daemon (`run …` or `masquerade …`) and waits for its `ready`.
+    ///
+    /// # Errors
+    /// When it ends or 20 seconds pass before that; the text has what it wrote to standard error.
+    pub fn start<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<Natbpf> {
+        let process = self.cmd().args(args).spawn()?;
+        let ready = process.wait_for(Stream::Stdout, READY, |line| line.starts_with("ready"))?;
+        Ok(Natbpf { process, cli: self.clone(), ready, config: None })
+    }
+}
+
+impl Natbpf {
+    pub(crate) fn cli_for(lab: &Lab, instance: &str) -> Result<Cli> {
+        Ok(Cli { gw: lab.gw.netns.clone(), binary: binary()?, instance: instance.to_owned() })
+    }
+
+    /// One rule goes by the command line, as most operators will have it, several by a file.
+    pub(crate) fn for_rules(lab: &Lab, rules: &[Rule]) -> Result<Self> {
+        let cli = lab.natbpf_cli()?;
+        if let [rule] = rules {
+            return cli.start([vec!["masquerade".to_owned()], rule.natbpf_args()].concat());
+        }
+        let dir = tempfile::tempdir().context("cannot make a directory for natbpf.toml")?;
+        let file = dir.path().join("natbpf.toml");
+        let text = rules.iter().map(Rule::toml).collect::<Vec<_>>().join("\n");
+        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        let daemon = cli.start([OsStr::new("run"), OsStr::new("-c"), file.as_os_str()])?;
+        Ok(Self { config: Some(dir), ..daemon })
+    }
+
+    /// The command line for the same gateway and instance.
+    pub fn cli(&self) -> &Cli {
+        &self.cli
+    }
+
+    /// The line that said `ready`.
+    pub fn ready_line(&self) -> &str {
+        &self.ready
+    }
+
+    /// The configuration file that [`Lab::translate`] wrote for several rules.
+    pub fn config_file(&self) -> Option<PathBuf> {
+        self.config.as_ref().map(|dir| dir.path().join("natbpf.toml"))
+    }
+
+    /// The process of the daemon, to wait for a line of its log or look at its standard error.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// What it has written to standard error so far.
+    pub fn log(&self) -> String {
+        self.process.stderr_text()
+    }
+
+    /// SIGTERM; returns what it said and its exit status.
+    pub fn stop(self) -> Result<Output> {
+        self.process.stop(Signal::SIGTERM, STOP)
+    }
+
+    /// SIGKILL: the datapath stays.
+    pub fn kill(self) -> Result<Cli> {
+        self.process.stop(Signal::SIGKILL, STOP)?;
+        Ok(self.cli)
+    }
+
+    /// SIGHUP: read the configuration again. Returns at once.
+    pub fn reload(&self) -> Result<()> {
+        self.process.signal(Signal::SIGHUP)
+    }
+
+    pub fn status(&self) -> Result<String> {
+        self.cli.cmd().arg("status").output_text()
+    }
+
+    pub fn status_json(&self) -> Result<serde_json::Value> {
+        let text = self.cli.cmd().args(["status", "--json"]).output_text()?;
+        serde_json::from_str(&text).with_context(|| format!("`natbpf status --json` is not JSON: {text}"))
+    }
+
+    pub fn flows_list(&self) -> Result<String> {
+        self.cli.cmd().args(["flows", "list"]).output_text()
+    }
+
+    pub fn flows_count(&self) -> Result<u64> {
+        let text = self.cli.cmd().args(["flows", "count"]).output_text()?;
+        match text.trim().parse() {
+            Ok(count) => Ok(count),
+            Err(_) => bail!("`natbpf flows count` printed {text:?}"),
+        }
+    }
+}

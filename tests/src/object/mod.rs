@@ -1,0 +1,1 @@
+//! The loaded object, run by `BPF_PROG_TEST_RUN`.

@@ -1,0 +1,283 @@
+//! Programs: run to their end with a time limit, or kept running behind a guard that ends them.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::interrupt;
+use crate::lines::Lines;
+
+/// How long a program that should end by itself may take.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A command, perhaps inside a network namespace.
+pub struct Cmd {
+    command: Command,
+    limit: Duration,
+}
+
+impl fmt::Debug for Cmd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line())
+    }
+}
+
+impl Cmd {
+    /// A command in the network namespace of the calling thread.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(locate(program.as_ref()));
+        command.stdin(Stdio::null()).env("LC_ALL", "C");
+        // A process group of its own, so that a Ctrl-C at the terminal reaches the lab only, which then ends its
+        // programs in order; and death with the thread that started it, should the lab itself be killed.
+        command.process_group(0);
+        // SAFETY: prctl(2) is async-signal-safe and touches no memory of the parent.
+        unsafe {
+            command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from));
+        }
+        Self { command, limit: LIMIT }
+    }
+
+    pub(crate) fn in_netns(program: impl AsRef<OsStr>, netns: Arc<OwnedFd>) -> Self {
+        let mut cmd = Self::new(program);
+        // Not `ip netns exec`: that mounts a new /sys, under which the bpffs of the lab would disappear.
+        // SAFETY: setns(2) is async-signal-safe; the descriptor lives as long as the closure.
+        unsafe {
+            cmd.command
+                .pre_exec(move || setns(netns.as_fd(), CloneFlags::CLONE_NEWNET).map_err(io::Error::from));
+        }
+        cmd
+    }
+
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.command.stdin(stdin);
+        self
+    }
+
+    /// Replaces the 120 seconds that [`Cmd::run`] and its kin wait before they kill the program.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// For whatever this type does not offer, such as dropping a capability before the start.
+    pub fn as_command(&mut self) -> &mut Command {
+        &mut self.command
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Errors
+    /// When it cannot start, exceeds its time or fails; the text has the command line, status and standard error.
+    pub fn run(self) -> Result<()> {
+        self.output_text().map(drop)
+    }
+
+    /// As [`Cmd::run`], returning standard output.
+    pub fn output_text(self) -> Result<String> {
+        let line = self.line();
+        let output = self.output()?;
+        if !output.status.success() {
+            bail!("`{line}` failed ({}): {}", output.status, complaint(&output));
+        }
+        String::from_utf8(output.stdout)
+            .with_context(|| format!("`{line}` wrote something that is not UTF-8"))
+    }
+
+    /// Runs to the end, whatever its exit status.
+    pub fn output(self) -> Result<Output> {
+        let limit = self.limit;
+        self.spawn()?.finish(limit)
+    }
+
+    pub fn spawn(mut self) -> Result<Process> {
+        self.command.stdout(Stdio::piped());
+        self.start()
+    }
+
+    /// Starts it with its standard output going to `stdout`.
+    pub fn spawn_into(mut self, stdout: impl Into<Stdio>) -> Result<Process> {
+        self.command.stdout(stdout);
+        self.start()
+    }
+
+    fn start(mut self) -> Result<Process> {
+        let line = self.line();
+        let mut child = self.command.stderr(Stdio::piped()).spawn().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => missing(&self.command),
+            _ => anyhow!("cannot start `{line}`: {error}"),
+        })?;
+        let stdout = child.stdout.take().map_or_else(Lines::none, Lines::read);
+        let stderr = child.stderr.take().map_or_else(Lines::none, Lines::read);
+        Ok(Process { child, line, stdout, stderr })
+    }
+
+    fn line(&self) -> String {
+        let program = self.command.get_program().to_string_lossy();
+        let name = program.rsplit('/').next().unwrap_or(&program);
+        let args = self.command.get_args().map(|arg| format!(" {}", arg.to_string_lossy()));
+        format!("{name}{}", args.collect::<String>())
+    }
+}
+
+/// Which stream of a process to look at.
+#[derive(Clone, Copy, Debug)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// A running program; killed, by its process id, and waited for when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    line: String,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+impl Process {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until a line on `stream` satisfies `wanted` and returns it.
+    ///
+    /// # Errors
+    /// When the stream ends or `limit` passes before; the text has what the program said so far.
+    pub fn wait_for(&self, stream: Stream, limit: Duration, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        let lines = match stream {
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => &self.stderr,
+        };
+        match lines.wait_for(limit, wanted)? {
+            Ok(line) => Ok(line),
+            Err(why) => bail!("`{}` {why}: {}", self.line, self.stderr_text().trim()),
+        }
+    }
+
+    /// Standard output so far.
+    pub fn stdout_text(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// Standard error so far.
+    pub fn stderr_text(&self) -> String {
+        self.stderr.text()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill(pid_of(&self.child), signal).with_context(|| format!("cannot send {signal} to `{}`", self.line))
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// After `limit`, and after a Ctrl-C; the program then runs on until the guard is dropped.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        self.wait_checking(limit, interrupt::check)
+    }
+
+    fn wait_checking(&mut self, limit: Duration, check: impl Fn() -> Result<()>) -> Result<ExitStatus> {
+        let end = Instant::now() + limit;
+        let mut pause = Duration::from_micros(500);
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            check()?;
+            if Instant::now() > end {
+                let said = self.stderr_text();
+                bail!("`{}` did not end within {} s: {}", self.line, limit.as_secs(), said.trim());
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits for the end and returns what it wrote.
+    pub fn finish(mut self, limit: Duration) -> Result<Output> {
+        let status = self.wait(limit)?;
+        Ok(self.output(status))
+    }
+
+    /// Sends `signal` and waits for the end, also after a Ctrl-C: an orderly stop is what that asks for.
+    pub fn stop(mut self, signal: Signal, limit: Duration) -> Result<Output> {
+        self.signal(signal)?;
+        let status = self.wait_checking(limit, || Ok(()))?;
+        Ok(self.output(status))
+    }
+
+    fn output(&self, status: ExitStatus) -> Output {
+        Output { status, stdout: self.stdout.rest(), stderr: self.stderr.rest() }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails only for a process that has been waited for, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_raw(child.id().cast_signed())
+}
+
+/// What a program had to say for itself: standard error, or standard output where that is empty.
+fn complaint(output: &Output) -> String {
+    let text = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
+    String::from_utf8_lossy(text).trim().to_owned()
+}
+
+/// The program's path; system tools are also found where the PATH of an ordinary user does not look.
+fn locate(program: &OsStr) -> std::path::PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let found =
+        std::env::join_paths(dirs).ok().and_then(|path| which::which_in(program, Some(path), ".").ok());
+    found.unwrap_or_else(|| program.into())
+}
+
+fn missing(command: &Command) -> anyhow::Error {
+    let program = command.get_program().to_string_lossy();
+    let package = match &*program {
+        "dnsmasq" => "dnsmasq-base",
+        "ip" => "iproute2",
+        "nft" => "nftables",
+        "ping" => "iputils-ping",
+        "sysctl" => "procps",
+        "tc" => "iproute2",
+        other => other,
+    };
+    anyhow!("`{program}` is needed and not installed: apt-get install {package}")
+}

@@ -1,0 +1,178 @@
+//! The standard lab.
+//!
+//! ```text
+//!  vm1  eth0 10.0.0.11/24 ──── port1 ┐         gw
+//!                                  br0 10.0.0.1/24   wan 203.0.113.1/24 ──── eth0 203.0.113.10/24  out
+//!  vm2  eth0 10.0.0.12/24 ──── port2 ┘                                           203.0.113.12/24
+//! ```
+//!
+//! `out` has no route to 10.0.0.0/24: a packet that leaves untranslated is never answered.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+
+use crate::isolate::{Isolation, isolate};
+use crate::nat::{Kind, Rule, Translation};
+use crate::natbpf::{Cli, Natbpf};
+use crate::netns::Namespace;
+use crate::tun::TunPair;
+
+/// The masqueraded network.
+pub const INSIDE: &str = "10.0.0.0/24";
+pub const VM1: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 11);
+pub const VM2: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 12);
+pub const GATEWAY_INSIDE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+/// The gateway's address on the uplink, which is all that the outside may see.
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+pub const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+/// A second address of the same server.
+pub const SERVER2: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 12);
+
+const NO_OFFLOADS: &str = "tx off rx off sg off tso off gso off gro off";
+
+/// The kind of device that `wan` is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Uplink {
+    #[default]
+    Veth,
+    /// A VLAN subinterface; the kernel must have 802.1Q.
+    Vlan,
+    /// A device without an Ethernet header, as WireGuard and PPP have.
+    Tun,
+}
+
+/// What differs from the standard lab.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Instances on a bridge, or each on a veth that the gateway routes.
+    pub bridge: bool,
+    /// Checksum offload, scatter-gather, TSO, GSO and GRO of every veth.
+    pub offloads: bool,
+    pub uplink: Uplink,
+}
+
+impl Uplink {
+    /// Whether this kernel can make such a device. VLAN devices are an option of it that not every machine has.
+    pub fn available(self) -> Result<bool> {
+        if self != Self::Vlan {
+            return Ok(true);
+        }
+        let _isolation = isolate()?;
+        let probe = Namespace::new("probe")?;
+        let made = probe.cmd("ip").args("link add link lo name vlan1 type vlan id 1".split(' ')).output()?;
+        Ok(!String::from_utf8_lossy(&made.stderr).contains("Unknown device type"))
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { bridge: true, offloads: true, uplink: Uplink::Veth }
+    }
+}
+
+/// A lab; dropping it removes everything.
+#[derive(Debug)]
+pub struct Lab {
+    // In the order of removal: the shovel of a TUN pair holds the namespaces.
+    _tun: Option<TunPair>,
+    pub vm1: Namespace,
+    pub vm2: Namespace,
+    pub gw: Namespace,
+    pub out: Namespace,
+    options: Options,
+    _isolation: Isolation,
+}
+
+impl Lab {
+    /// The standard lab: a bridge, all offloads on, a veth as uplink.
+    pub fn new() -> Result<Self> {
+        Self::with(Options::default())
+    }
+
+    pub fn with(options: Options) -> Result<Self> {
+        let isolation = isolate()?;
+        let [gw, out, vm1, vm2] = ["gw", "out", "vm1", "vm2"].map(Namespace::new);
+        let (gw, out, vm1, vm2) = (gw?, out?, vm1?, vm2?);
+        gw.sysctl("net.ipv4.ip_forward", "1")?;
+
+        let tun = uplink(options.uplink, &gw, &out)?;
+        gw.ip("addr add 203.0.113.1/24 dev wan")?;
+        out.ip("addr add 203.0.113.10/24 dev eth0\naddr add 203.0.113.12/24 dev eth0")?;
+        inside(options.bridge, &gw)?;
+        for (vm, address) in [(&vm1, VM1), (&vm2, VM2)] {
+            vm.ip(&format!(
+                "addr add {address}/24 dev eth0\nlink set eth0 up\nroute add default via {GATEWAY_INSIDE}"
+            ))?;
+        }
+        let lab = Self { _tun: tun, vm1, vm2, gw, out, options, _isolation: isolation };
+        if !options.offloads {
+            lab.offloads_off()?;
+        }
+        Ok(lab)
+    }
+
+    /// Starts a translator in the gateway.
+    pub fn translate(&self, kind: Kind, rules: &[Rule]) -> Result<Translation<'_>> {
+        Translation::start(self, kind, rules)
+    }
+
+    /// natbpf's command line in the gateway, for what [`Lab::translate`] does not do.
+    pub fn natbpf_cli(&self) -> Result<Cli> {
+        Natbpf::cli_for(self, "lab")
+    }
+
+    fn offloads_off(&self) -> Result<()> {
+        let ports = [(&self.vm1, "eth0"), (&self.vm2, "eth0"), (&self.gw, "port1"), (&self.gw, "port2")];
+        let uplink = match self.options.uplink {
+            Uplink::Veth => vec![(&self.gw, "wan"), (&self.out, "eth0")],
+            Uplink::Vlan => vec![(&self.gw, "trunk"), (&self.out, "trunk")],
+            Uplink::Tun => vec![],
+        };
+        for (ns, device) in ports.into_iter().chain(uplink) {
+            ns.cmd("ethtool").args(["-K", device]).args(NO_OFFLOADS.split(' ')).run()?;
+        }
+        Ok(())
+    }
+}
+
+fn uplink(kind: Uplink, gw: &Namespace, out: &Namespace) -> Result<Option<TunPair>> {
+    let up = |ns: &Namespace, devices: &[&str]| {
+        let lines = devices.iter().map(|device| format!("link set {device} up\n"));
+        ns.ip(&lines.collect::<String>())
+    };
+    match kind {
+        Uplink::Veth => {
+            gw.ip("link add wan type veth peer name eth0 netns out")?;
+            up(gw, &["wan"])?;
+            up(out, &["eth0"])?;
+        }
+        Uplink::Vlan => {
+            gw.ip("link add trunk type veth peer name trunk netns out\nlink add link trunk name wan type vlan id 5")?;
+            out.ip("link add link trunk name eth0 type vlan id 5")?;
+            up(gw, &["trunk", "wan"])?;
+            up(out, &["trunk", "eth0"])?;
+        }
+        Uplink::Tun => {
+            let pair = TunPair::new((gw, "wan"), (out, "eth0"))?;
+            up(gw, &["wan"])?;
+            up(out, &["eth0"])?;
+            return Ok(Some(pair));
+        }
+    }
+    Ok(None)
+}
+
+fn inside(bridge: bool, gw: &Namespace) -> Result<()> {
+    let ports = "link add port1 type veth peer name eth0 netns vm1\n\
+                 link add port2 type veth peer name eth0 netns vm2\n\
+                 link set port1 up\nlink set port2 up\n";
+    gw.ip(ports)?;
+    if bridge {
+        gw.ip("link add br0 type bridge\nlink set port1 master br0\nlink set port2 master br0\n\
+               addr add 10.0.0.1/24 dev br0\nlink set br0 up")
+    } else {
+        gw.ip("addr add 10.0.0.1/32 dev port1\naddr add 10.0.0.1/32 dev port2\n\
+               route add 10.0.0.11/32 dev port1\nroute add 10.0.0.12/32 dev port2")
+    }
+}

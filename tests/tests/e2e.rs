@@ -1,0 +1,18 @@
+//! natbpf end to end: real programs in namespaces, each scenario also with iptables MASQUERADE in the same place.
+
+mod e2e {
+    mod address;
+    mod full;
+    mod host;
+    mod icmp;
+    mod leak;
+    mod many;
+    mod mapping;
+    mod ports;
+    mod protocols;
+    mod rules;
+    mod tcp;
+    mod twin;
+    mod udp;
+    mod uplinks;
+}
