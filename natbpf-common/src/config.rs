@@ -111,7 +111,7 @@ pub const PREFIX_BASE: u32 = 32;
 pub struct Rule {
     /// Number of the rule in the configuration.
     pub id: u32,
-    /// Of [`Rule::RANDOM`], [`Rule::PER_DESTINATION`], [`Rule::PORTS`].
+    /// Of [`Rule::RANDOM`], [`Rule::PER_DESTINATION`], [`Rule::PORTS`], [`Rule::EXCEPTS`].
     pub flags: u32,
     /// With [`Rule::PORTS`]: the range of external TCP and UDP ports, host order.
     pub first_port: u16,
@@ -125,6 +125,8 @@ impl Rule {
     pub const PER_DESTINATION: u32 = 2;
     /// A port range is given.
     pub const PORTS: u32 = 4;
+    /// Some destinations are left alone; without it they need not be looked for.
+    pub const EXCEPTS: u32 = 8;
 
     #[inline(always)]
     pub const fn has(&self, flag: u32) -> bool {

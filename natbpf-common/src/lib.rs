@@ -18,6 +18,7 @@ pub mod reap;
 pub mod siphash;
 pub mod state;
 pub mod tcp;
+pub mod traffic;
 
 pub use address::{Address, Port};
 

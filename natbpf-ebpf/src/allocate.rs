@@ -4,8 +4,10 @@
 //! endpoint is the reservation of the port. Both are atomic, so no lock is needed and no port is handed out twice.
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_NOEXIST},
+    bindings::{__sk_buff, BPF_ANY, BPF_NOEXIST},
+    btf_maps::PerCpuArray,
     helpers::generated::{bpf_get_prandom_u32, bpf_loop},
+    macros::btf_map,
 };
 use natbpf_common::{
     Address, Nanoseconds, Port,
@@ -28,6 +30,10 @@ use crate::{
 };
 
 const EEXIST: i32 = -17;
+
+/// A search for each processor.
+#[btf_map]
+static SEARCH: PerCpuArray<Search, 1> = PerCpuArray::new();
 
 /// How often a counter that others change at the same time is tried.
 const TRIES: u32 = 8;
@@ -70,17 +76,19 @@ enum Progress {
     Full,
 }
 
-/// A search, handed to the kernel's loop by pointer.
-struct Search<'a, 'b> {
-    skb: &'a Skb<'b>,
+/// A search. It is kept in a map, one a processor, because the stack is too short for it: programs at these hooks run with softirqs off,
+/// so none interrupts another.
+#[repr(C)]
+pub struct Search {
     /// Key of the reply direction; its destination port is the candidate.
     reply: FlowKey,
+    /// Value for it.
+    entry: FlowEntry,
+    seed: u64,
     inside: Address,
     inside_port: Port,
-    status: Status,
-    now: Nanoseconds,
     range: PortRange,
-    seed: u64,
+    status: Status,
     /// Reserve the port for the endpoint too.
     map: bool,
     random: bool,
@@ -92,22 +100,27 @@ struct Search<'a, 'b> {
 pub fn allocate(skb: &Skb<'_>, request: &Request<'_>) -> Result<Grant, Counter> {
     let key = request.key;
     let has = |flag| request.rule.is_some_and(|rule| rule.has(flag));
-    let mut reply = key.reversed();
-    reply.destination = request.external;
-    let mut search = Search {
-        skb,
-        reply,
-        inside: key.source,
-        inside_port: key.source_port,
-        status: request.status,
-        now: request.now,
-        range: range(request),
-        seed: 0,
-        map: request.rule.is_some() && !has(Rule::PER_DESTINATION),
-        random: has(Rule::RANDOM),
-        progress: Progress::Searching,
+    let search = SEARCH.get_ptr_mut(0).ok_or(Counter::Busy)?;
+    // SAFETY: nobody else has this processor's search; see there.
+    let search = unsafe { &mut *search };
+    search.reply = key.reversed();
+    search.reply.destination = request.external;
+    search.entry = FlowEntry {
+        life: Life::Live(request.now).to_word(),
+        rewrite: 0,
+        created: request.now,
+        uplink: skb.interface(),
+        status: 0,
+        reserved: 0,
     };
-    search.find();
+    search.inside = key.source;
+    search.inside_port = key.source_port;
+    search.status = request.status;
+    search.range = range(request);
+    search.map = request.rule.is_some() && !has(Rule::PER_DESTINATION);
+    search.random = has(Rule::RANDOM);
+    search.progress = Progress::Searching;
+    find(skb.raw(), search);
     match search.progress {
         Progress::Found => Ok(Grant { port: search.reply.destination_port, mapped: search.map }),
         Progress::Full => Err(Counter::TableFull),
@@ -157,41 +170,95 @@ fn mapped_port(endpoint: &Endpoint) -> Option<Port> {
     if address == endpoint.toward { Some(port) } else { None }
 }
 
-impl Search<'_, '_> {
-    /// The order: the port the endpoint has; its own; what the seed says; what the endpoint shares with others. A function of its own
-    /// to the verifier too, since it is called from several places.
-    #[inline(never)]
-    fn find(&mut self) {
-        if !Transport::of(self.reply.protocol).has_ports() {
-            self.map = false;
-            return self.attempt(self.inside_port);
+/// The order: the port the endpoint has; its own; what the seed says; what the endpoint shares with others.
+///
+/// A function of its own to the verifier too, since it is called from several places.
+#[inline(never)]
+fn find(skb: *mut __sk_buff, search: &mut Search) {
+    if !Transport::of(search.reply.protocol).has_ports() {
+        search.map = false;
+        return attempt(skb, search, search.inside_port);
+    }
+    let wanted_map = search.map;
+    let endpoint = search.endpoint();
+    let pinned = if search.map { mapped_port(&endpoint) } else { None };
+    let preserve = !search.random && search.range.contains(search.inside_port);
+    if let Some(port) = pinned {
+        attempt(skb, search, port);
+    } else if preserve {
+        attempt(skb, search, search.inside_port);
+    }
+    if search.progress == Progress::Searching {
+        search.seed = search.seed(&endpoint);
+        if pinned.is_none() {
+            run(skb, search);
         }
-        let wanted_map = self.map;
-        let endpoint = self.endpoint();
-        let pinned = if self.map { mapped_port(&endpoint) } else { None };
-        let preserve = !self.random && self.range.contains(self.inside_port);
-        if let Some(port) = pinned {
-            self.attempt(port);
-        } else if preserve {
-            self.attempt(self.inside_port);
-        }
-        if self.progress == Progress::Searching {
-            self.seed = self.seed(&endpoint);
-            if pinned.is_none() {
-                self.run();
-            }
-            // The endpoint's own port cannot be had for this destination, or no port is free of other endpoints: share one (RFC
-            // 7857 section 3).
-            if self.map && self.progress == Progress::Searching {
-                self.map = false;
-                self.run();
-            }
-        }
-        if self.progress == Progress::Found {
-            self.note(&endpoint, pinned.is_some(), wanted_map);
+        // The endpoint's own port cannot be had for this destination, or no port is free of other endpoints: share one (RFC 7857
+        // section 3).
+        if search.map && search.progress == Progress::Searching {
+            search.map = false;
+            run(skb, search);
         }
     }
+    if search.progress == Progress::Found {
+        search.note(&endpoint, pinned.is_some(), wanted_map);
+    }
+}
 
+/// What the kernel's loop hands to its body.
+struct Loop<'a> {
+    skb: *mut __sk_buff,
+    search: &'a mut Search,
+}
+
+/// Tries ports until one is found or there are none to try. The kernel's loop, so that the verifier reads the body once.
+#[inline(always)]
+fn run(skb: *mut __sk_buff, search: &mut Search) {
+    let body: unsafe extern "C" fn(u64, *mut Loop<'static>) -> i64 = step;
+    let mut context = Loop { skb, search };
+    // SAFETY: `step` gets the pointer to `context`, which lives until this returns.
+    unsafe { bpf_loop(PROBES, body as *mut _, (&raw mut context).cast(), 0) };
+}
+
+/// One step of the kernel's loop; 1 ends it.
+unsafe extern "C" fn step(index: u64, context: *mut Loop<'static>) -> i64 {
+    // SAFETY: `run` made it and waits.
+    let Loop { skb, search } = unsafe { &mut *context };
+    if let Some(port) = search.range.candidate(index as u32, search.seed, search.inside_port) {
+        attempt(*skb, search, port);
+    }
+    (search.progress != Progress::Searching) as i64
+}
+
+/// Reserves a port if nobody has it.
+#[inline(never)]
+fn attempt(skb: *mut __sk_buff, search: &mut Search, port: Port) {
+    search.reply.destination_port = port;
+    if sockets::wants(skb, &search.reply) {
+        return;
+    }
+    if search.map && !search.reserve() {
+        return;
+    }
+    let status = if search.map { search.status.with_mapped() } else { search.status };
+    let rewrite = Rewrite { address: search.inside, port: search.inside_port, tag: search.reply.tag() };
+    search.entry.rewrite = rewrite.to_word();
+    search.entry.status = status.to_word();
+    match FLOWS.insert(&search.reply, &search.entry, BPF_NOEXIST as u64) {
+        Ok(()) => search.progress = Progress::Found,
+        Err(EEXIST) if search.adopt() => search.progress = Progress::Found,
+        Err(error) => {
+            if search.map {
+                unmap(&search.reply, &Rewrite { address: search.reply.destination, port, tag: 0 });
+            }
+            if error != EEXIST {
+                search.progress = Progress::Full;
+            }
+        }
+    }
+}
+
+impl Search {
     /// Counts, and makes the endpoint's mapping findable from the inside where its port does not tell.
     #[inline(always)]
     fn note(&self, endpoint: &Endpoint, pinned: bool, wanted_map: bool) {
@@ -234,64 +301,22 @@ impl Search<'_, '_> {
         endpoint.seed(secret)
     }
 
-    /// Tries ports until one is found or there are none to try. The kernel's loop, so that the verifier reads the body once.
-    #[inline(always)]
-    fn run(&mut self) {
-        let body: unsafe extern "C" fn(u64, *mut Search<'static, 'static>) -> i64 = step;
-        // SAFETY: `step` gets the pointer to `self` while it is borrowed here.
-        unsafe { bpf_loop(PROBES, body as *mut _, core::ptr::from_mut(self).cast(), 0) };
-    }
-
-    /// Reserves a port if nobody has it.
-    #[inline(never)]
-    fn attempt(&mut self, port: Port) {
-        self.reply.destination_port = port;
-        if sockets::wants(self.skb, &self.reply) {
-            return;
-        }
-        let map = self.map;
-        if map && !self.reserve() {
-            return;
-        }
-        let status = if self.map { self.status.with_mapped() } else { self.status };
-        let rewrite = Rewrite { address: self.inside, port: self.inside_port, tag: self.reply.tag() };
-        let entry = FlowEntry {
-            life: Life::Live(self.now).to_word(),
-            rewrite: rewrite.to_word(),
-            created: self.now,
-            uplink: self.skb.interface(),
-            status: status.to_word(),
-            reserved: 0,
-        };
-        match FLOWS.insert(self.reply, entry, BPF_NOEXIST as u64) {
-            Ok(()) => self.progress = Progress::Found,
-            Err(EEXIST) if self.adopt(rewrite, status) => self.progress = Progress::Found,
-            Err(error) => {
-                if self.map {
-                    unmap(&self.reply, &Rewrite { address: self.reply.destination, port, tag: 0 });
-                }
-                if error != EEXIST {
-                    self.progress = Progress::Full;
-                }
-            }
-        }
-    }
-
     /// Takes an entry over that is this same flow's: left by an earlier translation, or made by another processor just now.
     #[inline(always)]
-    fn adopt(&self, rewrite: Rewrite, status: Status) -> bool {
+    fn adopt(&self) -> bool {
         let Some(entry) = Entry::find(&self.reply) else { return false };
-        if entry.rewrite(&self.reply) != Some(rewrite) || entry.status().host() != status.host() {
+        let status = Status::from_word(self.entry.status);
+        let same = entry.rewrite(&self.reply).is_some_and(|rewrite| rewrite.to_word() == self.entry.rewrite);
+        if !same || entry.status().host() != status.host() {
             return false;
         }
         let life = entry.life();
-        if matches!(Life::from_word(life), Life::Gone)
-            || !entry.swap_life(life, Life::Live(self.now).to_word())
-        {
+        if matches!(Life::from_word(life), Life::Gone) || !entry.swap_life(life, self.entry.life) {
             return false;
         }
         entry.set_status(status);
-        entry.set_uplink(self.skb.interface());
+        entry.set_created(self.entry.created);
+        entry.set_uplink(self.entry.uplink);
         true
     }
 
@@ -331,14 +356,4 @@ fn join(endpoint: Endpoint, owner: u64, inside: Address) -> bool {
         }
     }
     false
-}
-
-/// One step of the kernel's loop; 1 ends it.
-unsafe extern "C" fn step(index: u64, search: *mut Search<'static, 'static>) -> i64 {
-    // SAFETY: `run` borrows it mutably and waits.
-    let search = unsafe { &mut *search };
-    if let Some(port) = search.range.candidate(index as u32, search.seed, search.inside_port) {
-        search.attempt(port);
-    }
-    (search.progress != Progress::Searching) as i64
 }

@@ -12,7 +12,7 @@ use natbpf_common::{
 
 use crate::{
     allocate::{self, Grant, Request},
-    clock, count, egress,
+    clock, count,
     entry::Entry,
     event,
     maps::FLOWS,
@@ -130,7 +130,6 @@ fn translate(
     segment: &Segment,
 ) -> Result<Option<Translation>, Counter> {
     let Some(rule) = rules::find(skb.interface(), key) else { return Ok(None) };
-    egress::begins(segment.message, key.protocol)?;
     let status = state::first(key.protocol, segment.tcp_flags).ok_or(Counter::TcpNoFlow)?;
     let external = uplink::address(uplink, skb, key.destination).ok_or(Counter::NoAddress)?;
     let now = clock::now();

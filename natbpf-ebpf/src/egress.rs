@@ -6,7 +6,7 @@ use natbpf_common::{
     event::EventKind,
     flow::{Direction, FlowKey, Rewrite},
     life::{Life, RENEWAL},
-    protocol::icmp::Message,
+    protocol::{ICMP, icmp::Message},
     state,
 };
 
@@ -28,7 +28,7 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
     let Some(network) = parse::network(skb, uplink.link_header)? else { return Ok(Outcome::Untouched) };
     let segment = if network.fragment { Err(Counter::Fragment) } else { network.segment(skb) };
     let own = uplink::has(uplink, network.source);
-    let segment = match segment {
+    let segment = match segment.and_then(|segment| expected(&network, segment)) {
         Ok(segment) => segment,
         Err(_) if own => return Ok(Outcome::Untouched),
         Err(reason) => return refuse(skb, &network, reason),
@@ -47,6 +47,17 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
     match skb.translate(&translation) {
         Ok(()) => Ok(Outcome::Translated),
         Err(()) => Err(Counter::WriteFailed),
+    }
+}
+
+/// Of ICMP only queries leave: replies belong to flows from outside, and errors are not translated yet.
+#[inline(always)]
+fn expected(network: &Network, segment: Segment) -> Result<Segment, Counter> {
+    match segment.message {
+        _ if network.protocol != ICMP => Ok(segment),
+        Message::Request(_) => Ok(segment),
+        Message::Reply(_) => Err(Counter::IcmpUnexpected),
+        Message::Other => Err(Counter::IcmpError),
     }
 }
 
@@ -137,17 +148,4 @@ fn restart(
         reply.set_status(status);
     }
     Ok(())
-}
-
-/// Whether an ICMP message may begin a flow.
-#[inline(always)]
-pub fn begins(message: Message, protocol: u8) -> Result<(), Counter> {
-    if protocol != natbpf_common::protocol::ICMP {
-        return Ok(());
-    }
-    match message {
-        Message::Request(_) => Ok(()),
-        Message::Reply(_) => Err(Counter::IcmpUnexpected),
-        Message::Other => Err(Counter::IcmpError),
-    }
 }

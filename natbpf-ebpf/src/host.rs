@@ -11,7 +11,7 @@ use natbpf_common::{
     event::EventKind,
     flow::{FlowEntry, FlowKey, Rewrite},
     life::{Life, RENEWAL},
-    protocol::{self, Transport, icmp::Message},
+    protocol::Transport,
     state,
 };
 
@@ -29,9 +29,6 @@ use crate::{
 /// The translation of a host's packet, if it needs one.
 #[inline(always)]
 pub fn handle(skb: &mut Skb<'_>, key: &FlowKey, segment: &Segment) -> Result<Option<Rewrite>, Counter> {
-    if key.protocol == protocol::ICMP && !matches!(segment.message, Message::Request(_)) {
-        return Ok(None);
-    }
     if count::gauge(Gauge::HostMoved) > 0
         && let Some(entry) = Entry::find(key)
         && let Some(rewrite) = entry.rewrite(key)

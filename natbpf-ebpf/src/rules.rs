@@ -19,6 +19,9 @@ pub fn find(interface: u32, key: &FlowKey) -> Option<&'static Rule> {
     }
     let source = SourceKey { uplink: interface, source: key.source };
     let rule = SOURCES.get(&Key::new(FULL, source))?;
+    if !rule.has(Rule::EXCEPTS) {
+        return Some(rule);
+    }
     let destination = ExceptKey { rule: rule.id, destination: key.destination };
     if EXCEPTS.get(&Key::new(FULL, destination)).is_some() { None } else { Some(rule) }
 }

@@ -1,12 +1,10 @@
 //! Ports that the host's own sockets use.
 
 use aya_ebpf::{
-    bindings::bpf_sock,
+    bindings::{__sk_buff, bpf_sock},
     helpers::generated::{bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp},
 };
 use natbpf_common::{Address, Port, flow::FlowKey, protocol};
-
-use crate::skb::Skb;
 
 /// The namespace of the packet's device, as `BPF_F_CURRENT_NETNS`.
 const CURRENT_NETNS: u64 = u64::MAX;
@@ -22,7 +20,7 @@ struct Ipv4Tuple {
 
 /// Whether a packet with this key of the reply direction would reach a socket of the host: a connection, or one that listens.
 #[inline(always)]
-pub fn wants(skb: &Skb<'_>, reply: &FlowKey) -> bool {
+pub fn wants(skb: *mut __sk_buff, reply: &FlowKey) -> bool {
     let mut tuple = Ipv4Tuple {
         source: reply.source,
         destination: reply.destination,
@@ -31,7 +29,7 @@ pub fn wants(skb: &Skb<'_>, reply: &FlowKey) -> bool {
     };
     // The helpers tell the address family by the size.
     let (pointer, size) = ((&raw mut tuple).cast(), size_of::<Ipv4Tuple>() as u32);
-    let context = skb.raw().cast();
+    let context = skb.cast();
     // SAFETY: the context and the tuple are valid.
     let socket: *mut bpf_sock = unsafe {
         match reply.protocol {

@@ -1,7 +1,9 @@
 //! Which uplink a packet is at, and which address it lends.
 
 use aya_ebpf::{
-    bindings::{BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_OUTPUT, bpf_fib_lookup},
+    bindings::{
+        __sk_buff, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_OUTPUT, bpf_fib_lookup,
+    },
     helpers::generated,
 };
 use natbpf_common::{
@@ -43,7 +45,7 @@ pub fn address(uplink: &Uplink, skb: &Skb<'_>, destination: Address) -> Option<A
         1 => return Some(first),
         _ => {}
     }
-    let next_hop = next_hop(skb, destination);
+    let next_hop = Address::from_wire(next_hop(skb.raw(), skb.interface(), destination.to_wire()));
     for place in 0..MAX_ADDRESSES {
         if place as u32 >= uplink.address_count {
             break;
@@ -57,22 +59,22 @@ pub fn address(uplink: &Uplink, skb: &Skb<'_>, destination: Address) -> Option<A
 }
 
 /// The gateway by which a destination is reached through the packet's device; the destination itself if it is on the link.
-#[inline(always)]
-fn next_hop(skb: &Skb<'_>, destination: Address) -> Address {
+///
+/// Not inlined: the query is large for the stack, and is over when this returns.
+#[inline(never)]
+fn next_hop(skb: *mut __sk_buff, interface: u32, destination: u32) -> u32 {
     // SAFETY: integers and unions of integers.
     let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
     query.family = AF_INET;
-    query.ifindex = skb.interface();
-    query.__bindgen_anon_4.ipv4_dst = destination.to_wire();
+    query.ifindex = interface;
+    query.__bindgen_anon_4.ipv4_dst = destination;
     let size = size_of::<bpf_fib_lookup>() as i32;
     // SAFETY: the context and the query are valid.
     let result =
-        unsafe { generated::bpf_fib_lookup(skb.raw().cast(), &raw mut query, size, BPF_FIB_LOOKUP_OUTPUT) };
+        unsafe { generated::bpf_fib_lookup(skb.cast(), &raw mut query, size, BPF_FIB_LOOKUP_OUTPUT) };
     match result as u32 {
         // SAFETY: a lookup of AF_INET writes this field.
-        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => {
-            Address::from_wire(unsafe { query.__bindgen_anon_4.ipv4_dst })
-        }
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => unsafe { query.__bindgen_anon_4.ipv4_dst },
         _ => destination,
     }
 }

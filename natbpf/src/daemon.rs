@@ -18,8 +18,8 @@ use crate::{
     config::Config,
     datapath::{Attacher, Loaded, Pins, Reaper, Sizes, Tables, attached_interfaces, attachments},
     gc, netns,
-    network::{Network, Snapshot},
-    plan::{Plan, plan},
+    network::{Change, Network, Snapshot},
+    plan::{Plan, PlannedUplink, plan},
     preflight,
 };
 
@@ -75,7 +75,11 @@ pub async fn run(options: Options) -> Result<()> {
             options.instance
         );
     };
-    let fresh = !options.pins.exist();
+    let fresh = options.pins.list_all_versions().context("cannot list what is pinned")?.is_empty();
+    // From here on a signal does not end the program half way.
+    let mut end = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut reload = signal(SignalKind::hangup())?;
     let network = Network::open()?;
     let attacher = Attacher::new(options.pins.clone(), config.datapath.attach, config.datapath.coexist)?;
     // Before the first look at the interfaces, so that no change falls between.
@@ -85,15 +89,14 @@ pub async fn run(options: Options) -> Result<()> {
         Ok(daemon) => daemon,
         Err(error) => {
             if fresh {
-                attacher.detach_all(|_| None).await.context(format!("{error:#}; and then"))?;
+                let snapshot = network.snapshot().await.unwrap_or_default();
+                let detached = attacher.detach_all(|interface| snapshot.existing_name(interface)).await;
+                detached.context(format!("{error:#}; and then"))?;
             }
             return Err(error);
         }
     };
     daemon.announce()?;
-    let mut end = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut reload = signal(SignalKind::hangup())?;
     let mut housekeeping = interval(BUSY_HOUSEKEEPING);
     housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watch = interval(WATCH);
@@ -102,10 +105,7 @@ pub async fn run(options: Options) -> Result<()> {
             _ = end.recv() => break,
             _ = interrupt.recv() => break,
             _ = reload.recv() => daemon.reload(&network, &attacher).await,
-            change = changes.next() => {
-                change?;
-                daemon.follow(&network, &attacher).await;
-            }
+            change = changes.next() => daemon.follow(&change?, &network, &attacher).await,
             _ = housekeeping.tick() => daemon.keep_house(),
             _ = watch.tick() => daemon.report_drops(),
         }
@@ -236,6 +236,11 @@ impl Daemon {
     async fn apply(&mut self, plan: Plan, snapshot: &Snapshot, attacher: &Attacher) -> Result<()> {
         let wanted: BTreeSet<u32> = plan.uplinks.iter().map(|uplink| uplink.interface).collect();
         let attached: BTreeSet<u32> = attached_interfaces(&self.options.pins)?.into_iter().collect();
+        let new = |uplink: &&PlannedUplink| !attached.contains(&uplink.interface);
+        // Before anything is changed: this is what fails most.
+        for uplink in plan.uplinks.iter().filter(new) {
+            attacher.check_foreign(uplink.interface, &uplink.name).await?;
+        }
         for gone in attached.difference(&wanted) {
             attacher.detach(*gone, snapshot.existing_name(*gone).as_deref()).await?;
         }
@@ -246,12 +251,9 @@ impl Daemon {
         if plan.sources != self.plan.sources || plan.excepts != self.plan.excepts {
             self.tables.replace_rules(&plan.sources, &plan.excepts)?;
         }
-        for uplink in &plan.uplinks {
-            if !attached.contains(&uplink.interface) {
-                attacher.check_foreign(uplink.interface, &uplink.name).await?;
-                attacher.attach(&mut self.loaded, uplink.interface, &uplink.name)?;
-                tracing::info!("attached to {}", uplink.name);
-            }
+        for uplink in plan.uplinks.iter().filter(new) {
+            attacher.attach(&mut self.loaded, uplink.interface, &uplink.name)?;
+            tracing::info!("attached to {}", uplink.name);
         }
         self.plan = plan;
         let ended = gc::kill_misplaced(&self.tables, &self.reaper, &self.plan)?;
@@ -279,16 +281,21 @@ impl Daemon {
     }
 
     /// Follows a change of the interfaces or their addresses.
-    async fn follow(&mut self, network: &Network, attacher: &Attacher) {
-        if let Err(error) = self.try_follow(network, attacher).await {
+    async fn follow(&mut self, change: &Change, network: &Network, attacher: &Attacher) {
+        if let Err(error) = self.try_follow(change, network, attacher).await {
             tracing::error!("cannot follow a change of the interfaces: {error:#}");
         }
     }
 
-    async fn try_follow(&mut self, network: &Network, attacher: &Attacher) -> Result<()> {
+    async fn try_follow(&mut self, change: &Change, network: &Network, attacher: &Attacher) -> Result<()> {
+        // An interface that has the number of one that is gone has none of its programs.
+        let removed = |uplink: &&PlannedUplink| change.removed.contains(&uplink.interface);
+        for uplink in self.plan.uplinks.iter().filter(removed) {
+            attacher.detach(uplink.interface, None).await?;
+        }
         let snapshot = network.snapshot().await?;
         let plan = self.plan_now(&self.config, &snapshot)?;
-        if plan.uplinks != self.plan.uplinks {
+        if plan.uplinks != self.plan.uplinks || plan.uplinks.iter().any(|uplink| removed(&uplink)) {
             for warning in &plan.warnings {
                 tracing::warn!("{warning}");
             }
@@ -318,7 +325,13 @@ impl Daemon {
         for warning in &plan.warnings {
             tracing::warn!("{warning}");
         }
-        self.apply(plan, &snapshot, attacher).await?;
+        if let Err(error) = self.apply(plan, &snapshot, attacher).await {
+            let old = self.plan_now(&self.config, &snapshot)?;
+            // The rules in the datapath may be either.
+            self.plan = Plan::default();
+            self.apply(old, &snapshot, attacher).await.context(format!("{error:#}; and then"))?;
+            return Err(error);
+        }
         let settings = self.tables.settings()?;
         self.tables.set_settings(Settings { timeouts: config.timeouts, ..settings })?;
         self.config = config;

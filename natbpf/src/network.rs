@@ -1,6 +1,7 @@
 //! The interfaces and IPv4 addresses of the network namespace, by rtnetlink.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{IpAddr, Ipv4Addr},
 };
@@ -16,6 +17,9 @@ use rtnetlink::{
     sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
 };
 use tokio::io::{Interest, unix::AsyncFd};
+
+/// Bytes of a `struct nlmsghdr` and a `struct ifinfomsg` (rtnetlink(7)).
+const LINK_MESSAGE: usize = 32;
 
 /// `ARPHRD_RAWIP`: modems that speak bare IP (linux/if_arp.h).
 const ARPHRD_RAWIP: u16 = 519;
@@ -62,6 +66,13 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Network {
     handle: Handle,
+}
+
+/// What has changed; everything but this the next snapshot shows better.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Indexes of interfaces that were taken away. Others may have them by now.
+    pub removed: BTreeSet<u32>,
 }
 
 /// Tells that links or addresses have changed.
@@ -158,33 +169,45 @@ impl Changes {
 
     /// Waits until something has changed since the last call; many changes at once count as one. Losing messages counts as
     /// a change. Cancel safe.
-    pub async fn next(&mut self) -> Result<(), NetworkError> {
+    pub async fn next(&mut self) -> Result<Change, NetworkError> {
         loop {
             let mut ready = self.socket.readable().await.map_err(NetworkError::Watch)?;
-            let changed = drain(self.socket.get_ref()).map_err(NetworkError::Watch)?;
+            let change = drain(self.socket.get_ref()).map_err(NetworkError::Watch)?;
             ready.clear_ready();
-            if changed {
-                return Ok(());
+            if let Some(change) = change {
+                return Ok(change);
             }
         }
     }
 }
 
-/// Empties the socket. Whether there was anything in it; what it was the next snapshot shows better.
-fn drain(socket: &Socket) -> io::Result<bool> {
-    let mut changed = false;
+/// Empties the socket. `None`: there was nothing in it.
+fn drain(socket: &Socket) -> io::Result<Option<Change>> {
+    let mut change = None;
     loop {
         // A message that is longer is cut off and still taken whole from the queue.
-        let mut start = Vec::with_capacity(16);
+        let mut start = Vec::with_capacity(LINK_MESSAGE);
         match socket.recv(&mut start, 0) {
-            Ok(_) => changed = true,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(changed),
+            Ok(_) => change.get_or_insert_with(Change::default).removed.extend(removed(&start)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(change),
             // The queue was full: messages are lost, the socket goes on (netlink(7)).
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => changed = true,
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                change.get_or_insert_with(Change::default);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The interface that a message says is gone.
+fn removed(message: &[u8]) -> Option<u32> {
+    let message = message.first_chunk::<LINK_MESSAGE>()?;
+    let gone = u16::from_ne_bytes([message[4], message[5]]) == libc::RTM_DELLINK;
+    // A bridge says so, too, of a port that only leaves it: in a family of its own.
+    let family = message[16];
+    let index = u32::from_ne_bytes([message[20], message[21], message[22], message[23]]);
+    (gone && libc::c_int::from(family) == libc::AF_UNSPEC).then_some(index)
 }
 
 fn link(message: LinkMessage) -> Link {
@@ -243,6 +266,24 @@ mod tests {
         assert_eq!((loopback.index, &*loopback.name, loopback.link_header()), (1, "lo", Some(14)));
         assert_eq!(snapshot.name(1), "lo");
         assert_eq!(snapshot.name(u32::MAX), "if4294967295");
-        assert!(!drain(changes.socket.get_mut()).unwrap());
+        assert_eq!(drain(changes.socket.get_mut()).unwrap(), None);
+    }
+
+    /// Length 32, type, flags, sequence, sender; family, device type, index 7, flags, change.
+    #[test]
+    fn only_an_interface_that_is_gone_is_removed() {
+        let message = |kind: u16, family: u8| {
+            let mut message = vec![32, 0, 0, 0];
+            message.extend(kind.to_ne_bytes());
+            message.extend([0; 10]);
+            message.extend([family, 0, 1, 0]);
+            message.extend(7u32.to_ne_bytes());
+            message.extend([0; 8]);
+            removed(&message)
+        };
+        assert_eq!(message(libc::RTM_DELLINK, libc::AF_UNSPEC as u8), Some(7));
+        assert_eq!(message(libc::RTM_DELLINK, libc::AF_BRIDGE as u8), None);
+        assert_eq!(message(libc::RTM_NEWLINK, libc::AF_UNSPEC as u8), None);
+        assert_eq!(removed(&[0; 31]), None);
     }
 }

@@ -180,6 +180,9 @@ fn rule_value(id: u32, rule: &MasqueradeRule) -> Rule {
     if rule.to_ports.is_some() {
         flags |= Rule::PORTS;
     }
+    if !rule.except.is_empty() {
+        flags |= Rule::EXCEPTS;
+    }
     let (first_port, last_port) = rule.to_ports.map_or((0, 0), |ports| (ports.first(), ports.last()));
     Rule { id, flags, first_port, last_port }
 }
@@ -248,7 +251,8 @@ mod tests {
         assert_eq!(uplinks, [("eth0", 3), ("ppp0", 4)]);
         let key =
             |uplink, octets: [u8; 4]| SourceKey { uplink, source: Address::from(Ipv4Addr::from(octets)) };
-        let ports = Rule { id: 0, flags: Rule::RANDOM | Rule::PORTS, first_port: 50000, last_port: 50010 };
+        let flags = Rule::RANDOM | Rule::PORTS | Rule::EXCEPTS;
+        let ports = Rule { id: 0, flags, first_port: 50000, last_port: 50010 };
         let plain = Rule { id: 2, flags: 0, first_port: 0, last_port: 0 };
         assert_eq!(
             plan.sources,

@@ -181,7 +181,11 @@ fn show(
             key: event.key,
             rewrite: Rewrite::from_word(event.rewrite),
             status,
-            remaining: Duration::from_nanos(timeouts.of(status.state())),
+            // Of a flow that is gone conntrack shows no time, as it has none left.
+            remaining: match kind {
+                EventKind::Destroy => Duration::ZERO,
+                _ => Duration::from_nanos(timeouts.of(status.state())),
+            },
             age: Duration::ZERO,
             uplink: event.uplink,
         };

@@ -1,7 +1,9 @@
 //! The layout of every pinned map, so that none of another layout is ever misread: the kernel and aya check neither.
 
-use anyhow::{Context as _, Result, bail};
-use aya::maps::{MapInfo, MapType};
+use std::{io, path::Path};
+
+use anyhow::{Error, Result, bail};
+use aya::maps::{MapError, MapInfo, MapType};
 use natbpf_common::{
     config::{ExceptKey, Gauge, Rule, Settings, SourceKey, Uplinks},
     counter::Counters,
@@ -49,8 +51,7 @@ pub fn check(pins: &Pins) -> Result<()> {
         if !path.exists() {
             continue;
         }
-        let info = MapInfo::from_pin(&path)
-            .with_context(|| format!("cannot read the pinned map {}", path.display()))?;
+        let info = MapInfo::from_pin(&path).map_err(|error| unreadable(&path, error))?;
         let fits = info.map_type().is_ok_and(|kind| kind == expected.kind)
             && info.key_size() as usize == expected.key
             && info.value_size() as usize == expected.value
@@ -64,4 +65,15 @@ pub fn check(pins: &Pins) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn unreadable(path: &Path, error: MapError) -> Error {
+    let error = Error::new(error);
+    let forbidden = error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    });
+    let way_out = if forbidden { "; run natbpf as root" } else { "" };
+    error.context(format!("cannot read the pinned map {}{way_out}", path.display()))
 }

@@ -1,0 +1,114 @@
+//! Workloads of the traffic generator of tests and benchmarks.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{Address, Port};
+
+/// Bytes of a generated frame: the shortest that Ethernet has, without its checksum.
+pub const FRAME: usize = 60;
+
+/// First address of the destinations: 198.18.0.0/15 is set aside for benchmarks (RFC 2544, appendix C.2.2).
+const DESTINATIONS: u32 = 0xc612_0000;
+const DESTINATION_BITS: u32 = 15;
+
+/// First source port. Endpoints have different ports, so that every one can keep its own.
+const FIRST_PORT: u32 = 1024;
+
+/// Inside endpoints; their flows differ by the destination.
+pub const ENDPOINTS: u64 = 25_000;
+
+/// How many endpoints share an address of an instance.
+const PORTS_PER_SOURCE: u32 = 250;
+
+/// What to generate; the only value of its map.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Workload {
+    /// Number of the first flow.
+    pub first: u64,
+    /// How many flows; the packets take turns.
+    pub flows: u64,
+    /// Source address of the first endpoint.
+    pub source: Address,
+    /// What packets should come from after translation.
+    pub expected_source: Address,
+    /// The Ethernet header, two bytes as they are in the packet in each.
+    pub ethernet: [u16; 7],
+    /// Spare, zero.
+    pub reserved: u16,
+}
+
+/// The tuple of a generated packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tuple {
+    pub source: Address,
+    pub destination: Address,
+    pub source_port: Port,
+    pub destination_port: Port,
+}
+
+/// What arrived at the sink, one value a processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Received {
+    /// Packets from [`Workload::expected_source`].
+    pub expected: u64,
+    /// Packets from elsewhere.
+    pub other: u64,
+}
+
+impl Workload {
+    /// The tuple of a packet, by its number.
+    #[inline(always)]
+    pub const fn flow(&self, packet: u64) -> Tuple {
+        // Division by zero would be a panic, which a BPF program cannot have.
+        let turn = if self.flows == 0 { 0 } else { packet % self.flows };
+        let number = self.first + turn;
+        let endpoint = (number % ENDPOINTS) as u32;
+        let destination = (number / ENDPOINTS) as u32 & ((1 << (32 - DESTINATION_BITS)) - 1);
+        let source = u32::from_be(self.source.to_wire()).wrapping_add(endpoint / PORTS_PER_SOURCE);
+        Tuple {
+            source: Address::from_wire(source.to_be()),
+            destination: Address::from_wire((DESTINATIONS | destination).to_be()),
+            source_port: Port::new((FIRST_PORT + endpoint) as u16),
+            destination_port: Port::new(9),
+        }
+    }
+
+    /// Whether an address (its octets as one native integer) is one that workloads are sent to.
+    #[inline(always)]
+    pub const fn is_destination(&self, address: u32) -> bool {
+        u32::from_be(address) >> (32 - DESTINATION_BITS) == DESTINATIONS >> (32 - DESTINATION_BITS)
+    }
+}
+
+#[cfg(feature = "user")]
+mod user {
+    // SAFETY: `repr(C)`, no padding (zerocopy's `IntoBytes` proves it), any bytes are valid.
+    unsafe impl aya::Pod for super::Workload {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Received {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, net::Ipv4Addr};
+
+    use super::*;
+
+    #[test]
+    fn flows_differ_and_endpoints_have_ports_of_their_own() {
+        let workload =
+            Workload { flows: 60_000, source: Ipv4Addr::new(10, 0, 0, 16).into(), ..Workload::default() };
+        let tuples: Vec<Tuple> = (0..60_000).map(|packet| workload.flow(packet)).collect();
+        assert_eq!(tuples.iter().collect::<HashSet<_>>().len(), 60_000);
+        assert!(tuples.iter().all(|tuple| workload.is_destination(tuple.destination.to_wire())));
+        let endpoints: HashSet<_> = tuples.iter().map(|tuple| (tuple.source, tuple.source_port)).collect();
+        let ports: HashSet<_> = endpoints.iter().map(|(_, port)| *port).collect();
+        assert_eq!(endpoints.len() as u64, ENDPOINTS);
+        assert_eq!(ports.len(), endpoints.len());
+        assert_eq!(workload.flow(60_000), tuples[0], "they take turns");
+        let last = tuples.iter().map(|tuple| Ipv4Addr::from(tuple.source)).max().unwrap();
+        assert_eq!(last, Ipv4Addr::new(10, 0, 0, 115));
+    }
+}
