@@ -39,6 +39,7 @@ pub mod reflector;
 pub mod state;
 pub mod tools;
 mod topology;
+pub mod traffic;
 mod tun;
 
 pub use capture::Capture;

@@ -70,9 +70,7 @@ pub fn check(pins: &Pins) -> Result<()> {
 fn unreadable(path: &Path, error: MapError) -> Error {
     let error = Error::new(error);
     let forbidden = error.chain().any(|cause| {
-        cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
     });
     let way_out = if forbidden { "; run natbpf as root" } else { "" };
     error.context(format!("cannot read the pinned map {}{way_out}", path.display()))

@@ -1,13 +1,9 @@
 //! ICMP queries and errors.
 
-use std::io::ErrorKind;
-use std::net::UdpSocket;
-use std::time::Duration;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use lab::SERVER;
 use lab::raw::RawSocket;
 use lab::tools::ping;
-use lab::{GATEWAY, SERVER};
 
 use super::twin::{Setup, twin};
 
@@ -78,66 +74,6 @@ fn timestamp_query_is_answered() -> Result<()> {
     })?;
     assert_eq!(answered, (SERVER, TIMESTAMP_REPLY, vec![0x12, 0x34, 0, 1]));
     Ok(())
-}
-
-/// The error about an instance's own packet comes back to it.
-#[test]
-#[ignore = "natbpf does not translate ICMP errors yet"]
-fn port_unreachable_reaches_the_instance() -> Result<()> {
-    let error = twin(&Setup::default(), |lab, _| {
-        let socket = lab.vm1.udp("10.0.0.11:5000")?;
-        lab.vm1.enter(|| socket.connect((SERVER, 9)))??;
-        error_after_send(&socket)
-    })?;
-    assert_eq!(error, Some(ErrorKind::ConnectionRefused));
-    Ok(())
-}
-
-/// The error that an instance sends carries the instance's address twice, outside and in the packet it quotes.
-#[test]
-#[ignore = "natbpf does not translate ICMP errors yet"]
-fn port_unreachable_from_the_instance_reaches_the_server() -> Result<()> {
-    let error = twin(&Setup::default(), |lab, _| {
-        let socket = lab.vm1.udp("10.0.0.11:5000")?;
-        let server = lab.out.udp((SERVER, 9000))?;
-        socket.send_to(b"hello", (SERVER, 9000))?;
-        let (_, client) = server.recv_from(&mut [0; 16])?;
-        ensure!(client == (GATEWAY, 5000).into(), "the server saw {client}");
-        drop(socket);
-        lab.out.enter(|| server.connect(client))??;
-        error_after_send(&server)
-    })?;
-    assert_eq!(error, Some(ErrorKind::ConnectionRefused));
-    Ok(())
-}
-
-/// Errors of a router further on quote the translated packet; ping believes them only when they quote its own.
-#[test]
-#[ignore = "natbpf does not translate ICMP errors yet"]
-fn errors_of_a_router_outside_reach_the_instance() -> Result<()> {
-    let errors = twin(&Setup::default(), |lab, _| {
-        lab.gw.ip("route add default via 203.0.113.10")?;
-        lab.out.sysctl("net.ipv4.ip_forward", "1")?;
-        lab.out.ip("link add far type veth peer name further\nlink set far up\nlink set further up\n\
-                    route add 192.0.2.0/24 dev far mtu lock 1300")?;
-        let ping = |options: &str| -> Result<String> {
-            let cmd = lab.vm1.cmd("ping").args("-n -c 1 -W 2".split(' ')).args(options.split(' '));
-            Ok(String::from_utf8(cmd.arg("192.0.2.1").output()?.stdout)?)
-        };
-        let too_big = ping("-M do -s 1400")?
-            .contains("From 203.0.113.10 icmp_seq=1 Frag needed and DF set (mtu = 1300)");
-        let too_far = ping("-t 2")?.contains("From 203.0.113.10 icmp_seq=1 Time to live exceeded");
-        Ok((too_big, too_far))
-    })?;
-    assert_eq!(errors, (true, true));
-    Ok(())
-}
-
-/// Sends, and returns what the connected socket then has to report.
-fn error_after_send(socket: &UdpSocket) -> Result<Option<ErrorKind>> {
-    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-    socket.send(b"anybody there?")?;
-    Ok(socket.recv(&mut [0; 16]).err().map(|error| error.kind()))
 }
 
 /// RFC 1071, over an even number of bytes.
