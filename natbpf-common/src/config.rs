@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Address, Nanoseconds, siphash::Secret, state::Timeouts};
+use crate::{Address, siphash::Secret, state::Timeouts};
 
 /// How many uplinks an instance can have.
 pub const MAX_UPLINKS: usize = 16;
@@ -36,7 +36,7 @@ pub struct Uplink {
 /// Places of the table of uplinks.
 const PLACES: usize = 64;
 
-/// All uplinks; the only value of its map. Each stands at the place that a hash of its interface index names, and the hash is chosen so that
+/// All uplinks; a value of their map, which has two ([`Gauge::Uplinks`]). Each stands at the place that a hash of its interface index names, and the hash is chosen so that
 /// no two meet: found in one step, without a loop that the verifier would have to follow for every place.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -141,8 +141,6 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Made once for a pinned instance, so that ports stay the same over a restart.
     pub secret: Secret,
-    /// Flow events are written until then: whoever watches keeps it in the future.
-    pub watch_until: Nanoseconds,
     /// Cookie of the network namespace whose flows these are.
     pub netns: u64,
 }
@@ -153,11 +151,16 @@ pub struct Settings {
 pub enum Gauge {
     /// Flows of the host that had to be moved to another port. While there are any, the host's packets cost a second lookup.
     HostMoved = 0,
+    /// Flow events are written until this time of the datapath's clock: whoever watches keeps it in the future.
+    WatchUntil = 1,
+    /// Which of the two values of the map of uplinks counts. The other is written and then chosen, so that no packet sees half of
+    /// a change.
+    Uplinks = 2,
 }
 
 impl Gauge {
     /// Number of gauges.
-    pub const COUNT: u32 = 1;
+    pub const COUNT: u32 = 3;
 }
 
 #[cfg(feature = "user")]

@@ -13,7 +13,12 @@ macro_rules! counters {
             /// All of them; each stands at the index that is its number.
             pub const ALL: &[Self] = &[$(Self::$counter,)*];
 
-            /// Name in the output of commands; scripts may rely on it.
+            /// The counter of a number, such as the reason in the datapath's log.
+    pub const fn from_number(number: usize) -> Option<Self> {
+        if number < Self::ALL.len() { Some(Self::ALL[number]) } else { None }
+    }
+
+    /// Name in the output of commands; scripts may rely on it.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$counter => $name,)* }
             }

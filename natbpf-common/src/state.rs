@@ -147,7 +147,14 @@ pub const fn next(
     match protocol {
         TCP => {
             let step = tcp::next(status, direction, tcp_flags);
-            status = status.with_state(step.state as u8);
+            // Another connection on the same tuple has seen nothing yet.
+            let reopened =
+                matches!(step.state, State::TcpSynSent) && before.state() != State::TcpSynSent as u8;
+            status = if reopened {
+                status.restarted(Status::new(step.state as u8))
+            } else {
+                status.with_state(step.state as u8)
+            };
             renews = step.renews;
             if status.state() == State::TcpEstablished as u8 && status.seen_reply() {
                 status = status.with_assured();

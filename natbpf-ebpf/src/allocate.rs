@@ -92,6 +92,8 @@ pub struct Search {
     /// Reserve the port for the endpoint too.
     map: bool,
     random: bool,
+    /// The endpoint's own port may be kept.
+    preserve: bool,
     progress: Progress,
 }
 
@@ -116,9 +118,11 @@ pub fn allocate(skb: &Skb<'_>, request: &Request<'_>) -> Result<Grant, Counter> 
     search.inside = key.source;
     search.inside_port = key.source_port;
     search.status = request.status;
-    search.range = range(request);
-    search.map = request.rule.is_some() && !has(Rule::PER_DESTINATION);
     search.random = has(Rule::RANDOM);
+    search.range = range(request);
+    // Ports of no class of their own range (512 to 599) are kept too; only a rule's range binds.
+    search.preserve = !search.random && (!has(Rule::PORTS) || search.range.contains(key.source_port));
+    search.map = request.rule.is_some() && !has(Rule::PER_DESTINATION);
     search.progress = Progress::Searching;
     find(skb.raw(), search);
     match search.progress {
@@ -137,13 +141,8 @@ pub fn unmap(key: &FlowKey, rewrite: &Rewrite) {
     // SAFETY: projections, no access.
     let (users, idle_since) = unsafe { (&raw mut (*mapping).users, &raw mut (*mapping).idle_since) };
     atomic::store(idle_since, clock::now());
-    for _ in 0..TRIES {
-        let word = atomic::load(users);
-        let Some(less) = Users::from_word(word).less() else { return };
-        if atomic::swap(users, word, less.to_word()) {
-            return;
-        }
-    }
+    // The flow counts until now, so there is one to take away, and the mapping is not being removed.
+    atomic::add(users, u64::MAX);
 }
 
 #[inline(always)]
@@ -182,10 +181,9 @@ fn find(skb: *mut __sk_buff, search: &mut Search) {
     let wanted_map = search.map;
     let endpoint = search.endpoint();
     let pinned = if search.map { mapped_port(&endpoint) } else { None };
-    let preserve = !search.random && search.range.contains(search.inside_port);
     if let Some(port) = pinned {
         attempt(skb, search, port);
-    } else if preserve {
+    } else if search.preserve {
         attempt(skb, search, search.inside_port);
     }
     if search.progress == Progress::Searching {

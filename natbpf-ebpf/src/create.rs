@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use natbpf_common::{
-    config::Uplink,
+    config::{Gauge, Uplink},
     counter::Counter,
     event::EventKind,
     flow::{FlowEntry, FlowKey, Rewrite, Status},
@@ -49,9 +49,10 @@ pub fn create(
             Ok(Some(translation.rewrite))
         }
         Err(error) => {
-            // Another processor has begun the same flow, or the table is full. The entry of the reply direction stays to the
-            // reaper: the other processor may have found and taken it.
+            // Another processor has begun the same flow, and perhaps taken our entry of the reply direction over; or the table is
+            // full.
             translation.grant.release(key, &translation.rewrite);
+            Entry::disown(&key.peer(translation.rewrite));
             if error != EEXIST {
                 return Err(Counter::TableFull);
             }
@@ -78,7 +79,11 @@ pub fn remap(
     if !entry.swap_life(life, Life::Busy.to_word()) {
         return Err(Counter::Busy);
     }
-    let killed = Life::Killed(clock::now()).to_word();
+    // A mark that stands already stays as old as it is, or steady traffic would keep the flow from being removed.
+    let killed = match Life::from_word(life) {
+        Life::Killed(_) => life,
+        _ => Life::Killed(clock::now()).to_word(),
+    };
     let old = match entry.rewrite(key) {
         Some(old) => old,
         None => {
@@ -92,10 +97,12 @@ pub fn remap(
             if old_status.mapped() {
                 allocate::unmap(key, &old);
             }
-            if old != translation.rewrite
-                && let Some(reply) = Entry::find(&key.peer(old))
-            {
-                reply.swap_life(reply.life(), killed);
+            if old_status.host() {
+                // It was the host's while the address was.
+                count::move_gauge(Gauge::HostMoved, u64::MAX);
+            }
+            if old != translation.rewrite {
+                Entry::disown(&key.peer(old));
             }
             entry.set_rewrite(translation.rewrite);
             entry.set_status(translation.status);

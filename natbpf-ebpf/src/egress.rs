@@ -1,5 +1,6 @@
 //! What leaves by an uplink: packets of instances get the gateway's address, or do not leave.
 
+use aya_log_ebpf::debug;
 use natbpf_common::{
     config::Uplink,
     counter::Counter,
@@ -26,12 +27,29 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
     // The program is attached to uplinks alone, so an unknown one is one in the making.
     let uplink = uplink::of(skb).ok_or(Counter::NotConfigured)?;
     let Some(network) = parse::network(skb, uplink.link_header)? else { return Ok(Outcome::Untouched) };
-    let segment = if network.fragment { Err(Counter::Fragment) } else { network.segment(skb) };
+    let handled = decide(skb, uplink, &network);
+    if let Err(reason) = handled {
+        // Loaded only for `natbpf -vv`: the level is a constant to the verifier, which leaves dead code out.
+        debug!(
+            skb,
+            "dropped {:i} -> {:i}, protocol {}: reason {}",
+            u32::from_be(network.source.to_wire()),
+            u32::from_be(network.destination.to_wire()),
+            network.protocol,
+            reason as u32
+        );
+    }
+    handled
+}
+
+/// What becomes of an IPv4 packet.
+#[inline(always)]
+fn decide(skb: &mut Skb<'_>, uplink: &Uplink, network: &Network) -> Handled {
     let own = uplink::has(uplink, network.source);
-    let segment = match segment.and_then(|segment| expected(&network, segment)) {
+    let segment = match network.segment(skb).and_then(|segment| expected(network, segment)) {
         Ok(segment) => segment,
         Err(_) if own => return Ok(Outcome::Untouched),
-        Err(reason) => return refuse(skb, &network, reason),
+        Err(reason) => return refuse(skb, network, reason),
     };
     let key = network.key(&segment, Direction::Original);
     let rewrite = if own {
@@ -139,7 +157,8 @@ fn restart(
     let first = state::first(key.protocol, segment.tcp_flags).ok_or(Counter::TcpNoFlow)?;
     let now = clock::now();
     if !entry.swap_life(life, Life::Live(now).to_word()) {
-        return Err(Counter::Busy);
+        // Another processor was faster, the reaper or one with the next packet.
+        return if Life::age(entry.life(), now).is_some() { Ok(()) } else { Err(Counter::Busy) };
     }
     let status = entry.status().restarted(first);
     entry.set_status(status);
@@ -147,5 +166,6 @@ fn restart(
     if let Some(reply) = Entry::find(&key.peer(rewrite)) {
         reply.set_status(status);
     }
+    event::emit(EventKind::New, key, rewrite, status, entry.uplink());
     Ok(())
 }

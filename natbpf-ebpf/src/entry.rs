@@ -3,6 +3,7 @@
 use natbpf_common::{
     Nanoseconds,
     flow::{FlowEntry, FlowKey, Rewrite, Status},
+    life::Life,
 };
 
 use crate::{
@@ -66,6 +67,15 @@ impl Entry {
         atomic::store(unsafe { &raw mut (*self.0).status }, status.to_word());
     }
 
+    /// Has the entry of the reply direction ask its flow at the next packet, and the reaper look at it. Used where a translation is given
+    /// up: if another processor or a later one has taken the entry over, it goes on; if not, it goes.
+    #[inline(always)]
+    pub fn disown(reply: &FlowKey) {
+        if let Some(entry) = Self::find(reply) {
+            entry.swap_life(entry.life(), Life::Live(0).to_word());
+        }
+    }
+
     #[inline(always)]
     pub fn created(self) -> Nanoseconds {
         // SAFETY: a projection, no access.
@@ -88,6 +98,32 @@ impl Entry {
     pub fn set_uplink(self, interface: u32) {
         // SAFETY: a projection, no access.
         atomic::store(unsafe { &raw mut (*self.0).uplink }, interface);
+    }
+}
+
+/// The entry of the original direction that one of the reply direction belongs to: the authority on their flow.
+pub struct Original {
+    pub key: FlowKey,
+    pub entry: Entry,
+    pub rewrite: Rewrite,
+    pub life: u64,
+}
+
+impl Original {
+    /// `None` if the flow is over.
+    #[inline(always)]
+    pub fn of(reply: &FlowKey, back: Rewrite, now: Nanoseconds) -> Option<Self> {
+        let key = reply.peer(back);
+        let entry = Entry::find(&key)?;
+        let rewrite = entry.rewrite(&key)?;
+        let life = entry.life();
+        let age = Life::age(life, now)?;
+        let leads_here = rewrite.address == reply.destination && rewrite.port == reply.destination_port;
+        if leads_here && !Life::expired(age, timeout(entry.status())) {
+            Some(Self { key, entry, rewrite, life })
+        } else {
+            None
+        }
     }
 }
 

@@ -1,14 +1,12 @@
 //! Telling a watcher.
 
 use natbpf_common::{
+    config::Gauge,
     event::{EventKind, FlowEvent},
     flow::{FlowKey, Rewrite, Status},
 };
 
-use crate::{
-    clock,
-    maps::{EVENTS, SETTINGS},
-};
+use crate::{clock, count, maps::EVENTS};
 
 /// Writes an event if somebody watches. `key` and `rewrite` are those of the original direction. A full buffer loses it; the watcher sees
 /// that in nothing, so the buffer is large.
@@ -20,7 +18,7 @@ pub fn emit(kind: EventKind, key: &FlowKey, rewrite: Rewrite, status: Status, up
 #[inline(never)]
 fn write(kind: u32, key: &FlowKey, rewrite: u64, status: u16, uplink: u32) {
     let now = clock::now();
-    if !SETTINGS.get(0).is_some_and(|settings| settings.watch_until > now) {
+    if count::gauge(Gauge::WatchUntil) <= now {
         return;
     }
     if let Some(mut slot) = EVENTS.reserve_untyped::<FlowEvent>(0) {

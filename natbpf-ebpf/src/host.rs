@@ -18,7 +18,7 @@ use natbpf_common::{
 use crate::{
     allocate::{self, Request},
     clock, count, egress,
-    entry::{Entry, timeout},
+    entry::{Entry, Original},
     event,
     maps::FLOWS,
     packet::Packet,
@@ -44,21 +44,19 @@ pub fn handle(skb: &mut Skb<'_>, key: &FlowKey, segment: &Segment) -> Result<Opt
         return Ok(None);
     };
     let Some(rewrite) = entry.rewrite(&reply) else { return Ok(None) };
-    if !is_alive(entry) {
+    if rewrite.address == reply.destination && rewrite.port == reply.destination_port {
+        renew(entry);
         return Ok(None);
     }
-    let own = rewrite.address == reply.destination && rewrite.port == reply.destination_port;
-    if own {
-        renew(entry);
-    } else if transport.has_ports() {
-        return move_away(skb, key, segment);
+    if Original::of(&reply, rewrite, clock::now()).is_none() {
+        return Ok(None);
     }
-    Ok(None)
-}
-
-#[inline(always)]
-fn is_alive(entry: Entry) -> bool {
-    Life::age(entry.life(), clock::now()).is_some_and(|age| !Life::expired(age, timeout(entry.status())))
+    if transport.has_ports() {
+        move_away(skb, key, segment)
+    } else {
+        // The replies would go to the instance. Netfilter drops such a packet too.
+        Err(Counter::ProtocolCollision)
+    }
 }
 
 #[inline(always)]
@@ -133,6 +131,7 @@ fn move_away(skb: &mut Skb<'_>, key: &FlowKey, segment: &Segment) -> Result<Opti
         count::move_gauge(Gauge::HostMoved, u64::MAX);
         return Err(Counter::Busy);
     }
+    count::add(Counter::FlowsCreated);
     count::add(Counter::HostMoved);
     event::emit(EventKind::New, key, rewrite, status, skb.interface());
     Ok(Some(rewrite))

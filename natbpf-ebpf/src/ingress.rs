@@ -10,7 +10,7 @@ use natbpf_common::{
 
 use crate::{
     Handled, Outcome, clock,
-    entry::{Entry, timeout},
+    entry::{Entry, Original, timeout},
     event,
     packet::{End, Packet},
     parse::{self, Segment},
@@ -22,9 +22,6 @@ use crate::{
 pub fn handle(skb: &mut Skb<'_>) -> Handled {
     let Some(uplink) = uplink::of(skb) else { return Ok(Outcome::Untouched) };
     let Ok(Some(network)) = parse::network(skb, uplink.link_header) else { return Ok(Outcome::Untouched) };
-    if network.fragment {
-        return Ok(Outcome::Untouched);
-    }
     let Ok(segment) = network.segment(skb) else { return Ok(Outcome::Untouched) };
     if network.protocol == ICMP && !matches!(segment.message, Message::Reply(_)) {
         return Ok(Outcome::Untouched);
@@ -82,25 +79,15 @@ fn confirm(
     step: state::Step,
     now: u64,
 ) -> bool {
-    let original_key = key.peer(rewrite);
-    let Some(original) = Entry::find(&original_key) else { return false };
-    let Some(forward) = original.rewrite(&original_key) else { return false };
-    if forward.address != key.destination || forward.port != key.destination_port {
-        return false;
-    }
-    let original_life = original.life();
-    match Life::age(original_life, now) {
-        Some(age) if !Life::expired(age, timeout(original.status())) => {}
-        _ => return false,
-    }
+    let Some(original) = Original::of(key, rewrite, now) else { return false };
     if step.status != status {
         entry.set_status(step.status);
-        original.set_status(step.status);
-        event::emit(EventKind::Update, &original_key, forward, step.status, original.uplink());
+        original.entry.set_status(step.status);
+        event::emit(EventKind::Update, &original.key, original.rewrite, step.status, original.entry.uplink());
     }
     let renewed = Life::Live(now).to_word();
     if step.renews {
-        original.swap_life(original_life, renewed);
+        original.entry.swap_life(original.life, renewed);
     }
     entry.swap_life(life, renewed);
     true

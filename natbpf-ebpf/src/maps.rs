@@ -21,7 +21,7 @@ pub static FLOWS: HashMap<FlowKey, FlowEntry, 1024> = HashMap::new();
 pub static MAPPINGS: HashMap<Endpoint, Mapping, 1024> = HashMap::new();
 
 #[btf_map]
-pub static UPLINKS: Array<Uplinks, 1> = Array::new();
+pub static UPLINKS: Array<Uplinks, 2> = Array::new();
 
 /// Masqueraded sources.
 #[btf_map]

@@ -31,7 +31,9 @@ pub struct Network {
     pub protocol: u8,
     checksum: u16,
     /// It is a fragment: the first, the last or between.
-    pub fragment: bool,
+    fragment: bool,
+    /// Its lengths contradict each other; nothing behind the addresses can be believed.
+    malformed: bool,
 }
 
 /// What follows it.
@@ -44,7 +46,7 @@ pub struct Segment {
     pub message: icmp::Message,
 }
 
-/// Finds the IPv4 header. `None`: it is not IPv4.
+/// Finds the IPv4 header. `None`: it is not IPv4. An error: it is cut short before the end of the addresses.
 #[inline(always)]
 pub fn network<P: Packet>(packet: &mut P, link_header: u32) -> Result<Option<Network>, Counter> {
     let Some(offset) = network_offset(packet, link_header) else { return Ok(None) };
@@ -61,20 +63,18 @@ pub fn network<P: Packet>(packet: &mut P, link_header: u32) -> Result<Option<Net
         protocol: header.u8::<9>(),
         checksum: header.u16::<10>(),
         fragment: header.u16::<6>() & MORE_FRAGMENTS_OR_OFFSET != 0,
+        malformed: false,
     };
     let present = packet.length() - offset;
     if total == 0 && packet.is_gso() {
         // Over 64 KiB ("BIG TCP") the field says nothing.
         total = present;
     }
-    if version_and_length >> 4 != 4
+    let malformed = version_and_length >> 4 != 4
         || header_length < Ipv4Hdr::LEN as u32
         || total < header_length
-        || total > present
-    {
-        return Err(Counter::Malformed);
-    }
-    Ok(Some(Network { payload: total - header_length, ..network }))
+        || total > present;
+    Ok(Some(Network { payload: total.wrapping_sub(header_length), malformed, ..network }))
 }
 
 /// Skips the link layer header and up to two VLAN tags that are in the frame. Tags in the buffer's metadata need nothing.
@@ -126,9 +126,15 @@ impl Network {
         self.offset + self.header_length
     }
 
-    /// Reads the transport header of a packet that is no fragment.
+    /// Reads the transport header.
     #[inline(always)]
     pub fn segment<P: Packet>(&self, packet: &mut P) -> Result<Segment, Counter> {
+        if self.malformed {
+            return Err(Counter::Malformed);
+        }
+        if self.fragment {
+            return Err(Counter::Fragment);
+        }
         let offset = self.transport();
         let mut segment = Segment::none();
         match self.protocol {

@@ -4,7 +4,7 @@
 //! `CHECKSUM_COMPLETE`), and a program that writes in place would make the kernel copy the headers of every cloned packet that passes,
 //! also of those that it leaves alone.
 
-use core::marker::PhantomData;
+use core::{ffi::c_void, marker::PhantomData};
 
 use aya_ebpf::{
     EbpfContext,
@@ -55,6 +55,13 @@ impl<'a> Skb<'a> {
     }
 }
 
+impl EbpfContext for Skb<'_> {
+    #[inline(always)]
+    fn as_ptr(&self) -> *mut c_void {
+        self.raw.cast()
+    }
+}
+
 impl Packet for Skb<'_> {
     #[inline(always)]
     fn interface(&self) -> u32 {
@@ -77,7 +84,7 @@ impl Packet for Skb<'_> {
     #[inline(always)]
     fn is_gso(&self) -> bool {
         // SAFETY: as above.
-        unsafe { (*self.raw).gso_segs > 0 }
+        unsafe { (*self.raw).gso_size > 0 }
     }
 
     #[inline(always)]

@@ -8,17 +8,17 @@ use aya_ebpf::{
 };
 use natbpf_common::{
     Address,
-    config::{MAX_ADDRESSES, Uplink},
+    config::{Gauge, MAX_ADDRESSES, Uplink},
 };
 
-use crate::{maps::UPLINKS, packet::Packet, skb::Skb};
+use crate::{count, maps::UPLINKS, packet::Packet, skb::Skb};
 
 const AF_INET: u8 = 2;
 
 /// The uplink of the packet's device.
 #[inline(always)]
 pub fn of<P: Packet>(packet: &P) -> Option<&'static Uplink> {
-    UPLINKS.get(0)?.find(packet.interface())
+    UPLINKS.get(count::gauge(Gauge::Uplinks) as u32)?.find(packet.interface())
 }
 
 /// Whether an address is one of those that the uplink masquerades with.

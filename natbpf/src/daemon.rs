@@ -162,6 +162,7 @@ async fn start(
     let sizes = Sizes::of(config.datapath.max_flows);
     let mut loaded = Loaded::load(&options.pins, sizes)?;
     loaded.pin_reaper(&options.pins)?;
+    loaded.follow_log()?;
     let mut tables = Tables::open(&options.pins)?;
     if tables.max_entries()? != u64::from(sizes.entries) {
         tracing::warn!(
@@ -394,7 +395,7 @@ impl Daemon {
 /// Drops that the operator can do something about.
 const ADVICE: &[(Counter, &str)] = &[
     (Counter::TableFull, "Raise max_flows, or shorten [timeouts]; `natbpf flows list` shows who holds them."),
-    (Counter::NoPort, "Widen to_ports, or give the uplink more addresses to share among sources."),
+    (Counter::NoPort, "Widen to_ports."),
     (Counter::NoAddress, "Give the uplink an address."),
     (Counter::WriteFailed, "Memory may be short."),
 ];

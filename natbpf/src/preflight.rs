@@ -13,9 +13,10 @@ use nix::sys::{
 /// The oldest kernel whose helpers and attach points are enough.
 pub const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
-/// `CAP_NET_ADMIN`, `CAP_SYS_ADMIN` and `CAP_BPF` (linux/capability.h)
+/// `CAP_NET_ADMIN`, `CAP_SYS_ADMIN`, `CAP_PERFMON` and `CAP_BPF` (linux/capability.h)
 const NET_ADMIN: u32 = 12;
 const SYS_ADMIN: u32 = 21;
+const PERFMON: u32 = 38;
 const BPF: u32 = 39;
 
 /// Follows the network namespace of the task that reads it.
@@ -25,7 +26,7 @@ const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
     #[error(
-        "natbpf may not load BPF programs as this user; run it as root, or with CAP_BPF and CAP_NET_ADMIN"
+        "natbpf may not load BPF programs as this user; run it as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
     )]
     Privilege,
     #[error("Linux {release} is too old; natbpf needs {}.{} or newer", OLDEST_KERNEL.0, OLDEST_KERNEL.1)]
@@ -113,7 +114,7 @@ fn effective_capabilities(status: &str) -> Option<u64> {
 
 fn privileged(capabilities: u64) -> bool {
     let has = |bit: u32| capabilities >> bit & 1 == 1;
-    has(SYS_ADMIN) || has(BPF) && has(NET_ADMIN)
+    has(SYS_ADMIN) || has(BPF) && has(PERFMON) && has(NET_ADMIN)
 }
 
 #[cfg(test)]
@@ -139,7 +140,8 @@ mod tests {
         assert_eq!(status("nonsense"), None);
         assert_eq!(effective_capabilities("Name:\tx\n"), None);
         assert!(privileged(mask(&[SYS_ADMIN])));
-        assert!(privileged(mask(&[BPF, NET_ADMIN])));
+        assert!(privileged(mask(&[BPF, PERFMON, NET_ADMIN])));
+        assert!(!privileged(mask(&[BPF, NET_ADMIN])));
         assert!(!privileged(mask(&[NET_ADMIN])));
         assert!(!privileged(mask(&[BPF])));
         assert!(!privileged(0));

@@ -45,7 +45,9 @@ fn check_namespace(pins: &Pins) -> Result<()> {
     });
     if filters && elsewhere {
         bail!(
-            "this instance is attached in another network namespace; run `natbpf --netns NAME --instance NAME detach`"
+            "this instance is attached in another network namespace; run `natbpf --netns NAME --instance NAME detach`, \
+             or, if that namespace is gone, remove what is pinned: rm -r {}",
+            pins.folder().display()
         );
     }
     Ok(())

@@ -9,7 +9,6 @@ use std::{
 use anyhow::{Context as _, Result};
 use natbpf_common::{
     Nanoseconds,
-    config::Settings,
     event::{EventKind, FlowEvent},
     flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
     life::Life,
@@ -145,7 +144,7 @@ async fn watch(pins: &Pins, mut tables: Tables, filter: &Filter, json: bool) -> 
         tokio::select! {
             _ = end.recv() => break,
             _ = interrupt.recv() => break,
-            _ = renewal.tick() => watch_until(&mut tables, clock::now() + WATCH)?,
+            _ = renewal.tick() => tables.watch_until(clock::now() + WATCH)?,
             batch = events.next() => {
                 let timeouts = tables.settings()?.timeouts;
                 let result = show(&batch?, filter, json, &timeouts, &snapshot);
@@ -156,13 +155,8 @@ async fn watch(pins: &Pins, mut tables: Tables, filter: &Filter, json: bool) -> 
             }
         }
     }
-    watch_until(&mut tables, 0)?;
+    tables.watch_until(0)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn watch_until(tables: &mut Tables, time: Nanoseconds) -> Result<()> {
-    let settings = tables.settings()?;
-    tables.set_settings(Settings { watch_until: time, ..settings })
 }
 
 fn show(

@@ -196,24 +196,24 @@ impl Attacher {
             Err(error) => return Err(error).context("cannot add the clsact qdisc"),
         }
         let path = self.pins.clsact(interface, hook);
-        let replaced = path.exists() && {
-            let old = SchedClassifierLink::attached(name, attach_type(hook), PRIORITY, HANDLE, None)?;
-            program
-                .attach_to_link(old)
-                .ok()
-                .map(|id| program.take_link(id))
-                .transpose()?
-                .map(std::mem::forget)
-                .is_some()
-        };
-        if !replaced {
-            let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
-            let id =
-                program.attach_with_options(name, attach_type(hook), TcAttachOptions::Netlink(options))?;
-            // Dropping it would detach.
-            std::mem::forget(program.take_link(id)?);
+        // A pin may be left of a start that was killed before it had added the filter.
+        if path.exists() && replace_filter(program, name, hook)? {
+            return pin(program, &path);
         }
-        pin(program, &path)
+        // The pin comes first: a filter without one would be taken for somebody else's.
+        pin(program, &path)?;
+        let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
+        match program.attach_with_options(name, attach_type(hook), TcAttachOptions::Netlink(options)) {
+            Ok(id) => {
+                // Dropping it would detach.
+                std::mem::forget(program.take_link(id)?);
+                Ok(())
+            }
+            Err(error) => {
+                fs::remove_file(&path).context("cannot remove a pin")?;
+                Err(error.into())
+            }
+        }
     }
 
     /// Takes the programs off an interface. It may be gone already.
@@ -291,6 +291,15 @@ impl Attacher {
             other => other.with_context(|| format!("cannot remove the clsact qdisc of {name}")),
         }
     }
+}
+
+/// Puts a program in the place of the one that our filter runs. False: the filter is not there.
+fn replace_filter(program: &mut SchedClassifier, name: &str, hook: Hook) -> Result<bool> {
+    let filter = SchedClassifierLink::attached(name, attach_type(hook), PRIORITY, HANDLE, None)?;
+    let Ok(id) = program.attach_to_link(filter) else { return Ok(false) };
+    // Dropping it would detach.
+    std::mem::forget(program.take_link(id)?);
+    Ok(true)
 }
 
 /// What is attached, by the pins.

@@ -35,7 +35,7 @@ const fn layout(name: &'static str, kind: MapType, key: usize, value: usize, ent
 pub const MAPS: &[Layout] = &[
     layout("FLOWS", MapType::Hash, size_of::<FlowKey>(), size_of::<FlowEntry>(), None),
     layout("MAPPINGS", MapType::Hash, size_of::<Endpoint>(), size_of::<Mapping>(), None),
-    layout("UPLINKS", MapType::Array, 4, size_of::<Uplinks>(), Some(1)),
+    layout("UPLINKS", MapType::Array, 4, size_of::<Uplinks>(), Some(2)),
     layout("SOURCES", MapType::LpmTrie, PREFIX + size_of::<SourceKey>(), size_of::<Rule>(), None),
     layout("EXCEPTS", MapType::LpmTrie, PREFIX + size_of::<ExceptKey>(), size_of::<u32>(), None),
     layout("SETTINGS", MapType::Array, 4, size_of::<Settings>(), Some(1)),

@@ -8,6 +8,8 @@ use aya::{
     maps::{Map, MapData},
     programs::{Program, ProgramError, SchedClassifier},
 };
+use aya_log::EbpfLogger;
+use tokio::io::unix::AsyncFd;
 
 use super::{Hook, Pins, layout};
 
@@ -47,8 +49,7 @@ pub struct Loaded {
 impl Loaded {
     /// Loads the programs, takes over the pinned maps, and makes and pins those that are missing.
     pub fn load(pins: &Pins, sizes: Sizes) -> Result<Self> {
-        let mut loader = EbpfLoader::new();
-        loader.map_max_entries("FLOWS", sizes.entries).map_max_entries("MAPPINGS", sizes.mappings);
+        let mut loader = loader(sizes);
         pins.check_version()?;
         layout::check(pins)?;
         pins.create()?;
@@ -60,9 +61,7 @@ impl Loaded {
 
     /// Loads the programs and makes maps that nobody else sees: for tests.
     pub fn load_unpinned(sizes: Sizes) -> Result<Self> {
-        let mut loader = EbpfLoader::new();
-        loader.map_max_entries("FLOWS", sizes.entries).map_max_entries("MAPPINGS", sizes.mappings);
-        Self::with(loader)
+        Self::with(loader(sizes))
     }
 
     fn with(mut loader: EbpfLoader<'_>) -> Result<Self> {
@@ -80,6 +79,24 @@ impl Loaded {
             program.load().map_err(|error| explain(name, error))?;
         }
         Ok(Self { ebpf })
+    }
+
+    /// Writes the datapath's log of single packets into ours, if the programs were loaded with it: at `-vv`. Needs a tokio runtime.
+    pub fn follow_log(&mut self) -> Result<()> {
+        if *log_level() == 0 {
+            return Ok(());
+        }
+        let logger = EbpfLogger::init(&mut self.ebpf).context("cannot open the log of the datapath")?;
+        // SAFETY: the logger owns its descriptor, so it stays open and the same as long as it is registered.
+        let mut logger =
+            unsafe { AsyncFd::register(logger) }.context("cannot wait for the log of the datapath")?;
+        tokio::spawn(async move {
+            while let Ok(mut ready) = logger.readable_mut().await {
+                ready.get_inner_mut().flush();
+                ready.clear_ready();
+            }
+        });
+        Ok(())
     }
 
     /// A program of the object.
@@ -119,16 +136,31 @@ impl Loaded {
     }
 }
 
-/// The verifier's log is for developers; the operator gets its last line.
+fn loader(sizes: Sizes) -> EbpfLoader<'static> {
+    let mut loader = EbpfLoader::new();
+    loader
+        .map_max_entries("FLOWS", sizes.entries)
+        .map_max_entries("MAPPINGS", sizes.mappings)
+        .override_global("AYA_LOG_LEVEL", log_level(), true);
+    loader
+}
+
+/// The level of the datapath's log, of which there is one: each dropped packet, at `debug`.
+fn log_level() -> &'static u8 {
+    const OFF: &u8 = &0;
+    const DEBUG: &u8 = &4;
+    if tracing::enabled!(tracing::Level::TRACE) { DEBUG } else { OFF }
+}
+
+/// The verifier's log is for developers; the operator gets its last line before the statistics.
 fn explain(name: &str, error: ProgramError) -> anyhow::Error {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
-            let last = log
-                .lines()
-                .rev()
-                .find(|line| !line.is_empty() && !line.starts_with("processed"))
-                .unwrap_or_default();
+            let statistics = ["processed", "stack depth", "verification time"];
+            let reason =
+                |line: &&str| !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start));
+            let last = log.lines().rev().find(reason).unwrap_or_default();
             tracing::debug!("the verifier's log of {name}: {log}");
             anyhow::anyhow!(
                 "the kernel refused the program {name}: {io_error} ({last}); natbpf needs Linux 6.1 or newer"

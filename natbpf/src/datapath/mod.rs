@@ -5,7 +5,8 @@ use std::{fmt, os::fd::AsFd as _, path::Path};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, LpmTrie, Map, MapData, PerCpuArray};
 use natbpf_common::{
-    config::{ExceptKey, Rule, Settings, SourceKey, Uplinks},
+    Nanoseconds,
+    config::{ExceptKey, Gauge, Rule, Settings, SourceKey, Uplinks},
     counter::{Counter, Counters},
     flow::{FlowEntry, FlowKey},
     mapping::{Endpoint, Mapping},
@@ -73,6 +74,7 @@ pub struct Tables {
     sources: LpmTrie<MapData, SourceKey, Rule>,
     excepts: LpmTrie<MapData, ExceptKey, u32>,
     settings: Array<MapData, Settings>,
+    gauges: Array<MapData, u64>,
     counters: PerCpuArray<MapData, Counters>,
 }
 
@@ -96,6 +98,7 @@ impl Tables {
             sources: LpmTrie::try_from(Map::LpmTrie(map("SOURCES")?))?,
             excepts: LpmTrie::try_from(Map::LpmTrie(map("EXCEPTS")?))?,
             settings: Array::try_from(Map::Array(map("SETTINGS")?))?,
+            gauges: Array::try_from(Map::Array(map("GAUGES")?))?,
             counters: PerCpuArray::try_from(Map::PerCpuArray(map("COUNTERS")?))?,
         })
     }
@@ -110,6 +113,7 @@ impl Tables {
             sources: LpmTrie::try_from(Map::LpmTrie(map("SOURCES")?))?,
             excepts: LpmTrie::try_from(Map::LpmTrie(map("EXCEPTS")?))?,
             settings: Array::try_from(Map::Array(map("SETTINGS")?))?,
+            gauges: Array::try_from(Map::Array(map("GAUGES")?))?,
             counters: PerCpuArray::try_from(Map::PerCpuArray(map("COUNTERS")?))?,
         })
     }
@@ -123,11 +127,29 @@ impl Tables {
     }
 
     pub fn uplinks(&self) -> Result<Uplinks> {
-        self.uplinks.get(&0, 0).context("cannot read the uplinks of the datapath")
+        self.uplinks.get(&self.active_uplinks()?, 0).context("cannot read the uplinks of the datapath")
     }
 
+    /// Writes the value that does not count, then makes it count.
     pub fn set_uplinks(&mut self, uplinks: Uplinks) -> Result<()> {
-        self.uplinks.set(0, uplinks, 0).context("cannot write the uplinks of the datapath")
+        let other = self.active_uplinks()? ^ 1;
+        self.uplinks.set(other, uplinks, 0).context("cannot write the uplinks of the datapath")?;
+        self.set_gauge(Gauge::Uplinks, u64::from(other))
+    }
+
+    fn active_uplinks(&self) -> Result<u32> {
+        let active =
+            self.gauges.get(&(Gauge::Uplinks as u32), 0).context("cannot read the gauges of the datapath")?;
+        Ok(u32::from(active != 0))
+    }
+
+    /// Has the datapath write flow events until a time of its clock.
+    pub fn watch_until(&mut self, time: Nanoseconds) -> Result<()> {
+        self.set_gauge(Gauge::WatchUntil, time)
+    }
+
+    fn set_gauge(&mut self, gauge: Gauge, value: u64) -> Result<()> {
+        self.gauges.set(gauge as u32, value, 0).context("cannot write the gauges of the datapath")
     }
 
     /// The sum over all processors, by counter.

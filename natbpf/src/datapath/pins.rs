@@ -14,6 +14,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -135,7 +136,14 @@ impl Pins {
     pub fn lock(&self) -> Result<Option<Flock<File>>> {
         fs::create_dir_all(&self.instance)
             .with_context(|| format!("cannot make {}", self.instance.display()))?;
-        lock(&self.instance)
+        for _ in 0..5 {
+            if let Some(lock) = lock(&self.instance)? {
+                return Ok(Some(lock));
+            }
+            // `natbpf status` may have it for a moment, to see whether it can be had.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(None)
     }
 
     /// Whether a daemon has the instance.

@@ -11,8 +11,9 @@ use super::Tables;
 impl Tables {
     /// Puts these rules in the place of those in the datapath. `sources` and `excepts` go with the lengths of their prefixes.
     ///
-    /// At no moment does a source that is masqueraded before and after go untranslated, nor has a rule exceptions that are not its own: the new rules get numbers that are not in
-    /// use, then their exceptions are written, then the sources are pointed at them, and what is left of the old goes last.
+    /// At no moment does a source that is masqueraded before and after go untranslated, nor has a rule exceptions that are not its
+    /// own: the new rules get numbers that are not in use, then their exceptions are written, then the sources are pointed at
+    /// them, and what is left of the old goes last.
     pub fn replace_rules(
         &mut self,
         sources: &[(u32, SourceKey, Rule)],
@@ -27,14 +28,14 @@ impl Tables {
             let key = ExceptKey { rule: base.wrapping_add(key.rule), ..*key };
             self.excepts
                 .insert(&Key::new(*length, key), 0, 0)
-                .context("cannot write an exception; 4096 is the limit")?;
+                .context("cannot write an exception; there is room for 4096, old and new together")?;
         }
         let mut kept = HashSet::new();
         for (length, key, rule) in sources {
             let rule = Rule { id: base.wrapping_add(rule.id), ..*rule };
             self.sources
                 .insert(&Key::new(*length, *key), rule, 0)
-                .context("cannot write a rule; 4096 sources are the limit")?;
+                .context("cannot write a rule; there is room for 4096 sources")?;
             kept.insert((*length, key.uplink, key.source));
         }
         for old in old_sources {
