@@ -1,6 +1,7 @@
 //! Internet checksum arithmetic (RFC 1071), and its incremental update (RFC 1624, equation 3).
 //!
-//! Sums are over native-endian words: the one's complement sum does not care about byte order as long as all words share it.
+//! Sums are over native-endian words: the one's complement sum does not care about byte order as long as all
+//! words share it.
 
 use crate::Address;
 

@@ -36,8 +36,9 @@ pub struct Uplink {
 /// Places of the table of uplinks.
 const PLACES: usize = 64;
 
-/// All uplinks; a value of their map, which has two ([`Gauge::Uplinks`]). Each stands at the place that a hash of its interface index names, and the hash is chosen so that
-/// no two meet: found in one step, without a loop that the verifier would have to follow for every place.
+/// All uplinks; a value of their map, which has two ([`Gauge::Uplinks`]). Each stands at the place that a
+/// hash of its interface index names, and the hash is chosen so that no two meet: found in one step, without
+/// a loop that the verifier would have to follow for every place.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Uplinks {
@@ -47,8 +48,8 @@ pub struct Uplinks {
 }
 
 impl Uplinks {
-    /// Arranges uplinks with different interface indexes. `previous` is the salt in use, kept if it will do, so that no uplink moves without
-    /// need. `None`: there are more than [`MAX_UPLINKS`].
+    /// Arranges uplinks with different interface indexes. `previous` is the salt in use, kept if it will do,
+    /// so that no uplink moves without need. `None`: there are more than [`MAX_UPLINKS`].
     pub fn arrange(uplinks: &[Uplink], previous: u32) -> Option<Self> {
         if uplinks.len() > MAX_UPLINKS {
             return None;
@@ -84,7 +85,8 @@ const fn place(salt: u32, interface: u32) -> usize {
     (interface.wrapping_mul(salt) >> 26) as usize & (PLACES - 1)
 }
 
-/// Data of a key of the longest-prefix map of masqueraded sources. The interface index comes first, so every prefix includes it.
+/// Data of a key of the longest-prefix map of masqueraded sources. The interface index comes first, so every
+/// prefix includes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SourceKey {
@@ -149,12 +151,14 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Gauge {
-    /// Flows of the host that had to be moved to another port. While there are any, the host's packets cost a second lookup.
+    /// Flows of the host that had to be moved to another port. While there are any, the host's packets cost a
+    /// second lookup.
     HostMoved = 0,
-    /// Flow events are written until this time of the datapath's clock: whoever watches keeps it in the future.
+    /// Flow events are written until this time of the datapath's clock: whoever watches keeps it in the
+    /// future.
     WatchUntil = 1,
-    /// Which of the two values of the map of uplinks counts. The other is written and then chosen, so that no packet sees half of
-    /// a change.
+    /// Which of the two values of the map of uplinks counts. The other is written and then chosen, so that no
+    /// packet sees half of a change.
     Uplinks = 2,
 }
 

@@ -59,7 +59,8 @@ counters! {
     FlowsCreated = 4, "flows_created", Flows;
     /// Flows removed from the table.
     FlowsRemoved = 5, "flows_removed", Flows;
-    /// Flows that got a new translation because the old one was ended or belongs to another uplink or address.
+    /// Flows that got a new translation because the old one was ended or belongs to another uplink or
+    /// address.
     FlowsRemapped = 6, "flows_remapped", Flows;
     /// Flows that could not keep their source port.
     PortsChanged = 7, "ports_changed", Flows;
@@ -79,7 +80,8 @@ counters! {
     Malformed = 14, "malformed", Drop;
     /// A fragment from a masqueraded network; fragments are not translated yet.
     Fragment = 15, "fragment", Drop;
-    /// An ICMP message from a masqueraded network that is neither query nor reply; errors are not translated yet.
+    /// An ICMP message from a masqueraded network that is neither query nor reply; errors are not translated
+    /// yet.
     IcmpError = 16, "icmp_error", Drop;
     /// An ICMP reply from a masqueraded network; only queries begin a flow.
     IcmpUnexpected = 17, "icmp_unexpected", Drop;

@@ -1,8 +1,8 @@
 //! Keys and values of the flow table.
 //!
-//! A flow has two entries, one for each direction, and each holds the whole rewrite of its direction: a packet of a known
-//! flow costs one lookup. The entry of the original direction is the authority on the flow's life; the entry of the reply
-//! direction keeps a copy that it renews at most once a second.
+//! A flow has two entries, one for each direction, and each holds the whole rewrite of its direction: a
+//! packet of a known flow costs one lookup. The entry of the original direction is the authority on the
+//! flow's life; the entry of the reply direction keeps a copy that it renews at most once a second.
 
 use core::fmt;
 
@@ -22,8 +22,8 @@ pub enum Direction {
 
 /// A packet's tuple as it arrives at the uplink's hook: before translation in either direction.
 ///
-/// 16 bytes without padding. ICMP queries have their identifier as the inside port and the type of the request as the outside
-/// port; protocols without ports have zeros.
+/// 16 bytes without padding. ICMP queries have their identifier as the inside port and the type of the
+/// request as the outside port; protocols without ports have zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
 pub struct FlowKey {
@@ -39,7 +39,8 @@ pub struct FlowKey {
     pub zone: u16,
 }
 
-/// One word that is read and written whole, so that no packet ever sees half of an old and half of a new translation.
+/// One word that is read and written whole, so that no packet ever sees half of an old and half of a new
+/// translation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Rewrite {
     /// The original direction's new source, or the reply direction's new destination.
@@ -78,8 +79,8 @@ impl FlowKey {
         if self.direction == Direction::Original as u8 { Direction::Original } else { Direction::Reply }
     }
 
-    /// The key of the same conversation seen from its other end: source and destination change places, and so does the
-    /// direction.
+    /// The key of the same conversation seen from its other end: source and destination change places, and so
+    /// does the direction.
     #[inline(always)]
     pub fn reversed(&self) -> Self {
         Self {
@@ -109,8 +110,8 @@ impl FlowKey {
         translated.reversed()
     }
 
-    /// Sixteen bits of the key, kept next to the rewrite: an element of a preallocated hash map can be given to another key
-    /// while a program still holds a pointer to it, and the tag tells.
+    /// Sixteen bits of the key, kept next to the rewrite: an element of a preallocated hash map can be given
+    /// to another key while a program still holds a pointer to it, and the tag tells.
     #[inline(always)]
     pub fn tag(&self) -> u16 {
         let ports = (self.source_port.to_wire() as u32) << 16 | self.destination_port.to_wire() as u32;
@@ -176,7 +177,8 @@ impl Status {
         Self(self.0 & 0xff00 | state as u16)
     }
 
-    /// The status of a flow that begins anew in its place: what it holds stays, what it has seen is forgotten.
+    /// The status of a flow that begins anew in its place: what it holds stays, what it has seen is
+    /// forgotten.
     #[inline(always)]
     pub const fn restarted(self, first: Self) -> Self {
         Self(self.0 & (Self::HOST | Self::MAPPED) | first.0)
@@ -241,7 +243,8 @@ impl fmt::Debug for Status {
 
 #[cfg(feature = "user")]
 mod user {
-    // SAFETY: both types are `repr(C)`, have no padding (zerocopy's `IntoBytes` proves it) and any bytes are valid.
+    // SAFETY: both types are `repr(C)`, have no padding (zerocopy's `IntoBytes` proves it) and any bytes are
+    // valid.
     unsafe impl aya::Pod for super::FlowKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::FlowEntry {}

@@ -1,7 +1,8 @@
 //! The pure logic of natbpf, and the wire formats that its BPF programs and user space share.
 //!
-//! Everything here is `no_std`, allocates nothing and never panics on any input, so that the same code runs in the kernel and
-//! in host tests. Addresses and ports are kept as they are in the packet: see [`Address`] and [`Port`].
+//! Everything here is `no_std`, allocates nothing and never panics on any input, so that the same code runs
+//! in the kernel and in host tests. Addresses and ports are kept as they are in the packet: see [`Address`]
+//! and [`Port`].
 #![cfg_attr(not(test), no_std)]
 
 pub mod address;
@@ -28,5 +29,6 @@ pub type Nanoseconds = u64;
 /// Nanoseconds in a second.
 pub const SECOND: Nanoseconds = 1_000_000_000;
 
-/// Number of the layout of everything that is pinned. A change to any shared type, or to the meaning of a field, raises it.
+/// Number of the layout of everything that is pinned. A change to any shared type, or to the meaning of a
+/// field, raises it.
 pub const SCHEMA: u32 = 1;

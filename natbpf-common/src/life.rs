@@ -1,8 +1,9 @@
-//! The life of a flow: one word, changed only by compare-and-swap, that decides between packets and the reaper.
+//! The life of a flow: one word, changed only by compare-and-swap, that decides between packets and the
+//! reaper.
 //!
-//! A flow that is expired or killed is not taken out of the table at once. The reaper first marks it; a packet of the
-//! instance may still bring it back; only a mark that has stood for [`GRACE`] leads to removal, so no program can still be
-//! using the entry then.
+//! A flow that is expired or killed is not taken out of the table at once. The reaper first marks it; a
+//! packet of the instance may still bring it back; only a mark that has stood for [`GRACE`] leads to removal,
+//! so no program can still be using the entry then.
 
 use crate::{Nanoseconds, SECOND};
 
@@ -26,7 +27,8 @@ pub enum Life {
     Live(Nanoseconds),
     /// Found expired by the reaper then. A packet of the original direction starts it anew.
     Dying(Nanoseconds),
-    /// Ended then by the operator or by the loss of its address. A packet of the original direction gets a new translation.
+    /// Ended then by the operator or by the loss of its address. A packet of the original direction gets a
+    /// new translation.
     Killed(Nanoseconds),
     /// A program is giving it a new translation just now.
     Busy,
@@ -58,15 +60,15 @@ impl Life {
         }
     }
 
-    /// The time since the flow was last seen, if it lives. A time stamp ahead of `now` counts as now: processors need not
-    /// agree to the nanosecond.
+    /// The time since the flow was last seen, if it lives. A time stamp ahead of `now` counts as now:
+    /// processors need not agree to the nanosecond.
     #[inline(always)]
     pub const fn age(word: u64, now: Nanoseconds) -> Option<Nanoseconds> {
         if word & MARKS == 0 { Some(now.saturating_sub(word)) } else { None }
     }
 
-    /// Whether the idle time is over: a second of slack, because the stamp may be older than the last packet by
-    /// [`RENEWAL`], keeps every timeout at or above its configured value.
+    /// Whether the idle time is over: a second of slack, because the stamp may be older than the last packet
+    /// by [`RENEWAL`], keeps every timeout at or above its configured value.
     #[inline(always)]
     pub const fn expired(age: Nanoseconds, timeout: Nanoseconds) -> bool {
         age > timeout + RENEWAL

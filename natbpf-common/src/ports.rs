@@ -12,8 +12,8 @@ pub struct PortRange {
 /// How many ports are tried. The first half keeps the parity of the source port.
 pub const PROBES: u32 = 256;
 
-/// Random probes go in runs of this many neighbours of the same parity, so that one run touches few of the host's sockets'
-/// hash buckets but no dense stretch of used ports stops a search.
+/// Random probes go in runs of this many neighbours of the same parity, so that one run touches few of the
+/// host's sockets' hash buckets but no dense stretch of used ports stops a search.
 const RUN: u32 = 8;
 
 impl PortRange {
@@ -22,7 +22,8 @@ impl PortRange {
         if first <= last { Some(Self { first, last }) } else { None }
     }
 
-    /// The range of a source port's own class: RFC 4787 REQ-3a, with netfilter's borders (`nf_nat_l4proto_unique_tuple`).
+    /// The range of a source port's own class: RFC 4787 REQ-3a, with netfilter's borders
+    /// (`nf_nat_l4proto_unique_tuple`).
     #[inline(always)]
     pub const fn of_class(port: Port) -> Self {
         match port.number() {
@@ -50,17 +51,19 @@ impl PortRange {
 
     /// Number of ports, 1 to 65536.
     #[inline(always)]
-    pub const fn len(&self) -> u32 {
+    pub const fn count(&self) -> u32 {
         (self.last as u32).wrapping_sub(self.first as u32).wrapping_add(1) & 0x1_ffff
     }
 
-    /// The port to try at a step of the search, 0 to [`PROBES`]. `None` says: nothing at this step, go on to the next.
+    /// The port to try at a step of the search, 0 to [`PROBES`]. `None` says: nothing at this step, go on to
+    /// the next.
     ///
-    /// Ranges of up to half as many ports as there are probes are tried whole, first those of the source's parity, then the others (RFC
-    /// 4787 REQ-4: parity where it can be had). Of longer ranges a sample is tried that the seed decides.
+    /// Ranges of up to half as many ports as there are probes are tried whole, first those of the source's
+    /// parity, then the others (RFC 4787 REQ-4: parity where it can be had). Of longer ranges a sample is
+    /// tried that the seed decides.
     #[inline(always)]
     pub const fn candidate(&self, step: u32, seed: u64, source: Port) -> Option<Port> {
-        let length = self.len();
+        let length = self.count();
         let half = PROBES / 2;
         let keep_parity = step < half;
         if length <= half {
@@ -138,7 +141,7 @@ mod tests {
             let candidates = candidates(range, seed, source);
             let distinct: BTreeSet<u16> = candidates.iter().copied().collect();
             prop_assert_eq!(candidates.len(), distinct.len());
-            prop_assert_eq!(distinct.len() as u32, range.len());
+            prop_assert_eq!(distinct.len() as u32, range.count());
         }
 
         #[test]
@@ -162,7 +165,7 @@ mod tests {
         {
             assert_eq!(PortRange::of_class(Port::new(port)), PortRange { first, last });
         }
-        assert_eq!(PortRange::all().len(), 65536);
+        assert_eq!(PortRange::all().count(), 65536);
         assert_eq!(PortRange::new(5, 4), None);
     }
 

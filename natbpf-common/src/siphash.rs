@@ -1,4 +1,5 @@
-//! SipHash-2-4 of two words: the keyed hash by which ports are chosen, so that nobody outside can predict them.
+//! SipHash-2-4 of two words: the keyed hash by which ports are chosen, so that nobody outside can predict
+//! them.
 
 /// The secret key.
 pub type Secret = [u64; 2];

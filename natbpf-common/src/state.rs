@@ -37,7 +37,8 @@ macro_rules! states {
                 match self { $(Self::$state => $seconds,)* }
             }
 
-            /// The shortest idle timeout in seconds that the RFCs allow by configuration; 1 where they leave it open.
+            /// The shortest idle timeout in seconds that the RFCs allow by configuration; 1 where they leave
+            /// it open.
             pub const fn shortest_timeout(self) -> u64 {
                 match self { $(Self::$state => $floor,)* }
             }
@@ -52,7 +53,8 @@ states! {
     /// RFC 5508 REQ-2: at least 60 seconds.
     Icmp = 2, "", "icmp", 60, 60;
     Other = 3, "", "other", 600, 1;
-    /// RFC 5382 REQ-5: 4 minutes for a connection that is opening or closing; RFC 7857 section 2.1 lets the operator lower it.
+    /// RFC 5382 REQ-5: 4 minutes for a connection that is opening or closing; RFC 7857 section 2.1 lets the
+    /// operator lower it.
     TcpSynSent = 4, "SYN_SENT", "tcp_syn_sent", 240, 1;
     TcpSynRecv = 5, "SYN_RECV", "tcp_syn_recv", 240, 1;
     /// RFC 5382 REQ-5: at least 2 hours and 4 minutes.
@@ -77,7 +79,8 @@ impl State {
     }
 }
 
-/// Idle timeouts, one a state. The array is longer than there are states, so that a mask keeps an index inside.
+/// Idle timeouts, one a state. The array is longer than there are states, so that a mask keeps an index
+/// inside.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Timeouts([Nanoseconds; 16]);
@@ -103,7 +106,8 @@ impl Default for Timeouts {
     }
 }
 
-/// A UDP flow is a stream (and assured) when traffic goes on this long after it began (`nf_conntrack_udp_packet`).
+/// A UDP flow is a stream (and assured) when traffic goes on this long after it began
+/// (`nf_conntrack_udp_packet`).
 pub const UDP_STREAM_AGE: Nanoseconds = 2 * SECOND;
 
 /// What a packet does to its flow's status.
@@ -160,10 +164,8 @@ pub const fn next(
                 status = status.with_assured();
             }
         }
-        UDP => {
-            if before.seen_reply() && flow_age > UDP_STREAM_AGE {
-                status = status.with_state(State::UdpStream as u8).with_assured();
-            }
+        UDP if before.seen_reply() && flow_age > UDP_STREAM_AGE => {
+            status = status.with_state(State::UdpStream as u8).with_assured();
         }
         _ => {}
     }

@@ -1,7 +1,9 @@
-//! TCP connection tracking: the states of conntrack's machine (`tcp_conntracks` in `nf_conntrack_proto_tcp.c`) without windows.
+//! TCP connection tracking: the states of conntrack's machine (`tcp_conntracks` in
+//! `nf_conntrack_proto_tcp.c`) without windows.
 //!
-//! Where conntrack would call a packet of a known flow invalid, the state stays as it is and the packet goes on: the ends decide
-//! what is valid. A RST closes; data after it opens again, since the RST may have been forged or ignored (RFC 7857 section
+//! Where conntrack would call a packet of a known flow invalid, the state stays as it is and the packet goes
+//! on: the ends decide what is valid. A RST closes; data after it opens again, since the RST may have been
+//! forged or ignored (RFC 7857 section
 //! 2.2).
 
 use crate::{
@@ -33,7 +35,8 @@ pub struct Transition {
     pub renews: bool,
 }
 
-/// The event of a set of flags; `None` for sets that no TCP sends (`tcp_valid_flags`). PSH, ECE and CWR never matter.
+/// The event of a set of flags; `None` for sets that no TCP sends (`tcp_valid_flags`). PSH, ECE and CWR never
+/// matter.
 #[inline(always)]
 pub const fn event(flags: u8) -> Option<Event> {
     const SYN_ACK: u8 = SYN | ACK;
@@ -50,8 +53,8 @@ pub const fn event(flags: u8) -> Option<Event> {
     }
 }
 
-/// The state of a flow that begins with these flags: with a SYN, or in mid-stream with a plain ACK (conntrack's `tcp_loose`),
-/// which has to be answered before it counts as established.
+/// The state of a flow that begins with these flags: with a SYN, or in mid-stream with a plain ACK
+/// (conntrack's `tcp_loose`), which has to be answered before it counts as established.
 #[inline(always)]
 pub const fn first(flags: u8) -> Option<State> {
     match event(flags) {

@@ -1,7 +1,8 @@
 //! External ports: which one a flow gets, and its reservation.
 //!
-//! The insertion of the reply direction's entry with `BPF_NOEXIST` is the reservation of the tuple; that of the mapping under the external
-//! endpoint is the reservation of the port. Both are atomic, so no lock is needed and no port is handed out twice.
+//! The insertion of the reply direction's entry with `BPF_NOEXIST` is the reservation of the tuple; that of
+//! the mapping under the external endpoint is the reservation of the port. Both are atomic, so no lock is
+//! needed and no port is handed out twice.
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_ANY, BPF_NOEXIST},
@@ -76,8 +77,8 @@ enum Progress {
     Full,
 }
 
-/// A search. It is kept in a map, one a processor, because the stack is too short for it: programs at these hooks run with softirqs off,
-/// so none interrupts another.
+/// A search. It is kept in a map, one a processor, because the stack is too short for it: programs at these
+/// hooks run with softirqs off, so none interrupts another.
 #[repr(C)]
 pub struct Search {
     /// Key of the reply direction; its destination port is the candidate.
@@ -191,8 +192,8 @@ fn find(skb: *mut __sk_buff, search: &mut Search) {
         if pinned.is_none() {
             run(skb, search);
         }
-        // The endpoint's own port cannot be had for this destination, or no port is free of other endpoints: share one (RFC 7857
-        // section 3).
+        // The endpoint's own port cannot be had for this destination, or no port is free of other endpoints:
+        // share one (RFC 7857 section 3).
         if search.map && search.progress == Progress::Searching {
             search.map = false;
             run(skb, search);
@@ -209,7 +210,8 @@ struct Loop<'a> {
     search: &'a mut Search,
 }
 
-/// Tries ports until one is found or there are none to try. The kernel's loop, so that the verifier reads the body once.
+/// Tries ports until one is found or there are none to try. The kernel's loop, so that the verifier reads the
+/// body once.
 #[inline(always)]
 fn run(skb: *mut __sk_buff, search: &mut Search) {
     let body: unsafe extern "C" fn(u64, *mut Loop<'static>) -> i64 = step;
@@ -230,6 +232,7 @@ unsafe extern "C" fn step(index: u64, context: *mut Loop<'static>) -> i64 {
 
 /// Reserves a port if nobody has it.
 #[inline(never)]
+#[expect(clippy::needless_borrows_for_generic_args, reason = "by value they would be copied to the stack")]
 fn attempt(skb: *mut __sk_buff, search: &mut Search, port: Port) {
     search.reply.destination_port = port;
     if sockets::wants(skb, &search.reply) {
@@ -299,7 +302,8 @@ impl Search {
         endpoint.seed(secret)
     }
 
-    /// Takes an entry over that is this same flow's: left by an earlier translation, or made by another processor just now.
+    /// Takes an entry over that is this same flow's: left by an earlier translation, or made by another
+    /// processor just now.
     #[inline(always)]
     fn adopt(&self) -> bool {
         let Some(entry) = Entry::find(&self.reply) else { return false };
@@ -318,8 +322,8 @@ impl Search {
         true
     }
 
-    /// Reserves the candidate for the endpoint, or counts one more user if it has it already. When the table of mappings is full the
-    /// search goes on without.
+    /// Reserves the candidate for the endpoint, or counts one more user if it has it already. When the table
+    /// of mappings is full the search goes on without.
     #[inline(always)]
     fn reserve(&mut self) -> bool {
         let endpoint =

@@ -7,7 +7,8 @@ use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
 /// Reads a word whole.
 #[inline(always)]
 pub fn load<T: Copy>(word: *const T) -> T {
-    // SAFETY: callers pass pointers into map values, which are valid and aligned for the length of the program.
+    // SAFETY: callers pass pointers into map values, which are valid and aligned for the length of the
+    // program.
     unsafe { word.read_volatile() }
 }
 

@@ -49,8 +49,8 @@ pub fn create(
             Ok(Some(translation.rewrite))
         }
         Err(error) => {
-            // Another processor has begun the same flow, and perhaps taken our entry of the reply direction over; or the table is
-            // full.
+            // Another processor has begun the same flow, and perhaps taken our entry of the reply direction
+            // over; or the table is full.
             translation.grant.release(key, &translation.rewrite);
             Entry::disown(&key.peer(translation.rewrite));
             if error != EEXIST {
@@ -62,7 +62,8 @@ pub fn create(
     }
 }
 
-/// Gives a flow that was ended, or whose address or uplink is no longer the right one, a new translation in its place.
+/// Gives a flow that was ended, or whose address or uplink is no longer the right one, a new translation in
+/// its place.
 #[inline(always)]
 pub fn remap(
     skb: &mut Skb<'_>,
@@ -79,7 +80,8 @@ pub fn remap(
     if !entry.swap_life(life, Life::Busy.to_word()) {
         return Err(Counter::Busy);
     }
-    // A mark that stands already stays as old as it is, or steady traffic would keep the flow from being removed.
+    // A mark that stands already stays as old as it is, or steady traffic would keep the flow from being
+    // removed.
     let killed = match Life::from_word(life) {
         Life::Killed(_) => life,
         _ => Life::Killed(clock::now()).to_word(),

@@ -113,8 +113,8 @@ fn known(
     }
 }
 
-/// Notes a packet of the original direction in its flow: renews the time stamp, steps the state, or starts the flow anew if
-/// its time was over.
+/// Notes a packet of the original direction in its flow: renews the time stamp, steps the state, or starts
+/// the flow anew if its time was over.
 #[inline(always)]
 pub fn touch(
     key: &FlowKey,

@@ -67,8 +67,9 @@ impl Entry {
         atomic::store(unsafe { &raw mut (*self.0).status }, status.to_word());
     }
 
-    /// Has the entry of the reply direction ask its flow at the next packet, and the reaper look at it. Used where a translation is given
-    /// up: if another processor or a later one has taken the entry over, it goes on; if not, it goes.
+    /// Has the entry of the reply direction ask its flow at the next packet, and the reaper look at it. Used
+    /// where a translation is given up: if another processor or a later one has taken the entry over, it goes
+    /// on; if not, it goes.
     #[inline(always)]
     pub fn disown(reply: &FlowKey) {
         if let Some(entry) = Self::find(reply) {
@@ -101,7 +102,8 @@ impl Entry {
     }
 }
 
-/// The entry of the original direction that one of the reply direction belongs to: the authority on their flow.
+/// The entry of the original direction that one of the reply direction belongs to: the authority on their
+/// flow.
 pub struct Original {
     pub key: FlowKey,
     pub entry: Entry,

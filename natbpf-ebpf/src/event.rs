@@ -8,8 +8,8 @@ use natbpf_common::{
 
 use crate::{clock, count, maps::EVENTS};
 
-/// Writes an event if somebody watches. `key` and `rewrite` are those of the original direction. A full buffer loses it; the watcher sees
-/// that in nothing, so the buffer is large.
+/// Writes an event if somebody watches. `key` and `rewrite` are those of the original direction. A full
+/// buffer loses it; the watcher sees that in nothing, so the buffer is large.
 #[inline(always)]
 pub fn emit(kind: EventKind, key: &FlowKey, rewrite: Rewrite, status: Status, uplink: u32) {
     write(kind as u32, key, rewrite.to_word(), status.to_word(), uplink);

@@ -1,8 +1,10 @@
-//! The host's own packets: they pass. What they need is that no instance's flow has the same tuple, from either side of time.
+//! The host's own packets: they pass. What they need is that no instance's flow has the same tuple, from
+//! either side of time.
 //!
-//! TCP and UDP: a flow of an instance that begins second finds the host's socket and takes another port; a flow of the host that
-//! begins second is moved to another port here. ICMP queries and protocols without ports have no socket that could be found, so they
-//! are entered in the table, in the reply direction alone, as a reservation (netfilter's "null binding").
+//! TCP and UDP: a flow of an instance that begins second finds the host's socket and takes another port; a
+//! flow of the host that begins second is moved to another port here. ICMP queries and protocols without
+//! ports have no socket that could be found, so they are entered in the table, in the reply direction alone,
+//! as a reservation (netfilter's "null binding").
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use natbpf_common::{

@@ -1,6 +1,8 @@
-//! The kernel side of natbpf: TC programs at the uplink that translate, and the reaper that takes old flows out.
+//! The kernel side of natbpf: TC programs at the uplink that translate, and the reaper that takes old flows
+//! out.
 //!
-//! What can be decided without the kernel is in `natbpf-common`; here are the hooks and what touches packets, maps and sockets.
+//! What can be decided without the kernel is in `natbpf-common`; here are the hooks and what touches packets,
+//! maps and sockets.
 #![no_std]
 #![no_main]
 #![expect(internal_features, reason = "BPF has compare-and-swap only as an intrinsic")]

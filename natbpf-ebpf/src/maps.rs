@@ -1,4 +1,5 @@
-//! The maps: names and layouts are the contract with user space and with the programs of earlier and later versions.
+//! The maps: names and layouts are the contract with user space and with the programs of earlier and later
+//! versions.
 
 use aya_ebpf::{
     btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
@@ -11,8 +12,8 @@ use natbpf_common::{
     mapping::{Endpoint, Mapping},
 };
 
-/// Both entries of every flow. Preallocated, so that a burst of new flows never waits for memory; not LRU, so that no flow
-/// gives way to another. User space sets the real size.
+/// Both entries of every flow. Preallocated, so that a burst of new flows never waits for memory; not LRU, so
+/// that no flow gives way to another. User space sets the real size.
 #[btf_map]
 pub static FLOWS: HashMap<FlowKey, FlowEntry, 1024> = HashMap::new();
 
@@ -41,7 +42,7 @@ pub static GAUGES: Array<u64, { Gauge::COUNT as usize }> = Array::new();
 #[btf_map]
 pub static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 
-/// [`FlowEvent`](natbpf_common::event::FlowEvent)s, written only while somebody watches. (The type is not named here: libbpf refuses
-/// ring buffers that have one.)
+/// [`FlowEvent`](natbpf_common::event::FlowEvent)s, written only while somebody watches. (The type is not
+/// named here: libbpf refuses ring buffers that have one.)
 #[btf_map]
 pub static EVENTS: RingBuf<(), { 1 << 20 }> = RingBuf::new();

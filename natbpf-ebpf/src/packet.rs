@@ -106,8 +106,8 @@ impl<const LENGTH: usize> View<LENGTH> {
     #[inline(always)]
     pub fn u16<const OFFSET: usize>(&self) -> u16 {
         const { assert!(OFFSET + 2 <= LENGTH) };
-        // SAFETY: inside the view. A volatile read, because for an unaligned one LLVM loads each byte by itself; BPF's packet
-        // loads need no alignment.
+        // SAFETY: inside the view. A volatile read, because for an unaligned one LLVM loads each byte by
+        // itself; BPF's packet loads need no alignment.
         unsafe { self.start.add(OFFSET).cast::<u16>().read_volatile() }
     }
 

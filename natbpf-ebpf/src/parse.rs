@@ -77,9 +77,11 @@ pub fn network<P: Packet>(packet: &mut P, link_header: u32) -> Result<Option<Net
     Ok(Some(Network { payload: total.wrapping_sub(header_length), malformed, ..network }))
 }
 
-/// Skips the link layer header and up to two VLAN tags that are in the frame. Tags in the buffer's metadata need nothing.
+/// Skips the link layer header and up to two VLAN tags that are in the frame. Tags in the buffer's metadata
+/// need nothing.
 ///
-/// Without a branch on the tags, so that the verifier follows the rest of the program once and not once for each number of them.
+/// Without a branch on the tags, so that the verifier follows the rest of the program once and not once for
+/// each number of them.
 #[inline(always)]
 fn network_offset<P: Packet>(packet: &mut P, link_header: u32) -> Option<u32> {
     if link_header == 0 {
@@ -101,7 +103,7 @@ fn is_tag(ether_type: u16) -> u32 {
         * (ether_type ^ EtherType::Ieee8021ad as u16) as u32;
     // SAFETY: no instruction. It keeps LLVM from seeing the comparison, which it would make a branch of.
     unsafe {
-        core::arch::asm!("/* {0} */", inout(reg) difference, options(pure, nomem, nostack, preserves_flags))
+        core::arch::asm!("/* {0} */", inout(reg) difference, options(pure, nomem, nostack, preserves_flags));
     };
     1 - ((difference | difference.wrapping_neg()) >> 31)
 }

@@ -1,8 +1,8 @@
 //! The reaper: takes out what user space found to be over, after looking again.
 //!
-//! It runs in the kernel because only here a flow's life can be changed by compare-and-swap, against packets that arrive at the same
-//! moment. The order of removal: the entry of the original direction is marked gone, which no packet can undo; then the reply
-//! direction goes, and it last.
+//! It runs in the kernel because only here a flow's life can be changed by compare-and-swap, against packets
+//! that arrive at the same moment. The order of removal: the entry of the original direction is marked gone,
+//! which no packet can undo; then the reply direction goes, and it last.
 
 use aya_ebpf::{
     EbpfContext,
@@ -124,8 +124,8 @@ fn belongs(reply: &FlowKey, original: &FlowKey) -> bool {
         .is_some_and(|back| back.address == original.source && back.port == original.source_port)
 }
 
-/// Entries of the reply direction go with their flow. By themselves go the host's reservations, and what a change of translation or a
-/// lost race has left.
+/// Entries of the reply direction go with their flow. By themselves go the host's reservations, and what a
+/// change of translation or a lost race has left.
 #[inline(always)]
 fn reap_reply(key: &FlowKey, now: Nanoseconds) -> bool {
     let Some(entry) = Entry::find(key) else { return false };
@@ -159,8 +159,8 @@ fn leads_to(original: &FlowKey, reply: &FlowKey) -> bool {
         .is_some_and(|forward| forward.address == reply.destination && forward.port == reply.destination_port)
 }
 
-/// Ends a flow at once: the mark is seen by the next packet of the original direction, and by that of the reply direction because its copy
-/// of the time stamp is made stale.
+/// Ends a flow at once: the mark is seen by the next packet of the original direction, and by that of the
+/// reply direction because its copy of the time stamp is made stale.
 #[inline(always)]
 fn kill(key: &FlowKey, now: Nanoseconds) -> bool {
     let Some(entry) = Entry::find(key) else { return false };
@@ -181,7 +181,8 @@ fn kill(key: &FlowKey, now: Nanoseconds) -> bool {
     true
 }
 
-/// Takes out the mapping of an external endpoint that no flow has used for a while, and what finds it from the inside.
+/// Takes out the mapping of an external endpoint that no flow has used for a while, and what finds it from
+/// the inside.
 #[inline(always)]
 fn unmap(endpoint: Endpoint, now: Nanoseconds) -> bool {
     if endpoint.side != Side::External as u8 {

@@ -1,8 +1,8 @@
 //! Packets at TC hooks.
 //!
-//! They are read in place and written by helpers alone. The helpers know the states of a socket buffer's checksum (`CHECKSUM_PARTIAL`,
-//! `CHECKSUM_COMPLETE`), and a program that writes in place would make the kernel copy the headers of every cloned packet that passes,
-//! also of those that it leaves alone.
+//! They are read in place and written by helpers alone. The helpers know the states of a socket buffer's
+//! checksum (`CHECKSUM_PARTIAL`, `CHECKSUM_COMPLETE`), and a program that writes in place would make the
+//! kernel copy the headers of every cloned packet that passes, also of those that it leaves alone.
 
 use core::{ffi::c_void, marker::PhantomData};
 
@@ -89,7 +89,8 @@ impl Packet for Skb<'_> {
 
     #[inline(always)]
     fn view<const LENGTH: usize>(&self, offset: u32) -> Option<View<LENGTH>> {
-        // Read anew each time, since helpers may have moved the data; volatile, or LLVM would keep the old value.
+        // Read anew each time, since helpers may have moved the data; volatile, or LLVM would keep the old
+        // value.
         // SAFETY: the context is valid while the program runs.
         let (data, end) = unsafe {
             (
@@ -134,8 +135,8 @@ impl Packet for Skb<'_> {
         if let Some(port) = change.port {
             self.store(port.offset, &port.new.to_wire())?;
         }
-        // The change of the header's own checksum cancels the address's in the checksum of the whole packet, so one plain
-        // store does for both.
+        // The change of the header's own checksum cancels the address's in the checksum of the whole packet,
+        // so one plain store does for both.
         let header = checksum::replace_address(change.network_checksum, change.old, change.new).to_ne_bytes();
         let [a, b, c, d] = new.to_ne_bytes();
         match change.end {

@@ -9,7 +9,8 @@ use natbpf_common::{Address, Port, flow::FlowKey, protocol};
 /// The namespace of the packet's device, as `BPF_F_CURRENT_NETNS`.
 const CURRENT_NETNS: u64 = u64::MAX;
 
-/// The IPv4 member of the kernel's `bpf_sock_tuple`, alone: the union is three times as long, and the stack is short.
+/// The IPv4 member of the kernel's `bpf_sock_tuple`, alone: the union is three times as long, and the stack
+/// is short.
 #[repr(C)]
 struct Ipv4Tuple {
     source: Address,
@@ -18,7 +19,8 @@ struct Ipv4Tuple {
     destination_port: Port,
 }
 
-/// Whether a packet with this key of the reply direction would reach a socket of the host: a connection, or one that listens.
+/// Whether a packet with this key of the reply direction would reach a socket of the host: a connection, or
+/// one that listens.
 #[inline(always)]
 pub fn wants(skb: *mut __sk_buff, reply: &FlowKey) -> bool {
     let mut tuple = Ipv4Tuple {

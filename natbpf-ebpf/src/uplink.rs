@@ -35,8 +35,8 @@ pub fn has(uplink: &Uplink, address: Address) -> bool {
     false
 }
 
-/// The address for a new flow, as the kernel's `inet_select_addr` chooses for `MASQUERADE`: the first whose subnet holds the next
-/// hop, else the first.
+/// The address for a new flow, as the kernel's `inet_select_addr` chooses for `MASQUERADE`: the first whose
+/// subnet holds the next hop, else the first.
 #[inline(always)]
 pub fn address(uplink: &Uplink, skb: &Skb<'_>, destination: Address) -> Option<Address> {
     let first = uplink.addresses[0].local;
@@ -58,7 +58,8 @@ pub fn address(uplink: &Uplink, skb: &Skb<'_>, destination: Address) -> Option<A
     Some(first)
 }
 
-/// The gateway by which a destination is reached through the packet's device; the destination itself if it is on the link.
+/// The gateway by which a destination is reached through the packet's device; the destination itself if it is
+/// on the link.
 ///
 /// Not inlined: the query is large for the stack, and is over when this returns.
 #[inline(never)]

@@ -1,6 +1,7 @@
 //! Builds a program of natbpf-ebpf; the build scripts of `natbpf` and `tests` share it.
 //!
-//! `NATBPF_EBPF=stub` makes an empty object instead, so that user space can be checked without a BPF toolchain.
+//! `NATBPF_EBPF=stub` makes an empty object instead, so that user space can be checked without a BPF
+//! toolchain.
 
 use std::{
     env, fs,
@@ -10,7 +11,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-/// cpu v3 has the atomics that the flow table needs; debug information becomes the BTF that maps and `bpftool` need.
+/// cpu v3 has the atomics that the flow table needs; debug information becomes the BTF that maps and
+/// `bpftool` need.
 const RUSTFLAGS: &[&str] = &["-Ctarget-cpu=v3", "-Cdebuginfo=2", "-Clink-arg=--btf"];
 
 /// Puts the object of a binary of natbpf-ebpf into the build script's output folder, under its own name.

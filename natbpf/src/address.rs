@@ -1,5 +1,6 @@
-//! Which addresses an uplink masquerades with: those that iptables MASQUERADE would take (`nf_nat_masquerade_ipv4` asks
-//! `inet_select_addr` of the kernel's `net/ipv4/devinet.c` for one of scope universe).
+//! Which addresses an uplink masquerades with: those that iptables MASQUERADE would take
+//! (`nf_nat_masquerade_ipv4` asks `inet_select_addr` of the kernel's `net/ipv4/devinet.c` for one of scope
+//! universe).
 
 use std::net::Ipv4Addr;
 
@@ -10,10 +11,11 @@ use natbpf_common::{
 
 use crate::network::{Ipv4Address, Snapshot};
 
-/// The addresses that the datapath chooses from, the preferred one first; [`MAX_ADDRESSES`] at most. Empty: there is nothing
-/// to translate to.
+/// The addresses that the datapath chooses from, the preferred one first; [`MAX_ADDRESSES`] at most. Empty:
+/// there is nothing to translate to.
 ///
-/// An interface without a usable address borrows the first one of the other interfaces, as a network of its own.
+/// An interface without a usable address borrows the first one of the other interfaces, as a network of its
+/// own.
 pub fn masquerade_addresses(snapshot: &Snapshot, interface: u32) -> Vec<UplinkAddress> {
     let own: Vec<_> = own_addresses(snapshot, interface).take(MAX_ADDRESSES).map(uplink_address).collect();
     if own.is_empty() { borrowed_address(snapshot, interface).map(borrow).into_iter().collect() } else { own }
@@ -35,7 +37,8 @@ pub fn borrowed_address(snapshot: &Snapshot, interface: u32) -> Option<&Ipv4Addr
         .min_by_key(|address| address.interface)
 }
 
-/// `inet_select_addr` and `in_dev_select_addr` skip secondary addresses and every scope narrower than the one asked for.
+/// `inet_select_addr` and `in_dev_select_addr` skip secondary addresses and every scope narrower than the one
+/// asked for.
 fn usable(address: &Ipv4Address) -> bool {
     !address.secondary && address.scope == Ipv4Address::SCOPE_GLOBAL
 }

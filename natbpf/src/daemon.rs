@@ -1,4 +1,5 @@
-//! The daemon: attaches, follows the interfaces and the configuration, and keeps house. Traffic needs it for none of its packets.
+//! The daemon: attaches, follows the interfaces and the configuration, and keeps house. Traffic needs it for
+//! none of its packets.
 
 use std::{collections::BTreeSet, fs::File, path::PathBuf, time::Duration};
 
@@ -67,6 +68,10 @@ pub struct Options {
 
 /// Runs until a signal ends it.
 pub async fn run(options: Options) -> Result<()> {
+    // Before anything is changed: from here on no signal ends the program half way.
+    let mut end = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut reload = signal(SignalKind::hangup())?;
     preflight::check(&options.bpffs)?;
     let config = options.source.read()?;
     let Some(lock) = options.pins.lock()? else {
@@ -76,10 +81,6 @@ pub async fn run(options: Options) -> Result<()> {
         );
     };
     let fresh = options.pins.list_all_versions().context("cannot list what is pinned")?.is_empty();
-    // From here on a signal does not end the program half way.
-    let mut end = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut reload = signal(SignalKind::hangup())?;
     let network = Network::open()?;
     let attacher = Attacher::new(options.pins.clone(), config.datapath.attach, config.datapath.coexist)?;
     // Before the first look at the interfaces, so that no change falls between.

@@ -1,4 +1,5 @@
-//! Housekeeping of the flow table: finding what is over. What is found is looked at again, and removed, by the reaper in the kernel.
+//! Housekeeping of the flow table: finding what is over. What is found is looked at again, and removed, by
+//! the reaper in the kernel.
 
 use std::collections::HashMap;
 
@@ -50,8 +51,9 @@ pub fn collect(tables: &Tables, reaper: &Reaper) -> Result<Round> {
     Ok(round)
 }
 
-/// Whether the reaper should look at an entry. Of the reply direction it is asked about those that nothing has renewed for the whole
-/// timeout, or that are marked: what it knows and this does not is whether their flow is still there.
+/// Whether the reaper should look at an entry. Of the reply direction it is asked about those that nothing
+/// has renewed for the whole timeout, or that are marked: what it knows and this does not is whether their
+/// flow is still there.
 fn is_over(key: &FlowKey, entry: &FlowEntry, now: Nanoseconds, timeouts: &Timeouts) -> bool {
     let timeout = timeouts.of(Status::from_word(entry.status).state());
     let life = Life::from_word(entry.life);
@@ -61,8 +63,8 @@ fn is_over(key: &FlowKey, entry: &FlowEntry, now: Nanoseconds, timeouts: &Timeou
     }
 }
 
-/// Ends the flows whose external address their uplink no longer has, and those of uplinks that are down or no longer uplinks, as
-/// `MASQUERADE` does. Returns how many.
+/// Ends the flows whose external address their uplink no longer has, and those of uplinks that are down or no
+/// longer uplinks, as `MASQUERADE` does. Returns how many.
 pub fn kill_misplaced(tables: &Tables, reaper: &Reaper, plan: &Plan) -> Result<u64> {
     let addresses: HashMap<u32, Vec<Address>> = plan
         .uplinks

@@ -1,4 +1,5 @@
-//! natbpf in user space: configuration, loading and attaching, housekeeping, and the commands that show what is going on.
+//! natbpf in user space: configuration, loading and attaching, housekeeping, and the commands that show what
+//! is going on.
 
 pub mod address;
 pub mod cli;

@@ -50,8 +50,8 @@ pub fn enter(name: &str) -> Result<(), NetnsError> {
     })
 }
 
-/// The kernel's number of the calling thread's network namespace, which is never used again as long as the host runs
-/// (`SO_NETNS_COOKIE`, Linux 5.14).
+/// The kernel's number of the calling thread's network namespace, which is never used again as long as the
+/// host runs (`SO_NETNS_COOKIE`, Linux 5.14).
 pub fn cookie() -> Result<u64, NetnsError> {
     // SAFETY: no pointers are passed.
     let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
@@ -75,7 +75,8 @@ pub fn cookie() -> Result<u64, NetnsError> {
     if result == 0 { Ok(cookie) } else { Err(NetnsError::Cookie(io::Error::last_os_error())) }
 }
 
-/// What to call the calling thread's network namespace: its name, if it has one, else `net:[INODE]` as in `/proc`.
+/// What to call the calling thread's network namespace: its name, if it has one, else `net:[INODE]` as in
+/// `/proc`.
 pub fn label() -> String {
     let Ok(current) = fs::metadata(CURRENT) else {
         return "unknown".to_owned();

@@ -93,8 +93,8 @@ pub enum NetworkError {
 }
 
 impl Link {
-    /// Length of the link layer header in bytes: 14 with Ethernet, 0 without any; `None` for others, which natbpf does not
-    /// know.
+    /// Length of the link layer header in bytes: 14 with Ethernet, 0 without any; `None` for others, which
+    /// natbpf does not know.
     pub const fn link_header(&self) -> Option<u32> {
         match self.link_layer {
             libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Some(14),
@@ -138,8 +138,8 @@ impl Network {
         Ok(Self { handle })
     }
 
-    /// Lists links and addresses. Two questions to the kernel: what changes in between is told by [`Changes`], if that was
-    /// opened before.
+    /// Lists links and addresses. Two questions to the kernel: what changes in between is told by
+    /// [`Changes`], if that was opened before.
     pub async fn snapshot(&self) -> Result<Snapshot, NetworkError> {
         let links = self.handle.link().get().execute().map_ok(link);
         let mut links: Vec<_> = links.try_collect().await.map_err(NetworkError::Dump)?;
@@ -167,8 +167,8 @@ impl Changes {
         Ok(Self { socket })
     }
 
-    /// Waits until something has changed since the last call; many changes at once count as one. Losing messages counts as
-    /// a change. Cancel safe.
+    /// Waits until something has changed since the last call; many changes at once count as one. Losing
+    /// messages counts as a change. Cancel safe.
     pub async fn next(&mut self) -> Result<Change, NetworkError> {
         loop {
             let mut ready = self.socket.readable().await.map_err(NetworkError::Watch)?;

@@ -18,9 +18,11 @@ use crate::{
 pub struct Plan {
     /// In the order in which the rules name them, each once.
     pub uplinks: Vec<PlannedUplink>,
-    /// Entries of the longest-prefix map of sources: length of the prefix ([`PREFIX_BASE`] included), key, value.
+    /// Entries of the longest-prefix map of sources: length of the prefix ([`PREFIX_BASE`] included), key,
+    /// value.
     pub sources: Vec<(u32, SourceKey, Rule)>,
-    /// Entries of the longest-prefix map of destinations left alone: length of the prefix ([`PREFIX_BASE`] included), key.
+    /// Entries of the longest-prefix map of destinations left alone: length of the prefix ([`PREFIX_BASE`]
+    /// included), key.
     pub excepts: Vec<(u32, ExceptKey)>,
     /// What the operator should know, a sentence each.
     pub warnings: Vec<String>,

@@ -87,7 +87,8 @@ pub fn check_bpffs(path: &Path) -> Result<(), PreflightError> {
     }
 }
 
-/// What keeps traffic from flowing although natbpf works, a sentence each, for the calling thread's network namespace.
+/// What keeps traffic from flowing although natbpf works, a sentence each, for the calling thread's network
+/// namespace.
 pub fn warnings() -> Vec<String> {
     let mut warnings = Vec::new();
     if fs::read_to_string(IP_FORWARD).is_ok_and(|value| value.trim() == "0") {

@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 
-/// One direction of a flow. For ICMP both ports are the query's identifier, for other protocols without ports 0.
+/// One direction of a flow. For ICMP both ports are the query's identifier, for other protocols without ports
+/// 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tuple {
     pub src: Ipv4Addr,

@@ -1,7 +1,8 @@
 //! A small HTTP/1.1 server for curl: bulk data both ways, and the address it saw.
 //!
-//! `GET /bytes/N` answers with N bytes of [`crate::pattern`], `GET /peer` and `GET /peer?…` with the client's address and port as text,
-//! `PUT` with `ok N` when the N bytes of the body were that pattern and with status 400 when not.
+//! `GET /bytes/N` answers with N bytes of [`crate::pattern`], `GET /peer` and `GET /peer?…` with the client's
+//! address and port as text, `PUT` with `ok N` when the N bytes of the body were that pattern and with status
+//! 400 when not.
 
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};

@@ -1,9 +1,9 @@
 //! A mount namespace for the calling thread, with its own `/run/netns` and bpffs.
 //!
-//! The kernel keeps mount namespaces a thread, not a process: `unshare(CLONE_NEWNS)` also ends the sharing of the file
-//! system context with the other threads, so it is allowed in a process with many, and affects the caller alone.
-//! Threads and processes that the caller starts later inherit it. When the last of them is gone the mounts go, and
-//! with the mounts the network namespaces and pinned BPF objects that only they held.
+//! The kernel keeps mount namespaces a thread, not a process: `unshare(CLONE_NEWNS)` also ends the sharing of
+//! the file system context with the other threads, so it is allowed in a process with many, and affects the
+//! caller alone. Threads and processes that the caller starts later inherit it. When the last of them is gone
+//! the mounts go, and with the mounts the network namespaces and pinned BPF objects that only they held.
 
 use std::cell::Cell;
 use std::fs;

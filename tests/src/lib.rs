@@ -1,8 +1,9 @@
 //! Labs in network namespaces: instances, a gateway that translates, and an outside world, on one machine.
 //!
-//! [`Lab::new`] gives the calling thread a mount namespace of its own with a private `/run/netns` and a private bpffs,
-//! so labs on different threads never see each other and the kernel removes every trace of one when its process ends,
-//! however it ends. Programs run in a namespace by [`Namespace::cmd`], Rust closures by [`Namespace::enter`].
+//! [`Lab::new`] gives the calling thread a mount namespace of its own with a private `/run/netns` and a
+//! private bpffs, so labs on different threads never see each other and the kernel removes every trace of one
+//! when its process ends, however it ends. Programs run in a namespace by [`Namespace::cmd`], Rust closures
+//! by [`Namespace::enter`].
 //!
 //! ```no_run
 //! use lab::{Kind, Lab, Rule, SERVER, VM1, reflector::Reflector};

@@ -25,8 +25,8 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes the namespace, without IPv6 (whose router and neighbour discovery is noise in a capture) and with
-    /// `lo` up. The calling thread should be isolated ([`crate::isolate`]): the name is its own then.
+    /// Makes the namespace, without IPv6 (whose router and neighbour discovery is noise in a capture) and
+    /// with `lo` up. The calling thread should be isolated ([`crate::isolate`]): the name is its own then.
     pub fn new(name: &str) -> Result<Self> {
         Cmd::new("ip").args(["netns", "add", name]).run()?;
         let path = format!("/run/netns/{name}");
@@ -66,8 +66,9 @@ impl Namespace {
         Ok(())
     }
 
-    /// Runs `work` on a thread inside and returns its value. Sockets that it makes stay in the namespace wherever they
-    /// are used later; programs that it starts die with the thread, use [`Namespace::cmd`] for those.
+    /// Runs `work` on a thread inside and returns its value. Sockets that it makes stay in the namespace
+    /// wherever they are used later; programs that it starts die with the thread, use [`Namespace::cmd`] for
+    /// those.
     ///
     /// # Panics
     /// When `work` does.
@@ -82,11 +83,13 @@ impl Namespace {
         })
     }
 
-    /// As [`Namespace::enter`], on a thread with a table of open files of its own, empty but for the standard streams:
-    /// what a process may have open at most counts for each table. Nothing opened elsewhere can be used in `work`.
+    /// As [`Namespace::enter`], on a thread with a table of open files of its own, empty but for the standard
+    /// streams: what a process may have open at most counts for each table. Nothing opened elsewhere can be
+    /// used in `work`.
     pub fn enter_without_files<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         self.enter(|| {
-            // SAFETY: the copies of the descriptors that it closes are nobody's, the originals stay with the other threads.
+            // SAFETY: the copies of the descriptors that it closes are nobody's, the originals stay with the
+            // other threads.
             let done =
                 unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE as libc::c_int) };
             if done < 0 { Err(io::Error::last_os_error()) } else { Ok(work()) }
@@ -116,8 +119,8 @@ impl Namespace {
             .with_context(|| format!("cannot set {name} to {value} in {}", self.name))
     }
 
-    /// The text of a file that differs from namespace to namespace, such as those of `/proc/sys/net`. Those of
-    /// `/proc/net` must be named as `/proc/thread-self/net`: the former is the main thread's.
+    /// The text of a file that differs from namespace to namespace, such as those of `/proc/sys/net`. Those
+    /// of `/proc/net` must be named as `/proc/thread-self/net`: the former is the main thread's.
     pub fn read(&self, path: &str) -> Result<String> {
         self.enter(|| fs::read_to_string(path))?
             .with_context(|| format!("cannot read {path} in {}", self.name))

@@ -37,8 +37,8 @@ impl Cmd {
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(locate(program.as_ref()));
         command.stdin(Stdio::null()).env("LC_ALL", "C");
-        // A process group of its own, so that a Ctrl-C at the terminal reaches the lab only, which then ends its
-        // programs in order; and death with the thread that started it, should the lab itself be killed.
+        // A process group of its own, so that a Ctrl-C at the terminal reaches the lab only, which then ends
+        // its programs in order; and death with the thread that started it, should the lab itself be killed.
         command.process_group(0);
         // SAFETY: prctl(2) is async-signal-safe and touches no memory of the parent.
         unsafe {
@@ -92,7 +92,8 @@ impl Cmd {
     /// Runs to the end.
     ///
     /// # Errors
-    /// When it cannot start, exceeds its time or fails; the text has the command line, status and standard error.
+    /// When it cannot start, exceeds its time or fails; the text has the command line, status and standard
+    /// error.
     pub fn run(self) -> Result<()> {
         self.output_text().map(drop)
     }

@@ -30,7 +30,8 @@ impl RawSocket {
         Self::open(ns, protocol.into())
     }
 
-    /// Sends whole packets, IPv4 header included; the kernel fills in a zero identification and the header checksum.
+    /// Sends whole packets, IPv4 header included; the kernel fills in a zero identification and the header
+    /// checksum.
     pub fn whole_packets(ns: &Namespace) -> Result<Self> {
         Self::open(ns, libc::IPPROTO_RAW)
     }
@@ -92,7 +93,8 @@ impl RawSocket {
     }
 }
 
-/// An IPv4 packet for [`RawSocket::whole_packets`]: `fragment` is the field of flags and offset as it is on the wire.
+/// An IPv4 packet for [`RawSocket::whole_packets`]: `fragment` is the field of flags and offset as it is on
+/// the wire.
 pub fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(20 + payload.len()).unwrap_or(u16::MAX);
     let mut packet = vec![0x45, 0];

@@ -1,4 +1,5 @@
-//! A UDP server that tells each client the address it saw, so that a test reads the translation from the answer.
+//! A UDP server that tells each client the address it saw, so that a test reads the translation from the
+//! answer.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
@@ -78,7 +79,8 @@ impl Reflector {
         }
     }
 
-    /// Asks again and again, each time for the socket's read timeout at most, until `wanted` is what the server saw.
+    /// Asks again and again, each time for the socket's read timeout at most, until `wanted` is what the
+    /// server saw.
     pub fn ask_until(&self, socket: &UdpSocket, limit: Duration, wanted: SocketAddr) -> Result<()> {
         let end = Instant::now() + limit;
         let mut last = None;

@@ -1,4 +1,5 @@
-//! What a program may change in a namespace, as text: equal before and after means that it left nothing behind.
+//! What a program may change in a namespace, as text: equal before and after means that it left nothing
+//! behind.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,8 +10,9 @@ use anyhow::{Context, Result};
 use crate::isolate::bpffs;
 use crate::netns::Namespace;
 
-/// Each part of the state under the command that shows it: addresses, routes, queueing disciplines and filters, attached
-/// BPF programs, sysctls of the network, and what is pinned in the lab's bpffs. Counters and caches are not in it.
+/// Each part of the state under the command that shows it: addresses, routes, queueing disciplines and
+/// filters, attached BPF programs, sysctls of the network, and what is pinned in the lab's bpffs. Counters
+/// and caches are not in it.
 pub fn of(ns: &Namespace) -> Result<BTreeMap<String, String>> {
     let commands = [
         "ip address show",

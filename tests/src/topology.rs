@@ -53,7 +53,8 @@ pub struct Options {
 }
 
 impl Uplink {
-    /// Whether this kernel can make such a device. VLAN devices are an option of it that not every machine has.
+    /// Whether this kernel can make such a device. VLAN devices are an option of it that not every machine
+    /// has.
     pub fn available(self) -> Result<bool> {
         if self != Self::Vlan {
             return Ok(true);

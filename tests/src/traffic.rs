@@ -1,8 +1,9 @@
 //! Packets at the speed of the kernel: a generator at vm1's interface, a sink at the outside's.
 //!
-//! The generator is an XDP program that the kernel runs on live frames (`BPF_F_TEST_XDP_LIVE_FRAMES`) and whose packets it sends to
-//! the gateway as if vm1 had. One processor does it all: it makes a batch, takes it through the gateway and drops it outside, and
-//! then makes the next. So nothing is lost for want of room in a queue, and the time for a number of packets is the cost of the path.
+//! The generator is an XDP program that the kernel runs on live frames (`BPF_F_TEST_XDP_LIVE_FRAMES`) and
+//! whose packets it sends to the gateway as if vm1 had. One processor does it all: it makes a batch, takes it
+//! through the gateway and drops it outside, and then makes the next. So nothing is lost for want of room in
+//! a queue, and the time for a number of packets is the cost of the path.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -151,7 +152,8 @@ fn context(interface: u32) -> Vec<u8> {
     [0, FRAME as u32, 0, interface, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect()
 }
 
-/// The flow of packets stays on one processor, so that they are numbered in one row and none overtakes another.
+/// The flow of packets stays on one processor, so that they are numbered in one row and none overtakes
+/// another.
 fn pin_to_one_processor() -> Result<()> {
     let mut processors = nix::sched::CpuSet::new();
     processors.set(0)?;

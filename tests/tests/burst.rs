@@ -1,4 +1,5 @@
-//! Bursts of new flows, made by the kernel on one processor. Maps that get their memory as they need it lose most of such a burst.
+//! Bursts of new flows, made by the kernel on one processor. Maps that get their memory as they need it lose
+//! most of such a burst.
 
 use anyhow::{Context, Result, ensure};
 use lab::traffic::Traffic;

@@ -77,12 +77,14 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs `command` with its output on stderr, so that stdout stays free for the program that is run in the end.
+/// Runs `command` with its output on stderr, so that stdout stays free for the program that is run in the
+/// end.
 pub fn run_aside(command: &mut Command) -> Result<()> {
     run(command.stdout(io::stderr()))
 }
 
-/// What `command` prints on stdout. Its stderr becomes part of the error, or is the reader's where it is inherited.
+/// What `command` prints on stdout. Its stderr becomes part of the error, or is the reader's where it is
+/// inherited.
 pub fn output_of(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("cannot start `{}`", show(command)))?;
     if !output.status.success() {

@@ -36,9 +36,9 @@ enum Task {
     Build,
     /// Run the lab on this machine; with arguments, run natbpf with them
     ///
-    /// The lab builds instances, a gateway and an outside world in network namespaces, moves ping, TCP and UDP
-    /// through natbpf, prints what happened and leaves nothing behind. With arguments natbpf itself is built and
-    /// run on this host. Both run as root, through sudo where necessary; the exit status is theirs.
+    /// The lab builds instances, a gateway and an outside world in network namespaces, moves ping, TCP and
+    /// UDP through natbpf, prints what happened and leaves nothing behind. With arguments natbpf itself is
+    /// built and run on this host. Both run as root, through sudo where necessary; the exit status is theirs.
     #[command(override_usage = "cargo xtask run [-- <ARGS>...]")]
     Run {
         /// Arguments of natbpf, such as `masquerade -o eth0 -s 10.0.0.0/24`
@@ -47,7 +47,8 @@ enum Task {
     },
     /// Run the test suite, or parts of it
     ///
-    /// All parts but `unit` are run as root, through sudo where necessary. The first part that fails ends the run.
+    /// All parts but `unit` are run as root, through sudo where necessary. The first part that fails ends the
+    /// run.
     Test {
         /// The parts to run, in this order; without any, all of them
         #[arg(value_parser = known_parts())]

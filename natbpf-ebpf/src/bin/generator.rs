@@ -1,5 +1,5 @@
-//! Traffic for tests and benchmarks, at the speed of the kernel: `generate` makes UDP packets (an XDP program, run on live frames),
-//! `sink` counts and drops them where they arrive. Not part of the product.
+//! Traffic for tests and benchmarks, at the speed of the kernel: `generate` makes UDP packets (an XDP
+//! program, run on live frames), `sink` counts and drops them where they arrive. Not part of the product.
 #![no_std]
 #![no_main]
 
@@ -30,7 +30,8 @@ static RECEIVED: PerCpuArray<Received, 1> = PerCpuArray::new();
 /// Offset of the source address, and how much is read from there.
 const SOURCE: u32 = 26;
 
-/// Makes the next packet of the workload. Every byte is written: frames come back as their last user left them.
+/// Makes the next packet of the workload. Every byte is written: frames come back as their last user left
+/// them.
 #[xdp]
 pub fn generate(ctx: XdpContext) -> u32 {
     let (Some(workload), Some(made)) = (WORKLOAD.get(0), MADE.get_ptr_mut(0)) else {

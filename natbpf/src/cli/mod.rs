@@ -209,8 +209,8 @@ pub enum LogFormat {
 }
 
 impl Cli {
-    /// Name of the instance, which is a directory name in the BPF file system: letters, digits, `-`, `_`, and `%XX` for
-    /// every other byte of a namespace's name (bpffs has no dots in names).
+    /// Name of the instance, which is a directory name in the BPF file system: letters, digits, `-`, `_`, and
+    /// `%XX` for every other byte of a namespace's name (bpffs has no dots in names).
     pub fn instance_name(&self) -> String {
         match (&self.instance, &self.netns) {
             (Some(name), _) => name.clone(),

@@ -37,7 +37,8 @@ pub async fn run(cli: &Cli, pins: Pins) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Filters and qdiscs can be removed only in the namespace of their interface; links go with their pins from anywhere.
+/// Filters and qdiscs can be removed only in the namespace of their interface; links go with their pins from
+/// anywhere.
 fn check_namespace(pins: &Pins) -> Result<()> {
     let filters = attachments(pins)?.iter().any(|attached| attached.mode == crate::datapath::Mode::Clsact);
     let elsewhere = Tables::open(pins).and_then(|tables| tables.settings()).is_ok_and(|settings| {

@@ -31,7 +31,8 @@ pub enum TimeoutError {
     TooLong { state: State, text: String },
 }
 
-/// The timeout that a key of `[timeouts]` names, and its length. `None` for `text`: the value is of another type.
+/// The timeout that a key of `[timeouts]` names, and its length. `None` for `text`: the value is of another
+/// type.
 pub fn parse(key: &str, text: Option<&str>) -> Result<(State, Nanoseconds), TimeoutError> {
     let Some(&state) = State::ALL.iter().find(|state| state.timeout_key() == key) else {
         return Err(TimeoutError::Unknown { key: key.to_owned() });

@@ -94,7 +94,8 @@ impl fmt::Display for Ports {
     }
 }
 
-/// Parses a network; an address alone is a network of its own, and the length may be a mask, as with iptables.
+/// Parses a network; an address alone is a network of its own, and the length may be a mask, as with
+/// iptables.
 pub fn network(text: &str) -> Result<Ipv4Net, ValueError> {
     let malformed = || ValueError::Network(text.to_owned());
     if text.parse::<IpNet>().is_ok_and(|network| matches!(network, IpNet::V6(_)))

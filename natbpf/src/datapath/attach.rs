@@ -1,6 +1,8 @@
-//! Attaching to uplinks and detaching: by TCX links where the kernel has them, by filters of a clsact qdisc where not.
+//! Attaching to uplinks and detaching: by TCX links where the kernel has them, by filters of a clsact qdisc
+//! where not.
 //!
-//! TCX links are pinned and outlive the daemon. A filter lives by itself; a pin of the program beside it says that it is ours.
+//! TCX links are pinned and outlive the daemon. A filter lives by itself; a pin of the program beside it says
+//! that it is ours.
 
 use std::{fs, io, path::Path};
 
@@ -131,7 +133,8 @@ impl Attacher {
         }
     }
 
-    /// Puts both programs on an interface, in the place of an older version's if there is one: no packet goes past in between.
+    /// Puts both programs on an interface, in the place of an older version's if there is one: no packet goes
+    /// past in between.
     pub fn attach(&self, loaded: &mut Loaded, interface: u32, name: &str) -> Result<()> {
         for hook in Hook::ALL {
             let program = loaded.hook(hook)?;
@@ -230,10 +233,12 @@ impl Attacher {
         Ok(())
     }
 
-    /// Takes everything off and removes all pins, of every version. `name` gives the name of an interface that still is there.
+    /// Takes everything off and removes all pins, of every version. `name` gives the name of an interface
+    /// that still is there.
     pub async fn detach_all(&self, name: impl Fn(u32) -> Option<String>) -> Result<()> {
         let mut pins = self.pins.list_all_versions().context("cannot list what is pinned")?;
-        // Egress goes before ingress, so that no packet is translated whose reply would not be; qdiscs go last.
+        // Egress goes before ingress, so that no packet is translated whose reply would not be; qdiscs go
+        // last.
         pins.sort_by_key(|(_, pin)| match pin {
             Pin::Tcx(_, Hook::Egress) | Pin::Clsact(_, Hook::Egress) => 0,
             Pin::Tcx(..) | Pin::Clsact(..) => 1,

@@ -1,4 +1,5 @@
-//! The layout of every pinned map, so that none of another layout is ever misread: the kernel and aya check neither.
+//! The layout of every pinned map, so that none of another layout is ever misread: the kernel and aya check
+//! neither.
 
 use std::{io, path::Path};
 

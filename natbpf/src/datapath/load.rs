@@ -33,8 +33,8 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// For so many flows at a time. Nearly every flow may have an endpoint of its own, and some of them need a second entry to be found
-    /// by.
+    /// For so many flows at a time. Nearly every flow may have an endpoint of its own, and some of them need
+    /// a second entry to be found by.
     pub const fn of(max_flows: u32) -> Self {
         Self { entries: max_flows * 2, mappings: max_flows + max_flows / 4 }
     }
@@ -81,7 +81,8 @@ impl Loaded {
         Ok(Self { ebpf })
     }
 
-    /// Writes the datapath's log of single packets into ours, if the programs were loaded with it: at `-vv`. Needs a tokio runtime.
+    /// Writes the datapath's log of single packets into ours, if the programs were loaded with it: at `-vv`.
+    /// Needs a tokio runtime.
     pub fn follow_log(&mut self) -> Result<()> {
         if *log_level() == 0 {
             return Ok(());

@@ -138,9 +138,11 @@ impl Tables {
     }
 
     fn active_uplinks(&self) -> Result<u32> {
-        let active =
-            self.gauges.get(&(Gauge::Uplinks as u32), 0).context("cannot read the gauges of the datapath")?;
-        Ok(u32::from(active != 0))
+        Ok(u32::from(self.gauge(Gauge::Uplinks)? != 0))
+    }
+
+    pub fn gauge(&self, gauge: Gauge) -> Result<u64> {
+        self.gauges.get(&(gauge as u32), 0).context("cannot read the gauges of the datapath")
     }
 
     /// Has the datapath write flow events until a time of its clock.
@@ -164,7 +166,8 @@ impl Tables {
         Ok(sum)
     }
 
-    /// Calls back for every entry of the flow table, in no order. Entries made or removed meanwhile may be missed or seen.
+    /// Calls back for every entry of the flow table, in no order. Entries made or removed meanwhile may be
+    /// missed or seen.
     pub fn each_entry(&self, each: impl FnMut(&FlowKey, &FlowEntry)) -> Result<()> {
         scan::scan(self.flows.fd().as_fd(), each).context("cannot read the flow table")
     }

@@ -9,11 +9,12 @@ use natbpf_common::config::{ExceptKey, Rule, SourceKey};
 use super::Tables;
 
 impl Tables {
-    /// Puts these rules in the place of those in the datapath. `sources` and `excepts` go with the lengths of their prefixes.
+    /// Puts these rules in the place of those in the datapath. `sources` and `excepts` go with the lengths of
+    /// their prefixes.
     ///
-    /// At no moment does a source that is masqueraded before and after go untranslated, nor has a rule exceptions that are not its
-    /// own: the new rules get numbers that are not in use, then their exceptions are written, then the sources are pointed at
-    /// them, and what is left of the old goes last.
+    /// At no moment does a source that is masqueraded before and after go untranslated, nor has a rule
+    /// exceptions that are not its own: the new rules get numbers that are not in use, then their exceptions
+    /// are written, then the sources are pointed at them, and what is left of the old goes last.
     pub fn replace_rules(
         &mut self,
         sources: &[(u32, SourceKey, Rule)],

@@ -1,5 +1,5 @@
-//! Reading a whole hash map by `BPF_MAP_LOOKUP_BATCH`, which aya 0.14 does not know: a system call for thousands of entries instead of
-//! two for each.
+//! Reading a whole hash map by `BPF_MAP_LOOKUP_BATCH`, which aya 0.14 does not know: a system call for
+//! thousands of entries instead of two for each.
 
 use std::{
     io,

@@ -15,7 +15,8 @@ const OBJ_GET: libc::c_long = 7;
 pub const MAP_LOOKUP_BATCH: libc::c_long = 24;
 const LINK_DETACH: libc::c_long = 34;
 
-/// Detaches a pinned link now. Without it the kernel detaches some time after the pin has gone, when the file system has let go of it.
+/// Detaches a pinned link now. Without it the kernel detaches some time after the pin has gone, when the file
+/// system has let go of it.
 pub fn detach_pinned_link(path: &Path) -> io::Result<()> {
     #[repr(C)]
     struct Get {

@@ -48,7 +48,8 @@ impl Filter {
             && state.is_none()
     }
 
-    /// Compares with the tuple of the original direction, as conntrack does. Flows without ports never match a port.
+    /// Compares with the tuple of the original direction, as conntrack does. Flows without ports never match
+    /// a port.
     pub fn matches(&self, flow: &Flow) -> bool {
         let key = &flow.key;
         let wanted = &self.arguments;

@@ -1,5 +1,6 @@
-//! The lines of `conntrack -L` and `conntrack -E` (libnetfilter_conntrack's `snprintf_default.c`), byte for byte, so that
-//! what reads those can read ours. Two fields are constant: natbpf has no marks and no reference counts.
+//! The lines of `conntrack -L` and `conntrack -E` (libnetfilter_conntrack's `snprintf_default.c`), byte for
+//! byte, so that what reads those can read ours. Two fields are constant: natbpf has no marks and no
+//! reference counts.
 
 use std::{fmt, time::Duration};
 

@@ -1,7 +1,7 @@
 //! Side by side in one run: natbpf, iptables MASQUERADE, and plain forwarding without translation.
 //!
-//! Every round gives each of them a lab of its own, one after the other, so that a slow moment of the machine hits all. What counts is the
-//! ratio of the medians.
+//! Every round gives each of them a lab of its own, one after the other, so that a slow moment of the machine
+//! hits all. What counts is the ratio of the medians.
 
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
@@ -15,8 +15,9 @@ use lab::{GATEWAY, INSIDE, Kind, Lab, Options, Rule};
 
 /// natbpf, iptables MASQUERADE and plain forwarding, side by side
 ///
-/// Packets of 60 bytes of UDP, made by the kernel on one processor: instance (veth) - gateway - outside (veth). Prints nanoseconds
-/// a packet, or a flow, and how many times as many natbpf does in the same time. Needs root.
+/// Packets of 60 bytes of UDP, made by the kernel on one processor: instance (veth) - gateway - outside
+/// (veth). Prints nanoseconds a packet, or a flow, and how many times as many natbpf does in the same time.
+/// Needs root.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Rounds; the figures are medians over them

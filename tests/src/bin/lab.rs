@@ -26,8 +26,8 @@ const PICTURE: &str = "
 const FLOWS_SHOWN: usize = 20;
 const INTERRUPTED: u8 = 130;
 
-/// Two instances, a gateway and an outside world in network namespaces, with natbpf in the gateway and real programs
-/// around it. Everything is removed at the end, also after Ctrl-C.
+/// Two instances, a gateway and an outside world in network namespaces, with natbpf in the gateway and real
+/// programs around it. Everything is removed at the end, also after Ctrl-C.
 #[derive(Parser, Debug)]
 #[command(name = "lab")]
 struct Args {
@@ -205,7 +205,8 @@ fn traffic(lab: &Lab, steps: &mut Steps) -> Result<()> {
     })
 }
 
-/// Source address and number of packets, of lines such as `IP 203.0.113.1.5000 > 203.0.113.10.9000: UDP, length 3`.
+/// Source address and number of packets, of lines such as `IP 203.0.113.1.5000 > 203.0.113.10.9000: UDP,
+/// length 3`.
 fn sources(lines: &[String]) -> BTreeMap<String, usize> {
     let mut seen = BTreeMap::new();
     for source in lines.iter().filter_map(|line| line.strip_prefix("IP ")?.split(' ').next()) {

@@ -1,5 +1,5 @@
-//! Which address a flow gets (nf_nat_masquerade.c, rows M04 to M06), and what becomes of it when addresses change (M07
-//! to M09).
+//! Which address a flow gets (nf_nat_masquerade.c, rows M04 to M06), and what becomes of it when addresses
+//! change (M07 to M09).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::thread;

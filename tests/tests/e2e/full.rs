@@ -1,4 +1,5 @@
-//! A full flow table refuses what is new and keeps what is running. iptables is not asked: its table is the machine's.
+//! A full flow table refuses what is new and keeps what is running. iptables is not asked: its table is the
+//! machine's.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The leak rule: nothing whose source is in a masqueraded network leaves the uplink untranslated, whatever it is.
+//! The leak rule: nothing whose source is in a masqueraded network leaves the uplink untranslated, whatever
+//! it is.
 
 use std::net::Ipv4Addr;
 
@@ -69,8 +70,8 @@ fn udp(from: u16, to: u16, length: u16) -> Vec<u8> {
     [from, to, length, 0].into_iter().flat_map(u16::to_be_bytes).chain([0; 4]).collect()
 }
 
-/// Sends each from an instance's own and from a neighbour's address; returns what came out with an inside source, and
-/// how much the gateway forwarded.
+/// Sends each from an instance's own and from a neighbour's address; returns what came out with an inside
+/// source, and how much the gateway forwarded.
 fn send_all(lab: &Lab) -> Result<(Vec<String>, u64)> {
     let forwarded = |lab: &Lab| -> Result<u64> {
         counters::nstat(&lab.gw)?.get("IpForwDatagrams").copied().context("the counter IpForwDatagrams")
@@ -115,7 +116,8 @@ fn iptables_leaks_some_of_them() -> Result<()> {
     Ok(())
 }
 
-/// Without a translator the lab's outside sees the instances and cannot answer: nothing else would make the tests pass.
+/// Without a translator the lab's outside sees the instances and cannot answer: nothing else would make the
+/// tests pass.
 #[test]
 fn nothing_works_without_a_translator() -> Result<()> {
     let lab = Lab::new()?;

@@ -1,5 +1,5 @@
-//! Which flows share an external port (RFC 4787 section 4.1). iptables is not asked: its mapping is independent of the
-//! endpoint only as long as no two instances want one port.
+//! Which flows share an external port (RFC 4787 section 4.1). iptables is not asked: its mapping is
+//! independent of the endpoint only as long as no two instances want one port.
 
 use anyhow::{Context, Result};
 use lab::reflector::Reflector;

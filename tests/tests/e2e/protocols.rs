@@ -45,7 +45,8 @@ fn an_unknown_protocol() -> Result<()> {
     round_trip(UNKNOWN, b"anything")
 }
 
-/// Nothing tells the answers to two instances apart, so the second one is refused: an answer never goes astray.
+/// Nothing tells the answers to two instances apart, so the second one is refused: an answer never goes
+/// astray.
 #[test]
 fn a_second_instance_does_not_get_the_answers_of_the_first() -> Result<()> {
     let outcome = twin(&Setup::default(), |lab, _| {

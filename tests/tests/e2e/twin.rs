@@ -30,8 +30,8 @@ pub fn standard_rule() -> Rule {
 
 /// Runs `scenario` with each translator in a fresh lab and returns what all of them agreed on.
 ///
-/// With each, no checksum error may have happened at any end; with natbpf, nothing may have left with an inside source.
-/// `NATBPF_E2E=natbpf` or `=iptables` runs one side only, to see which of the two is at fault.
+/// With each, no checksum error may have happened at any end; with natbpf, nothing may have left with an
+/// inside source. `NATBPF_E2E=natbpf` or `=iptables` runs one side only, to see which of the two is at fault.
 ///
 /// # Errors
 /// When a scenario fails with one of them, or the outcomes differ.

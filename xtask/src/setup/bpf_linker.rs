@@ -1,4 +1,5 @@
-//! bpf-linker: links the BPF object from LLVM bitcode. Its LLVM has to be that of rustc, or it cannot read the bitcode.
+//! bpf-linker: links the BPF object from LLVM bitcode. Its LLVM has to be that of rustc, or it cannot read
+//! the bitcode.
 
 use std::{env, ffi::OsString, fmt, path::PathBuf};
 
@@ -66,7 +67,8 @@ impl Linker {
             output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
         };
         let version = word_after("bpf-linker", &printed(&["--version"]));
-        // `--version` is silent about LLVM. LLVM answers when asked itself, and ends before a file is looked at.
+        // `--version` is silent about LLVM. LLVM answers when asked itself, and ends before a file is looked
+        // at.
         let llvm = printed(&["--llvm-args=--version", "--output", "/dev/null/none", "/dev/null"]);
         let llvm = word_after("LLVM version", &llvm);
         Some(Self { path, version, llvm })
