@@ -157,14 +157,15 @@ async fn start(
     }
     let adopted = options.pins.exist();
     let cookie = netns::cookie()?;
-    if adopted {
-        check_namespace(options, cookie)?;
-    }
     let sizes = Sizes::of(config.datapath.max_flows);
     let mut loaded = Loaded::load(&options.pins, sizes)?;
+    // Not before: an earlier start may have been killed when it had not pinned everything yet.
+    let mut tables = Tables::open(&options.pins)?;
+    if adopted {
+        check_namespace(&tables, &options.instance, cookie)?;
+    }
     loaded.pin_reaper(&options.pins)?;
     loaded.follow_log()?;
-    let mut tables = Tables::open(&options.pins)?;
     if tables.max_entries()? != u64::from(sizes.entries) {
         tracing::warn!(
             "the flow table keeps its size of {} flows, for the flows in it; max_flows = {} counts after `natbpf detach`",
@@ -208,14 +209,12 @@ async fn start(
 }
 
 /// State of another namespace that has gone, or still is there, must not be taken for this one's.
-fn check_namespace(options: &Options, cookie: u64) -> Result<()> {
-    let settings = Tables::open(&options.pins)?.settings()?;
-    if settings.netns != 0 && settings.netns != cookie {
+fn check_namespace(tables: &Tables, instance: &str, cookie: u64) -> Result<()> {
+    let owner = tables.settings()?.netns;
+    if owner != 0 && owner != cookie {
         bail!(
-            "the state pinned as instance {} belongs to another network namespace; \
-             choose another --instance, or remove it with `natbpf detach --instance {}`",
-            options.instance,
-            options.instance
+            "the state pinned as instance {instance} belongs to another network namespace; \
+             choose another --instance, or remove it with `natbpf detach --instance {instance}`"
         );
     }
     Ok(())

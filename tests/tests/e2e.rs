@@ -1,4 +1,5 @@
-//! natbpf end to end: real programs in namespaces, each scenario also with iptables MASQUERADE in the same place.
+//! natbpf end to end: real programs in namespaces, each scenario also with iptables MASQUERADE in the same
+//! place.
 
 mod e2e {
     mod address;

@@ -1,0 +1,113 @@
+//! Running the programs, from any thread.
+
+use aya::programs::{ProgramError, SchedClassifier, TestRunResult};
+use aya::{TestRun as _, TestRunOptions};
+use natbpf::datapath::{Hook, Loaded};
+use natbpf_common::flow::FlowKey;
+use natbpf_common::mapping::Endpoint;
+use natbpf_common::reap::{COUNT, KEY_SIZE, KEYS, OPERATION, Operation};
+use zerocopy::IntoBytes as _;
+
+use super::step::Verdict;
+
+/// What a packet brings besides its bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Context {
+    /// Index of its device, 0 for `lo`.
+    pub interface: u32,
+    /// It stands for so many segments.
+    pub segments: u32,
+}
+
+impl Context {
+    pub fn on(interface: u32) -> Self {
+        Self { interface, ..Self::default() }
+    }
+
+    /// A `struct __sk_buff` (linux/bpf.h).
+    fn to_sk_buff(self) -> [u8; 192] {
+        const INTERFACE: usize = 40;
+        const GSO_SEGMENTS: usize = 164;
+        const GSO_SIZE: usize = 176;
+        let mut bytes = [0; 192];
+        let mut put = |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        put(INTERFACE, self.interface);
+        put(GSO_SEGMENTS, self.segments);
+        put(GSO_SIZE, if self.segments > 0 { 1000 } else { 0 });
+        bytes
+    }
+}
+
+/// The programs, shared by threads.
+#[derive(Clone, Copy, Debug)]
+pub struct Runner<'a> {
+    egress: &'a SchedClassifier,
+    ingress: &'a SchedClassifier,
+    reap: &'a SchedClassifier,
+}
+
+impl<'a> Runner<'a> {
+    pub(super) fn new(loaded: &'a mut Loaded) -> Self {
+        let ebpf = loaded.ebpf();
+        let program = |name: &str| -> &'a SchedClassifier {
+            ebpf.program(name)
+                .and_then(|program| program.try_into().ok())
+                .expect("the object has the program")
+        };
+        Self {
+            egress: program(Hook::Egress.program()),
+            ingress: program(Hook::Ingress.program()),
+            reap: program("reap"),
+        }
+    }
+
+    /// Runs a program on a frame; returns the frame as the program left it.
+    pub fn run(&self, hook: Hook, frame: &[u8], context: Context) -> (Verdict, Vec<u8>) {
+        self.try_run(hook, frame, context).expect("the kernel takes the frame")
+    }
+
+    /// `None`: the kernel finds the frame too short to be one.
+    pub(super) fn try_run(&self, hook: Hook, frame: &[u8], context: Context) -> Option<(Verdict, Vec<u8>)> {
+        let mut after = vec![0; frame.len() + 64];
+        let program = match hook {
+            Hook::Egress => self.egress,
+            Hook::Ingress => self.ingress,
+        };
+        let sk_buff = context.to_sk_buff();
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut after),
+            ctx_in: Some(&sk_buff),
+            ..TestRunOptions::default()
+        };
+        let TestRunResult { return_value, data_size_out, .. } = match program.test_run(options) {
+            Ok(result) => result,
+            Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EINVAL) => {
+                return None;
+            }
+            Err(error) => panic!("the kernel does not run the program: {error:?}"),
+        };
+        after.truncate(data_size_out as usize);
+        Some((Verdict::of(return_value), after))
+    }
+
+    /// Carries out an operation on one flow; whether it acted.
+    pub fn operate(&self, operation: Operation, key: &FlowKey) -> bool {
+        self.request(operation, key.as_bytes())
+    }
+
+    /// Removes the mapping of an external endpoint if nobody uses it; whether it did.
+    pub fn unmap(&self, endpoint: &Endpoint) -> bool {
+        self.request(Operation::Unmap, endpoint.as_bytes())
+    }
+
+    /// A request for one key, as [`natbpf_common::reap`] lays it out.
+    fn request(&self, operation: Operation, key: &[u8]) -> bool {
+        let mut request = vec![0; KEYS + KEY_SIZE];
+        request[OPERATION] = operation as u8;
+        request[COUNT] = 1;
+        request[KEYS..KEYS + key.len()].copy_from_slice(key);
+        let options = TestRunOptions { data_in: Some(&request), ..TestRunOptions::default() };
+        self.reap.test_run(options).expect("the kernel runs the reaper").return_value == 1
+    }
+}

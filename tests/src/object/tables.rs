@@ -1,0 +1,235 @@
+//! What is in the tables, and what must be true of it.
+
+use std::collections::HashMap;
+
+use natbpf::clock;
+use natbpf_common::flow::{Direction, FlowEntry, FlowKey, Rewrite, Status};
+use natbpf_common::life::Life;
+use natbpf_common::mapping::{Endpoint, Mapping, Side, Users};
+use natbpf_common::protocol::icmp::{Message, classify};
+use natbpf_common::reap::Operation;
+use natbpf_common::state::State;
+use natbpf_common::{Address, Nanoseconds, Port, SECOND};
+
+use super::packet::{Body, Packet};
+use super::{Object, TIMEOUT};
+
+/// The key of a packet's flow, as a packet of the original direction has it.
+pub fn key_of(packet: &Packet) -> FlowKey {
+    let (source, mut destination) = (packet.source(), packet.destination());
+    if let Body::Icmp { kind, .. } = packet.body {
+        destination.1 = match classify(kind) {
+            Message::Request(kind) => kind.into(),
+            Message::Reply(_) | Message::Other => 0,
+        };
+    }
+    FlowKey {
+        source: source.0.into(),
+        destination: destination.0.into(),
+        source_port: Port::new(source.1),
+        destination_port: Port::new(destination.1),
+        protocol: packet.ip.protocol.0,
+        direction: Direction::Original as u8,
+        zone: 0,
+    }
+}
+
+/// What [`Object::census`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Entries of the original direction.
+    pub flows: usize,
+    /// Entries of the reply direction that no flow of the table leads to.
+    pub orphans: usize,
+    /// External endpoints that belong to somebody, used or not.
+    pub mappings: usize,
+}
+
+fn aged(life: Life, by: Nanoseconds) -> Life {
+    match life {
+        Life::Live(seen) => Life::Live(seen.saturating_sub(by)),
+        Life::Dying(since) => Life::Dying(since.saturating_sub(by)),
+        Life::Killed(since) => Life::Killed(since.saturating_sub(by)),
+        other => other,
+    }
+}
+
+impl Object {
+    pub fn entry(&self, key: &FlowKey) -> Option<FlowEntry> {
+        self.programs.flows.get(key, 0).ok()
+    }
+
+    pub fn entries(&self) -> Vec<(FlowKey, FlowEntry)> {
+        let mut entries = Vec::new();
+        self.programs.tables.each_entry(|key, entry| entries.push((*key, *entry))).expect("the flow table");
+        entries
+    }
+
+    pub fn mappings(&self) -> Vec<(Endpoint, Mapping)> {
+        let mut mappings = Vec::new();
+        self.programs
+            .tables
+            .each_mapping(|endpoint, mapping| mappings.push((*endpoint, *mapping)))
+            .expect("the mappings");
+        mappings
+    }
+
+    /// The flow of a packet of the original direction.
+    #[track_caller]
+    pub fn flow(&self, packet: &Packet) -> FlowEntry {
+        self.entry(&key_of(packet)).expect("the packet's flow is in the table")
+    }
+
+    #[track_caller]
+    pub fn state(&self, packet: &Packet) -> State {
+        State::from_number(Status::from_word(self.flow(packet).status).state())
+    }
+
+    /// Key of the reply direction of a packet's flow.
+    #[track_caller]
+    pub fn reply_key(&self, packet: &Packet) -> FlowKey {
+        key_of(packet).peer(Rewrite::from_word(self.flow(packet).rewrite))
+    }
+
+    /// Changes an entry behind the datapath's back.
+    #[track_caller]
+    pub fn change(&mut self, key: &FlowKey, change: impl FnOnce(&mut FlowEntry)) {
+        let mut entry = self.entry(key).expect("an entry to change");
+        change(&mut entry);
+        self.programs.flows.insert(key, entry, 0).expect("the entry can be written");
+    }
+
+    /// Takes an entry out behind the datapath's back.
+    #[track_caller]
+    pub fn remove(&mut self, key: &FlowKey) {
+        self.programs.flows.remove(key).expect("an entry to remove");
+    }
+
+    /// Makes both entries of a flow look as if nothing had passed for so long.
+    #[track_caller]
+    pub fn idle(&mut self, packet: &Packet, seconds: u64) {
+        for key in [key_of(packet), self.reply_key(packet)] {
+            self.idle_entry(&key, seconds);
+        }
+    }
+
+    #[track_caller]
+    pub fn idle_entry(&mut self, key: &FlowKey, seconds: u64) {
+        let seen = clock::now().saturating_sub(seconds * SECOND);
+        self.change(key, |entry| entry.life = Life::Live(seen).to_word());
+    }
+
+    /// Seconds since the flow was last seen, as its entry has it.
+    #[track_caller]
+    pub fn idle_seconds(&self, key: &FlowKey) -> u64 {
+        let entry = self.entry(key).expect("an entry");
+        Life::age(entry.life, clock::now()).expect("the flow lives") / SECOND
+    }
+
+    #[track_caller]
+    pub fn life(&self, key: &FlowKey) -> Life {
+        Life::from_word(self.entry(key).expect("an entry").life)
+    }
+
+    /// Moves every time stamp of both tables into the past.
+    pub fn let_pass(&mut self, seconds: u64) {
+        for (key, mut entry) in self.entries() {
+            entry.life = aged(Life::from_word(entry.life), seconds * SECOND).to_word();
+            self.programs.flows.insert(key, entry, 0).expect("the entry can be written");
+        }
+        for (endpoint, mut mapping) in self.mappings() {
+            mapping.idle_since = mapping.idle_since.saturating_sub(seconds * SECOND);
+            self.programs.mappings.insert(endpoint, mapping, 0).expect("the mapping can be written");
+        }
+    }
+
+    /// Runs the reaper on these keys; returns on how many it acted.
+    pub fn reap(&mut self, keys: &[FlowKey]) -> u64 {
+        self.programs.loaded.reap(Operation::Reap, keys).expect("the reaper runs")
+    }
+
+    pub fn kill(&mut self, keys: &[FlowKey]) -> u64 {
+        self.programs.loaded.reap(Operation::Kill, keys).expect("the reaper runs")
+    }
+
+    /// Runs the reaper on all keys and all mappings.
+    pub fn reap_all(&mut self) -> u64 {
+        let keys: Vec<FlowKey> = self.entries().iter().map(|(key, _)| *key).collect();
+        let acted = self.reap(&keys);
+        let endpoints: Vec<Endpoint> = self.mappings().iter().map(|(endpoint, _)| *endpoint).collect();
+        acted + self.programs.loaded.unmap(&endpoints).expect("the reaper runs")
+    }
+
+    /// Lets every flow expire and go. Both tables have to be empty then.
+    #[track_caller]
+    pub fn expect_all_to_go(&mut self) {
+        self.set_timeouts(TIMEOUT);
+        // Flows are marked, then removed; then what they left; then the mappings that they used.
+        for _ in 0..4 {
+            self.let_pass(TIMEOUT + 2);
+            self.reap_all();
+        }
+        assert_eq!(self.entries().len(), 0, "{:?}", self.entries());
+        assert_eq!(self.mappings().len(), 0, "{:?}", self.mappings());
+    }
+
+    /// Counts what is in the tables and checks what must always be true of it when no program runs:
+    ///
+    /// - no two flows have one external tuple, and each has its reply entry;
+    /// - every mapping has as many users as there are flows that say so, all of its owner's.
+    #[track_caller]
+    pub fn census(&self) -> Census {
+        let entries: HashMap<FlowKey, FlowEntry> = self.entries().into_iter().collect();
+        let mut census = Census::default();
+        let mut replies = HashMap::new();
+        let mut users: HashMap<Endpoint, Vec<(Address, Port)>> = HashMap::new();
+        for (key, entry) in &entries {
+            let rewrite = Rewrite::from_word(entry.rewrite);
+            assert_eq!(rewrite.tag, key.tag(), "{key:?} has another key's tag");
+            if key.direction() == Direction::Reply {
+                continue;
+            }
+            census.flows += 1;
+            let reply = key.peer(rewrite);
+            if let Some(other) = replies.insert(reply, key) {
+                panic!("{key:?} and {other:?} have one external tuple, {reply:?}");
+            }
+            let back = entries.get(&reply).map(|entry| Rewrite::from_word(entry.rewrite));
+            let back = back.unwrap_or_else(|| panic!("{key:?} has no entry of the reply direction"));
+            assert_eq!((back.address, back.port), (key.source, key.source_port), "the reply to {key:?}");
+            if Status::from_word(entry.status).mapped() {
+                let endpoint = external(key.protocol, rewrite);
+                users.entry(endpoint).or_default().push((key.source, key.source_port));
+            }
+        }
+        for (endpoint, mapping) in self.mappings() {
+            if endpoint.side != Side::External as u8 {
+                continue;
+            }
+            census.mappings += 1;
+            let users = users.remove(&endpoint).unwrap_or_default();
+            let count = Users::from_word(mapping.users);
+            assert_eq!(count.count() as usize, users.len(), "users of {endpoint:?}: {users:?}");
+            let owner = Mapping::unpack(mapping.other);
+            assert_eq!(count.owner(), owner.0);
+            assert!(
+                users.iter().all(|user| *user == owner),
+                "{endpoint:?} is {owner:?}'s, used by {users:?}"
+            );
+        }
+        assert!(users.is_empty(), "flows with a mapping that is not there: {users:?}");
+        let replies_in_table = entries.len() - census.flows;
+        census.orphans = replies_in_table - replies.len();
+        census
+    }
+}
+
+fn external(protocol: u8, rewrite: Rewrite) -> Endpoint {
+    Endpoint {
+        address: rewrite.address,
+        toward: Address::UNSPECIFIED,
+        port: rewrite.port,
+        protocol,
+        side: Side::External as u8,
+    }
+}

@@ -1,0 +1,16 @@
+//! The daemon's life: start, end, kill, upgrade, reload, and interfaces that come and go under it.
+
+mod life {
+    mod clash;
+    mod end;
+    mod expiry;
+    mod flows;
+    mod interfaces;
+    mod kill;
+    mod reload;
+    mod sentence;
+    mod setup;
+    mod stream;
+    mod supervisor;
+    mod upgrade;
+}

@@ -1,0 +1,33 @@
+//! The loaded object by `BPF_PROG_TEST_RUN`: packets in, packets out, and the difference of all counters after every one.
+
+mod object {
+    mod code;
+    mod concurrent;
+    mod full;
+    mod fuzz;
+    mod host;
+    mod leak;
+    mod lifetime;
+    mod mapping;
+    mod ports;
+    mod protocols;
+    mod reaper;
+    mod rules;
+    mod translate;
+    mod uplinks;
+
+    use lab::object::{End, Packet};
+    use lab::{SERVER, VM1, VM2};
+    use natbpf_common::tcp::SYN;
+
+    /// Endpoints of two instances, with the same port.
+    const A: End = (VM1, 5000);
+    const B: End = (VM2, 5000);
+    /// Endpoint of the server.
+    const S: End = (SERVER, 9000);
+
+    /// One packet of each protocol that has ports, from the same source port.
+    fn one_of_each(source: End) -> [Packet; 3] {
+        [Packet::tcp(source, S, SYN), Packet::udp(source, S), Packet::echo(source.0, S.0, source.1)]
+    }
+}
