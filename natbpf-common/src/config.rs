@@ -30,6 +30,7 @@ pub struct Uplink {
     pub link_header: u32,
     /// How many of `addresses` count. Zero: nothing can be translated, and what would have to be is dropped.
     pub address_count: u32,
+    /// Those beyond the count are zero.
     pub addresses: [UplinkAddress; MAX_ADDRESSES],
 }
 

@@ -7,7 +7,7 @@
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_ANY, BPF_NOEXIST},
     btf_maps::PerCpuArray,
-    helpers::generated::{bpf_get_prandom_u32, bpf_loop},
+    helpers::generated::bpf_loop,
     macros::btf_map,
 };
 use natbpf_common::{
@@ -35,6 +35,9 @@ const EEXIST: i32 = -17;
 /// A search for each processor.
 #[btf_map]
 static SEARCH: PerCpuArray<Search, 1> = PerCpuArray::new();
+
+/// Nanoseconds shifted by this make about 17 seconds.
+const RANDOM_SHIFT: u32 = 34;
 
 /// How often a counter that others change at the same time is tried.
 const TRIES: u32 = 8;
@@ -125,7 +128,7 @@ pub fn allocate(skb: &Skb<'_>, request: &Request<'_>) -> Result<Grant, Counter> 
     search.preserve = !search.random && (!has(Rule::PORTS) || search.range.contains(key.source_port));
     search.map = request.rule.is_some() && !has(Rule::PER_DESTINATION);
     search.progress = Progress::Searching;
-    find(skb.raw(), search);
+    find_port(skb.raw());
     match search.progress {
         Progress::Found => Ok(Grant { port: search.reply.destination_port, mapped: search.map }),
         Progress::Full => Err(Counter::TableFull),
@@ -172,20 +175,32 @@ fn mapped_port(endpoint: &Endpoint) -> Option<Port> {
 
 /// The order: the port the endpoint has; its own; what the seed says; what the endpoint shares with others.
 ///
-/// A function of its own to the verifier too, since it is called from several places.
+/// A global function to the kernel, which verifies it by itself and once, though it is called from several places. It
+/// looks the search up by itself: Linux 6.1 takes no keys or values of maps from a pointer that a global function was
+/// handed. The result is in the search.
+#[unsafe(no_mangle)]
 #[inline(never)]
+extern "C" fn find_port(skb: *mut __sk_buff) -> u32 {
+    if let Some(search) = SEARCH.get_ptr_mut(0) {
+        // SAFETY: nobody else has this processor's search; see there.
+        find(skb, unsafe { &mut *search });
+    }
+    0
+}
+
+#[inline(always)]
 fn find(skb: *mut __sk_buff, search: &mut Search) {
     if !Transport::of(search.reply.protocol).has_ports() {
         search.map = false;
-        return attempt(skb, search, search.inside_port);
+        return attempt(skb, search.inside_port);
     }
     let wanted_map = search.map;
     let endpoint = search.endpoint();
     let pinned = if search.map { mapped_port(&endpoint) } else { None };
     if let Some(port) = pinned {
-        attempt(skb, search, port);
+        attempt(skb, port);
     } else if search.preserve {
-        attempt(skb, search, search.inside_port);
+        attempt(skb, search.inside_port);
     }
     if search.progress == Progress::Searching {
         search.seed = search.seed(&endpoint);
@@ -225,15 +240,30 @@ unsafe extern "C" fn step(index: u64, context: *mut Loop<'static>) -> i64 {
     // SAFETY: `run` made it and waits.
     let Loop { skb, search } = unsafe { &mut *context };
     if let Some(port) = search.range.candidate(index as u32, search.seed, search.inside_port) {
-        attempt(*skb, search, port);
+        attempt(*skb, port);
     }
     (search.progress != Progress::Searching) as i64
 }
 
-/// Reserves a port if nobody has it.
+/// Reserves a port if nobody has it. A global function, as [`find_port`] is.
+#[inline(always)]
+fn attempt(skb: *mut __sk_buff, port: Port) {
+    try_port(skb, port.to_wire() as u32);
+}
+
+#[unsafe(no_mangle)]
 #[inline(never)]
+extern "C" fn try_port(skb: *mut __sk_buff, port: u32) -> u32 {
+    if let Some(search) = SEARCH.get_ptr_mut(0) {
+        // SAFETY: as in `find_port`.
+        reserve(skb, unsafe { &mut *search }, Port::from_wire(port as u16));
+    }
+    0
+}
+
+#[inline(always)]
 #[expect(clippy::needless_borrows_for_generic_args, reason = "by value they would be copied to the stack")]
-fn attempt(skb: *mut __sk_buff, search: &mut Search, port: Port) {
+fn reserve(skb: *mut __sk_buff, search: &mut Search, port: Port) {
     search.reply.destination_port = port;
     if sockets::wants(skb, &search.reply) {
         return;
@@ -291,11 +321,12 @@ impl Search {
 
     #[inline(always)]
     fn seed(&self, endpoint: &Endpoint) -> u64 {
-        if self.random {
-            // SAFETY: no preconditions.
-            return unsafe { (bpf_get_prandom_u32() as u64) << 32 | bpf_get_prandom_u32() as u64 };
-        }
         let mut secret = SETTINGS.get(0).map_or([0; 2], |settings| settings.secret);
+        if self.random {
+            // Another one every few seconds, and the same on all processors: flows of one endpoint that begin at once should find
+            // the same port.
+            secret[1] ^= self.entry.created >> RANDOM_SHIFT;
+        }
         if !self.map {
             secret[0] ^= (self.reply.source.to_wire() as u64) << 16 | self.reply.source_port.to_wire() as u64;
         }

@@ -15,6 +15,22 @@ pub fn add(counter: Counter) {
     }
 }
 
+/// Counts a drop.
+#[inline(always)]
+pub fn dropped(reason: Counter) {
+    let index = reason as usize;
+    // LLVM packs the reason into a word with other things, from which the verifier of Linux 6.1 does not learn how large it can be; rustc
+    // knows, and would leave a plain check out.
+    // SAFETY: a local variable.
+    let index = unsafe { (&raw const index).read_volatile() };
+    if let Some(counters) = COUNTERS.get_ptr_mut(0)
+        && index < Counter::COUNT
+    {
+        // SAFETY: as in `add`; inside, as checked.
+        unsafe { *(&raw mut (*counters)).cast::<u64>().add(index) += 1 };
+    }
+}
+
 /// Counts a packet and its bytes by one lookup.
 #[inline(always)]
 pub fn traffic(packets: Counter, bytes: Counter, length: u32) {

@@ -17,7 +17,6 @@ use crate::{
     event,
     maps::FLOWS,
     packet::Packet,
-    parse::Segment,
     rules,
     skb::Skb,
     uplink,
@@ -31,9 +30,9 @@ pub fn create(
     skb: &mut Skb<'_>,
     uplink: &Uplink,
     key: &FlowKey,
-    segment: &Segment,
+    tcp_flags: u8,
 ) -> Result<Option<Rewrite>, Counter> {
-    let Some(translation) = translate(skb, uplink, key, segment)? else { return Ok(None) };
+    let Some(translation) = translate(skb, uplink, key, tcp_flags)? else { return Ok(None) };
     let entry = FlowEntry {
         life: Life::Live(translation.now).to_word(),
         rewrite: translation.rewrite.to_word(),
@@ -69,7 +68,7 @@ pub fn remap(
     skb: &mut Skb<'_>,
     uplink: &Uplink,
     key: &FlowKey,
-    segment: &Segment,
+    tcp_flags: u8,
     entry: Entry,
 ) -> Result<Option<Rewrite>, Counter> {
     let life = entry.life();
@@ -94,7 +93,7 @@ pub fn remap(
         }
     };
     let old_status = entry.status();
-    match translate(skb, uplink, key, segment) {
+    match translate(skb, uplink, key, tcp_flags) {
         Ok(Some(translation)) => {
             if old_status.mapped() {
                 allocate::unmap(key, &old);
@@ -136,10 +135,10 @@ fn translate(
     skb: &mut Skb<'_>,
     uplink: &Uplink,
     key: &FlowKey,
-    segment: &Segment,
+    tcp_flags: u8,
 ) -> Result<Option<Translation>, Counter> {
     let Some(rule) = rules::find(skb.interface(), key) else { return Ok(None) };
-    let status = state::first(key.protocol, segment.tcp_flags).ok_or(Counter::TcpNoFlow)?;
+    let status = state::first(key.protocol, tcp_flags).ok_or(Counter::TcpNoFlow)?;
     let external = uplink::address(uplink, skb, key.destination).ok_or(Counter::NoAddress)?;
     let now = clock::now();
     let grant = allocate::allocate(skb, &Request { key, external, rule: Some(rule), status, now })?;

@@ -7,7 +7,6 @@ use natbpf_common::{
     event::EventKind,
     flow::{Direction, FlowKey, Rewrite},
     life::{Life, RENEWAL},
-    protocol::{ICMP, icmp::Message},
     state,
 };
 
@@ -16,7 +15,7 @@ use crate::{
     entry::{Entry, timeout},
     event, host,
     packet::{End, Packet},
-    parse::{self, Network, Segment},
+    parse::{self, Headers, Kind},
     rules,
     skb::Skb,
     uplink,
@@ -26,16 +25,16 @@ use crate::{
 pub fn handle(skb: &mut Skb<'_>) -> Handled {
     // The program is attached to uplinks alone, so an unknown one is one in the making.
     let uplink = uplink::of(skb).ok_or(Counter::NotConfigured)?;
-    let Some(network) = parse::network(skb, uplink.link_header)? else { return Ok(Outcome::Untouched) };
-    let handled = decide(skb, uplink, &network);
+    let Some(headers) = parse::headers(skb, uplink.link_header)? else { return Ok(Outcome::Untouched) };
+    let handled = decide(skb, uplink, &headers);
     if let Err(reason) = handled {
         // Loaded only for `natbpf -vv`: the level is a constant to the verifier, which leaves dead code out.
         debug!(
             skb,
             "dropped {:i} -> {:i}, protocol {}: reason {}",
-            u32::from_be(network.source.to_wire()),
-            u32::from_be(network.destination.to_wire()),
-            network.protocol,
+            u32::from_be(headers.source.to_wire()),
+            u32::from_be(headers.destination.to_wire()),
+            headers.protocol,
             reason as u32
         );
     }
@@ -44,49 +43,44 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
 
 /// What becomes of an IPv4 packet.
 #[inline(always)]
-fn decide(skb: &mut Skb<'_>, uplink: &Uplink, network: &Network) -> Handled {
-    let own = uplink::has(uplink, network.source);
-    let segment = match network.segment(skb).and_then(|segment| expected(network, segment)) {
-        Ok(segment) => segment,
-        Err(_) if own => return Ok(Outcome::Untouched),
-        Err(reason) => return refuse(skb, network, reason),
-    };
-    let key = network.key(&segment, Direction::Original);
+fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Handled {
+    let key = headers.key(Direction::Original);
+    let own = uplink::has(uplink, headers.source);
+    if !headers.is(Kind::Forward) {
+        return if own { Ok(Outcome::Untouched) } else { refuse(skb, headers, &key) };
+    }
     let rewrite = if own {
-        host::handle(skb, &key, &segment)?
+        host::handle(skb, &key, headers.tcp_flags)?
     } else {
         match Entry::find(&key) {
-            Some(entry) => known(skb, uplink, &key, entry, &segment)?,
-            None => create::create(skb, uplink, &key, &segment)?,
+            Some(entry) => known(skb, uplink, &key, entry, headers.tcp_flags)?,
+            None => create::create(skb, uplink, &key, headers.tcp_flags)?,
         }
     };
     let Some(rewrite) = rewrite else { return Ok(Outcome::Untouched) };
-    let translation = network.translation(&segment, End::Source, rewrite.address, rewrite.port);
+    let translation = headers.translation(End::Source, rewrite.address, rewrite.port);
     match skb.translate(&translation) {
         Ok(()) => Ok(Outcome::Translated),
         Err(()) => Err(Counter::WriteFailed),
     }
 }
 
-/// Of ICMP only queries leave: replies belong to flows from outside, and errors are not translated yet.
+/// What cannot be translated is dropped if its source is masqueraded, and none of our business if not. Of ICMP only
+/// queries leave: replies belong to flows from outside, and errors are not translated yet.
 #[inline(always)]
-fn expected(network: &Network, segment: Segment) -> Result<Segment, Counter> {
-    match segment.message {
-        _ if network.protocol != ICMP => Ok(segment),
-        Message::Request(_) => Ok(segment),
-        Message::Reply(_) => Err(Counter::IcmpUnexpected),
-        Message::Other => Err(Counter::IcmpError),
+fn refuse(skb: &Skb<'_>, headers: &Headers, key: &FlowKey) -> Handled {
+    if rules::find(skb.interface(), key).is_none() {
+        return Ok(Outcome::Untouched);
     }
-}
-
-/// What cannot be translated is dropped if its source is masqueraded, and none of our business if not.
-#[inline(always)]
-fn refuse(skb: &Skb<'_>, network: &Network, reason: Counter) -> Handled {
-    let none = Segment::none();
-    match rules::find(skb.interface(), &network.key(&none, Direction::Original)) {
-        Some(_) => Err(reason),
-        None => Ok(Outcome::Untouched),
-    }
+    Err(if headers.is(Kind::Fragment) {
+        Counter::Fragment
+    } else if headers.is(Kind::IcmpReply) {
+        Counter::IcmpUnexpected
+    } else if headers.is(Kind::IcmpOther) {
+        Counter::IcmpError
+    } else {
+        Counter::Malformed
+    })
 }
 
 /// A packet whose flow is in the table, alive or not.
@@ -96,19 +90,19 @@ fn known(
     uplink: &Uplink,
     key: &FlowKey,
     entry: Entry,
-    segment: &Segment,
+    tcp_flags: u8,
 ) -> Result<Option<Rewrite>, Counter> {
     let life = entry.life();
     let rewrite = entry.rewrite(key).ok_or(Counter::Busy)?;
     if entry.uplink() != skb.interface() || !uplink::has(uplink, rewrite.address) {
-        return create::remap(skb, uplink, key, segment, entry);
+        return create::remap(skb, uplink, key, tcp_flags, entry);
     }
     match Life::from_word(life) {
         Life::Live(_) | Life::Dying(_) => {
-            touch(key, entry, life, rewrite, segment)?;
+            touch(key, entry, life, rewrite, tcp_flags)?;
             Ok(Some(rewrite))
         }
-        Life::Killed(_) => create::remap(skb, uplink, key, segment, entry),
+        Life::Killed(_) => create::remap(skb, uplink, key, tcp_flags, entry),
         Life::Busy | Life::Gone => Err(Counter::Busy),
     }
 }
@@ -116,21 +110,15 @@ fn known(
 /// Notes a packet of the original direction in its flow: renews the time stamp, steps the state, or starts
 /// the flow anew if its time was over.
 #[inline(always)]
-pub fn touch(
-    key: &FlowKey,
-    entry: Entry,
-    life: u64,
-    rewrite: Rewrite,
-    segment: &Segment,
-) -> Result<(), Counter> {
+pub fn touch(key: &FlowKey, entry: Entry, life: u64, rewrite: Rewrite, tcp_flags: u8) -> Result<(), Counter> {
     let now = clock::now();
     let status = entry.status();
     let age = match Life::age(life, now) {
         Some(age) if age < RENEWAL || !Life::expired(age, timeout(status)) => age,
-        _ => return restart(key, entry, life, rewrite, segment),
+        _ => return restart(key, entry, life, rewrite, tcp_flags),
     };
     let flow_age = now.saturating_sub(entry.created());
-    let step = state::next(status, key.protocol, Direction::Original, segment.tcp_flags, flow_age);
+    let step = state::next(status, key.protocol, Direction::Original, tcp_flags, flow_age);
     if step.status != status {
         entry.set_status(step.status);
         if let Some(reply) = Entry::find(&key.peer(rewrite)) {
@@ -147,14 +135,8 @@ pub fn touch(
 
 /// The time of the flow was over, and its instance goes on: the translation stays, the state begins anew.
 #[inline(always)]
-fn restart(
-    key: &FlowKey,
-    entry: Entry,
-    life: u64,
-    rewrite: Rewrite,
-    segment: &Segment,
-) -> Result<(), Counter> {
-    let first = state::first(key.protocol, segment.tcp_flags).ok_or(Counter::TcpNoFlow)?;
+fn restart(key: &FlowKey, entry: Entry, life: u64, rewrite: Rewrite, tcp_flags: u8) -> Result<(), Counter> {
+    let first = state::first(key.protocol, tcp_flags).ok_or(Counter::TcpNoFlow)?;
     let now = clock::now();
     if !entry.swap_life(life, Life::Live(now).to_word()) {
         // Another processor was faster, the reaper or one with the next packet.

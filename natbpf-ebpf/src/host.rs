@@ -24,18 +24,19 @@ use crate::{
     event,
     maps::FLOWS,
     packet::Packet,
-    parse::Segment,
     skb::Skb,
 };
 
+const EEXIST: i32 = -17;
+
 /// The translation of a host's packet, if it needs one.
 #[inline(always)]
-pub fn handle(skb: &mut Skb<'_>, key: &FlowKey, segment: &Segment) -> Result<Option<Rewrite>, Counter> {
+pub fn handle(skb: &mut Skb<'_>, key: &FlowKey, tcp_flags: u8) -> Result<Option<Rewrite>, Counter> {
     if count::gauge(Gauge::HostMoved) > 0
         && let Some(entry) = Entry::find(key)
         && let Some(rewrite) = entry.rewrite(key)
     {
-        return moved(key, segment, entry, rewrite);
+        return moved(key, tcp_flags, entry, rewrite);
     }
     let reply = key.reversed();
     let transport = Transport::of(key.protocol);
@@ -54,7 +55,7 @@ pub fn handle(skb: &mut Skb<'_>, key: &FlowKey, segment: &Segment) -> Result<Opt
         return Ok(None);
     }
     if transport.has_ports() {
-        move_away(skb, key, segment)
+        move_away(skb, key, tcp_flags)
     } else {
         // The replies would go to the instance. Netfilter drops such a packet too.
         Err(Counter::ProtocolCollision)
@@ -90,28 +91,24 @@ fn reserve(skb: &Skb<'_>, reply: &FlowKey) {
 
 /// A packet of a flow that was moved earlier.
 #[inline(always)]
-fn moved(
-    key: &FlowKey,
-    segment: &Segment,
-    entry: Entry,
-    rewrite: Rewrite,
-) -> Result<Option<Rewrite>, Counter> {
+fn moved(key: &FlowKey, tcp_flags: u8, entry: Entry, rewrite: Rewrite) -> Result<Option<Rewrite>, Counter> {
     let life = entry.life();
     match Life::from_word(life) {
-        Life::Live(_) | Life::Dying(_) => {
-            egress::touch(key, entry, life, rewrite, segment)?;
+        // Also one that was ended: its translation still is the one that keeps it apart from the instance's.
+        Life::Live(_) | Life::Dying(_) | Life::Killed(_) => {
+            egress::touch(key, entry, life, rewrite, tcp_flags)?;
             Ok(Some(rewrite))
         }
-        _ => Ok(None),
+        Life::Busy | Life::Gone => Err(Counter::Busy),
     }
 }
 
 /// An instance has the host's tuple: the host gets another port, as netfilter does it.
 #[inline(always)]
-fn move_away(skb: &mut Skb<'_>, key: &FlowKey, segment: &Segment) -> Result<Option<Rewrite>, Counter> {
+fn move_away(skb: &mut Skb<'_>, key: &FlowKey, tcp_flags: u8) -> Result<Option<Rewrite>, Counter> {
     // In mid-stream the host was there first, and another port would help nobody.
-    let Some(status) = state::first(key.protocol, segment.tcp_flags) else { return Ok(None) };
-    if segment.tcp_flags & natbpf_common::tcp::ACK != 0 {
+    let Some(status) = state::first(key.protocol, tcp_flags) else { return Ok(None) };
+    if tcp_flags & natbpf_common::tcp::ACK != 0 {
         return Ok(None);
     }
     let now = clock::now();
@@ -129,9 +126,10 @@ fn move_away(skb: &mut Skb<'_>, key: &FlowKey, segment: &Segment) -> Result<Opti
     };
     // Counted first: from the moment it is in the table packets have to find it, and its removal counts down.
     count::move_gauge(Gauge::HostMoved, 1);
-    if FLOWS.insert(key, entry, BPF_NOEXIST as u64).is_err() {
+    if let Err(error) = FLOWS.insert(key, entry, BPF_NOEXIST as u64) {
         count::move_gauge(Gauge::HostMoved, u64::MAX);
-        return Err(Counter::Busy);
+        Entry::disown(&key.peer(rewrite));
+        return Err(if error == EEXIST { Counter::Busy } else { Counter::TableFull });
     }
     count::add(Counter::FlowsCreated);
     count::add(Counter::HostMoved);

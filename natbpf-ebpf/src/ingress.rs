@@ -1,10 +1,11 @@
 //! What arrives at an uplink: replies get their instance's address; everything else is the host's.
 
 use natbpf_common::{
+    counter::Counter,
     event::EventKind,
     flow::{Direction, FlowKey, Rewrite, Status},
     life::{Life, RENEWAL},
-    protocol::{ICMP, icmp::Message},
+    protocol::ICMP,
     state,
 };
 
@@ -13,7 +14,7 @@ use crate::{
     entry::{Entry, Original, timeout},
     event,
     packet::{End, Packet},
-    parse::{self, Segment},
+    parse::{self, Kind},
     skb::Skb,
     uplink,
 };
@@ -21,21 +22,22 @@ use crate::{
 #[inline(always)]
 pub fn handle(skb: &mut Skb<'_>) -> Handled {
     let Some(uplink) = uplink::of(skb) else { return Ok(Outcome::Untouched) };
-    let Ok(Some(network)) = parse::network(skb, uplink.link_header) else { return Ok(Outcome::Untouched) };
-    let Ok(segment) = network.segment(skb) else { return Ok(Outcome::Untouched) };
-    if network.protocol == ICMP && !matches!(segment.message, Message::Reply(_)) {
+    let Ok(Some(headers)) = parse::headers(skb, uplink.link_header) else { return Ok(Outcome::Untouched) };
+    // ICMP queries are for the host; everything else may be a reply.
+    let reply = if headers.protocol == ICMP { Kind::IcmpReply } else { Kind::Forward };
+    if !headers.is(reply) {
         return Ok(Outcome::Untouched);
     }
-    let key = network.key(&segment, Direction::Reply);
+    let key = headers.key(Direction::Reply);
     let Some(entry) = Entry::find(&key) else { return Ok(Outcome::Untouched) };
     let Some(rewrite) = entry.rewrite(&key) else { return Ok(Outcome::Untouched) };
-    if !touch(&key, entry, rewrite, &segment) || is_itself(&key, rewrite) {
+    if !touch(&key, entry, rewrite, headers.tcp_flags) || is_itself(&key, rewrite) {
         return Ok(Outcome::Untouched);
     }
-    let translation = network.translation(&segment, End::Destination, rewrite.address, rewrite.port);
+    let translation = headers.translation(End::Destination, rewrite.address, rewrite.port);
     match skb.translate(&translation) {
         Ok(()) => Ok(Outcome::Translated),
-        Err(()) => Err(natbpf_common::counter::Counter::WriteFailed),
+        Err(()) => Err(Counter::WriteFailed),
     }
 }
 
@@ -47,13 +49,13 @@ fn is_itself(key: &FlowKey, rewrite: Rewrite) -> bool {
 
 /// Notes a packet of the reply direction in its flow. False: the flow is over.
 #[inline(always)]
-fn touch(key: &FlowKey, entry: Entry, rewrite: Rewrite, segment: &Segment) -> bool {
+fn touch(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: u8) -> bool {
     let now = clock::now();
     let life = entry.life();
     let Some(age) = Life::age(life, now) else { return false };
     let status = entry.status();
     let flow_age = now.saturating_sub(entry.created());
-    let step = state::next(status, key.protocol, Direction::Reply, segment.tcp_flags, flow_age);
+    let step = state::next(status, key.protocol, Direction::Reply, tcp_flags, flow_age);
     if age < RENEWAL && step.status == status {
         return true;
     }

@@ -80,7 +80,7 @@ fn verdict(ctx: &TcContext, handled: Handled, packets: Counter, bytes: Counter) 
             TC_ACT_UNSPEC
         }
         Err(reason) => {
-            count::add(reason);
+            count::dropped(reason);
             TC_ACT_SHOT
         }
     }

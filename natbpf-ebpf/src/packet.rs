@@ -14,39 +14,39 @@ pub enum End {
     Destination,
 }
 
-/// A transport checksum and how it depends on what changes.
-#[derive(Clone, Copy)]
-pub struct Checksum {
-    /// Offset in the packet.
-    pub offset: u32,
-    /// It covers the addresses.
-    pub pseudo_header: bool,
-    /// UDP: zero says that there is none, and a sum of zero is sent as all ones.
-    pub zero_is_none: bool,
-}
-
-/// A port that changes.
-#[derive(Clone, Copy)]
-pub struct PortChange {
-    /// Offset in the packet.
-    pub offset: u32,
-    pub old: Port,
-    pub new: Port,
-}
-
-/// One change to a packet.
+/// One change to a packet. Plain numbers alone, since it is handed to a global function.
+#[repr(C)]
 pub struct Translation {
-    pub end: End,
     /// Offset of the IPv4 header in the packet.
     pub network: u32,
+    /// Offset of the transport checksum; 0: there is none.
+    pub checksum: u32,
+    /// Offset of the port; 0: it stays.
+    pub port: u32,
     pub old: Address,
     pub new: Address,
     /// The address that stays.
     pub other: Address,
+    pub old_port: Port,
+    pub new_port: Port,
     /// The IPv4 header checksum as it is.
     pub network_checksum: u16,
-    pub checksum: Option<Checksum>,
-    pub port: Option<PortChange>,
+    /// Of [`Translation::DESTINATION`], [`Translation::PSEUDO_HEADER`], [`Translation::ZERO_IS_NONE`].
+    pub flags: u16,
+}
+
+impl Translation {
+    /// The destination changes, not the source.
+    pub const DESTINATION: u16 = 1;
+    /// The transport checksum covers the addresses.
+    pub const PSEUDO_HEADER: u16 = 2;
+    /// UDP: a checksum of zero says that there is none, and a sum of zero is sent as all ones.
+    pub const ZERO_IS_NONE: u16 = 4;
+
+    #[inline(always)]
+    pub const fn has(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
 }
 
 /// A packet at a hook.

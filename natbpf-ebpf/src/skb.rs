@@ -15,7 +15,7 @@ use aya_ebpf::{
 use natbpf_common::checksum;
 use network_types::eth::EtherType;
 
-use crate::packet::{End, Packet, Translation, View};
+use crate::packet::{Packet, Translation, View};
 
 /// Offset of the header checksum in an IPv4 header. The source follows it, and the destination that.
 const CHECKSUM: u32 = 10;
@@ -30,6 +30,12 @@ impl<'a> Skb<'a> {
     #[inline(always)]
     pub fn new(context: &'a TcContext) -> Self {
         Self { raw: context.as_ptr().cast(), context: PhantomData }
+    }
+
+    /// Of a context that a function was handed.
+    #[inline(always)]
+    pub const fn of(raw: *mut __sk_buff) -> Self {
+        Self { raw, context: PhantomData }
     }
 
     /// For helpers that want the context.
@@ -114,37 +120,47 @@ impl Packet for Skb<'_> {
 
     #[inline(always)]
     fn translate(&mut self, change: &Translation) -> Result<(), ()> {
-        let (old, new) = (change.old.to_wire(), change.new.to_wire());
-        if let Some(checksum) = change.checksum {
-            let mangled = if checksum.zero_is_none { BPF_F_MARK_MANGLED_0 as u64 } else { 0 };
-            if checksum.pseudo_header {
-                let flags = BPF_F_PSEUDO_HDR as u64 | mangled | size_of::<u32>() as u64;
-                self.replace_checksum(checksum.offset, old as u64, new as u64, flags)?;
-            }
-            if let Some(port) = change.port {
-                // A call of its own: a partial checksum covers the pseudo header and not the ports.
-                let flags = mangled | size_of::<u16>() as u64;
-                self.replace_checksum(
-                    checksum.offset,
-                    port.old.to_wire() as u64,
-                    port.new.to_wire() as u64,
-                    flags,
-                )?;
-            }
+        if translate(self.raw, change) == 0 { Ok(()) } else { Err(()) }
+    }
+}
+
+/// A global function to the kernel, which verifies it by itself: see `parse_headers`. Returns 0 when all is done.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn translate(skb: *mut __sk_buff, change: *const Translation) -> u32 {
+    if change.is_null() {
+        return 1;
+    }
+    // SAFETY: the caller's, checked by the verifier.
+    write(&mut Skb::of(skb), unsafe { &*change }).is_err() as u32
+}
+
+#[inline(always)]
+fn write(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
+    let (old, new) = (change.old.to_wire(), change.new.to_wire());
+    if change.checksum != 0 {
+        let mangled = if change.has(Translation::ZERO_IS_NONE) { BPF_F_MARK_MANGLED_0 as u64 } else { 0 };
+        if change.has(Translation::PSEUDO_HEADER) {
+            let flags = BPF_F_PSEUDO_HDR as u64 | mangled | size_of::<u32>() as u64;
+            skb.replace_checksum(change.checksum, old as u64, new as u64, flags)?;
         }
-        if let Some(port) = change.port {
-            self.store(port.offset, &port.new.to_wire())?;
+        if change.port != 0 {
+            // A call of its own: a partial checksum covers the pseudo header and not the ports.
+            let (old, new) = (change.old_port.to_wire() as u64, change.new_port.to_wire() as u64);
+            skb.replace_checksum(change.checksum, old, new, mangled | size_of::<u16>() as u64)?;
         }
-        // The change of the header's own checksum cancels the address's in the checksum of the whole packet,
-        // so one plain store does for both.
-        let header = checksum::replace_address(change.network_checksum, change.old, change.new).to_ne_bytes();
-        let [a, b, c, d] = new.to_ne_bytes();
-        match change.end {
-            End::Source => self.store(change.network + CHECKSUM, &[header[0], header[1], a, b, c, d]),
-            End::Destination => {
-                let [e, f, g, h] = change.other.to_wire().to_ne_bytes();
-                self.store(change.network + CHECKSUM, &[header[0], header[1], e, f, g, h, a, b, c, d])
-            }
-        }
+    }
+    if change.port != 0 {
+        skb.store(change.port, &change.new_port.to_wire())?;
+    }
+    // The change of the header's own checksum cancels the address's in the checksum of the whole packet, so one plain store does
+    // for both.
+    let header = checksum::replace_address(change.network_checksum, change.old, change.new).to_ne_bytes();
+    let [a, b, c, d] = new.to_ne_bytes();
+    if change.has(Translation::DESTINATION) {
+        let [e, f, g, h] = change.other.to_wire().to_ne_bytes();
+        skb.store(change.network + CHECKSUM, &[header[0], header[1], e, f, g, h, a, b, c, d])
+    } else {
+        skb.store(change.network + CHECKSUM, &[header[0], header[1], a, b, c, d])
     }
 }

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use natbpf_common::{
     Address,
-    config::{Gauge, MAX_ADDRESSES, Uplink},
+    config::{Gauge, Uplink},
 };
 
 use crate::{count, maps::UPLINKS, packet::Packet, skb::Skb};
@@ -24,12 +24,13 @@ pub fn of<P: Packet>(packet: &P) -> Option<&'static Uplink> {
 /// Whether an address is one of those that the uplink masquerades with.
 #[inline(always)]
 pub fn has(uplink: &Uplink, address: Address) -> bool {
-    for place in 0..MAX_ADDRESSES {
-        if place as u32 >= uplink.address_count {
-            break;
-        }
-        if uplink.addresses[place].local == address {
+    // Unrolled by LLVM, and ended by the data: the verifier knows nothing of how the count bounds an index.
+    for known in &uplink.addresses {
+        if known.local == address {
             return true;
+        }
+        if known.local.is_unspecified() {
+            break;
         }
     }
     false
@@ -46,11 +47,10 @@ pub fn address(uplink: &Uplink, skb: &Skb<'_>, destination: Address) -> Option<A
         _ => {}
     }
     let next_hop = Address::from_wire(next_hop(skb.raw(), skb.interface(), destination.to_wire()));
-    for place in 0..MAX_ADDRESSES {
-        if place as u32 >= uplink.address_count {
+    for address in &uplink.addresses {
+        if address.local.is_unspecified() {
             break;
         }
-        let address = &uplink.addresses[place];
         if next_hop.masked(address.mask) == address.network {
             return Some(address.local);
         }

@@ -150,7 +150,8 @@ impl Tables {
         self.set_gauge(Gauge::WatchUntil, time)
     }
 
-    fn set_gauge(&mut self, gauge: Gauge, value: u64) -> Result<()> {
+    /// For what only the datapath writes, this is a tool of tests.
+    pub fn set_gauge(&mut self, gauge: Gauge, value: u64) -> Result<()> {
         self.gauges.set(gauge as u32, value, 0).context("cannot write the gauges of the datapath")
     }
 

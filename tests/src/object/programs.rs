@@ -7,6 +7,7 @@ use std::thread;
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData};
 use natbpf::datapath::{Loaded, Sizes, Tables};
+use natbpf_common::config::Gauge;
 use natbpf_common::flow::{FlowEntry, FlowKey};
 use natbpf_common::mapping::{Endpoint, Mapping};
 
@@ -34,6 +35,7 @@ impl Programs {
     fn clear(&mut self) {
         clear(&mut self.flows);
         clear(&mut self.mappings);
+        self.tables.set_gauge(Gauge::HostMoved, 0).expect("the gauges");
     }
 }
 
