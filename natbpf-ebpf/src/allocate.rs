@@ -70,18 +70,17 @@ impl Grant {
     }
 }
 
-/// Where a search stands.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-enum Progress {
-    Searching,
-    Found,
-    /// The flow table is full.
-    Full,
-}
+/// Where a search stands, as the global functions return it.
+const SEARCHING: u32 = 0;
+const FOUND: u32 = 1;
+/// The flow table is full.
+const FULL: u32 = 2;
 
 /// A search. It is kept in a map, one a processor, because the stack is too short for it: programs at these
 /// hooks run with softirqs off, so none interrupts another.
+///
+/// The global functions look it up each by itself, so it is handed on as a raw pointer: a reference would promise
+/// the compiler that nobody else changes it.
 #[repr(C)]
 pub struct Search {
     /// Key of the reply direction; its destination port is the candidate.
@@ -98,7 +97,6 @@ pub struct Search {
     random: bool,
     /// The endpoint's own port may be kept.
     preserve: bool,
-    progress: Progress,
 }
 
 /// Finds a port and enters the reply direction.
@@ -107,33 +105,47 @@ pub fn allocate(skb: &Skb<'_>, request: &Request<'_>) -> Result<Grant, Counter> 
     let key = request.key;
     let has = |flag| request.rule.is_some_and(|rule| rule.has(flag));
     let search = SEARCH.get_ptr_mut(0).ok_or(Counter::Busy)?;
+    let range = range(request);
+    let random = has(Rule::RANDOM);
     // SAFETY: nobody else has this processor's search; see there.
-    let search = unsafe { &mut *search };
-    search.reply = key.reversed();
-    search.reply.destination = request.external;
-    search.entry = FlowEntry {
-        life: Life::Live(request.now).to_word(),
-        rewrite: 0,
-        created: request.now,
-        uplink: skb.interface(),
-        status: 0,
-        reserved: 0,
-    };
-    search.inside = key.source;
-    search.inside_port = key.source_port;
-    search.status = request.status;
-    search.random = has(Rule::RANDOM);
-    search.range = range(request);
-    // Ports of no class of their own range (512 to 599) are kept too; only a rule's range binds.
-    search.preserve = !search.random && (!has(Rule::PORTS) || search.range.contains(key.source_port));
-    search.map = request.rule.is_some() && !has(Rule::PER_DESTINATION);
-    search.progress = Progress::Searching;
-    find_port(skb.raw());
-    match search.progress {
-        Progress::Found => Ok(Grant { port: search.reply.destination_port, mapped: search.map }),
-        Progress::Full => Err(Counter::TableFull),
-        Progress::Searching if Transport::of(key.protocol).has_ports() => Err(Counter::NoPort),
-        Progress::Searching => Err(Counter::ProtocolCollision),
+    unsafe {
+        (*search).reply = FlowKey { destination: request.external, ..key.reversed() };
+        (*search).entry = FlowEntry {
+            life: Life::Live(request.now).to_word(),
+            rewrite: 0,
+            created: request.now,
+            uplink: skb.interface(),
+            status: 0,
+            reserved: 0,
+        };
+        (*search).inside = key.source;
+        (*search).inside_port = key.source_port;
+        (*search).range = range;
+        (*search).status = request.status;
+        (*search).map = request.rule.is_some() && !has(Rule::PER_DESTINATION);
+        (*search).random = random;
+        // Ports that are not in their own class's range (512 to 599) are kept too; only a rule's range binds.
+        (*search).preserve = !random && (!has(Rule::PORTS) || range.contains(key.source_port));
+    }
+    match find_port(skb.raw()) {
+        // SAFETY: as above.
+        FOUND => unsafe { Ok(Grant { port: (*search).reply.destination_port, mapped: (*search).map }) },
+        FULL => Err(Counter::TableFull),
+        _ if Transport::of(key.protocol).has_ports() => Err(Counter::NoPort),
+        _ => Err(Counter::ProtocolCollision),
+    }
+}
+
+/// Inserts an entry that is not there yet, by way of this processor's search: on the stack it would be too much for
+/// Linux 6.1, which counts all frames of a call together.
+#[inline(always)]
+#[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
+pub fn insert(key: &FlowKey, entry: FlowEntry) -> Result<(), i32> {
+    let Some(search) = SEARCH.get_ptr_mut(0) else { return Err(EEXIST) };
+    // SAFETY: nobody else has this processor's search; see there.
+    unsafe {
+        (*search).entry = entry;
+        FLOWS.insert(key, &(*search).entry, BPF_NOEXIST as u64)
     }
 }
 
@@ -175,116 +187,128 @@ fn mapped_port(endpoint: &Endpoint) -> Option<Port> {
 
 /// The order: the port the endpoint has; its own; what the seed says; what the endpoint shares with others.
 ///
-/// A global function to the kernel, which verifies it by itself and once, though it is called from several places. It
-/// looks the search up by itself: Linux 6.1 takes no keys or values of maps from a pointer that a global function was
-/// handed. The result is in the search.
+/// A global function to the kernel, which verifies it by itself and once, though it is called from several
+/// places. It looks the search up by itself: Linux 6.1 takes no keys or values of maps from a pointer that a
+/// global function was handed.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn find_port(skb: *mut __sk_buff) -> u32 {
-    if let Some(search) = SEARCH.get_ptr_mut(0) {
-        // SAFETY: nobody else has this processor's search; see there.
-        find(skb, unsafe { &mut *search });
+    match SEARCH.get_ptr_mut(0) {
+        Some(search) => find(skb, search),
+        None => SEARCHING,
     }
-    0
 }
 
 #[inline(always)]
-fn find(skb: *mut __sk_buff, search: &mut Search) {
-    if !Transport::of(search.reply.protocol).has_ports() {
-        search.map = false;
-        return attempt(skb, search.inside_port);
+fn find(skb: *mut __sk_buff, search: *mut Search) -> u32 {
+    // SAFETY: here and below, nobody else has this processor's search, and no reference to it lives over a call of
+    // `try_port`.
+    let (protocol, own, wanted_map, preserve, endpoint) = unsafe {
+        let search = &*search;
+        (search.reply.protocol, search.inside_port, search.map, search.preserve, search.endpoint())
+    };
+    if !Transport::of(protocol).has_ports() {
+        // SAFETY: as above.
+        unsafe { (*search).map = false };
+        return attempt(skb, own);
     }
-    let wanted_map = search.map;
-    let endpoint = search.endpoint();
-    let pinned = if search.map { mapped_port(&endpoint) } else { None };
-    if let Some(port) = pinned {
-        attempt(skb, port);
-    } else if search.preserve {
-        attempt(skb, search.inside_port);
-    }
-    if search.progress == Progress::Searching {
-        search.seed = search.seed(&endpoint);
+    let pinned = if wanted_map { mapped_port(&endpoint) } else { None };
+    let mut progress = match pinned {
+        Some(port) => attempt(skb, port),
+        None if preserve => attempt(skb, own),
+        None => SEARCHING,
+    };
+    if progress == SEARCHING {
+        // SAFETY: as above.
+        unsafe { (*search).seed = (*search).seed(&endpoint) };
         if pinned.is_none() {
-            run(skb, search);
-        }
-        // The endpoint's own port cannot be had for this destination, or no port is free of other endpoints:
-        // share one (RFC 7857 section 3).
-        if search.map && search.progress == Progress::Searching {
-            search.map = false;
-            run(skb, search);
+            progress = run(skb, search);
         }
     }
-    if search.progress == Progress::Found {
-        search.note(&endpoint, pinned.is_some(), wanted_map);
+    // The endpoint's own port cannot be had for this destination, or no port is free of other endpoints: share one
+    // (RFC 7857 section 3).
+    if progress == SEARCHING && wanted_map {
+        // SAFETY: as above.
+        unsafe { (*search).map = false };
+        progress = run(skb, search);
     }
+    if progress == FOUND {
+        // SAFETY: as above.
+        unsafe { (*search).note(&endpoint, pinned.is_some(), wanted_map) };
+    }
+    progress
 }
 
 /// What the kernel's loop hands to its body.
-struct Loop<'a> {
+struct Loop {
     skb: *mut __sk_buff,
-    search: &'a mut Search,
+    search: *const Search,
+    progress: u32,
 }
 
 /// Tries ports until one is found or there are none to try. The kernel's loop, so that the verifier reads the
 /// body once.
 #[inline(always)]
-fn run(skb: *mut __sk_buff, search: &mut Search) {
-    let body: unsafe extern "C" fn(u64, *mut Loop<'static>) -> i64 = step;
-    let mut context = Loop { skb, search };
+fn run(skb: *mut __sk_buff, search: *const Search) -> u32 {
+    let body: unsafe extern "C" fn(u64, *mut Loop) -> i64 = step;
+    let mut context = Loop { skb, search, progress: SEARCHING };
     // SAFETY: `step` gets the pointer to `context`, which lives until this returns.
-    unsafe { bpf_loop(PROBES, body as *mut _, (&raw mut context).cast(), 0) };
+    unsafe {
+        bpf_loop(PROBES, body as *mut _, (&raw mut context).cast(), 0);
+        (&raw const context.progress).read_volatile()
+    }
 }
 
 /// One step of the kernel's loop; 1 ends it.
-unsafe extern "C" fn step(index: u64, context: *mut Loop<'static>) -> i64 {
+unsafe extern "C" fn step(index: u64, context: *mut Loop) -> i64 {
     // SAFETY: `run` made it and waits.
-    let Loop { skb, search } = unsafe { &mut *context };
-    if let Some(port) = search.range.candidate(index as u32, search.seed, search.inside_port) {
-        attempt(*skb, port);
+    let candidate = unsafe {
+        let search = &*(*context).search;
+        search.range.candidate(index as u32, search.seed, search.inside_port)
+    };
+    let Some(port) = candidate else { return 0 };
+    // SAFETY: as above.
+    unsafe {
+        (*context).progress = attempt((*context).skb, port);
+        ((*context).progress != SEARCHING) as i64
     }
-    (search.progress != Progress::Searching) as i64
+}
+
+#[inline(always)]
+fn attempt(skb: *mut __sk_buff, port: Port) -> u32 {
+    try_port(skb, port.to_wire() as u32)
 }
 
 /// Reserves a port if nobody has it. A global function, as [`find_port`] is.
-#[inline(always)]
-fn attempt(skb: *mut __sk_buff, port: Port) {
-    try_port(skb, port.to_wire() as u32);
-}
-
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn try_port(skb: *mut __sk_buff, port: u32) -> u32 {
-    if let Some(search) = SEARCH.get_ptr_mut(0) {
-        // SAFETY: as in `find_port`.
-        reserve(skb, unsafe { &mut *search }, Port::from_wire(port as u16));
+    match SEARCH.get_ptr_mut(0) {
+        // SAFETY: nobody else has this processor's search, and nothing that this calls looks it up.
+        Some(search) => reserve(skb, unsafe { &mut *search }, Port::from_wire(port as u16)),
+        None => SEARCHING,
     }
-    0
 }
 
 #[inline(always)]
 #[expect(clippy::needless_borrows_for_generic_args, reason = "by value they would be copied to the stack")]
-fn reserve(skb: *mut __sk_buff, search: &mut Search, port: Port) {
+fn reserve(skb: *mut __sk_buff, search: &mut Search, port: Port) -> u32 {
     search.reply.destination_port = port;
-    if sockets::wants(skb, &search.reply) {
-        return;
-    }
-    if search.map && !search.reserve() {
-        return;
+    if sockets::wants(skb, &search.reply) || (search.map && !search.reserve()) {
+        return SEARCHING;
     }
     let status = if search.map { search.status.with_mapped() } else { search.status };
     let rewrite = Rewrite { address: search.inside, port: search.inside_port, tag: search.reply.tag() };
     search.entry.rewrite = rewrite.to_word();
     search.entry.status = status.to_word();
     match FLOWS.insert(&search.reply, &search.entry, BPF_NOEXIST as u64) {
-        Ok(()) => search.progress = Progress::Found,
-        Err(EEXIST) if search.adopt() => search.progress = Progress::Found,
+        Ok(()) => FOUND,
+        Err(EEXIST) if search.adopt() => FOUND,
         Err(error) => {
             if search.map {
                 unmap(&search.reply, &Rewrite { address: search.reply.destination, port, tag: 0 });
             }
-            if error != EEXIST {
-                search.progress = Progress::Full;
-            }
+            if error == EEXIST { SEARCHING } else { FULL }
         }
     }
 }
@@ -323,8 +347,8 @@ impl Search {
     fn seed(&self, endpoint: &Endpoint) -> u64 {
         let mut secret = SETTINGS.get(0).map_or([0; 2], |settings| settings.secret);
         if self.random {
-            // Another one every few seconds, and the same on all processors: flows of one endpoint that begin at once should find
-            // the same port.
+            // Another one every few seconds, and the same on all processors: flows of one endpoint that begin at
+            // once should find the same port.
             secret[1] ^= self.entry.created >> RANDOM_SHIFT;
         }
         if !self.map {

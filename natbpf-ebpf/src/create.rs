@@ -1,6 +1,5 @@
 //! New flows, and new translations for flows that lost theirs.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
 use natbpf_common::{
     config::{Gauge, Uplink},
     counter::Counter,
@@ -15,7 +14,6 @@ use crate::{
     clock, count,
     entry::Entry,
     event,
-    maps::FLOWS,
     packet::Packet,
     rules,
     skb::Skb,
@@ -41,7 +39,7 @@ pub fn create(
         status: translation.status.to_word(),
         reserved: 0,
     };
-    match FLOWS.insert(key, entry, BPF_NOEXIST as u64) {
+    match allocate::insert(key, entry) {
         Ok(()) => {
             count::add(Counter::FlowsCreated);
             event::emit(EventKind::New, key, translation.rewrite, translation.status, skb.interface());

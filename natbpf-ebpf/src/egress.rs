@@ -1,5 +1,6 @@
 //! What leaves by an uplink: packets of instances get the gateway's address, or do not leave.
 
+use aya_ebpf::bindings::__sk_buff;
 use aya_log_ebpf::debug;
 use natbpf_common::{
     config::Uplink,
@@ -28,17 +29,29 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
     let Some(headers) = parse::headers(skb, uplink.link_header)? else { return Ok(Outcome::Untouched) };
     let handled = decide(skb, uplink, &headers);
     if let Err(reason) = handled {
-        // Loaded only for `natbpf -vv`: the level is a constant to the verifier, which leaves dead code out.
-        debug!(
-            skb,
-            "dropped {:i} -> {:i}, protocol {}: reason {}",
-            u32::from_be(headers.source.to_wire()),
-            u32::from_be(headers.destination.to_wire()),
-            headers.protocol,
-            reason as u32
+        log(
+            skb.raw(),
+            headers.source.to_wire(),
+            headers.destination.to_wire(),
+            headers.protocol as u32,
+            reason as u32,
         );
     }
     handled
+}
+
+/// Logs a drop. Loaded only for `natbpf -vv`: the level is a constant to the verifier, which leaves dead code out. Not inlined, for its
+/// stack.
+#[inline(never)]
+fn log(skb: *mut __sk_buff, source: u32, destination: u32, protocol: u32, reason: u32) {
+    debug!(
+        Skb::of(skb),
+        "dropped {:i} -> {:i}, protocol {}: reason {}",
+        u32::from_be(source),
+        u32::from_be(destination),
+        protocol,
+        reason
+    );
 }
 
 /// What becomes of an IPv4 packet.

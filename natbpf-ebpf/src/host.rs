@@ -6,7 +6,6 @@
 //! ports have no socket that could be found, so they are entered in the table, in the reply direction alone,
 //! as a reservation (netfilter's "null binding").
 
-use aya_ebpf::bindings::BPF_NOEXIST;
 use natbpf_common::{
     config::Gauge,
     counter::Counter,
@@ -22,7 +21,6 @@ use crate::{
     clock, count, egress,
     entry::{Entry, Original},
     event,
-    maps::FLOWS,
     packet::Packet,
     skb::Skb,
 };
@@ -84,7 +82,7 @@ fn reserve(skb: &Skb<'_>, reply: &FlowKey) {
         status: status.with_host().to_word(),
         reserved: 0,
     };
-    if FLOWS.insert(reply, entry, BPF_NOEXIST as u64).is_ok() {
+    if allocate::insert(reply, entry).is_ok() {
         count::add(Counter::HostReserved);
     }
 }
@@ -126,7 +124,7 @@ fn move_away(skb: &mut Skb<'_>, key: &FlowKey, tcp_flags: u8) -> Result<Option<R
     };
     // Counted first: from the moment it is in the table packets have to find it, and its removal counts down.
     count::move_gauge(Gauge::HostMoved, 1);
-    if let Err(error) = FLOWS.insert(key, entry, BPF_NOEXIST as u64) {
+    if let Err(error) = allocate::insert(key, entry) {
         count::move_gauge(Gauge::HostMoved, u64::MAX);
         Entry::disown(&key.peer(rewrite));
         return Err(if error == EEXIST { Counter::Busy } else { Counter::TableFull });

@@ -24,11 +24,11 @@ use crate::{
     preflight,
 };
 
-/// Between two rounds of housekeeping.
-const HOUSEKEEPING: Duration = Duration::from_secs(5);
+/// Between two rounds of housekeeping while the table is nearly full.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
-/// Rounds are made at this pace while the table is nearly full.
-const BUSY_HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Of so many of these one is used while it is not.
+const LEISURE: u32 = 5;
 
 /// Between two looks at the counters of drops.
 const WATCH: Duration = Duration::from_secs(10);
@@ -56,7 +56,7 @@ impl Source {
 }
 
 /// What the daemon is asked to do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     pub pins: Pins,
     pub bpffs: PathBuf,
@@ -98,7 +98,7 @@ pub async fn run(options: Options) -> Result<()> {
         }
     };
     daemon.announce()?;
-    let mut housekeeping = interval(BUSY_HOUSEKEEPING);
+    let mut housekeeping = interval(HOUSEKEEPING);
     housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watch = interval(WATCH);
     loop {
@@ -130,8 +130,9 @@ struct Daemon {
     plan: Plan,
     adopted: bool,
     counters: Counters,
-    /// Rounds of the fast pace since the last one of the slow pace.
-    idle_rounds: u32,
+    /// Moments for housekeeping that were not used.
+    skipped: u32,
+    /// The table is nearly full.
     crowded: bool,
     _lock: Flock<File>,
 }
@@ -179,16 +180,9 @@ async fn start(
     }
     tables.set_settings(Settings { timeouts: config.timeouts, netns: cookie, ..settings })?;
     let reaper = Reaper::open(&options.pins)?;
-    let options = Options {
-        source: options.source.clone(),
-        pins: options.pins.clone(),
-        bpffs: options.bpffs.clone(),
-        instance: options.instance.clone(),
-        ..*options
-    };
     let counters = tables.counters()?;
     let mut daemon = Daemon {
-        options,
+        options: options.clone(),
         config,
         loaded,
         tables,
@@ -196,7 +190,7 @@ async fn start(
         plan: Plan::default(),
         adopted,
         counters,
-        idle_rounds: 0,
+        skipped: 0,
         crowded: false,
         _lock: lock,
     };
@@ -340,12 +334,11 @@ impl Daemon {
     }
 
     fn keep_house(&mut self) {
-        self.idle_rounds += 1;
-        let pace = if self.crowded { 1 } else { HOUSEKEEPING.div_duration_f32(BUSY_HOUSEKEEPING) as u32 };
-        if self.idle_rounds < pace {
+        self.skipped += 1;
+        if !self.crowded && self.skipped < LEISURE {
             return;
         }
-        self.idle_rounds = 0;
+        self.skipped = 0;
         match gc::collect(&self.tables, &self.reaper) {
             Ok(round) => {
                 tracing::trace!("{} entries, acted on {}", round.entries, round.acted);
