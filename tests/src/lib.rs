@@ -38,6 +38,7 @@ pub mod process;
 pub mod raw;
 pub mod reflector;
 pub mod state;
+pub mod tags;
 pub mod tools;
 mod topology;
 pub mod traffic;

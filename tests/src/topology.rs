@@ -36,8 +36,6 @@ const NO_OFFLOADS: &str = "tx off rx off sg off tso off gso off gro off";
 pub enum Uplink {
     #[default]
     Veth,
-    /// A VLAN subinterface; the kernel must have 802.1Q.
-    Vlan,
     /// A device without an Ethernet header, as WireGuard and PPP have.
     Tun,
 }
@@ -50,20 +48,6 @@ pub struct Options {
     /// Checksum offload, scatter-gather, TSO, GSO and GRO of every veth.
     pub offloads: bool,
     pub uplink: Uplink,
-}
-
-impl Uplink {
-    /// Whether this kernel can make such a device. VLAN devices are an option of it that not every machine
-    /// has.
-    pub fn available(self) -> Result<bool> {
-        if self != Self::Vlan {
-            return Ok(true);
-        }
-        let _isolation = isolate()?;
-        let probe = Namespace::new("probe")?;
-        let made = probe.cmd("ip").args("link add link lo name vlan1 type vlan id 1".split(' ')).output()?;
-        Ok(!String::from_utf8_lossy(&made.stderr).contains("Unknown device type"))
-    }
 }
 
 impl Default for Options {
@@ -127,7 +111,6 @@ impl Lab {
         let ports = [(&self.vm1, "eth0"), (&self.vm2, "eth0"), (&self.gw, "port1"), (&self.gw, "port2")];
         let uplink = match self.options.uplink {
             Uplink::Veth => vec![(&self.gw, "wan"), (&self.out, "eth0")],
-            Uplink::Vlan => vec![(&self.gw, "trunk"), (&self.out, "trunk")],
             Uplink::Tun => vec![],
         };
         for (ns, device) in ports.into_iter().chain(uplink) {
@@ -147,12 +130,6 @@ fn uplink(kind: Uplink, gw: &Namespace, out: &Namespace) -> Result<Option<TunPai
             gw.ip("link add wan type veth peer name eth0 netns out")?;
             up(gw, &["wan"])?;
             up(out, &["eth0"])?;
-        }
-        Uplink::Vlan => {
-            gw.ip("link add trunk type veth peer name trunk netns out\nlink add link trunk name wan type vlan id 5")?;
-            out.ip("link add link trunk name eth0 type vlan id 5")?;
-            up(gw, &["trunk", "wan"])?;
-            up(out, &["trunk", "eth0"])?;
         }
         Uplink::Tun => {
             let pair = TunPair::new((gw, "wan"), (out, "eth0"))?;

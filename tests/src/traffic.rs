@@ -18,7 +18,7 @@ use natbpf_common::traffic::{FRAME, Received, Workload};
 use crate::netns::Namespace;
 use crate::topology::{GATEWAY, Lab, SERVER};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/generator"));
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/generator"));
 
 /// Frames made at a time; far fewer than a veth's queue holds.
 const BATCH: u32 = 64;

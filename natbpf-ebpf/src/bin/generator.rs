@@ -5,9 +5,9 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+    bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
     btf_maps::{Array, PerCpuArray},
-    helpers::generated::bpf_skb_load_bytes,
+    helpers::generated::{bpf_skb_load_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push},
     macros::{btf_map, classifier, xdp},
     programs::{TcContext, XdpContext},
 };
@@ -16,6 +16,7 @@ use natbpf_common::{
     protocol::UDP,
     traffic::{FRAME, Received, Workload},
 };
+use network_types::eth::EtherType;
 
 #[btf_map]
 static WORKLOAD: Array<Workload, 1> = Array::new();
@@ -109,6 +110,28 @@ pub fn sink(ctx: TcContext) -> i32 {
         }
     }
     TC_ACT_SHOT
+}
+
+/// Puts a VLAN tag on what leaves, in the buffer's metadata, as a VLAN device does.
+#[classifier]
+pub fn push_tag(ctx: TcContext) -> i32 {
+    const VLAN: u16 = 5;
+    // SAFETY: the context is valid. A packet that gets no tag does not arrive, which is seen.
+    unsafe { bpf_skb_vlan_push(ctx.as_ptr().cast(), EtherType::Ieee8021q as u16, VLAN) };
+    TC_ACT_UNSPEC
+}
+
+/// Takes it off what arrives, and drops what has none.
+#[classifier]
+pub fn pop_tag(ctx: TcContext) -> i32 {
+    // SAFETY: the context is valid.
+    unsafe {
+        let skb: *mut __sk_buff = ctx.as_ptr().cast();
+        if (*skb).vlan_present == 0 || bpf_skb_vlan_pop(skb) != 0 {
+            return TC_ACT_SHOT;
+        }
+    }
+    TC_ACT_UNSPEC
 }
 
 /// Never reached.

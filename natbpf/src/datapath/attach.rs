@@ -12,7 +12,7 @@ use aya::{
     programs::{
         LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType,
         links::{FdLink, Link as _, PinnedLink},
-        tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
+        tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact},
     },
 };
 use futures::TryStreamExt as _;
@@ -168,13 +168,18 @@ impl Attacher {
         let path = self.pins.tcx(interface, hook);
         if let Ok(pinned) = PinnedLink::from_pin(&path) {
             let link: SchedClassifierLink = FdLink::from(pinned).try_into()?;
-            if let Ok(id) = program.attach_to_link(link) {
-                // Dropping the descriptor leaves the pin.
-                drop(FdLink::try_from(program.take_link(id)?)?);
-                return Ok(());
+            match program.attach_to_link(link) {
+                Ok(id) => {
+                    // Dropping the descriptor leaves the pin.
+                    drop(FdLink::try_from(program.take_link(id)?)?);
+                    return Ok(());
+                }
+                // The interface it belonged to is gone, and another has its number now.
+                Err(error) if has_code(&error, libc::ENOLINK) => {
+                    fs::remove_file(&path).context("cannot remove a dead link")?;
+                }
+                Err(error) => return Err(error.into()),
             }
-            // The interface it belonged to is gone, and another has its number now.
-            fs::remove_file(&path).context("cannot remove a dead link")?;
         }
         let options = TcAttachOptions::TcxOrder(LinkOrder::default());
         let id = program.attach_with_options(name, attach_type(hook), options)?;
@@ -195,7 +200,7 @@ impl Attacher {
         }
         match qdisc_add_clsact(name) {
             Ok(()) => pin(program, &self.pins.qdisc(interface))?,
-            Err(error) if is(&error, libc::EEXIST) => {}
+            Err(error) if has_code(&error, libc::EEXIST) => {}
             Err(error) => return Err(error).context("cannot add the clsact qdisc"),
         }
         let path = self.pins.clsact(interface, hook);
@@ -397,10 +402,6 @@ fn unsupported(error: &anyhow::Error) -> bool {
             .downcast_ref::<io::Error>()
             .is_some_and(|error| matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP | 524)))
     })
-}
-
-fn is(error: &TcError, code: i32) -> bool {
-    has_code(error, code)
 }
 
 fn is_gone(error: &ProgramError) -> bool {

@@ -90,22 +90,15 @@ impl Tables {
         }
         pins.check_version()?;
         layout::check(pins)?;
-        let map = |name: &str| open(&pins.path(name));
-        Ok(Self {
-            flows: map("FLOWS")?,
-            mappings: map("MAPPINGS")?,
-            uplinks: Array::try_from(Map::Array(map("UPLINKS")?))?,
-            sources: LpmTrie::try_from(Map::LpmTrie(map("SOURCES")?))?,
-            excepts: LpmTrie::try_from(Map::LpmTrie(map("EXCEPTS")?))?,
-            settings: Array::try_from(Map::Array(map("SETTINGS")?))?,
-            gauges: Array::try_from(Map::Array(map("GAUGES")?))?,
-            counters: PerCpuArray::try_from(Map::PerCpuArray(map("COUNTERS")?))?,
-        })
+        Self::from_maps(|name| open(&pins.path(name)))
     }
 
     /// Takes the maps of programs that are not pinned.
     pub fn of(loaded: &mut Loaded) -> Result<Self> {
-        let mut map = |name: &str| loaded.take_map(name);
+        Self::from_maps(|name| loaded.take_map(name))
+    }
+
+    fn from_maps(mut map: impl FnMut(&str) -> Result<MapData>) -> Result<Self> {
         Ok(Self {
             flows: map("FLOWS")?,
             mappings: map("MAPPINGS")?,

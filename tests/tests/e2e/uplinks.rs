@@ -5,11 +5,12 @@ use std::time::Duration;
 use anyhow::Result;
 use lab::http::Server;
 use lab::reflector::Reflector;
+use lab::tags::Tags;
 use lab::tools::{download, ping, upload};
-use lab::{INSIDE, Lab, Options, Rule, SERVER, Uplink, VM1};
+use lab::{INSIDE, Kind, Lab, Options, Rule, SERVER, Uplink, VM1};
 
 use super::rules::second_uplink;
-use super::twin::{Setup, gateway, standard_rule, twin};
+use super::twin::{Setup, gateway, selected, standard_rule, twin};
 
 /// A little of everything: pings, bytes down, bytes up, and whether UDP kept its port.
 fn all_kinds(lab: &Lab) -> Result<(u32, u64, u64, bool)> {
@@ -42,15 +43,19 @@ fn without_a_bridge() -> Result<()> {
     Ok(())
 }
 
+/// Packets have their tag in the buffer's metadata when they come to natbpf.
 #[test]
-fn a_vlan_device() -> Result<()> {
-    if !Uplink::Vlan.available()? {
-        eprintln!("NOT RUN: this kernel has no VLAN devices (CONFIG_VLAN_8021Q)");
+fn tagged_packets() -> Result<()> {
+    if !selected(Kind::Natbpf) {
         return Ok(());
     }
     for offloads in [true, false] {
-        let setup = with(Options { uplink: Uplink::Vlan, offloads, ..Options::default() });
-        assert_eq!(twin(&setup, |lab, _| all_kinds(lab))?, ALL);
+        let lab = Lab::with(Options { offloads, ..Options::default() })?;
+        // The tags go on before natbpf at egress and come off behind it at ingress.
+        let natbpf = lab.natbpf_cli()?.start(["masquerade", "-o", "wan", "-s", INSIDE, "--coexist"])?;
+        let _tags = Tags::new(&lab)?;
+        assert_eq!(all_kinds(&lab)?, ALL);
+        assert_eq!(natbpf.status_json()?["counters"]["drops"]["malformed"], 0);
     }
     Ok(())
 }
