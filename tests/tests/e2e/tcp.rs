@@ -35,6 +35,28 @@ fn transfers_without_offloads() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn transfers_with_checksums_completed_in_the_gateway() -> Result<()> {
+    let moved = twin(&Setup::completing_checksums(), |lab, _| transfers(lab))?;
+    assert_eq!(moved, (100 * MEGABYTE, 30 * MEGABYTE, true));
+    Ok(())
+}
+
+/// The same with a port that has to change.
+#[test]
+fn another_port_with_checksums_completed_in_the_gateway() -> Result<()> {
+    let differ = twin(&Setup::completing_checksums(), |lab, _| {
+        let server = Server::start(&lab.out, (SERVER, 80))?;
+        let options = ["--local-port", "40000"];
+        let first = download(&lab.vm1, &server.url("/bytes/10000000")?, &options)?;
+        let second = download(&lab.vm2, &server.url("/bytes/10000000")?, &options)?;
+        let ports: std::collections::BTreeSet<u16> = server.peers().iter().map(|peer| peer.port()).collect();
+        Ok((first.bytes, second.bytes, ports.len()))
+    })?;
+    assert_eq!(differ, (10 * MEGABYTE, 10 * MEGABYTE, 2));
+    Ok(())
+}
+
 /// Both directions at full speed; a stream that stalls moves less than the bound.
 fn streams(lab: &Lab) -> Result<(bool, bool)> {
     let up = iperf3(&lab.vm1, (&lab.out, SERVER), "-t 2")?;

@@ -24,8 +24,9 @@ fn iperf3_without_loss() -> Result<()> {
 
 #[test]
 fn datagrams_of_every_size() -> Result<()> {
-    for offloads in [true, false] {
-        let setup = Setup { options: Options { offloads, ..Options::default() }, ..Setup::default() };
+    let offloads =
+        |offloads| Setup { options: Options { offloads, ..Options::default() }, ..Setup::default() };
+    for setup in [offloads(true), offloads(false), Setup::completing_checksums()] {
         let seen = twin(&setup, |lab, _| {
             let server = Reflector::start(&lab.out, (SERVER, 9000))?;
             let socket = lab.vm1.udp("10.0.0.11:5000")?;
