@@ -19,6 +19,12 @@ pub const fn replace_word(checksum: u16, old: u32, new: u32) -> u16 {
     !fold(sum)
 }
 
+/// The checksum after one 16-bit field has changed.
+#[inline(always)]
+pub const fn replace_half(checksum: u16, old: u16, new: u16) -> u16 {
+    !fold((!checksum) as u32 + (!old) as u32 + new as u32)
+}
+
 /// The IPv4 header checksum after one address has changed.
 #[inline(always)]
 pub const fn replace_address(checksum: u16, old: Address, new: Address) -> u16 {
@@ -52,6 +58,12 @@ mod tests {
             let back = replace_word(replace_word(checksum, old, new), new, old);
             // One's complement has two zeros; both say the same.
             prop_assert!(back == checksum || (back == 0xffff && checksum == 0) || (back == 0 && checksum == 0xffff));
+        }
+
+        /// A word is two halves, in either order.
+        #[test]
+        fn a_half_is_half_a_word(checksum: u16, old: u16, new: u16) {
+            prop_assert_eq!(replace_half(checksum, old, new), replace_word(checksum, old.into(), new.into()));
         }
 
         #[test]

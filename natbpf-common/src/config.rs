@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Address, siphash::Secret, state::Timeouts};
+use crate::{Address, Port, flow::FlowEntry, siphash::Secret, state::Timeouts};
 
 /// How many uplinks an instance can have.
 pub const MAX_UPLINKS: usize = 16;
@@ -28,10 +28,26 @@ pub struct Uplink {
     pub interface: u32,
     /// Length of the link layer header: 14 with Ethernet, 0 without.
     pub link_header: u32,
+    /// Of [`Uplink::SERVES`], [`Uplink::SILENT`].
+    pub flags: u32,
     /// How many of `addresses` count. Zero: nothing can be translated, and what would have to be is dropped.
     pub address_count: u32,
     /// Those beyond the count are zero.
     pub addresses: [UplinkAddress; MAX_ADDRESSES],
+}
+
+impl Uplink {
+    /// Flows may begin from outside by one of its addresses: there are port forwards, floating addresses, pools, or
+    /// mappings with a filtering that lets strangers in. Without it what arrives for the host costs no more lookups.
+    pub const SERVES: u32 = 1;
+    /// A SYN that nobody wants is dropped in silence, instead of being left to the host's stack, which answers with a RST
+    /// (RFC 5382 REQ-4).
+    pub const SILENT: u32 = 2;
+
+    #[inline(always)]
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
 }
 
 /// Places of the table of uplinks.
@@ -96,11 +112,11 @@ pub struct SourceKey {
     pub source: Address,
 }
 
-/// Data of a key of the longest-prefix map of destinations left alone.
+/// Data of a key of the longest-prefix map of destinations, for sources where the rule depends on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct ExceptKey {
-    /// [`Rule::id`]
+pub struct DestinationKey {
+    /// [`Rule::id`] of the source's value.
     pub rule: u32,
     pub destination: Address,
 }
@@ -108,17 +124,26 @@ pub struct ExceptKey {
 /// Bits of a prefix that come before the address, in both kinds of keys.
 pub const PREFIX_BASE: u32 = 32;
 
-/// What happens to the new flows of a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+/// What happens to the new flows of a source, or of a source toward a destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Rule {
-    /// Number of the rule in the configuration.
+    /// With [`Rule::DESTINATIONS`]: what the keys of the destinations have.
     pub id: u32,
-    /// Of [`Rule::RANDOM`], [`Rule::PER_DESTINATION`], [`Rule::PORTS`], [`Rule::EXCEPTS`].
+    /// Of the constants below.
     pub flags: u32,
     /// With [`Rule::PORTS`]: the range of external TCP and UDP ports, host order.
     pub first_port: u16,
     pub last_port: u16,
+    /// With [`Rule::FIXED`]: the external address, which belongs to this source alone.
+    pub address: Address,
+    /// With [`Rule::POOL`]: index of the pool.
+    pub pool: u32,
+    /// How many flows a source may have at a time; 0: no limit.
+    pub max_flows: u32,
+    /// Nanoseconds that a source's new flow costs (1 / rate); 0: no limit.
+    pub interval: u32,
+    pub reserved: u32,
 }
 
 impl Rule {
@@ -128,14 +153,130 @@ impl Rule {
     pub const PER_DESTINATION: u32 = 2;
     /// A port range is given.
     pub const PORTS: u32 = 4;
-    /// Some destinations are left alone; without it they need not be looked for.
-    pub const EXCEPTS: u32 = 8;
+    /// The rule depends on the destination: look it up.
+    pub const DESTINATIONS: u32 = 8;
+    /// What matches is left alone.
+    pub const EXEMPT: u32 = 16;
+    /// Endpoint-independent filtering (RFC 4787 section 5): whoever sends to a mapping reaches it.
+    pub const OPEN: u32 = 32;
+    /// Address-dependent filtering: whoever the endpoint has sent to reaches it, from any port.
+    pub const OPEN_TO_PEERS: u32 = 64;
+    /// 1:1: the external address is given, ports stay, every protocol passes.
+    pub const FIXED: u32 = 128;
+    /// The external address is one of a pool, chosen by the source (RFC 4787 REQ-2: paired).
+    pub const POOL: u32 = 256;
+    /// Packets from outside do not keep a flow alive (RFC 4787 REQ-6).
+    pub const OUTBOUND_REFRESH: u32 = 512;
+
+    /// [`FlowEntry::traits`] of the flows that it makes.
+    #[inline(always)]
+    pub const fn traits(&self) -> u16 {
+        Self::traits_of(self.flags)
+    }
+
+    /// The same of the flags that a mapping has kept.
+    #[inline(always)]
+    pub const fn traits_of(flags: u32) -> u16 {
+        let mut traits = 0;
+        if flags & (Self::FIXED | Self::POOL) != 0 {
+            traits |= FlowEntry::FOREIGN_ADDRESS;
+        }
+        if flags & Self::OUTBOUND_REFRESH != 0 {
+            traits |= FlowEntry::OUTBOUND_REFRESH;
+        }
+        traits
+    }
 
     #[inline(always)]
     pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
     }
 }
+
+/// Data of a key of the longest-prefix map of forwards: which external endpoints lead inside. The fields are in the
+/// order in which prefixes grow: a floating address has a prefix up to the address, a range of ports ends within the
+/// port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ForwardKey {
+    /// Interface index of the uplink.
+    pub uplink: u32,
+    /// External address.
+    pub address: Address,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// External port.
+    pub port: Port,
+}
+
+impl ForwardKey {
+    /// Bits of the prefix of a floating address.
+    pub const ADDRESS_BITS: u32 = 64;
+    /// Bits of the prefix of a single port.
+    pub const PORT_BITS: u32 = 96;
+}
+
+/// Where an external endpoint leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Forward {
+    /// Inside address.
+    pub address: Address,
+    /// Added to the external port to give the inside port, modulo 65536, host order; 0: the port stays.
+    pub port_offset: u16,
+    /// Of the flags of [`Rule`]: [`Rule::FIXED`] of a floating address; [`Rule::POOL`] where the external address is not
+    /// one of the uplink's own.
+    pub flags: u16,
+}
+
+/// Key: an external address that is not one of the uplink's own: of a pool or a floating one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ExternalKey {
+    /// Interface index of the uplink; 0 in the map that finds the uplink of any external address.
+    pub uplink: u32,
+    pub address: Address,
+}
+
+/// What there is to know of an external address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct External {
+    /// Interface index of the uplink that it belongs to.
+    pub uplink: u32,
+    /// Of [`External::ANSWER`].
+    pub flags: u32,
+    /// MAC address of the uplink, to answer with.
+    pub mac: [u8; 6],
+    pub reserved: [u8; 2],
+}
+
+impl External {
+    /// The host does not have it: the datapath answers ARP for it, and what nobody wants of it is dropped.
+    pub const ANSWER: u32 = 1;
+
+    #[inline(always)]
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// How many addresses a pool can have.
+pub const MAX_POOL: usize = 64;
+
+/// A pool of external addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Pool {
+    /// How many of `addresses` count, 1 to [`MAX_POOL`].
+    pub count: u32,
+    pub addresses: [Address; MAX_POOL],
+}
+
+/// How many pools there can be.
+pub const MAX_POOLS: u32 = 64;
 
 /// The only value of its map.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -161,11 +302,13 @@ pub enum Gauge {
     /// Which of the two values of the map of uplinks counts. The other is written and then chosen, so that no
     /// packet sees half of a change.
     Uplinks = 2,
+    /// No [`Notice`](crate::notice::Notice) is written before this time of the datapath's clock.
+    NoticeAfter = 3,
 }
 
 impl Gauge {
     /// Number of gauges.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }
 
 #[cfg(feature = "user")]
@@ -175,7 +318,17 @@ mod user {
     // SAFETY: as above.
     unsafe impl aya::Pod for super::SourceKey {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for super::ExceptKey {}
+    unsafe impl aya::Pod for super::DestinationKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::ForwardKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Forward {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::ExternalKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::External {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Pool {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Rule {}
     // SAFETY: as above.

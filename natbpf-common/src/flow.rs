@@ -8,15 +8,19 @@ use core::fmt;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Address, Nanoseconds, Port};
+use crate::{
+    Address, Nanoseconds, Port,
+    protocol::{TCP, UDP},
+};
 
-/// The direction of a packet within its flow, as in conntrack.
+/// The direction of a packet within its flow, as in conntrack, but for flows that began outside
+/// ([`Status::inbound`]): a flow's translation always is that of what leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Direction {
-    /// From the instance that started the flow.
+    /// From the instance, which mostly is who began the flow.
     Original = 0,
-    /// Back to it.
+    /// To it.
     Reply = 1,
 }
 
@@ -65,8 +69,21 @@ pub struct FlowEntry {
     pub uplink: u32,
     /// A [`Status`].
     pub status: u16,
-    /// Spare, zero.
-    pub reserved: u16,
+    /// Of [`FlowEntry::COUNTED`] and its like; never changed while the flow has this translation.
+    pub traits: u16,
+}
+
+impl FlowEntry {
+    /// Counts among the flows of its source.
+    pub const COUNTED: u16 = 1;
+    /// Counts among the users of a peer of its mapping ([`Side::Peer`](crate::mapping::Side::Peer)).
+    pub const PEERED: u16 = 2;
+    /// The external address is not one of the uplink's own: user space ends the flow when it goes.
+    pub const FOREIGN_ADDRESS: u16 = 4;
+    /// Packets from outside do not renew it.
+    pub const OUTBOUND_REFRESH: u16 = 8;
+    /// It is not translated: it began outside, toward the instance's own address.
+    pub const UNTRANSLATED: u16 = 16;
 }
 
 /// State and flags of a flow, written together. Both entries of a flow have a copy.
@@ -91,6 +108,13 @@ impl FlowKey {
             direction: self.direction ^ 1,
             ..*self
         }
+    }
+
+    /// TCP and UDP have no port 0.
+    #[inline(always)]
+    pub fn has_port_zero(&self) -> bool {
+        let zero = self.source_port.to_wire() == 0 || self.destination_port.to_wire() == 0;
+        zero && (self.protocol == TCP || self.protocol == UDP)
     }
 
     /// The key of the other entry of a flow, given this one and its rewrite.
@@ -123,6 +147,14 @@ impl FlowKey {
 }
 
 impl Rewrite {
+    /// No translation.
+    pub const NONE: Self = Self::from_word(0);
+
+    #[inline(always)]
+    pub const fn is_none(self) -> bool {
+        self.address.is_unspecified()
+    }
+
     #[inline(always)]
     pub const fn to_word(self) -> u64 {
         self.address.to_wire() as u64 | (self.port.to_wire() as u64) << 32 | (self.tag as u64) << 48
@@ -149,6 +181,7 @@ impl Status {
     const ASSURED: u16 = 1 << 9;
     const HOST: u16 = 1 << 10;
     const MAPPED: u16 = 1 << 11;
+    const INBOUND: u16 = 1 << 12;
 
     /// A status with this [`State`](crate::state::State) and no flags.
     #[inline(always)]
@@ -182,6 +215,12 @@ impl Status {
     #[inline(always)]
     pub const fn restarted(self, first: Self) -> Self {
         Self(self.0 & (Self::HOST | Self::MAPPED) | first.0)
+    }
+
+    /// The status of another connection on the same tuple, which begins on the same side.
+    #[inline(always)]
+    pub const fn reopened(self, state: u8) -> Self {
+        Self(self.0 & (Self::HOST | Self::MAPPED | Self::INBOUND) | state as u16)
     }
 
     /// A packet came back (`IPS_SEEN_REPLY`).
@@ -227,6 +266,26 @@ impl Status {
     pub const fn with_mapped(self) -> Self {
         Self(self.0 | Self::MAPPED)
     }
+
+    /// The flow began outside: who sends first in the protocol's sense is on the side of the reply direction.
+    #[inline(always)]
+    pub const fn inbound(self) -> bool {
+        self.0 & Self::INBOUND != 0
+    }
+
+    #[inline(always)]
+    pub const fn with_inbound(self) -> Self {
+        Self(self.0 | Self::INBOUND)
+    }
+
+    /// A direction of the table as the protocol sees it: from whoever began, or back.
+    #[inline(always)]
+    pub const fn seen_by_protocol(self, direction: Direction) -> Direction {
+        match (direction, self.inbound()) {
+            (Direction::Original, false) | (Direction::Reply, true) => Direction::Original,
+            _ => Direction::Reply,
+        }
+    }
 }
 
 impl fmt::Debug for Status {
@@ -237,6 +296,7 @@ impl fmt::Debug for Status {
             .field("assured", &self.assured())
             .field("host", &self.host())
             .field("mapped", &self.mapped())
+            .field("inbound", &self.inbound())
             .finish()
     }
 }

@@ -4,17 +4,24 @@
 //! in the kernel and in host tests. Addresses and ports are kept as they are in the packet: see [`Address`]
 //! and [`Port`].
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod address;
+pub mod arp;
 pub mod checksum;
 pub mod config;
 pub mod counter;
 pub mod event;
 pub mod flow;
+pub mod fragment;
+pub mod headers;
 pub mod life;
 pub mod mapping;
+pub mod notice;
+pub mod packet;
 pub mod ports;
 pub mod protocol;
+pub mod quote;
 pub mod reap;
 pub mod siphash;
 pub mod state;
@@ -31,4 +38,4 @@ pub const SECOND: Nanoseconds = 1_000_000_000;
 
 /// Number of the layout of everything that is pinned. A change to any shared type, or to the meaning of a
 /// field, raises it.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;

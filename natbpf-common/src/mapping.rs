@@ -8,16 +8,22 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    Address, Nanoseconds, Port,
+    Address, Nanoseconds, Port, SECOND,
+    config::Rule,
+    life::GRACE,
     siphash::{Secret, siphash},
 };
 
-/// Which side of the gateway an endpoint is on.
+/// Which side of the gateway an endpoint is on, and what the entry says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Side {
     Inside = 0,
     External = 1,
+    /// An external endpoint together with an outside address that its owner has sent to, for address-dependent filtering.
+    Peer = 2,
+    /// An inside address with the flows that it has: the account of a source that has limits.
+    Source = 3,
 }
 
 /// Key: an endpoint. 12 bytes without padding.
@@ -26,7 +32,8 @@ pub enum Side {
 pub struct Endpoint {
     pub address: Address,
     /// The other address that tells the mapping apart: on the inside, the external address it is mapped to
-    /// (an instance that leaves by two uplinks has a mapping on each); zero on the external side.
+    /// (an instance that leaves by two uplinks has a mapping on each); zero on the external side; the outside address of
+    /// a peer.
     pub toward: Address,
     pub port: Port,
     /// IP protocol number.
@@ -35,16 +42,20 @@ pub struct Endpoint {
     pub side: u8,
 }
 
-/// Value, 24 bytes.
+/// Value, 32 bytes.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Mapping {
-    /// The address and port on the other side, as [`Mapping::pack`] lays them out.
+    /// The address and port on the other side, as [`Mapping::pack`] lays them out. Of a source: when its next flow would
+    /// be due if they came at the rate that it may have ([`Mapping::due`]).
     pub other: u64,
     /// A [`Users`]; not used on the inside.
     pub users: u64,
     /// When the last user went.
     pub idle_since: Nanoseconds,
+    /// [`Rule::flags`](crate::config::Rule::flags) of the rule that it was made by, for flows that begin from outside.
+    pub flags: u32,
+    pub reserved: u32,
 }
 
 impl Endpoint {
@@ -61,6 +72,24 @@ impl Mapping {
     #[inline(always)]
     pub const fn pack(address: Address, port: Port) -> u64 {
         address.to_wire() as u64 | (port.to_wire() as u64) << 32
+    }
+
+    /// How long a port without users stays with its owner, given the flags that a mapping keeps. RFC 6888 REQ-8: so long
+    /// that nobody outside who still sends to it reaches another one; where only those are let in who were sent to, the
+    /// grace period will do.
+    #[inline(always)]
+    pub const fn rest(flags: u32) -> Nanoseconds {
+        if flags & (Rule::OPEN | Rule::OPEN_TO_PEERS) != 0 { 120 * SECOND } else { GRACE }
+    }
+
+    /// When a source's next flow is due after one that begins `now`; `None`: it comes too fast. A source that has been
+    /// silent may begin as many at once as it may in a second (the "generic cell rate algorithm").
+    #[inline(always)]
+    pub const fn due(due: Nanoseconds, interval: Nanoseconds, now: Nanoseconds) -> Option<Nanoseconds> {
+        let next = if due > now { due } else { now } + interval;
+        // At least one, however slow the rate is.
+        let burst = if interval > SECOND { interval } else { SECOND };
+        if next > now + burst { None } else { Some(next) }
     }
 
     #[inline(always)]
@@ -108,6 +137,12 @@ impl Users {
         if self.0 & Self::GONE >= Self::GONE - 1 { None } else { Some(Self(self.0 + 1)) }
     }
 
+    /// Some flow uses it.
+    #[inline(always)]
+    pub const fn in_use(self) -> bool {
+        self.count() > 0 && !self.is_gone()
+    }
+
     /// Being removed.
     #[inline(always)]
     pub const fn gone(self) -> Self {
@@ -148,6 +183,25 @@ mod tests {
             prop_assert_eq!(users.gone().more(), None);
             prop_assert!(users.gone().is_gone() && !users.is_gone());
             prop_assert_eq!(users.gone().owner(), owner);
+        }
+
+        /// However the flows come, no more begin than the rate and one burst allow.
+        #[test]
+        fn no_source_exceeds_its_rate(rate in 1..2000u64, gaps in proptest::collection::vec(0..SECOND / 50, 1..500)) {
+            let interval = SECOND / rate;
+            let (mut due, mut now, mut begun) = (0, 1000 * SECOND, 0u64);
+            let start = now;
+            for gap in gaps {
+                now += gap;
+                if let Some(next) = Mapping::due(due, interval, now) {
+                    due = next;
+                    begun += 1;
+                }
+            }
+            prop_assert!(begun <= (now - start) / interval + SECOND / interval + 1);
+            prop_assert!(begun >= 1);
+            // After a second of silence there is room again.
+            prop_assert!(Mapping::due(due, interval, now + SECOND).is_some());
         }
 
         #[test]

@@ -96,7 +96,7 @@ const fn same_parity(a: Port, b: Port) -> bool {
 
 /// Maps 32 random bits to 0..length without a division.
 #[inline(always)]
-const fn reduce(random: u32, length: u32) -> u32 {
+pub const fn reduce(random: u32, length: u32) -> u32 {
     ((random as u64 * length as u64) >> 32) as u32
 }
 

@@ -12,7 +12,12 @@ pub const UDPLITE: u8 = 136;
 /// ICMP message types (IANA "ICMP Type Numbers").
 pub mod icmp {
     pub const ECHO_REPLY: u8 = 0;
+    pub const DESTINATION_UNREACHABLE: u8 = 3;
+    pub const SOURCE_QUENCH: u8 = 4;
+    pub const REDIRECT: u8 = 5;
     pub const ECHO_REQUEST: u8 = 8;
+    pub const TIME_EXCEEDED: u8 = 11;
+    pub const PARAMETER_PROBLEM: u8 = 12;
     pub const TIMESTAMP: u8 = 13;
     pub const TIMESTAMP_REPLY: u8 = 14;
     pub const INFO_REQUEST: u8 = 15;
@@ -27,7 +32,10 @@ pub mod icmp {
         Request(u8),
         /// Answers a request of this type.
         Reply(u8),
-        /// Everything else: errors and what no NAT knows.
+        /// Tells the sender of a packet, which it quotes, what became of it (RFC 1122, section 3.2.2). Redirects are
+        /// among these.
+        Error,
+        /// Everything else.
         Other,
     }
 
@@ -38,6 +46,9 @@ pub mod icmp {
             ECHO_REQUEST | TIMESTAMP | INFO_REQUEST | MASK_REQUEST => Message::Request(message_type),
             ECHO_REPLY => Message::Reply(ECHO_REQUEST),
             TIMESTAMP_REPLY | INFO_REPLY | MASK_REPLY => Message::Reply(message_type - 1),
+            DESTINATION_UNREACHABLE | SOURCE_QUENCH | REDIRECT | TIME_EXCEEDED | PARAMETER_PROBLEM => {
+                Message::Error
+            }
             _ => Message::Other,
         }
     }
@@ -90,8 +101,11 @@ mod tests {
 
     #[test]
     fn errors_are_neither_requests_nor_replies() {
-        for error in [3, 4, 5, 11, 12, 19, 40, 255] {
-            assert_eq!(classify(error), Message::Other);
+        for error in [3, 4, 5, 11, 12] {
+            assert_eq!(classify(error), Message::Error);
+        }
+        for other in [1, 2, 6, 7, 9, 10, 19, 40, 255] {
+            assert_eq!(classify(other), Message::Other);
         }
     }
 

@@ -143,6 +143,7 @@ pub const fn next(
     flow_age: Nanoseconds,
 ) -> Step {
     let before = status;
+    let direction = status.seen_by_protocol(direction);
     let mut status = match direction {
         Direction::Original => status,
         Direction::Reply => status.with_seen_reply(),
@@ -155,7 +156,7 @@ pub const fn next(
             let reopened =
                 matches!(step.state, State::TcpSynSent) && before.state() != State::TcpSynSent as u8;
             status = if reopened {
-                status.restarted(Status::new(step.state as u8))
+                status.reopened(step.state as u8)
             } else {
                 status.with_state(step.state as u8)
             };

@@ -53,6 +53,30 @@ pub const fn event(flags: u8) -> Option<Event> {
     }
 }
 
+/// Whether a TCP would send such a set of flags: one lookup of a bit, without branches.
+#[inline(always)]
+pub const fn plausible(flags: u8) -> bool {
+    PLAUSIBLE >> place(flags) & 1 != 0
+}
+
+/// URG, ACK, RST, SYN and FIN as a number of five bits.
+#[inline(always)]
+const fn place(flags: u8) -> u32 {
+    (flags & (FIN | SYN | RST) | flags >> 1 & (ACK | URG) >> 1) as u32
+}
+
+/// The sets of flags that have an [`event`], a bit each.
+const PLAUSIBLE: u32 = {
+    let (mut set, mut flags) = (0, 0u8);
+    while flags < 64 {
+        if event(flags).is_some() {
+            set |= 1 << place(flags);
+        }
+        flags += 1;
+    }
+    set
+};
+
 /// The state of a flow that begins with these flags: with a SYN, or in mid-stream with a plain ACK
 /// (conntrack's `tcp_loose`), which has to be answered before it counts as established.
 #[inline(always)]
@@ -94,6 +118,13 @@ pub const fn next(status: Status, direction: Direction, flags: u8) -> Transition
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn plausible_is_what_has_an_event() {
+        for flags in 0..=u8::MAX {
+            assert_eq!(plausible(flags), event(flags).is_some(), "{flags:#x}");
+        }
+    }
+
     use Direction::{Original, Reply};
     use proptest::prelude::*;
 

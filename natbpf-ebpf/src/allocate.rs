@@ -11,12 +11,12 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use natbpf_common::{
-    Address, Nanoseconds, Port,
+    Address, Port,
     config::Rule,
     counter::Counter,
-    flow::{FlowEntry, FlowKey, Rewrite, Status},
+    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
     life::Life,
-    mapping::{Endpoint, Mapping, Side, Users},
+    mapping::{Endpoint, Mapping, Side},
     ports::{PROBES, PortRange},
     protocol::{self, Transport},
 };
@@ -24,9 +24,9 @@ use natbpf_common::{
 use crate::{
     atomic, clock, count,
     entry::Entry,
+    inbound,
+    mapping::{self, Joined},
     maps::{FLOWS, MAPPINGS, SETTINGS},
-    packet::Packet,
-    skb::Skb,
     sockets,
 };
 
@@ -39,42 +39,28 @@ static SEARCH: PerCpuArray<Search, 1> = PerCpuArray::new();
 /// Nanoseconds shifted by this make about 17 seconds.
 const RANDOM_SHIFT: u32 = 34;
 
-/// How often a counter that others change at the same time is tried.
-const TRIES: u32 = 8;
-
 /// What is asked for.
 pub struct Request<'a> {
+    /// Interface index of the uplink.
+    pub interface: u32,
     /// Of the original direction.
     pub key: &'a FlowKey,
     pub external: Address,
     /// `None` for a flow of the host.
     pub rule: Option<&'a Rule>,
     pub status: Status,
-    pub now: Nanoseconds,
-}
-
-/// What was found; the entry of the reply direction is in the table.
-pub struct Grant {
-    pub port: Port,
-    /// The flow counts among the users of its endpoint's mapping.
-    pub mapped: bool,
-}
-
-impl Grant {
-    /// Gives the mapping back.
-    #[inline(always)]
-    pub fn release(&self, key: &FlowKey, rewrite: &Rewrite) {
-        if self.mapped {
-            unmap(key, rewrite);
-        }
-    }
+    /// Of [`FlowEntry::traits`].
+    pub traits: u16,
+    /// Some external endpoints of the uplink lead inside.
+    pub forwards: bool,
 }
 
 /// Where a search stands, as the global functions return it.
-const SEARCHING: u32 = 0;
-const FOUND: u32 = 1;
+pub const SEARCHING: u32 = 0;
+/// The entry of the reply direction is in the table.
+pub const FOUND: u32 = 1;
 /// The flow table is full.
-const FULL: u32 = 2;
+pub const FULL: u32 = 2;
 
 /// A search. It is kept in a map, one a processor, because the stack is too short for it: programs at these
 /// hooks run with softirqs off, so none interrupts another.
@@ -84,9 +70,13 @@ const FULL: u32 = 2;
 #[repr(C)]
 pub struct Search {
     /// Key of the reply direction; its destination port is the candidate.
-    reply: FlowKey,
-    /// Value for it.
-    entry: FlowEntry,
+    pub reply: FlowKey,
+    /// Value for it; afterwards also for the original direction.
+    pub entry: FlowEntry,
+    /// The flow is in the table already and had this life; 0: it is not.
+    pub before: u64,
+    /// The flow was counted to its source for this translation.
+    pub charged: bool,
     seed: u64,
     inside: Address,
     inside_port: Port,
@@ -97,73 +87,65 @@ pub struct Search {
     random: bool,
     /// The endpoint's own port may be kept.
     preserve: bool,
+    /// It must be kept: the external address is this source's alone.
+    fixed: bool,
+    /// Some external ports lead inside ([`FORWARDS`](crate::maps::FORWARDS)); flows must not take these.
+    forwards: bool,
+    /// Of the rule.
+    pub flags: u32,
 }
 
-/// Finds a port and enters the reply direction.
+/// This processor's search.
 #[inline(always)]
-pub fn allocate(skb: &Skb<'_>, request: &Request<'_>) -> Result<Grant, Counter> {
+pub fn search() -> Option<*mut Search> {
+    SEARCH.get_ptr_mut(0)
+}
+
+/// Sets a search up; [`find_port`] carries it out.
+#[inline(always)]
+pub fn prepare(search: *mut Search, request: &Request<'_>) {
     let key = request.key;
-    let has = |flag| request.rule.is_some_and(|rule| rule.has(flag));
-    let search = SEARCH.get_ptr_mut(0).ok_or(Counter::Busy)?;
+    let flags = request.rule.map_or(0, |rule| rule.flags);
+    let has = |flag| flags & flag != 0;
     let range = range(request);
     let random = has(Rule::RANDOM);
+    let now = clock::now();
     // SAFETY: nobody else has this processor's search; see there.
     unsafe {
-        (*search).reply = FlowKey { destination: request.external, ..key.reversed() };
-        (*search).entry = FlowEntry {
-            life: Life::Live(request.now).to_word(),
-            rewrite: 0,
-            created: request.now,
-            uplink: skb.interface(),
-            status: 0,
-            reserved: 0,
-        };
+        (*search).reply.source = key.destination;
+        (*search).reply.destination = request.external;
+        (*search).reply.source_port = key.destination_port;
+        (*search).reply.protocol = key.protocol;
+        (*search).reply.direction = Direction::Reply as u8;
+        (*search).reply.zone = key.zone;
+        (*search).entry.life = Life::Live(now).to_word();
+        (*search).entry.created = now;
+        (*search).entry.uplink = request.interface;
+        (*search).entry.traits = request.traits;
         (*search).inside = key.source;
         (*search).inside_port = key.source_port;
         (*search).range = range;
         (*search).status = request.status;
-        (*search).map = request.rule.is_some() && !has(Rule::PER_DESTINATION);
+        (*search).map = request.rule.is_some() && !has(Rule::PER_DESTINATION) && !has(Rule::FIXED);
+        (*search).fixed = has(Rule::FIXED);
+        (*search).forwards = request.forwards;
+        (*search).flags = flags;
         (*search).random = random;
         // Ports that are not in their own class's range (512 to 599) are kept too; only a rule's range binds.
         (*search).preserve = !random && (!has(Rule::PORTS) || range.contains(key.source_port));
     }
-    match find_port(skb.raw()) {
-        // SAFETY: as above.
-        FOUND => unsafe { Ok(Grant { port: (*search).reply.destination_port, mapped: (*search).map }) },
-        FULL => Err(Counter::TableFull),
-        _ if Transport::of(key.protocol).has_ports() => Err(Counter::NoPort),
-        _ => Err(Counter::ProtocolCollision),
-    }
 }
 
-/// Inserts an entry that is not there yet, by way of this processor's search: on the stack it would be too much for
-/// Linux 6.1, which counts all frames of a call together.
+/// Inserts the search's entry, with this translation, under another key that is not there yet. By way of the search,
+/// since on the stack an entry would be too much for Linux 6.1, which counts all frames of a call together.
 #[inline(always)]
 #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
-pub fn insert(key: &FlowKey, entry: FlowEntry) -> Result<(), i32> {
-    let Some(search) = SEARCH.get_ptr_mut(0) else { return Err(EEXIST) };
+pub fn insert(search: *mut Search, key: &FlowKey, rewrite: Rewrite) -> Result<(), i32> {
     // SAFETY: nobody else has this processor's search; see there.
     unsafe {
-        (*search).entry = entry;
+        (*search).entry.rewrite = rewrite.to_word();
         FLOWS.insert(key, &(*search).entry, BPF_NOEXIST as u64)
     }
-}
-
-/// Takes one user from the mapping of a flow.
-#[inline(always)]
-pub fn unmap(key: &FlowKey, rewrite: &Rewrite) {
-    let endpoint = external_endpoint(key.protocol, rewrite.address, rewrite.port);
-    let Some(mapping) = MAPPINGS.get_ptr_mut(endpoint) else { return };
-    // SAFETY: projections, no access.
-    let (users, idle_since) = unsafe { (&raw mut (*mapping).users, &raw mut (*mapping).idle_since) };
-    atomic::store(idle_since, clock::now());
-    // The flow counts until now, so there is one to take away, and the mapping is not being removed.
-    atomic::add(users, u64::MAX);
-}
-
-#[inline(always)]
-fn external_endpoint(protocol: u8, address: Address, port: Port) -> Endpoint {
-    Endpoint { address, toward: Address::UNSPECIFIED, port, protocol, side: Side::External as u8 }
 }
 
 #[inline(always)]
@@ -192,7 +174,7 @@ fn mapped_port(endpoint: &Endpoint) -> Option<Port> {
 /// global function was handed.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn find_port(skb: *mut __sk_buff) -> u32 {
+pub extern "C" fn find_port(skb: *mut __sk_buff) -> u32 {
     match SEARCH.get_ptr_mut(0) {
         Some(search) => find(skb, search),
         None => SEARCHING,
@@ -203,11 +185,18 @@ extern "C" fn find_port(skb: *mut __sk_buff) -> u32 {
 fn find(skb: *mut __sk_buff, search: *mut Search) -> u32 {
     // SAFETY: here and below, nobody else has this processor's search, and no reference to it lives over a call of
     // `try_port`.
-    let (protocol, own, wanted_map, preserve, endpoint) = unsafe {
+    let (protocol, own, wanted_map, preserve, fixed, endpoint) = unsafe {
         let search = &*search;
-        (search.reply.protocol, search.inside_port, search.map, search.preserve, search.endpoint())
+        (
+            search.reply.protocol,
+            search.inside_port,
+            search.map,
+            search.preserve,
+            search.fixed,
+            search.endpoint(),
+        )
     };
-    if !Transport::of(protocol).has_ports() {
+    if fixed || !Transport::of(protocol).has_ports() {
         // SAFETY: as above.
         unsafe { (*search).map = false };
         return attempt(skb, own);
@@ -294,8 +283,12 @@ extern "C" fn try_port(skb: *mut __sk_buff, port: u32) -> u32 {
 #[expect(clippy::needless_borrows_for_generic_args, reason = "by value they would be copied to the stack")]
 fn reserve(skb: *mut __sk_buff, search: &mut Search, port: Port) -> u32 {
     search.reply.destination_port = port;
-    if sockets::wants(skb, &search.reply) || (search.map && !search.reserve()) {
-        return SEARCHING;
+    // Whoever has an address to itself need not ask.
+    if !search.fixed {
+        let forwarded = search.forwards && inbound::forward(search.entry.uplink, &search.reply).is_some();
+        if forwarded || sockets::wants(skb, &search.reply) || (search.map && !search.reserve()) {
+            return SEARCHING;
+        }
     }
     let status = if search.map { search.status.with_mapped() } else { search.status };
     let rewrite = Rewrite { address: search.inside, port: search.inside_port, tag: search.reply.tag() };
@@ -306,7 +299,7 @@ fn reserve(skb: *mut __sk_buff, search: &mut Search, port: Port) -> u32 {
         Err(EEXIST) if search.adopt() => FOUND,
         Err(error) => {
             if search.map {
-                unmap(&search.reply, &Rewrite { address: search.reply.destination, port, tag: 0 });
+                mapping::leave(&mapping::external(search.reply.protocol, search.reply.destination, port));
             }
             if error == EEXIST { SEARCHING } else { FULL }
         }
@@ -319,8 +312,8 @@ impl Search {
     fn note(&self, endpoint: &Endpoint, pinned: bool, wanted_map: bool) {
         let port = self.reply.destination_port;
         if self.map && !pinned && (port != self.inside_port || self.random) {
-            let mapping =
-                Mapping { other: Mapping::pack(self.reply.destination, port), users: 0, idle_since: 0 };
+            let other = Mapping::pack(self.reply.destination, port);
+            let mapping = Mapping { other, users: 0, idle_since: 0, flags: 0, reserved: 0 };
             // Without it the endpoint's next flow takes another port; nothing breaks.
             let _ = MAPPINGS.insert(endpoint, mapping, BPF_ANY as u64);
         }
@@ -374,43 +367,22 @@ impl Search {
         entry.set_status(status);
         entry.set_created(self.entry.created);
         entry.set_uplink(self.entry.uplink);
+        entry.set_traits(self.entry.traits);
         true
     }
 
-    /// Reserves the candidate for the endpoint, or counts one more user if it has it already. When the table
-    /// of mappings is full the search goes on without.
+    /// Reserves the candidate for the endpoint. When the table of mappings is full the search goes on without.
     #[inline(always)]
     fn reserve(&mut self) -> bool {
         let endpoint =
-            external_endpoint(self.reply.protocol, self.reply.destination, self.reply.destination_port);
-        let owner = Mapping::pack(self.inside, self.inside_port);
-        let mapping = Mapping { other: owner, users: Users::one(self.inside).to_word(), idle_since: 0 };
-        match MAPPINGS.insert(endpoint, mapping, BPF_NOEXIST as u64) {
-            Ok(()) => true,
-            Err(EEXIST) => join(endpoint, owner, self.inside),
-            Err(_) => {
+            mapping::external(self.reply.protocol, self.reply.destination, self.reply.destination_port);
+        match mapping::join(&endpoint, self.inside, self.inside_port, self.flags) {
+            Joined::Yes => true,
+            Joined::Taken => false,
+            Joined::Full => {
                 self.map = false;
                 true
             }
         }
     }
-}
-
-/// Counts one more user of an endpoint's mapping, if it is this owner's.
-#[inline(always)]
-fn join(endpoint: Endpoint, owner: u64, inside: Address) -> bool {
-    let Some(mapping) = MAPPINGS.get_ptr_mut(endpoint) else { return false };
-    // SAFETY: projections, no access.
-    let (other, users) = unsafe { (&raw const (*mapping).other, &raw mut (*mapping).users) };
-    for _ in 0..TRIES {
-        let word = atomic::load(users);
-        let Some(more) = Users::from_word(word).more() else { return false };
-        if atomic::load(other) != owner || Users::from_word(word).owner() != inside {
-            return false;
-        }
-        if atomic::swap(users, word, more.to_word()) {
-            return true;
-        }
-    }
-    false
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here makes a reference to a shared value: other processors and user space write at the same time.
 
-use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd};
 
 /// Reads a word whole.
 #[inline(always)]
@@ -34,4 +34,18 @@ pub fn swap(word: *mut u64, old: u64, new: u64) -> bool {
 pub fn add(word: *mut u64, value: u64) {
     // SAFETY: as in `load`.
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(word, value) };
+}
+
+/// Adds to a word; returns what stood there.
+#[inline(always)]
+pub fn fetch_add(word: *mut u64, value: u64) -> u64 {
+    // SAFETY: as in `load`. SeqCst as in `swap`.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(word, value) }
+}
+
+/// Sets bits of a word; returns what stood there.
+#[inline(always)]
+pub fn fetch_or(word: *mut u64, bits: u64) -> u64 {
+    // SAFETY: as in `load`. SeqCst as in `swap`.
+    unsafe { atomic_or::<u64, u64, { AtomicOrdering::SeqCst }>(word, bits) }
 }

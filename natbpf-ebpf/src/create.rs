@@ -1,146 +1,354 @@
 //! New flows, and new translations for flows that lost theirs.
 
+use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
-    config::{Gauge, Uplink},
+    Address,
+    config::{Gauge, Rule, Uplink},
     counter::Counter,
     event::EventKind,
     flow::{FlowEntry, FlowKey, Rewrite, Status},
     life::Life,
+    protocol::Transport,
     state,
+    tcp::ACK,
 };
 
 use crate::{
-    allocate::{self, Grant, Request},
+    allocate::{self, Request, Search},
     clock, count,
     entry::Entry,
-    event,
-    packet::Packet,
-    rules,
+    event, mapping, pool, rules,
     skb::Skb,
     uplink,
 };
 
 const EEXIST: i32 = -17;
 
-/// Begins a flow. `None`: no rule masquerades it.
+/// What the global functions return; above these, a drop reason and [`DROP`].
+const NO_RULE: u32 = 0;
+const DONE: u32 = 1;
+const DROP: u32 = 2;
+
+/// Whose flow it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    Instance,
+    /// The host's, which needs another port because an instance has its tuple.
+    Host,
+}
+
+/// Begins a flow, or gives one that was ended, or whose address or uplink is no longer the right one, a new translation in
+/// its place. `None`: it goes on as it is.
+///
+/// In three global functions, so that the verifier follows each once (see `parse`) and their stacks are not on top of each
+/// other. What they tell each other is in the processor's search.
 #[inline(always)]
-pub fn create(
+pub fn begin(
     skb: &mut Skb<'_>,
     uplink: &Uplink,
     key: &FlowKey,
     tcp_flags: u8,
+    owner: Owner,
 ) -> Result<Option<Rewrite>, Counter> {
-    let Some(translation) = translate(skb, uplink, key, tcp_flags)? else { return Ok(None) };
-    let entry = FlowEntry {
-        life: Life::Live(translation.now).to_word(),
-        rewrite: translation.rewrite.to_word(),
-        created: translation.now,
-        uplink: skb.interface(),
-        status: translation.status.to_word(),
-        reserved: 0,
-    };
-    match allocate::insert(key, entry) {
-        Ok(()) => {
-            count::add(Counter::FlowsCreated);
-            event::emit(EventKind::New, key, translation.rewrite, translation.status, skb.interface());
-            Ok(Some(translation.rewrite))
-        }
-        Err(error) => {
-            // Another processor has begun the same flow, and perhaps taken our entry of the reply direction
-            // over; or the table is full.
-            translation.grant.release(key, &translation.rewrite);
-            Entry::disown(&key.peer(translation.rewrite));
-            if error != EEXIST {
-                return Err(Counter::TableFull);
-            }
-            let winner = Entry::find(key).ok_or(Counter::Busy)?;
-            winner.rewrite(key).map(Some).ok_or(Counter::Busy)
-        }
+    let how = tcp_flags as u32 | if owner == Owner::Host { HOST } else { 0 };
+    match prepare_flow(skb.raw(), key, uplink.interface, how) {
+        NO_RULE => return Ok(None),
+        DONE => {}
+        reason => return Err(dropped(reason)),
+    }
+    let found = allocate::find_port(skb.raw());
+    let mut rewrite = 0;
+    match enter_flow(key, found, &raw mut rewrite) {
+        DONE => Ok(Some(Rewrite::from_word(rewrite))),
+        reason => Err(dropped(reason)),
     }
 }
 
-/// Gives a flow that was ended, or whose address or uplink is no longer the right one, a new translation in
-/// its place.
 #[inline(always)]
-pub fn remap(
-    skb: &mut Skb<'_>,
-    uplink: &Uplink,
-    key: &FlowKey,
-    tcp_flags: u8,
-    entry: Entry,
-) -> Result<Option<Rewrite>, Counter> {
+fn dropped(code: u32) -> Counter {
+    Counter::from_number((code - DROP) as usize).unwrap_or(Counter::Busy)
+}
+
+/// Beside the TCP flags: the flow is [`Owner::Host`]'s.
+const HOST: u32 = 1 << 8;
+
+/// Finds rule and address and sets the search for a port up.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn prepare_flow(skb: *mut __sk_buff, key: *const FlowKey, interface: u32, how: u32) -> u32 {
+    if key.is_null() {
+        return NO_RULE;
+    }
+    // A copy: Linux 6.1 takes no keys of maps from a pointer that a global function was handed.
+    // SAFETY: the caller's, checked by the verifier.
+    let key = unsafe { *key };
+    let (Some(uplink), Some(search)) = (uplink::of(interface), allocate::search()) else {
+        return DROP + Counter::NotConfigured as u32;
+    };
+    let owner = if how & HOST != 0 { Owner::Host } else { Owner::Instance };
+    let chosen = match owner {
+        Owner::Host => choose_for_host(search, uplink, &key, how as u8),
+        Owner::Instance => {
+            let entry = Entry::find(&key);
+            let Ok(before) = entry.map_or(Ok(0), occupy) else { return DROP + Counter::Busy as u32 };
+            // SAFETY: nobody else has this processor's search.
+            unsafe { (*search).before = before };
+            let counted = entry.is_some_and(|entry| entry.traits() & FlowEntry::COUNTED != 0);
+            let chosen = choose(skb, search, uplink, &key, how as u8, counted);
+            if let (Some(entry), false) = (entry, matches!(chosen, Ok(true))) {
+                entry.set_life(ended(before));
+            }
+            chosen
+        }
+    };
+    match chosen {
+        Ok(true) => DONE,
+        Ok(false) => NO_RULE,
+        Err(reason) => DROP + reason as u32,
+    }
+}
+
+/// Keeps others from a flow that gets a new translation; returns the life it had.
+#[inline(always)]
+fn occupy(entry: Entry) -> Result<u64, ()> {
     let life = entry.life();
+    let free = !matches!(Life::from_word(life), Life::Busy | Life::Gone);
+    // Nothing is as old as 0, which says that there is no flow.
+    if free && entry.swap_life(life, Life::Busy.to_word()) { Ok(life | (life == 0) as u64) } else { Err(()) }
+}
+
+/// The life of a flow that got none. A mark that stands already stays as old as it is, or steady traffic would keep the
+/// flow from being removed.
+#[inline(always)]
+fn ended(life: u64) -> u64 {
     match Life::from_word(life) {
-        Life::Busy | Life::Gone => return Err(Counter::Busy),
-        _ => {}
-    }
-    if !entry.swap_life(life, Life::Busy.to_word()) {
-        return Err(Counter::Busy);
-    }
-    // A mark that stands already stays as old as it is, or steady traffic would keep the flow from being
-    // removed.
-    let killed = match Life::from_word(life) {
         Life::Killed(_) => life,
         _ => Life::Killed(clock::now()).to_word(),
+    }
+}
+
+/// False: no rule.
+#[inline(always)]
+fn choose(
+    skb: *mut __sk_buff,
+    search: *mut Search,
+    uplink: &Uplink,
+    key: &FlowKey,
+    tcp_flags: u8,
+    counted: bool,
+) -> Result<bool, Counter> {
+    let Some(rule) = rules::find(uplink.interface, key.source, key.destination) else { return Ok(false) };
+    let status = state::first(key.protocol, tcp_flags).ok_or(Counter::TcpNoFlow)?;
+    if key.has_port_zero() {
+        return Err(Counter::Malformed);
+    }
+    let external = address(skb, uplink, rule, key).ok_or(Counter::NoAddress)?;
+    let mut traits = rule.traits();
+    let charged = !counted && charge(rule, key.source)?;
+    if counted || charged {
+        traits |= FlowEntry::COUNTED;
+    }
+    // SAFETY: nobody else has this processor's search.
+    unsafe { (*search).charged = charged };
+    let request = Request {
+        interface: uplink.interface,
+        key,
+        external,
+        rule: Some(rule),
+        status,
+        traits,
+        forwards: uplink.has(Uplink::SERVES),
     };
-    let old = match entry.rewrite(key) {
-        Some(old) => old,
-        None => {
-            entry.set_life(life);
-            return Err(Counter::Busy);
+    allocate::prepare(search, &request);
+    Ok(true)
+}
+
+/// False: it must not be moved. In mid-stream the host was there first, and another port would help nobody.
+#[inline(always)]
+fn choose_for_host(
+    search: *mut Search,
+    uplink: &Uplink,
+    key: &FlowKey,
+    tcp_flags: u8,
+) -> Result<bool, Counter> {
+    let Some(status) = state::first(key.protocol, tcp_flags) else { return Ok(false) };
+    if tcp_flags & ACK != 0 {
+        return Ok(false);
+    }
+    let request = Request {
+        interface: uplink.interface,
+        key,
+        external: key.source,
+        rule: None,
+        status: status.with_host(),
+        traits: 0,
+        forwards: uplink.has(Uplink::SERVES),
+    };
+    // SAFETY: nobody else has this processor's search.
+    unsafe {
+        (*search).before = 0;
+        (*search).charged = false;
+    }
+    allocate::prepare(search, &request);
+    Ok(true)
+}
+
+/// The external address of a new flow.
+#[inline(always)]
+fn address(skb: *mut __sk_buff, uplink: &Uplink, rule: &Rule, key: &FlowKey) -> Option<Address> {
+    if rule.has(Rule::FIXED) {
+        Some(rule.address)
+    } else if rule.has(Rule::POOL) {
+        pool::address(rule.pool, key.source)
+    } else {
+        uplink::address(uplink, skb, key.destination)
+    }
+}
+
+/// Enters the original direction, after a search that ended so.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn enter_flow(key: *const FlowKey, found: u32, rewrite: *mut u64) -> u32 {
+    let (Some(search), false) = (allocate::search(), key.is_null() || rewrite.is_null()) else {
+        return DROP + Counter::Busy as u32;
+    };
+    // SAFETY: as in `prepare_flow`.
+    let (key, rewrite) = unsafe { (*key, &mut *rewrite) };
+    let entered = match found {
+        allocate::FOUND => enter(&key, search),
+        _ => {
+            // SAFETY: nobody else has this processor's search.
+            if unsafe { (*search).charged } {
+                mapping::leave(&mapping::source(key.source));
+            }
+            Err(match found {
+                allocate::FULL => Counter::TableFull,
+                _ if Transport::of(key.protocol).has_ports() => Counter::NoPort,
+                _ => Counter::ProtocolCollision,
+            })
         }
     };
-    let old_status = entry.status();
-    match translate(skb, uplink, key, tcp_flags) {
-        Ok(Some(translation)) => {
-            if old_status.mapped() {
-                allocate::unmap(key, &old);
-            }
-            if old_status.host() {
-                // It was the host's while the address was.
-                count::move_gauge(Gauge::HostMoved, u64::MAX);
-            }
-            if old != translation.rewrite {
-                Entry::disown(&key.peer(old));
-            }
-            entry.set_rewrite(translation.rewrite);
-            entry.set_status(translation.status);
-            entry.set_created(translation.now);
-            entry.set_uplink(skb.interface());
-            entry.set_life(Life::Live(translation.now).to_word());
-            count::add(Counter::FlowsRemapped);
-            event::emit(EventKind::New, key, translation.rewrite, translation.status, skb.interface());
-            Ok(Some(translation.rewrite))
+    match entered {
+        Ok(new) => {
+            *rewrite = new.to_word();
+            DONE
         }
-        other => {
-            entry.set_life(killed);
-            other.map(|_| None)
+        Err(reason) => {
+            // SAFETY: nobody else has this processor's search.
+            let before = unsafe { (*search).before };
+            if let (true, Some(entry)) = (before != 0, Entry::find(&key)) {
+                entry.set_life(ended(before));
+            }
+            DROP + reason as u32
         }
     }
 }
 
-/// What a flow got.
-struct Translation {
-    rewrite: Rewrite,
-    status: Status,
-    grant: Grant,
-    now: u64,
+#[inline(always)]
+fn enter(key: &FlowKey, search: *mut Search) -> Result<Rewrite, Counter> {
+    // SAFETY: nobody else has this processor's search.
+    let (address, port, flags, again, status) = unsafe {
+        let search = &*search;
+        let status = Status::from_word(search.entry.status);
+        (search.reply.destination, search.reply.destination_port, search.flags, search.before != 0, status)
+    };
+    if status.mapped() && flags & Rule::OPEN_TO_PEERS != 0 && mapping::meet(key, address, port) {
+        // SAFETY: as above.
+        unsafe { (*search).entry.traits |= FlowEntry::PEERED };
+    }
+    let rewrite = Rewrite { address, port, tag: key.tag() };
+    // SAFETY: as above.
+    let (traits, interface) = unsafe { ((*search).entry.traits, (*search).entry.uplink) };
+    if again {
+        replace(key, search, rewrite)?;
+    } else if let Some(winner) = insert(key, search, rewrite, status, traits)? {
+        return Ok(winner);
+    }
+    event::emit(EventKind::New, key, rewrite, status, interface);
+    Ok(rewrite)
 }
 
-/// Finds rule, address and port, and enters the reply direction. `None`: no rule.
+/// Returns the translation that counts if another processor was faster.
 #[inline(always)]
-fn translate(
-    skb: &mut Skb<'_>,
-    uplink: &Uplink,
+fn insert(
     key: &FlowKey,
-    tcp_flags: u8,
-) -> Result<Option<Translation>, Counter> {
-    let Some(rule) = rules::find(skb.interface(), key) else { return Ok(None) };
-    let status = state::first(key.protocol, tcp_flags).ok_or(Counter::TcpNoFlow)?;
-    let external = uplink::address(uplink, skb, key.destination).ok_or(Counter::NoAddress)?;
-    let now = clock::now();
-    let grant = allocate::allocate(skb, &Request { key, external, rule: Some(rule), status, now })?;
-    let status = if grant.mapped { status.with_mapped() } else { status };
-    let rewrite = Rewrite { address: external, port: grant.port, tag: key.tag() };
-    Ok(Some(Translation { rewrite, status, grant, now }))
+    search: *mut Search,
+    rewrite: Rewrite,
+    status: Status,
+    traits: u16,
+) -> Result<Option<Rewrite>, Counter> {
+    if status.host() {
+        // Counted first: from the moment it is in the table packets have to find it, and its removal counts down.
+        count::move_gauge(Gauge::HostMoved, 1);
+    }
+    let Err(error) = allocate::insert(search, key, rewrite) else {
+        count::add(Counter::FlowsCreated);
+        if status.host() {
+            count::add(Counter::HostMoved);
+        }
+        return Ok(None);
+    };
+    // Another processor has begun the same flow, and perhaps taken our entry of the reply direction over; or the table is
+    // full.
+    release(key, rewrite, status, traits);
+    Entry::disown(&key.peer(rewrite));
+    if error != EEXIST {
+        return Err(Counter::TableFull);
+    }
+    Entry::find(key).and_then(|winner| winner.rewrite(key)).map(Some).ok_or(Counter::Busy)
+}
+
+/// Puts a translation in the place of the old one of a flow that is [`Life::Busy`] by us.
+#[inline(always)]
+fn replace(key: &FlowKey, search: *mut Search, rewrite: Rewrite) -> Result<(), Counter> {
+    let entry = Entry::find(key).ok_or(Counter::Busy)?;
+    // Nobody else writes it meanwhile.
+    // SAFETY: nobody else has this processor's search.
+    let new = unsafe { &(*search).entry };
+    if let Some(old) = entry.rewrite(key) {
+        // It still is the one flow of its source that was counted.
+        let kept = new.traits & FlowEntry::COUNTED;
+        release(key, old, entry.status(), entry.traits() & !kept);
+        if old != rewrite {
+            Entry::disown(&key.peer(old));
+        }
+    }
+    entry.set_rewrite(rewrite);
+    entry.set_status(Status::from_word(new.status));
+    entry.set_traits(new.traits);
+    entry.set_created(new.created);
+    entry.set_uplink(new.uplink);
+    entry.set_life(new.life);
+    count::add(Counter::FlowsRemapped);
+    Ok(())
+}
+
+/// Gives back what a translation holds beside its two entries. Not inlined, for its stack.
+#[inline(never)]
+pub fn release(key: &FlowKey, rewrite: Rewrite, status: Status, traits: u16) {
+    if status.mapped() {
+        mapping::leave(&mapping::external(key.protocol, rewrite.address, rewrite.port));
+    }
+    if traits & FlowEntry::PEERED != 0 {
+        mapping::leave(&mapping::peer(key.protocol, rewrite.address, rewrite.port, key.destination));
+    }
+    if traits & FlowEntry::COUNTED != 0 {
+        mapping::leave(&mapping::source(key.source));
+    }
+    if status.host() {
+        count::move_gauge(Gauge::HostMoved, u64::MAX);
+    }
+}
+
+/// Counts a flow to its source, if that has limits; true if it has.
+#[inline(always)]
+pub fn charge(rule: &Rule, source: Address) -> Result<bool, Counter> {
+    if rule.max_flows == 0 && rule.interval == 0 {
+        return Ok(false);
+    }
+    match mapping::charge(source, rule.max_flows, rule.interval) {
+        mapping::CHARGED => Ok(true),
+        mapping::REFUSED => Err(Counter::Quota),
+        _ => Ok(false),
+    }
 }

@@ -6,18 +6,18 @@ use natbpf_common::{
     config::Uplink,
     counter::Counter,
     event::EventKind,
-    flow::{Direction, FlowKey, Rewrite},
+    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
+    headers::{Headers, Kind},
     life::{Life, RENEWAL},
+    packet::{End, Packet as _},
     state,
 };
 
 use crate::{
-    Handled, Outcome, clock, create,
+    Handled, Outcome, clock,
+    create::{self, Owner},
     entry::{Entry, timeout},
-    event, host,
-    packet::{End, Packet},
-    parse::{self, Headers, Kind},
-    rules,
+    event, fragment, host, icmp, notice, parse, rules,
     skb::Skb,
     uplink,
 };
@@ -25,10 +25,11 @@ use crate::{
 #[inline(always)]
 pub fn handle(skb: &mut Skb<'_>) -> Handled {
     // The program is attached to uplinks alone, so an unknown one is one in the making.
-    let uplink = uplink::of(skb).ok_or(Counter::NotConfigured)?;
-    let Some(headers) = parse::headers(skb, uplink.link_header)? else { return Ok(Outcome::Untouched) };
-    let handled = decide(skb, uplink, &headers);
+    let uplink = uplink::of(skb.interface()).ok_or(Counter::NotConfigured)?;
+    let Some(mut headers) = parse::headers(skb, uplink.link_header)? else { return Ok(Outcome::Untouched) };
+    let handled = decide(skb, uplink, &mut headers);
     if let Err(reason) = handled {
+        notice::emit(skb, &headers, reason);
         log(
             skb.raw(),
             headers.source.to_wire(),
@@ -56,41 +57,73 @@ fn log(skb: *mut __sk_buff, source: u32, destination: u32, protocol: u32, reason
 
 /// What becomes of an IPv4 packet.
 #[inline(always)]
-fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Handled {
+pub fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Handled {
     let key = headers.key(Direction::Original);
     let own = uplink::has(uplink, headers.source);
-    if !headers.is(Kind::Forward) {
-        return if own { Ok(Outcome::Untouched) } else { refuse(skb, headers, &key) };
+    if headers.is(Kind::IcmpError) {
+        return icmp::translate(skb, uplink, headers, Direction::Original);
     }
-    let rewrite = if own {
-        host::handle(skb, &key, headers.tcp_flags)?
+    // Replies never begin a flow; they answer one from outside.
+    let reply = headers.is(Kind::IcmpReply);
+    if !headers.is(Kind::Forward) && (own || !reply) {
+        return if own {
+            Ok(Outcome::Untouched)
+        } else if headers.is(Kind::Fragment) {
+            fragment::later(skb, headers, Direction::Original)
+        } else {
+            refuse(uplink, headers)
+        };
+    }
+    let known = if own {
+        match host::handle(skb, uplink, &key, headers.tcp_flags)? {
+            Some(rewrite) => Known::Flow(rewrite),
+            None => Known::Untouched,
+        }
     } else {
         match Entry::find(&key) {
-            Some(entry) => known(skb, uplink, &key, entry, headers.tcp_flags)?,
-            None => create::create(skb, uplink, &key, headers.tcp_flags)?,
+            Some(entry) => known(uplink, &key, entry, headers.tcp_flags)?,
+            None => Known::Nothing,
         }
     };
-    let Some(rewrite) = rewrite else { return Ok(Outcome::Untouched) };
-    let translation = headers.translation(End::Source, rewrite.address, rewrite.port);
-    match skb.translate(&translation) {
-        Ok(()) => Ok(Outcome::Translated),
-        Err(()) => Err(Counter::WriteFailed),
+    let rewrite = match known {
+        Known::Flow(rewrite) => rewrite,
+        Known::Untouched => Rewrite::NONE,
+        Known::Nothing if reply => return refuse(uplink, headers),
+        Known::Nothing => {
+            create::begin(skb, uplink, &key, headers.tcp_flags, Owner::Instance)?.unwrap_or(Rewrite::NONE)
+        }
+    };
+    if headers.is_fragment()
+        && let Some(outcome) = fragment::first(skb, headers, Direction::Original, rewrite.address)?
+    {
+        return Ok(outcome);
     }
-}
-
-/// What cannot be translated is dropped if its source is masqueraded, and none of our business if not. Of ICMP only
-/// queries leave: replies belong to flows from outside, and errors are not translated yet.
-#[inline(always)]
-fn refuse(skb: &Skb<'_>, headers: &Headers, key: &FlowKey) -> Handled {
-    if rules::find(skb.interface(), key).is_none() {
+    if rewrite.is_none() {
         return Ok(Outcome::Untouched);
     }
-    Err(if headers.is(Kind::Fragment) {
-        Counter::Fragment
-    } else if headers.is(Kind::IcmpReply) {
+    skb.translate(headers, End::Source, rewrite)?;
+    Ok(Outcome::Translated)
+}
+
+/// What the flow table says of a packet that leaves.
+enum Known {
+    Flow(Rewrite),
+    /// It goes on as it is.
+    Untouched,
+    /// It has to get a translation: it begins a flow, or its flow has lost its own.
+    Nothing,
+}
+
+/// What cannot be translated is dropped if its source is masqueraded, and none of our business if not.
+#[inline(always)]
+fn refuse(uplink: &Uplink, headers: &Headers) -> Handled {
+    if rules::find(uplink.interface, headers.source, headers.destination).is_none() {
+        return Ok(Outcome::Untouched);
+    }
+    Err(if headers.is(Kind::IcmpReply) {
         Counter::IcmpUnexpected
     } else if headers.is(Kind::IcmpOther) {
-        Counter::IcmpError
+        Counter::IcmpOther
     } else {
         Counter::Malformed
     })
@@ -98,24 +131,41 @@ fn refuse(skb: &Skb<'_>, headers: &Headers, key: &FlowKey) -> Handled {
 
 /// A packet whose flow is in the table, alive or not.
 #[inline(always)]
-fn known(
-    skb: &mut Skb<'_>,
-    uplink: &Uplink,
-    key: &FlowKey,
-    entry: Entry,
-    tcp_flags: u8,
-) -> Result<Option<Rewrite>, Counter> {
+fn known(uplink: &Uplink, key: &FlowKey, entry: Entry, tcp_flags: u8) -> Result<Known, Counter> {
     let life = entry.life();
     let rewrite = entry.rewrite(key).ok_or(Counter::Busy)?;
-    if entry.uplink() != skb.interface() || !uplink::has(uplink, rewrite.address) {
-        return create::remap(skb, uplink, key, tcp_flags, entry);
+    if entry.uplink() != uplink.interface {
+        return Ok(Known::Nothing);
+    }
+    let mut untranslated = false;
+    if !uplink::has(uplink, rewrite.address) {
+        let traits = entry.traits();
+        untranslated = traits & FlowEntry::UNTRANSLATED != 0;
+        let lost = if untranslated {
+            is_over(life, entry.status())?
+        } else {
+            traits & FlowEntry::FOREIGN_ADDRESS == 0
+        };
+        if lost {
+            return Ok(Known::Nothing);
+        }
     }
     match Life::from_word(life) {
         Life::Live(_) | Life::Dying(_) => {
             touch(key, entry, life, rewrite, tcp_flags)?;
-            Ok(Some(rewrite))
+            Ok(if untranslated { Known::Untouched } else { Known::Flow(rewrite) })
         }
-        Life::Killed(_) => create::remap(skb, uplink, key, tcp_flags, entry),
+        Life::Killed(_) => Ok(Known::Nothing),
+        Life::Busy | Life::Gone => Err(Counter::Busy),
+    }
+}
+
+/// Whether a flow's time is over.
+#[inline(always)]
+fn is_over(life: u64, status: Status) -> Result<bool, Counter> {
+    match Life::from_word(life) {
+        Life::Live(seen) => Ok(Life::expired(clock::now().saturating_sub(seen), timeout(status))),
+        Life::Dying(_) | Life::Killed(_) => Ok(true),
         Life::Busy | Life::Gone => Err(Counter::Busy),
     }
 }

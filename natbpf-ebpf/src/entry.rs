@@ -67,6 +67,18 @@ impl Entry {
         atomic::store(unsafe { &raw mut (*self.0).status }, status.to_word());
     }
 
+    #[inline(always)]
+    pub fn traits(self) -> u16 {
+        // SAFETY: a projection, no access.
+        atomic::load(unsafe { &raw const (*self.0).traits })
+    }
+
+    #[inline(always)]
+    pub fn set_traits(self, traits: u16) {
+        // SAFETY: a projection, no access.
+        atomic::store(unsafe { &raw mut (*self.0).traits }, traits);
+    }
+
     /// Has the entry of the reply direction ask its flow at the next packet, and the reaper look at it. Used
     /// where a translation is given up: if another processor or a later one has taken the entry over, it goes
     /// on; if not, it goes.

@@ -22,7 +22,17 @@ fn write(kind: u32, key: &FlowKey, rewrite: u64, status: u16, uplink: u32) {
         return;
     }
     if let Some(mut slot) = EVENTS.reserve_untyped::<FlowEvent>(0) {
-        slot.write(FlowEvent { key: *key, rewrite, time: now, uplink, status, kind: kind as u16 });
+        let event: *mut FlowEvent = slot.as_mut_ptr();
+        // Field by field: a whole one would stand on the stack first.
+        // SAFETY: the slot is as large, and nobody sees it before it is submitted.
+        unsafe {
+            (*event).key = *key;
+            (*event).rewrite = rewrite;
+            (*event).time = now;
+            (*event).uplink = uplink;
+            (*event).status = status;
+            (*event).kind = kind as u16;
+        }
         slot.submit(0);
     }
 }

@@ -7,56 +7,76 @@
 //! as a reservation (netfilter's "null binding").
 
 use natbpf_common::{
-    config::Gauge,
+    config::{Gauge, Uplink},
     counter::Counter,
-    event::EventKind,
-    flow::{FlowEntry, FlowKey, Rewrite},
+    flow::{FlowKey, Rewrite},
     life::{Life, RENEWAL},
     protocol::Transport,
     state,
 };
 
 use crate::{
-    allocate::{self, Request},
-    clock, count, egress,
+    allocate, clock, count,
+    create::{self, Owner},
+    egress,
     entry::{Entry, Original},
-    event,
-    packet::Packet,
     skb::Skb,
 };
 
-const EEXIST: i32 = -17;
+/// What the functions here return; above these, a drop reason and [`DROP`].
+const STAYS: u32 = 0;
+const MOVED: u32 = 1;
+const TO_BE_MOVED: u32 = 2;
+const DROP: u32 = 3;
 
 /// The translation of a host's packet, if it needs one.
 #[inline(always)]
-pub fn handle(skb: &mut Skb<'_>, key: &FlowKey, tcp_flags: u8) -> Result<Option<Rewrite>, Counter> {
+pub fn handle(
+    skb: &mut Skb<'_>,
+    uplink: &Uplink,
+    key: &FlowKey,
+    tcp_flags: u8,
+) -> Result<Option<Rewrite>, Counter> {
+    let mut rewrite = 0;
+    match look(key, tcp_flags, uplink.interface, &mut rewrite) {
+        STAYS => Ok(None),
+        MOVED => Ok(Some(Rewrite::from_word(rewrite))),
+        // As netfilter does it.
+        TO_BE_MOVED => create::begin(skb, uplink, key, tcp_flags, Owner::Host),
+        reason => Err(Counter::from_number((reason - DROP) as usize).unwrap_or(Counter::Busy)),
+    }
+}
+
+/// What the table says of it. Not inlined, for its stack.
+#[inline(never)]
+fn look(key: &FlowKey, tcp_flags: u8, interface: u32, rewrite: &mut u64) -> u32 {
     if count::gauge(Gauge::HostMoved) > 0
         && let Some(entry) = Entry::find(key)
-        && let Some(rewrite) = entry.rewrite(key)
+        && let Some(found) = entry.rewrite(key)
     {
-        return moved(key, tcp_flags, entry, rewrite);
+        *rewrite = found.to_word();
+        return moved(key, tcp_flags, entry, found);
     }
     let reply = key.reversed();
     let transport = Transport::of(key.protocol);
     let Some(entry) = Entry::find(&reply) else {
         if !matches!(transport, Transport::Tcp | Transport::Udp) {
-            reserve(skb, &reply);
+            reserve(interface, &reply);
         }
-        return Ok(None);
+        return STAYS;
     };
-    let Some(rewrite) = entry.rewrite(&reply) else { return Ok(None) };
-    if rewrite.address == reply.destination && rewrite.port == reply.destination_port {
+    let Some(back) = entry.rewrite(&reply) else { return STAYS };
+    if back.address == reply.destination && back.port == reply.destination_port {
         renew(entry);
-        return Ok(None);
+        return STAYS;
     }
-    if Original::of(&reply, rewrite, clock::now()).is_none() {
-        return Ok(None);
-    }
-    if transport.has_ports() {
-        move_away(skb, key, tcp_flags)
+    if Original::of(&reply, back, clock::now()).is_none() {
+        STAYS
+    } else if transport.has_ports() {
+        TO_BE_MOVED
     } else {
         // The replies would go to the instance. Netfilter drops such a packet too.
-        Err(Counter::ProtocolCollision)
+        DROP + Counter::ProtocolCollision as u32
     }
 }
 
@@ -70,67 +90,32 @@ fn renew(entry: Entry) {
 
 /// Enters the host's tuple. If the table is full the host goes on without.
 #[inline(always)]
-fn reserve(skb: &Skb<'_>, reply: &FlowKey) {
-    let Some(status) = state::first(reply.protocol, 0) else { return };
+fn reserve(interface: u32, reply: &FlowKey) {
+    let (Some(status), Some(search)) = (state::first(reply.protocol, 0), allocate::search()) else { return };
     let now = clock::now();
     let itself = Rewrite { address: reply.destination, port: reply.destination_port, tag: reply.tag() };
-    let entry = FlowEntry {
-        life: Life::Live(now).to_word(),
-        rewrite: itself.to_word(),
-        created: now,
-        uplink: skb.interface(),
-        status: status.with_host().to_word(),
-        reserved: 0,
-    };
-    if allocate::insert(reply, entry).is_ok() {
+    // SAFETY: nobody else has this processor's search.
+    let entry = unsafe { &mut (*search).entry };
+    entry.life = Life::Live(now).to_word();
+    entry.created = now;
+    entry.uplink = interface;
+    entry.status = status.with_host().to_word();
+    entry.traits = 0;
+    if allocate::insert(search, reply, itself).is_ok() {
         count::add(Counter::HostReserved);
     }
 }
 
 /// A packet of a flow that was moved earlier.
 #[inline(always)]
-fn moved(key: &FlowKey, tcp_flags: u8, entry: Entry, rewrite: Rewrite) -> Result<Option<Rewrite>, Counter> {
+fn moved(key: &FlowKey, tcp_flags: u8, entry: Entry, rewrite: Rewrite) -> u32 {
     let life = entry.life();
-    match Life::from_word(life) {
+    let touched = match Life::from_word(life) {
         // Also one that was ended: its translation still is the one that keeps it apart from the instance's.
         Life::Live(_) | Life::Dying(_) | Life::Killed(_) => {
-            egress::touch(key, entry, life, rewrite, tcp_flags)?;
-            Ok(Some(rewrite))
+            egress::touch(key, entry, life, rewrite, tcp_flags)
         }
         Life::Busy | Life::Gone => Err(Counter::Busy),
-    }
-}
-
-/// An instance has the host's tuple: the host gets another port, as netfilter does it.
-#[inline(always)]
-fn move_away(skb: &mut Skb<'_>, key: &FlowKey, tcp_flags: u8) -> Result<Option<Rewrite>, Counter> {
-    // In mid-stream the host was there first, and another port would help nobody.
-    let Some(status) = state::first(key.protocol, tcp_flags) else { return Ok(None) };
-    if tcp_flags & natbpf_common::tcp::ACK != 0 {
-        return Ok(None);
-    }
-    let now = clock::now();
-    let status = status.with_host();
-    let request = Request { key, external: key.source, rule: None, status, now };
-    let grant = allocate::allocate(skb, &request)?;
-    let rewrite = Rewrite { address: key.source, port: grant.port, tag: key.tag() };
-    let entry = FlowEntry {
-        life: Life::Live(now).to_word(),
-        rewrite: rewrite.to_word(),
-        created: now,
-        uplink: skb.interface(),
-        status: status.to_word(),
-        reserved: 0,
     };
-    // Counted first: from the moment it is in the table packets have to find it, and its removal counts down.
-    count::move_gauge(Gauge::HostMoved, 1);
-    if let Err(error) = allocate::insert(key, entry) {
-        count::move_gauge(Gauge::HostMoved, u64::MAX);
-        Entry::disown(&key.peer(rewrite));
-        return Err(if error == EEXIST { Counter::Busy } else { Counter::TableFull });
-    }
-    count::add(Counter::FlowsCreated);
-    count::add(Counter::HostMoved);
-    event::emit(EventKind::New, key, rewrite, status, skb.interface());
-    Ok(Some(rewrite))
+    touched.map_or_else(|reason| DROP + reason as u32, |()| MOVED)
 }

@@ -1,47 +1,96 @@
 //! What arrives at an uplink: replies get their instance's address; everything else is the host's.
 
 use natbpf_common::{
+    Nanoseconds,
+    config::Uplink,
     counter::Counter,
     event::EventKind,
-    flow::{Direction, FlowKey, Rewrite, Status},
+    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
+    headers::{Headers, Kind},
     life::{Life, RENEWAL},
-    protocol::ICMP,
+    packet::{End, Packet as _},
     state,
 };
 
 use crate::{
-    Handled, Outcome, clock,
+    Handled, Outcome, arp, clock,
     entry::{Entry, Original, timeout},
-    event,
-    packet::{End, Packet},
-    parse::{self, Kind},
+    event, fragment, icmp, inbound, parse,
     skb::Skb,
     uplink,
 };
 
 #[inline(always)]
 pub fn handle(skb: &mut Skb<'_>) -> Handled {
-    let Some(uplink) = uplink::of(skb) else { return Ok(Outcome::Untouched) };
-    let Ok(Some(headers)) = parse::headers(skb, uplink.link_header) else { return Ok(Outcome::Untouched) };
-    // ICMP queries are for the host; everything else may be a reply.
-    let reply = if headers.protocol == ICMP { Kind::IcmpReply } else { Kind::Forward };
-    if !headers.is(reply) {
-        return Ok(Outcome::Untouched);
-    }
-    let key = headers.key(Direction::Reply);
-    let Some(entry) = Entry::find(&key) else { return Ok(Outcome::Untouched) };
-    let Some(rewrite) = entry.rewrite(&key) else { return Ok(Outcome::Untouched) };
-    if !touch(&key, entry, rewrite, headers.tcp_flags) || is_itself(&key, rewrite) {
-        return Ok(Outcome::Untouched);
-    }
-    let translation = headers.translation(End::Destination, rewrite.address, rewrite.port);
-    match skb.translate(&translation) {
-        Ok(()) => Ok(Outcome::Translated),
-        Err(()) => Err(Counter::WriteFailed),
+    let Some(uplink) = uplink::of(skb.interface()) else { return Ok(Outcome::Untouched) };
+    match parse::headers(skb, uplink.link_header) {
+        Ok(Some(mut headers)) => decide(skb, uplink, &mut headers),
+        Ok(None) if arp::answer(skb, uplink) => Ok(Outcome::Redirected),
+        _ => Ok(Outcome::Untouched),
     }
 }
 
-/// A reservation of the host's own flow translates nothing.
+/// What becomes of an IPv4 packet.
+#[inline(always)]
+pub fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Handled {
+    if headers.is(Kind::IcmpError) {
+        return claimed(uplink, headers, icmp::translate(skb, uplink, headers, Direction::Reply));
+    }
+    if headers.is(Kind::Fragment) {
+        return fragment::later(skb, headers, Direction::Reply);
+    }
+    if !headers.is(Kind::Forward) && !headers.is(Kind::IcmpReply) {
+        return claimed(uplink, headers, Ok(Outcome::Untouched));
+    }
+    let key = headers.key(Direction::Reply);
+    let rewrite = match known(&key, headers.tcp_flags) {
+        Known::Flow(rewrite) => rewrite,
+        Known::Host => Rewrite::NONE,
+        Known::Nothing => inbound::begin(skb, uplink, headers)?.unwrap_or(Rewrite::NONE),
+    };
+    if headers.is_fragment()
+        && let Some(outcome) = fragment::first(skb, headers, Direction::Reply, rewrite.address)?
+    {
+        return Ok(outcome);
+    }
+    if rewrite.is_none() {
+        return Ok(Outcome::Untouched);
+    }
+    skb.translate(headers, End::Destination, rewrite)?;
+    Ok(Outcome::Translated)
+}
+
+/// What nobody inside wants is the host's; but not if the address is not the host's.
+#[inline(always)]
+fn claimed(uplink: &Uplink, headers: &Headers, handled: Handled) -> Handled {
+    match handled {
+        Ok(Outcome::Untouched) if inbound::is_foreign(uplink, headers.destination) => {
+            Err(Counter::Unsolicited)
+        }
+        handled => handled,
+    }
+}
+
+/// What the flow table says of a packet from outside.
+enum Known {
+    /// It belongs to a flow.
+    Flow(Rewrite),
+    /// It is the host's, or toward an instance's own address: nothing is to be translated.
+    Host,
+    Nothing,
+}
+
+#[inline(always)]
+fn known(key: &FlowKey, tcp_flags: u8) -> Known {
+    let Some(entry) = Entry::find(key) else { return Known::Nothing };
+    let Some(rewrite) = entry.rewrite(key) else { return Known::Nothing };
+    if !touch(key, entry, rewrite, tcp_flags) {
+        return Known::Nothing;
+    }
+    if is_itself(key, rewrite) { Known::Host } else { Known::Flow(rewrite) }
+}
+
+/// A reservation of the host's own flow, and a flow toward an instance's own address, translate nothing.
 #[inline(always)]
 fn is_itself(key: &FlowKey, rewrite: Rewrite) -> bool {
     key.destination == rewrite.address && key.destination_port == rewrite.port
@@ -51,46 +100,46 @@ fn is_itself(key: &FlowKey, rewrite: Rewrite) -> bool {
 #[inline(always)]
 fn touch(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: u8) -> bool {
     let now = clock::now();
-    let life = entry.life();
-    let Some(age) = Life::age(life, now) else { return false };
+    let Some(age) = Life::age(entry.life(), now) else { return false };
     let status = entry.status();
-    let flow_age = now.saturating_sub(entry.created());
-    let step = state::next(status, key.protocol, Direction::Reply, tcp_flags, flow_age);
-    if age < RENEWAL && step.status == status {
-        return true;
-    }
-    if is_itself(key, rewrite) {
-        // The host's own: there is no entry of the original direction.
-        return if Life::expired(age, timeout(status)) {
-            false
-        } else {
-            entry.swap_life(life, Life::Live(now).to_word()) | true
-        };
-    }
-    confirm(key, entry, life, rewrite, status, step, now)
+    (age < RENEWAL && step(key, entry, status, tcp_flags, now).status == status)
+        || confirm(key, entry, rewrite, tcp_flags) != 0
 }
 
-/// Asks the entry of the original direction whether the flow lives, and renews and steps both.
+/// What the packet does to the flow's state.
 #[inline(always)]
-fn confirm(
-    key: &FlowKey,
-    entry: Entry,
-    life: u64,
-    rewrite: Rewrite,
-    status: Status,
-    step: state::Step,
-    now: u64,
-) -> bool {
-    let Some(original) = Original::of(key, rewrite, now) else { return false };
+fn step(key: &FlowKey, entry: Entry, status: Status, tcp_flags: u8, now: Nanoseconds) -> state::Step {
+    let flow_age = now.saturating_sub(entry.created());
+    state::next(status, key.protocol, Direction::Reply, tcp_flags, flow_age)
+}
+
+/// Asks the entry of the original direction whether the flow lives, and renews and steps both. 0: it is over. Not inlined,
+/// for its stack.
+#[inline(never)]
+fn confirm(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: u8) -> u32 {
+    let now = clock::now();
+    let renewed = Life::Live(now).to_word();
+    let (life, status) = (entry.life(), entry.status());
+    let Some(age) = Life::age(life, now) else { return 0 };
+    if status.host() && is_itself(key, rewrite) {
+        // The host's own: there is no entry of the original direction.
+        return if Life::expired(age, timeout(status)) {
+            0
+        } else {
+            entry.swap_life(life, renewed);
+            1
+        };
+    }
+    let step = step(key, entry, status, tcp_flags, now);
+    let Some(original) = Original::of(key, rewrite, now) else { return 0 };
     if step.status != status {
         entry.set_status(step.status);
         original.entry.set_status(step.status);
         event::emit(EventKind::Update, &original.key, original.rewrite, step.status, original.entry.uplink());
     }
-    let renewed = Life::Live(now).to_word();
-    if step.renews {
+    if step.renews && entry.traits() & FlowEntry::OUTBOUND_REFRESH == 0 {
         original.entry.swap_life(original.life, renewed);
     }
     entry.swap_life(life, renewed);
-    true
+    1
 }

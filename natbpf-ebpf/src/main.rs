@@ -9,6 +9,7 @@
 #![feature(asm_experimental_arch, core_intrinsics)]
 
 mod allocate;
+mod arp;
 mod atomic;
 mod clock;
 mod count;
@@ -16,11 +17,17 @@ mod create;
 mod egress;
 mod entry;
 mod event;
+mod fragment;
+mod hairpin;
 mod host;
+mod icmp;
+mod inbound;
 mod ingress;
+mod mapping;
 mod maps;
-mod packet;
+mod notice;
 mod parse;
+mod pool;
 mod reap;
 mod rules;
 mod skb;
@@ -28,7 +35,7 @@ mod sockets;
 mod uplink;
 
 use aya_ebpf::{
-    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
+    bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC},
     macros::classifier,
     programs::TcContext,
 };
@@ -37,12 +44,20 @@ use natbpf_common::counter::Counter;
 use crate::skb::Skb;
 
 /// What becomes of a packet that is not dropped.
+///
+/// As large as a [`Counter`]: then LLVM keeps a [`Handled`] in two registers, and does not pack it into one word together
+/// with whatever is in a register that nobody asks for, which may be a pointer.
 #[derive(Debug)]
+#[repr(u32)]
 pub enum Outcome {
     /// It goes on as it came.
     Untouched,
     /// It goes on, translated.
     Translated,
+    /// Copies of it and of fragments that came before it are under way in its place.
+    Replayed,
+    /// It goes elsewhere: a helper was told where.
+    Redirected,
 }
 
 /// Every way in which a packet can be handled; the error is the reason to drop it.
@@ -53,6 +68,7 @@ pub type Handled = Result<Outcome, Counter>;
 pub fn uplink_egress(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
     let handled = egress::handle(&mut skb);
+    let handled = if hairpin::is_turning(&skb) { hairpin::at_egress(&skb, handled) } else { handled };
     verdict(&ctx, handled, Counter::EgressPackets, Counter::EgressBytes)
 }
 
@@ -61,7 +77,15 @@ pub fn uplink_egress(ctx: TcContext) -> i32 {
 pub fn uplink_ingress(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
     let handled = ingress::handle(&mut skb);
+    let handled = if hairpin::is_turning(&skb) { hairpin::at_ingress(&mut skb, handled) } else { handled };
     verdict(&ctx, handled, Counter::IngressPackets, Counter::IngressBytes)
+}
+
+/// TC ingress of an inside interface, where hairpinning is on: what instances send.
+#[classifier]
+pub fn inside_ingress(ctx: TcContext) -> i32 {
+    let mut skb = Skb::new(&ctx);
+    verdict(&ctx, hairpin::handle(&mut skb), Counter::HairpinPackets, Counter::HairpinBytes)
 }
 
 /// Not attached: user space runs it by `BPF_PROG_TEST_RUN` with a list of keys (see `natbpf_common::reap`).
@@ -78,6 +102,12 @@ fn verdict(ctx: &TcContext, handled: Handled, packets: Counter, bytes: Counter) 
         Ok(Outcome::Translated) => {
             count::traffic(packets, bytes, ctx.len());
             TC_ACT_UNSPEC
+        }
+        // Nothing is lost: the copies come by here.
+        Ok(Outcome::Replayed) => TC_ACT_SHOT,
+        Ok(Outcome::Redirected) => {
+            count::traffic(packets, bytes, ctx.len());
+            TC_ACT_REDIRECT
         }
         Err(reason) => {
             count::dropped(reason);

@@ -6,7 +6,10 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use natbpf_common::{
-    config::{ExceptKey, Gauge, Rule, Settings, SourceKey, Uplinks},
+    config::{
+        DestinationKey, External, ExternalKey, Forward, ForwardKey, Gauge, MAX_POOLS, Pool, Rule, Settings,
+        SourceKey, Uplinks,
+    },
     counter::Counters,
     flow::{FlowEntry, FlowKey},
     mapping::{Endpoint, Mapping},
@@ -28,9 +31,20 @@ pub static UPLINKS: Array<Uplinks, 2> = Array::new();
 #[btf_map]
 pub static SOURCES: LpmTrie<SourceKey, Rule, 4096> = LpmTrie::new();
 
-/// Destinations left alone.
+/// Where the rule of a source depends on the destination.
 #[btf_map]
-pub static EXCEPTS: LpmTrie<ExceptKey, u32, 4096> = LpmTrie::new();
+pub static DESTINATIONS: LpmTrie<DestinationKey, Rule, 8192> = LpmTrie::new();
+
+/// External endpoints that lead inside: port forwards and floating addresses.
+#[btf_map]
+pub static FORWARDS: LpmTrie<ForwardKey, Forward, 8192> = LpmTrie::new();
+
+/// External addresses: under their uplink those that are not the uplink's own; under 0 all of them.
+#[btf_map]
+pub static EXTERNALS: HashMap<ExternalKey, External, 8192> = HashMap::new();
+
+#[btf_map]
+pub static POOLS: Array<Pool, { MAX_POOLS as usize }> = Array::new();
 
 #[btf_map]
 pub static SETTINGS: Array<Settings, 1> = Array::new();
@@ -41,6 +55,10 @@ pub static GAUGES: Array<u64, { Gauge::COUNT as usize }> = Array::new();
 
 #[btf_map]
 pub static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
+
+/// [`Notice`](natbpf_common::notice::Notice)s.
+#[btf_map]
+pub static NOTICES: RingBuf<(), { 1 << 18 }> = RingBuf::new();
 
 /// [`FlowEvent`](natbpf_common::event::FlowEvent)s, written only while somebody watches. (The type is not
 /// named here: libbpf refuses ring buffers that have one.)

@@ -12,7 +12,6 @@ use aya_ebpf::{
 };
 use natbpf_common::{
     Nanoseconds,
-    config::Gauge,
     counter::Counter,
     event::EventKind,
     flow::{Direction, FlowKey},
@@ -22,7 +21,7 @@ use natbpf_common::{
 };
 
 use crate::{
-    allocate, atomic, clock, count,
+    atomic, clock, count, create,
     entry::{Entry, timeout},
     event,
     maps::{FLOWS, MAPPINGS},
@@ -103,12 +102,7 @@ fn remove(key: &FlowKey, entry: Entry) -> bool {
     if belongs(&reply, key) {
         let _ = FLOWS.remove(reply);
     }
-    if status.mapped() {
-        allocate::unmap(key, &rewrite);
-    }
-    if status.host() {
-        count::move_gauge(Gauge::HostMoved, u64::MAX);
-    }
+    create::release(key, rewrite, status, entry.traits());
     let uplink = entry.uplink();
     let _ = FLOWS.remove(key);
     count::add(Counter::FlowsRemoved);
@@ -185,21 +179,32 @@ fn kill(key: &FlowKey, now: Nanoseconds) -> bool {
 /// the inside.
 #[inline(always)]
 fn unmap(endpoint: Endpoint, now: Nanoseconds) -> bool {
-    if endpoint.side != Side::External as u8 {
+    if endpoint.side == Side::Inside as u8 {
         return false;
     }
     let Some(mapping) = MAPPINGS.get_ptr_mut(endpoint) else { return false };
     // SAFETY: projections, no access.
-    let (other, users, idle_since) =
-        unsafe { (&raw const (*mapping).other, &raw mut (*mapping).users, &raw const (*mapping).idle_since) };
+    let (other, users, idle_since, flags) = unsafe {
+        (
+            &raw const (*mapping).other,
+            &raw mut (*mapping).users,
+            &raw const (*mapping).idle_since,
+            &raw const (*mapping).flags,
+        )
+    };
     let word = atomic::load(users);
     let count = Users::from_word(word);
-    if count.is_gone() || count.count() > 0 || now.saturating_sub(atomic::load(idle_since)) < GRACE {
+    let rest = now.saturating_sub(atomic::load(idle_since));
+    if count.is_gone() || count.count() > 0 || rest < Mapping::rest(atomic::load(flags)) {
         return false;
     }
     let (address, port) = Mapping::unpack(atomic::load(other));
     if !atomic::swap(users, word, count.gone().to_word()) {
         return false;
+    }
+    if endpoint.side != Side::External as u8 {
+        let _ = MAPPINGS.remove(endpoint);
+        return true;
     }
     let inside = Endpoint {
         address,

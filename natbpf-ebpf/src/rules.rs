@@ -2,26 +2,24 @@
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use natbpf_common::{
-    config::{ExceptKey, PREFIX_BASE, Rule, SourceKey},
-    flow::FlowKey,
+    Address,
+    config::{DestinationKey, PREFIX_BASE, Rule, SourceKey},
 };
 
-use crate::maps::{EXCEPTS, SOURCES};
+use crate::maps::{DESTINATIONS, SOURCES};
 
 const FULL: u32 = PREFIX_BASE + 32;
 
-/// The rule for a flow that leaves by this interface.
+/// The rule for what leaves by this interface from a source toward a destination.
 #[inline(always)]
-pub fn find(interface: u32, key: &FlowKey) -> Option<&'static Rule> {
+pub fn find(interface: u32, source: Address, destination: Address) -> Option<&'static Rule> {
     // A DHCP client that has no address yet (RFC 2131, section 4.1).
-    if key.source.is_unspecified() {
+    if source.is_unspecified() {
         return None;
     }
-    let source = SourceKey { uplink: interface, source: key.source };
-    let rule = SOURCES.get(&Key::new(FULL, source))?;
-    if !rule.has(Rule::EXCEPTS) {
-        return Some(rule);
+    let mut rule = SOURCES.get(&Key::new(FULL, SourceKey { uplink: interface, source }))?;
+    if rule.has(Rule::DESTINATIONS) {
+        rule = DESTINATIONS.get(&Key::new(FULL, DestinationKey { rule: rule.id, destination }))?;
     }
-    let destination = ExceptKey { rule: rule.id, destination: key.destination };
-    if EXCEPTS.get(&Key::new(FULL, destination)).is_some() { None } else { Some(rule) }
+    if rule.has(Rule::EXEMPT) { None } else { Some(rule) }
 }

@@ -9,16 +9,25 @@ use core::{ffi::c_void, marker::PhantomData};
 use aya_ebpf::{
     EbpfContext,
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
-    helpers::generated::{bpf_l4_csum_replace, bpf_skb_pull_data, bpf_skb_store_bytes},
+    helpers::generated::{bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes},
     programs::TcContext,
 };
-use natbpf_common::checksum;
+use natbpf_common::{
+    Address, checksum,
+    counter::Counter,
+    flow::Rewrite,
+    headers::Headers,
+    packet::{End, Packet, Translation, View},
+};
 use network_types::eth::EtherType;
-
-use crate::packet::{Packet, Translation, View};
+use zerocopy::FromBytes;
 
 /// Offset of the header checksum in an IPv4 header. The source follows it, and the destination that.
 const CHECKSUM: u32 = 10;
+
+/// From linux/if_packet.h.
+const PACKET_BROADCAST: u32 = 1;
+const PACKET_MULTICAST: u32 = 2;
 
 /// A socket buffer.
 pub struct Skb<'a> {
@@ -44,13 +53,68 @@ impl<'a> Skb<'a> {
         self.raw
     }
 
+    /// A broadcast or multicast on the link.
     #[inline(always)]
-    fn store<T>(&mut self, offset: u32, bytes: &T) -> Result<(), ()> {
+    pub fn is_for_many(&self) -> bool {
+        // SAFETY: the context is valid while the program runs.
+        let packet_type = unsafe { (*self.raw).pkt_type };
+        packet_type == PACKET_BROADCAST || packet_type == PACKET_MULTICAST
+    }
+
+    /// A number that stays with the buffer over redirects.
+    #[inline(always)]
+    pub fn tc_index(&self) -> u16 {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { (*self.raw).tc_index as u16 }
+    }
+
+    #[inline(always)]
+    pub fn set_tc_index(&mut self, index: u16) {
+        // SAFETY: as above.
+        unsafe { (*self.raw).tc_index = index as u32 };
+    }
+
+    /// Copies bytes, wherever in the buffer they are.
+    #[inline(always)]
+    pub fn load<T: FromBytes>(&self, offset: u32) -> Option<T> {
+        let mut value = T::new_zeroed();
+        // SAFETY: the value is as long as said.
+        let result = unsafe {
+            bpf_skb_load_bytes(self.raw.cast(), offset, (&raw mut value).cast(), size_of::<T>() as u32)
+        };
+        if result == 0 { Some(value) } else { None }
+    }
+
+    /// Gives one end of the packet a new address and port. After an error it may be half changed and must not go on.
+    #[inline(always)]
+    pub fn translate(&mut self, headers: &Headers, end: End, rewrite: Rewrite) -> Result<(), Counter> {
+        let result = translate(self.raw, headers, matches!(end, End::Destination) as u32, rewrite.to_word());
+        if result == 0 { Ok(()) } else { Err(Counter::WriteFailed) }
+    }
+
+    #[inline(always)]
+    pub fn store<T>(&mut self, offset: u32, bytes: &T) -> Result<(), ()> {
         // SAFETY: `bytes` is valid for its size.
         let result = unsafe {
             bpf_skb_store_bytes(self.raw, offset, core::ptr::from_ref(bytes).cast(), size_of::<T>() as u32, 0)
         };
         if result == 0 { Ok(()) } else { Err(()) }
+    }
+
+    /// Writes checksum and addresses of an IPv4 header. Their changes cancel in the checksum of the whole packet, so a
+    /// plain store will do.
+    #[inline(always)]
+    pub fn store_network(
+        &mut self,
+        network: u32,
+        sum: u16,
+        source: Address,
+        destination: Address,
+    ) -> Result<(), Counter> {
+        let [a, b] = sum.to_ne_bytes();
+        let [c, d, e, f] = source.to_wire().to_ne_bytes();
+        let [g, h, i, j] = destination.to_wire().to_ne_bytes();
+        self.store(network + CHECKSUM, &[a, b, c, d, e, f, g, h, i, j]).map_err(|()| Counter::WriteFailed)
     }
 
     #[inline(always)]
@@ -113,26 +177,24 @@ impl Packet for Skb<'_> {
     }
 
     #[inline(always)]
-    fn pull(&mut self, end: u32) -> Result<(), ()> {
+    fn pull(&mut self, end: u32) -> Option<()> {
         // SAFETY: the helper checks the length.
-        if unsafe { bpf_skb_pull_data(self.raw, end) } == 0 { Ok(()) } else { Err(()) }
-    }
-
-    #[inline(always)]
-    fn translate(&mut self, change: &Translation) -> Result<(), ()> {
-        if translate(self.raw, change) == 0 { Ok(()) } else { Err(()) }
+        if unsafe { bpf_skb_pull_data(self.raw, end) } == 0 { Some(()) } else { None }
     }
 }
 
 /// A global function to the kernel, which verifies it by itself: see `parse_headers`. Returns 0 when all is done.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn translate(skb: *mut __sk_buff, change: *const Translation) -> u32 {
-    if change.is_null() {
+extern "C" fn translate(skb: *mut __sk_buff, headers: *const Headers, destination: u32, rewrite: u64) -> u32 {
+    if headers.is_null() {
         return 1;
     }
+    let end = if destination != 0 { End::Destination } else { End::Source };
+    let rewrite = Rewrite::from_word(rewrite);
     // SAFETY: the caller's, checked by the verifier.
-    write(&mut Skb::of(skb), unsafe { &*change }).is_err() as u32
+    let change = unsafe { &*headers }.translation(end, rewrite.address, rewrite.port);
+    write(&mut Skb::of(skb), &change).is_err() as u32
 }
 
 #[inline(always)]

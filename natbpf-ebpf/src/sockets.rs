@@ -19,6 +19,14 @@ struct Ipv4Tuple {
     destination_port: Port,
 }
 
+/// Whether a packet with this key of the reply direction would reach a connection of the host, and no socket that takes
+/// packets from anybody.
+#[inline(always)]
+pub fn is_connected(skb: *mut __sk_buff, reply: &FlowKey) -> bool {
+    let nobody = FlowKey { source: Address::UNSPECIFIED, source_port: Port::from_wire(0), ..*reply };
+    wants(skb, reply) && !wants(skb, &nobody)
+}
+
 /// Whether a packet with this key of the reply direction would reach a socket of the host: a connection, or
 /// one that listens.
 #[inline(always)]

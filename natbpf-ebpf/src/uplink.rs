@@ -11,14 +11,14 @@ use natbpf_common::{
     config::{Gauge, Uplink},
 };
 
-use crate::{count, maps::UPLINKS, packet::Packet, skb::Skb};
+use crate::{count, maps::UPLINKS};
 
 const AF_INET: u8 = 2;
 
-/// The uplink of the packet's device.
+/// The uplink of an interface index.
 #[inline(always)]
-pub fn of<P: Packet>(packet: &P) -> Option<&'static Uplink> {
-    UPLINKS.get(count::gauge(Gauge::Uplinks) as u32)?.find(packet.interface())
+pub fn of(interface: u32) -> Option<&'static Uplink> {
+    UPLINKS.get(count::gauge(Gauge::Uplinks) as u32)?.find(interface)
 }
 
 /// Whether an address is one of those that the uplink masquerades with.
@@ -39,14 +39,14 @@ pub fn has(uplink: &Uplink, address: Address) -> bool {
 /// The address for a new flow, as the kernel's `inet_select_addr` chooses for `MASQUERADE`: the first whose
 /// subnet holds the next hop, else the first.
 #[inline(always)]
-pub fn address(uplink: &Uplink, skb: &Skb<'_>, destination: Address) -> Option<Address> {
+pub fn address(uplink: &Uplink, skb: *mut __sk_buff, destination: Address) -> Option<Address> {
     let first = uplink.addresses[0].local;
     match uplink.address_count {
         0 => return None,
         1 => return Some(first),
         _ => {}
     }
-    let next_hop = Address::from_wire(next_hop(skb.raw(), skb.interface(), destination.to_wire()));
+    let next_hop = Address::from_wire(next_hop(skb, uplink.interface, destination.to_wire()));
     for address in &uplink.addresses {
         if address.local.is_unspecified() {
             break;

@@ -75,7 +75,7 @@ mod tests {
     }
 
     fn chosen(addresses: Vec<Ipv4Address>, interface: u32) -> Vec<String> {
-        let snapshot = Snapshot { links: Vec::new(), addresses };
+        let snapshot = Snapshot { addresses, ..Snapshot::default() };
         masquerade_addresses(&snapshot, interface)
             .iter()
             .map(|address| format!("{} in {}/{}", address.local, address.network, address.mask))

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use natbpf_common::{
     config::{Settings, Uplink, Uplinks},
     counter::{Counter, Counters},
+    notice::Notice,
 };
 use nix::fcntl::Flock;
 use tokio::{
@@ -15,12 +16,14 @@ use tokio::{
 };
 
 use crate::{
+    announce::Announcer,
     cli::DatapathArgs,
     config::Config,
-    datapath::{Attacher, Loaded, Pins, Reaper, Sizes, Tables, attached_interfaces, attachments},
+    datapath::{Attacher, Loaded, Pins, Reaper, Role, Sizes, Tables, attached, attachments},
     gc, netns,
     network::{Change, Network, Snapshot},
-    plan::{Plan, PlannedUplink, plan},
+    notices::Notices,
+    plan::{Missing, Plan, plan},
     preflight,
 };
 
@@ -102,12 +105,19 @@ pub async fn run(options: Options) -> Result<()> {
     housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watch = interval(WATCH);
     loop {
+        changes.follow_routes(daemon.config.wants_routes())?;
         tokio::select! {
             _ = end.recv() => break,
             _ = interrupt.recv() => break,
             _ = reload.recv() => daemon.reload(&network, &attacher).await,
             change = changes.next() => daemon.follow(&change?, &network, &attacher).await,
-            _ = housekeeping.tick() => daemon.keep_house(),
+            notices = daemon.notices.next() => daemon.tell(&notices?),
+            _ = housekeeping.tick() => {
+                if daemon.routes_changed {
+                    daemon.follow(&Change::default(), &network, &attacher).await;
+                }
+                daemon.keep_house();
+            }
             _ = watch.tick() => daemon.report_drops(),
         }
     }
@@ -127,13 +137,21 @@ struct Daemon {
     loaded: Loaded,
     tables: Tables,
     reaper: Reaper,
+    notices: Notices,
     plan: Plan,
+    /// The datapath is what the plan says. Not so at the start, and after a change that failed half way.
+    in_force: bool,
+    announcer: Announcer,
+    /// Since the last look.
+    routes_changed: bool,
     adopted: bool,
     counters: Counters,
     /// Moments for housekeeping that were not used.
     skipped: u32,
     /// The table is nearly full.
     crowded: bool,
+    /// The operator was told that it is.
+    warned: bool,
     _lock: Flock<File>,
 }
 
@@ -145,16 +163,16 @@ async fn start(
     attacher: &Attacher,
     lock: Flock<File>,
 ) -> Result<Daemon> {
-    let snapshot = network.snapshot().await?;
-    let plan = plan(&config, &snapshot)?;
+    let snapshot = look(network, &config).await?;
+    let plan = plan(&config, &snapshot, Missing::Refused)?;
     if let [name, ..] = plan.without_address()[..] {
         bail!(
             "{name} has no IPv4 address to translate to, and no other interface has one to lend; \
              give it one with: ip address add ADDRESS/LENGTH dev {name}"
         );
     }
-    for uplink in &plan.uplinks {
-        attacher.check_foreign(uplink.interface, &uplink.name).await?;
+    for (interface, name, role) in plan.interfaces() {
+        attacher.check_foreign(interface, name, role).await?;
     }
     let adopted = options.pins.exist();
     let cookie = netns::cookie()?;
@@ -187,11 +205,16 @@ async fn start(
         loaded,
         tables,
         reaper,
+        notices: Notices::open(&options.pins, &snapshot)?,
         plan: Plan::default(),
+        in_force: false,
+        announcer: Announcer::default(),
+        routes_changed: false,
         adopted,
         counters,
         skipped: 0,
         crowded: false,
+        warned: false,
         _lock: lock,
     };
     daemon.apply(plan, &snapshot, attacher).await?;
@@ -200,6 +223,15 @@ async fn start(
         tracing::warn!("{warning}");
     }
     Ok(daemon)
+}
+
+/// The interfaces as they are now, with routes if the configuration needs them.
+async fn look(network: &Network, config: &Config) -> Result<Snapshot> {
+    let mut snapshot = network.snapshot().await?;
+    if config.wants_routes() {
+        snapshot.routes = network.routes().await?;
+    }
+    Ok(snapshot)
 }
 
 /// State of another namespace that has gone, or still is there, must not be taken for this one's.
@@ -229,31 +261,66 @@ fn secret() -> Result<[u64; 2]> {
 impl Daemon {
     /// Makes the datapath what a plan says.
     async fn apply(&mut self, plan: Plan, snapshot: &Snapshot, attacher: &Attacher) -> Result<()> {
-        let wanted: BTreeSet<u32> = plan.uplinks.iter().map(|uplink| uplink.interface).collect();
-        let attached: BTreeSet<u32> = attached_interfaces(&self.options.pins)?.into_iter().collect();
-        let new = |uplink: &&PlannedUplink| !attached.contains(&uplink.interface);
+        let pins = &self.options.pins;
         // Before anything is changed: this is what fails most.
-        for uplink in plan.uplinks.iter().filter(new) {
-            attacher.check_foreign(uplink.interface, &uplink.name).await?;
+        self.tables.check_room(&plan.sources, &plan.destinations)?;
+        self.tables.check_room_to_serve(&plan.forwards, &plan.externals)?;
+        let before = attached(pins)?;
+        for (interface, name, role) in plan.interfaces().filter(|place| !before.contains(&(place.0, place.2)))
+        {
+            attacher.check_foreign(interface, name, role).await?;
         }
-        for gone in attached.difference(&wanted) {
-            attacher.detach(*gone, snapshot.existing_name(*gone).as_deref()).await?;
+        let wanted: BTreeSet<(u32, Role)> =
+            plan.interfaces().map(|(interface, _, role)| (interface, role)).collect();
+        let mut gone: Vec<(u32, Role)> = before.difference(&wanted).copied().collect();
+        // What sends packets to uplinks goes first.
+        gone.sort_by_key(|(_, role)| std::cmp::Reverse(*role));
+        for (interface, _) in gone {
+            attacher.detach(interface, snapshot.existing_name(interface).as_deref()).await?;
         }
+        // An interface with another role than before has lost both.
+        let attached = attached(pins)?;
         let uplinks: Vec<Uplink> = plan.uplinks.iter().map(|uplink| uplink.uplink).collect();
         let salt = self.tables.uplinks()?.salt;
         let arranged = Uplinks::arrange(&uplinks, salt).context("too many uplinks; 16 are the limit")?;
         self.tables.set_uplinks(arranged)?;
-        if plan.sources != self.plan.sources || plan.excepts != self.plan.excepts {
-            self.tables.replace_rules(&plan.sources, &plan.excepts)?;
-        }
-        for uplink in plan.uplinks.iter().filter(new) {
-            attacher.attach(&mut self.loaded, uplink.interface, &uplink.name)?;
-            tracing::info!("attached to {}", uplink.name);
+        self.fill_tables(&plan)?;
+        for (interface, name, role) in plan.interfaces() {
+            if !attached.contains(&(interface, role)) {
+                attacher.attach(&mut self.loaded, interface, name, role)?;
+                tracing::info!(
+                    "attached to {name}{}",
+                    if role == Role::Inside { ", for hairpinning" } else { "" }
+                );
+            }
         }
         self.plan = plan;
+        self.in_force = true;
         let ended = gc::kill_misplaced(&self.tables, &self.reaper, &self.plan)?;
         if ended > 0 {
-            tracing::info!("ended {ended} flows: their external address or uplink is gone");
+            tracing::info!("ended {ended} flows: their external address, forward or uplink is gone");
+        }
+        self.announcer.update(self.plan.announced(snapshot));
+        self.announcer.tick();
+        Ok(())
+    }
+
+    /// Writes what has changed.
+    fn fill_tables(&mut self, plan: &Plan) -> Result<()> {
+        let old = self.in_force.then_some(&self.plan);
+        // Until all of it is done.
+        self.in_force = false;
+        let tables = &mut self.tables;
+        if old.is_none_or(|old| plan.externals != old.externals) {
+            tables.replace_externals(&plan.externals)?;
+        }
+        if old.is_none_or(|old| !plan.has_same_rules(old)) {
+            let places = tables.place_pools(&plan.pools)?;
+            let (sources, destinations) = plan.with_pools(&places);
+            tables.replace_rules(&sources, &destinations)?;
+        }
+        if old.is_none_or(|old| plan.forwards != old.forwards) {
+            tables.replace_forwards(&plan.forwards)?;
         }
         Ok(())
     }
@@ -261,8 +328,8 @@ impl Daemon {
     /// Puts the programs just loaded in the place of those an earlier daemon attached.
     fn replace_programs(&mut self, attacher: &Attacher) -> Result<()> {
         if self.adopted {
-            for uplink in &self.plan.uplinks {
-                attacher.attach(&mut self.loaded, uplink.interface, &uplink.name)?;
+            for (interface, name, role) in self.plan.interfaces() {
+                attacher.attach(&mut self.loaded, interface, name, role)?;
             }
         }
         Ok(())
@@ -270,9 +337,7 @@ impl Daemon {
 
     /// The plan for the interfaces as they are now. Interfaces may come and go while the daemon runs.
     fn plan_now(&self, config: &Config, snapshot: &Snapshot) -> Result<Plan> {
-        let mut present = config.clone();
-        present.rules.retain(|rule| snapshot.links.iter().any(|link| link.name == rule.out));
-        Ok(plan(&present, snapshot)?)
+        Ok(plan(config, snapshot, Missing::LeftOut)?)
     }
 
     /// Follows a change of the interfaces or their addresses.
@@ -283,14 +348,22 @@ impl Daemon {
     }
 
     async fn try_follow(&mut self, change: &Change, network: &Network, attacher: &Attacher) -> Result<()> {
-        // An interface that has the number of one that is gone has none of its programs.
-        let removed = |uplink: &&PlannedUplink| change.removed.contains(&uplink.interface);
-        for uplink in self.plan.uplinks.iter().filter(removed) {
-            attacher.detach(uplink.interface, None).await?;
+        if change.routes_only {
+            // In bursts, on some routers: the next round of housekeeping is early enough.
+            self.routes_changed = true;
+            return Ok(());
         }
-        let snapshot = network.snapshot().await?;
+        self.routes_changed = false;
+        // An interface that has the number of one that is gone has none of its programs.
+        let ours = self.plan.interfaces().map(|(interface, ..)| interface);
+        let removed: Vec<u32> = ours.filter(|interface| change.removed.contains(interface)).collect();
+        for interface in &removed {
+            attacher.detach(*interface, None).await?;
+        }
+        let snapshot = look(network, &self.config).await?;
+        self.notices.follow(&snapshot);
         let plan = self.plan_now(&self.config, &snapshot)?;
-        if plan.uplinks != self.plan.uplinks || plan.uplinks.iter().any(|uplink| removed(&uplink)) {
+        if !plan.is_same(&self.plan) || !removed.is_empty() {
             for warning in &plan.warnings {
                 tracing::warn!("{warning}");
             }
@@ -298,6 +371,9 @@ impl Daemon {
                 tracing::info!("{uplink}");
             }
             self.apply(plan, &snapshot, attacher).await?;
+        } else {
+            // A link may have come back.
+            self.announcer.update(self.plan.announced(&snapshot));
         }
         Ok(())
     }
@@ -312,8 +388,8 @@ impl Daemon {
 
     async fn try_reload(&mut self, network: &Network, attacher: &Attacher) -> Result<()> {
         let config = self.options.source.read()?;
-        let snapshot = network.snapshot().await?;
-        let plan = plan(&config, &snapshot)?;
+        let snapshot = look(network, &config).await?;
+        let plan = plan(&config, &snapshot, Missing::Refused)?;
         if config.datapath.max_flows != self.config.datapath.max_flows {
             tracing::warn!("max_flows counts after `natbpf detach`; the flow table keeps its size");
         }
@@ -321,9 +397,8 @@ impl Daemon {
             tracing::warn!("{warning}");
         }
         if let Err(error) = self.apply(plan, &snapshot, attacher).await {
+            let snapshot = look(network, &self.config).await?;
             let old = self.plan_now(&self.config, &snapshot)?;
-            // The rules in the datapath may be either.
-            self.plan = Plan::default();
             self.apply(old, &snapshot, attacher).await.context(format!("{error:#}; and then"))?;
             return Err(error);
         }
@@ -334,6 +409,7 @@ impl Daemon {
     }
 
     fn keep_house(&mut self) {
+        self.announcer.tick();
         self.skipped += 1;
         if !self.crowded && self.skipped < LEISURE {
             return;
@@ -344,8 +420,32 @@ impl Daemon {
                 tracing::trace!("{} entries, acted on {}", round.entries, round.acted);
                 let max = self.tables.max_entries().unwrap_or(u64::MAX);
                 self.crowded = round.entries > max / 10 * 9;
+                self.warn_of_full_table(round.entries / 2, max / 2);
             }
             Err(error) => tracing::error!("housekeeping failed: {error:#}"),
+        }
+    }
+
+    /// Once when it is nearly full, and again after it was not (`nf_conntrack` says it at 95 % too).
+    fn warn_of_full_table(&mut self, flows: u64, max: u64) {
+        let nearly_full = flows > max / 100 * 95;
+        if nearly_full && !self.warned {
+            tracing::warn!(
+                "the flow table is nearly full: {flows} of {max} flows; new ones will be refused. \
+                 Raise max_flows, or look for a flood with `natbpf flows list`"
+            );
+        }
+        self.warned = nearly_full || self.warned && self.crowded;
+    }
+
+    /// Tells senders and operator of packets that found no room.
+    fn tell(&mut self, notices: &[Notice]) {
+        let entries = match self.tables.max_entries() {
+            Ok(entries) => entries,
+            Err(error) => return tracing::error!("{error:#}"),
+        };
+        for notice in notices {
+            self.notices.tell(notice, &self.plan, entries / 2);
         }
     }
 
@@ -359,6 +459,7 @@ impl Daemon {
             let dropped = counters[*counter as usize].saturating_sub(self.counters[*counter as usize]);
             if dropped > 0 {
                 tracing::warn!(
+                    reason = counter.name(),
                     "dropped {dropped} packets in {} s: {} {advice}",
                     WATCH.as_secs(),
                     counter.help().trim()
@@ -391,4 +492,13 @@ const ADVICE: &[(Counter, &str)] = &[
     (Counter::NoPort, "Widen to_ports."),
     (Counter::NoAddress, "Give the uplink an address."),
     (Counter::WriteFailed, "Memory may be short."),
+    (
+        Counter::Quota,
+        "Raise max_flows_per_source or new_flows_per_second, or look for a flood with `natbpf flows list -s SOURCE`.",
+    ),
+    (Counter::FragmentLost, "Keep datagrams within the MTU, or look who floods with fragments."),
+    (
+        Counter::Hairpin,
+        "See whether the inside host is up: `ip route get ADDRESS` and `ip neigh` on the gateway.",
+    ),
 ];

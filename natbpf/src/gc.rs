@@ -1,14 +1,12 @@
 //! Housekeeping of the flow table: finding what is over. What is found is looked at again, and removed, by
 //! the reaper in the kernel.
 
-use std::collections::HashMap;
-
 use anyhow::Result;
 use natbpf_common::{
-    Address, Nanoseconds,
-    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
+    Nanoseconds,
+    flow::{Direction, FlowEntry, FlowKey, Status},
     life::{GRACE, Life, Verdict, judge},
-    mapping::{Endpoint, Side, Users},
+    mapping::{Endpoint, Mapping, Side, Users},
     reap::Operation,
     state::Timeouts,
 };
@@ -43,7 +41,8 @@ pub fn collect(tables: &Tables, reaper: &Reaper) -> Result<Round> {
     let mut idle: Vec<Endpoint> = Vec::new();
     tables.each_mapping(|endpoint, mapping| {
         let unused = Users::from_word(mapping.users).count() == 0;
-        if endpoint.side == Side::External as u8 && unused && now.saturating_sub(mapping.idle_since) > GRACE {
+        let rest = now.saturating_sub(mapping.idle_since);
+        if endpoint.side != Side::Inside as u8 && unused && rest > Mapping::rest(mapping.flags) {
             idle.push(*endpoint);
         }
     })?;
@@ -63,32 +62,14 @@ fn is_over(key: &FlowKey, entry: &FlowEntry, now: Nanoseconds, timeouts: &Timeou
     }
 }
 
-/// Ends the flows whose external address their uplink no longer has, and those of uplinks that are down or no
-/// longer uplinks, as `MASQUERADE` does. Returns how many.
+/// Ends the flows whose external address their uplink no longer has, those that came by a forward that is no more, and
+/// those of uplinks that are down or no longer uplinks, as `MASQUERADE` does. Returns how many.
 pub fn kill_misplaced(tables: &Tables, reaper: &Reaper, plan: &Plan) -> Result<u64> {
-    let addresses: HashMap<u32, Vec<Address>> = plan
-        .uplinks
-        .iter()
-        .filter(|uplink| uplink.up)
-        .map(|uplink| {
-            let count = uplink.uplink.address_count as usize;
-            (
-                uplink.interface,
-                uplink.uplink.addresses.iter().take(count).map(|address| address.local).collect(),
-            )
-        })
-        .collect();
+    let placement = plan.placement();
     let mut misplaced = Vec::new();
     tables.each_entry(|key, entry| {
         let alive = matches!(Life::from_word(entry.life), Life::Live(_) | Life::Dying(_));
-        let external = match key.direction() {
-            Direction::Original => Rewrite::from_word(entry.rewrite).address,
-            // Replies follow their flow. Only what the host reserved stands alone.
-            Direction::Reply if Status::from_word(entry.status).host() => key.destination,
-            Direction::Reply => return,
-        };
-        let placed = addresses.get(&entry.uplink).is_some_and(|addresses| addresses.contains(&external));
-        if alive && !placed {
+        if alive && placement.is_misplaced(key, entry) {
             misplaced.push(*key);
         }
     })?;
@@ -97,7 +78,7 @@ pub fn kill_misplaced(tables: &Tables, reaper: &Reaper, plan: &Plan) -> Result<u
 
 #[cfg(test)]
 mod tests {
-    use natbpf_common::{Port, SECOND, protocol::UDP, state::State};
+    use natbpf_common::{Address, Port, SECOND, protocol::UDP, state::State};
 
     use super::*;
 
@@ -108,7 +89,7 @@ mod tests {
             created: 0,
             uplink: 1,
             status: Status::new(state as u8).to_word(),
-            reserved: 0,
+            traits: 0,
         }
     }
 

@@ -2,6 +2,7 @@
 //! is going on.
 
 pub mod address;
+pub mod announce;
 pub mod cli;
 pub mod clock;
 pub mod commands;
@@ -10,9 +11,11 @@ pub mod daemon;
 pub mod datapath;
 pub mod flows;
 pub mod gc;
+pub mod import;
 pub mod logging;
 pub mod netns;
 pub mod network;
+pub mod notices;
 pub mod plan;
 pub mod preflight;
 pub mod status;

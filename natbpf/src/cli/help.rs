@@ -15,13 +15,38 @@ Exit status: 0 done, 1 failed, 2 wrong usage.";
 pub const RUN_EXAMPLE: &str = "\
 An example of a configuration, with every key:
 
-  [[masquerade]]                    # one for each uplink, or more
-  out = \"eth0\"
-  source = [\"10.0.0.0/24\"]          # left out: every source
-  except = [\"10.0.0.0/8\"]           # destinations left alone
+  [[masquerade]]                    # in order: the first rule that matches a new flow decides
+  out = \"eth0\"                      # or \"eth*\": all that begin so; \"!eth0\": all others
+  source = [\"10.0.0.0/24\", \"!10.0.0.5\"]  # left out: every source; \"!\": not these
+  destination = [\"!192.0.2.0/24\"]   # left out: every destination; where none matches the next rule is asked
+  except = [\"10.0.0.0/8\"]           # destinations left alone; no later rule is asked
+  action = \"masquerade\"             # or \"exempt\": what matches is left alone
+  profile = \"rfc\"                   # or \"netfilter\": sets the defaults of the seven keys that follow
   mapping = \"endpoint-independent\"  # or \"address-and-port-dependent\"
+  filtering = \"endpoint-independent\"  # or \"address-dependent\", \"address-and-port-dependent\"
+  hairpin = true                    # inside hosts reach each other by external addresses
+  inbound_refresh = false           # packets from outside keep a flow alive
+  unsolicited = \"drop\"              # a SYN that nobody wants; or \"answer\": the host's RST
+  max_flows_per_source = 65536      # 0: no limit
+  inside = [\"br0\"]                  # where inside hosts are; left out: found by address and route
+  to = [\"203.0.113.1\", \"203.0.113.9-203.0.113.11\"]  # left out: the uplink's address
   to_ports = \"50000-50010\"          # TCP and UDP; left out: the source port where it is free
   random = false                    # a random port for every mapping
+  new_flows_per_second = 0          # for each source; 0: no limit
+
+  [[forward]]                       # external ports that lead inside
+  in = \"eth0\"
+  address = \"203.0.113.1\"           # left out: every address of the uplink
+  protocol = \"tcp\"                  # or \"udp\"; left out: both
+  port = \"8000-8099\"
+  to = \"10.0.0.11:80\"               # the first port of as many; without a port: ports stay
+  hairpin = true                    # inside hosts reach it by the external address, too; left out: they do not
+
+  [[floating]]                      # an external address that is an inside host's alone
+  uplink = \"eth0\"
+  address = \"203.0.113.50\"          # answered by ARP, unless the host has it
+  to = \"10.0.0.12\"
+  hairpin = true
 
   [datapath]
   max_flows = 262144
@@ -44,6 +69,8 @@ pub const MASQUERADE_EXAMPLES: &str = "\
 Examples:
   natbpf masquerade -o eth0 -s 10.0.0.0/24 -s 10.0.1.0/24 --except 10.0.0.0/8
   natbpf masquerade -o eth0 -s 10.0.0.5 --to-ports 50000-50999
+  natbpf masquerade -o eth0 -s 10.0.0.0/24 -s '!10.0.0.5' -d '!192.0.2.0/24' --profile rfc
+  natbpf masquerade -o eth0 --forward tcp:8080:10.0.0.11:80 --floating 203.0.113.50=10.0.0.12 --hairpin
   natbpf masquerade -o ppp0 --stay      traffic goes on after this command has ended
 
 It stays in the foreground and translates until it is stopped. When traffic flows, one line that begins with
@@ -58,7 +85,18 @@ Examples:
   natbpf flows watch --json
   natbpf flows flush -s 10.0.0.11
 
-Addresses and ports are those of the original direction, as with conntrack: before translation, from the
-instance to the outside. Where several filters are given, all have to match.
+Addresses and ports are those that are printed first, as with conntrack: before translation, from whoever began,
+mostly the instance. Where several filters are given, all have to match.
 
 Exit status: 0 done, 1 failed, or nothing was there to flush, 2 wrong usage.";
+
+pub const IMPORT_EXAMPLES: &str = "\
+Examples:
+  iptables-save | natbpf import > /etc/natbpf/natbpf.toml
+  natbpf import --uplink eth0 /etc/iptables/rules.v4
+
+The configuration goes to standard output, each part under the lines that it comes from. What was left out goes to
+standard error, with line numbers and reasons. A rule is left out if natbpf has nothing that means the same, and so is
+what a later rule would do in its place. Only the table nat is read.
+
+Exit status: 0 done, also if something was left out, 1 it cannot be read, 2 wrong usage.";

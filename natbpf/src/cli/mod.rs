@@ -7,13 +7,16 @@ use ipnet::Ipv4Net;
 use natbpf_common::state::State;
 
 use crate::{
-    config::{AttachMode, DatapathConfig, Mapping, Ports, values},
+    config::{AttachMode, DatapathConfig, Pair, Redirection, values},
     flows::filter,
 };
 
 mod help;
+mod rule;
 #[cfg(test)]
 mod tests;
+
+pub use rule::RuleArgs;
 
 /// Options that every command has stand apart in its help.
 const GLOBAL: &str = "Global options";
@@ -53,10 +56,13 @@ pub enum Command {
     Run(RunArgs),
     /// Translate as the arguments say, in the foreground: the iptables rule, spelled almost the same
     #[command(after_help = help::MASQUERADE_EXAMPLES)]
-    Masquerade(MasqueradeArgs),
+    Masquerade(Box<MasqueradeArgs>),
     /// Check a configuration and do nothing
     #[command(after_help = "Exit status: 0 the configuration is right, 1 it is not, 2 wrong usage.")]
     Check(CheckArgs),
+    /// Print the configuration that does what rules of iptables do, and say what it leaves out
+    #[command(after_help = help::IMPORT_EXAMPLES)]
+    Import(ImportArgs),
     /// Show what is attached, how full the tables are, and what was translated and dropped
     #[command(after_help = "With -v, counters of drops that are zero are shown too.\n\n\
         Exit status: 0 done, 1 nothing is attached here or it cannot be read, 2 wrong usage.")]
@@ -84,6 +90,18 @@ pub struct CheckArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub struct ImportArgs {
+    /// What `iptables-save` wrote; "-": standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub file: PathBuf,
+
+    /// The uplink of port forwards and floating addresses whose rules name none [default: the one that the rules of
+    /// POSTROUTING name]
+    #[arg(long, value_name = "IF", value_parser = values::interface)]
+    pub uplink: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
 pub struct FileArgs {
     /// The configuration, a TOML file
     #[arg(short, long, value_name = "FILE", default_value = "/etc/natbpf/natbpf.toml")]
@@ -107,29 +125,16 @@ pub struct DatapathArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct MasqueradeArgs {
-    /// The uplink: packets that leave by this interface get its address
-    #[arg(short, long = "out-interface", alias = "out", value_name = "IF", value_parser = values::interface)]
-    pub out: String,
+    #[command(flatten)]
+    pub rule: RuleArgs,
 
-    /// Masquerade packets from this network only; may be repeated [default: every source]
-    #[arg(short, long = "source", alias = "src", value_name = "NET", value_parser = values::network)]
-    pub sources: Vec<Ipv4Net>,
+    /// Forward external ports to an inside host, tcp:8080:10.0.0.11:80 for instance; may be repeated
+    #[arg(long = "forward", value_name = "[ADDR:]PROTO:PORT[-PORT]:INSIDE[:PORT]")]
+    pub forwards: Vec<Redirection>,
 
-    /// Leave packets to this network alone; may be repeated
-    #[arg(long, value_name = "NET", value_parser = values::network)]
-    pub except: Vec<Ipv4Net>,
-
-    /// External ports of TCP and UDP [default: the source port where it is free, else one of its kind]
-    #[arg(long, value_name = "A-B")]
-    pub to_ports: Option<Ports>,
-
-    /// A random external port for every mapping
-    #[arg(long)]
-    pub random: bool,
-
-    /// Which packets of one inside address and port share an external port
-    #[arg(long, value_enum, default_value_t)]
-    pub mapping: Mapping,
+    /// An external address that is an inside host's alone, answered by ARP; may be repeated
+    #[arg(long, value_name = "ADDR=INSIDE")]
+    pub floating: Vec<Pair>,
 
     /// How many flows there can be at a time [default: 262144]
     #[arg(long, value_name = "N", value_parser = max_flows())]

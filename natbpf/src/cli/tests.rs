@@ -3,15 +3,15 @@ use std::fs;
 use clap::CommandFactory;
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, Ports};
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(std::iter::once("natbpf").chain(line.split_whitespace()))
 }
 
-fn masquerade(line: &str) -> MasqueradeArgs {
+fn masquerade(line: &str) -> RuleArgs {
     match parse(&format!("masquerade {line}")).unwrap().command {
-        Command::Masquerade(arguments) => arguments,
+        Command::Masquerade(arguments) => arguments.rule,
         other => panic!("{other:?}"),
     }
 }
@@ -30,11 +30,11 @@ fn the_command_line_is_consistent() {
 #[test]
 fn the_iptables_rule_spelled_almost_the_same() {
     let arguments = masquerade("-s 10.0.0.0/24 -s 10.1.0.5 -o eth0 --to-ports 50010-50000 --random");
-    assert_eq!(arguments.out, "eth0");
+    assert_eq!(arguments.out.name(), Some("eth0"));
     assert_eq!(arguments.sources, ["10.0.0.0/24".parse().unwrap(), "10.1.0.5/32".parse().unwrap()]);
     assert_eq!(arguments.to_ports, Ports::new(50000, 50010));
     assert!(arguments.random);
-    assert_eq!(arguments.mapping, Mapping::EndpointIndependent);
+    assert_eq!((arguments.mapping, arguments.hairpin), (None, None));
 }
 
 #[test]

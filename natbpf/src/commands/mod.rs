@@ -13,6 +13,7 @@ use crate::{
 
 mod detach;
 mod flows;
+mod import;
 mod status;
 
 /// Runs a command; errors are the caller's to print.
@@ -24,6 +25,7 @@ pub async fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Check(arguments) => check(arguments),
         Command::Status(arguments) => status::run(cli, &pins, *arguments).await,
         Command::Flows(arguments) => flows::run(&pins, arguments).await,
+        Command::Import(arguments) => import::run(arguments),
         Command::Detach => detach::run(cli, pins).await,
     }
 }
@@ -47,6 +49,13 @@ async fn start(cli: &Cli, pins: Pins, source: Source, stay: bool) -> Result<Exit
 fn check(arguments: &CheckArgs) -> Result<ExitCode> {
     let path = &arguments.file.config;
     let config = Config::from_file(path)?;
-    println!("{} is right: {} rules", path.display(), config.rules.len());
+    let counted = [
+        ("rules", config.rules.len()),
+        ("forwards", config.forwards.len()),
+        ("floating addresses", config.floating.len()),
+    ];
+    let parts = counted.into_iter().filter(|(_, count)| *count > 0);
+    let parts: Vec<String> = parts.map(|(what, count)| format!("{count} {what}")).collect();
+    println!("{} is right: {}", path.display(), parts.join(", "));
     Ok(ExitCode::SUCCESS)
 }

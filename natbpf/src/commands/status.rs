@@ -7,10 +7,12 @@ use natbpf_common::{SCHEMA, flow::Direction};
 
 use crate::{
     cli::{Cli, StatusArgs},
-    datapath::{Hook, Pins, Tables, attached_interfaces, attachments},
+    datapath::{Attachment, Hook, Pins, Role, Tables, attached, attachments},
     netns,
     network::{Network, Snapshot},
-    status::{AttachInfo, Attached, CounterReport, Report, UplinkStatus, Usage},
+    status::{
+        AttachInfo, Attached, CounterReport, InsideStatus, PoolStatus, Report, UplinkStatus, Usage, forwards,
+    },
 };
 
 /// Prints what is attached, how full it is, what was dropped.
@@ -31,29 +33,61 @@ fn report(cli: &Cli, pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Resul
     tables.each_entry(|key, _| flows += u64::from(key.direction() == Direction::Original))?;
     let mut mappings = 0;
     tables.each_mapping(|_, _| mappings += 1)?;
+    let (forwards, floating) = forwards(&tables.forwards()?, |interface| snapshot.name(interface));
     Ok(Report {
         instance: cli.instance_name(),
         netns: netns::label(),
         schema: SCHEMA,
         daemon_running: pins.locked()?,
         uplinks: uplinks(pins, tables, snapshot)?,
+        inside: inside(pins, snapshot)?,
+        forwards,
+        floating,
+        pools: tables.pools()?.iter().map(PoolStatus::from).collect(),
         flows: Usage { count: flows, max: tables.max_entries()? / 2 },
         mappings: Usage { count: mappings, max: tables.max_mappings()? },
         counters: CounterReport::from(&tables.counters()?),
     })
 }
 
-fn uplinks(pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Result<Vec<UplinkStatus>> {
-    let (attachments, known) = (attachments(pins)?, tables.uplinks()?);
-    let on = |interface, hook| {
-        attachments.iter().find(|attached| attached.interface == interface && attached.hook == hook).map(
-            |attached| AttachInfo { mode: attached.mode.name().to_owned(), program_id: attached.program },
-        )
-    };
-    let uplinks = attached_interfaces(pins)?.into_iter().map(|interface| UplinkStatus {
+/// Programs on hooks.
+struct Programs(Vec<Attachment>);
+
+impl Programs {
+    fn on(&self, interface: u32, hook: Hook) -> Option<AttachInfo> {
+        let found = self.0.iter().find(|attached| attached.interface == interface && attached.hook == hook);
+        found.map(|attached| AttachInfo {
+            mode: attached.mode.name().to_owned(),
+            program_id: attached.program,
+        })
+    }
+}
+
+/// Interface indexes of everything with a role.
+fn with_role(pins: &Pins, wanted: Role) -> Result<impl Iterator<Item = u32>> {
+    let with_role = move |(interface, role)| (role == wanted).then_some(interface);
+    Ok(attached(pins)?.into_iter().filter_map(with_role))
+}
+
+fn inside(pins: &Pins, snapshot: &Snapshot) -> Result<Vec<InsideStatus>> {
+    let programs = Programs(attachments(pins)?);
+    let inside = with_role(pins, Role::Inside)?.map(|interface| InsideStatus {
         name: snapshot.name(interface),
         interface,
-        attached: Attached { egress: on(interface, Hook::Egress), ingress: on(interface, Hook::Ingress) },
+        attached: programs.on(interface, Hook::Inside),
+    });
+    Ok(inside.collect())
+}
+
+fn uplinks(pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Result<Vec<UplinkStatus>> {
+    let (programs, known) = (Programs(attachments(pins)?), tables.uplinks()?);
+    let uplinks = with_role(pins, Role::Uplink)?.map(|interface| UplinkStatus {
+        name: snapshot.name(interface),
+        interface,
+        attached: Attached {
+            egress: programs.on(interface, Hook::Egress),
+            ingress: programs.on(interface, Hook::Ingress),
+        },
         addresses: known
             .find(interface)
             .map(|uplink| {

@@ -13,10 +13,16 @@ use serde::Deserialize;
 use toml::{Spanned, Value};
 
 use super::{
-    AttachMode, Config, DatapathConfig, Mapping, MasqueradeRule, Ports,
-    check::{self, Problem},
+    AttachMode, Config, DatapathConfig,
+    check::{self, Place, Problem},
     timeouts, values,
 };
+
+mod forward;
+mod rule;
+
+use forward::{RawFloating, RawForward};
+use rule::RawRule;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -31,29 +37,22 @@ pub enum ConfigError {
     Wrong { path: PathBuf, line: usize, column: usize, problem: Problem },
 }
 
+/// A text and where it stands.
+type Text = Spanned<String>;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFile {
     #[serde(default)]
     masquerade: Vec<RawRule>,
     #[serde(default)]
+    forward: Vec<RawForward>,
+    #[serde(default)]
+    floating: Vec<RawFloating>,
+    #[serde(default)]
     datapath: RawDatapath,
     #[serde(default)]
     timeouts: BTreeMap<Spanned<String>, Spanned<Value>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRule {
-    out: Spanned<String>,
-    source: Option<Spanned<Vec<Spanned<String>>>>,
-    #[serde(default)]
-    except: Vec<Spanned<String>>,
-    #[serde(default)]
-    mapping: Mapping,
-    to_ports: Option<Spanned<String>>,
-    #[serde(default)]
-    random: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -86,44 +85,48 @@ fn parse(text: &str) -> Result<Config, Misplaced> {
         span: error.span().unwrap_or_default(),
         problem: Problem::Syntax(error.message().replace('\n', ", ")),
     })?;
-    if raw.masquerade.is_empty() {
+    if raw.masquerade.is_empty() && raw.forward.is_empty() && raw.floating.is_empty() {
         return Err(Misplaced { span: 0..0, problem: Problem::NoRule });
     }
-    let rules = raw.masquerade.iter().map(rule).collect::<Result<Vec<_>, _>>()?;
-    check::check(&rules).map_err(|misfit| {
-        let raw = &raw.masquerade[misfit.rule];
-        let source = misfit.source.and_then(|place| raw.source.as_ref()?.get_ref().get(place));
-        Misplaced { span: source.unwrap_or(&raw.out).span(), problem: misfit.problem }
-    })?;
-    Ok(Config { rules, datapath: datapath(&raw.datapath)?, timeouts: timeouts(&raw.timeouts)? })
-}
-
-fn rule(raw: &RawRule) -> Result<MasqueradeRule, Misplaced> {
-    let sources = match &raw.source {
-        None => vec![Ipv4Net::default()],
-        Some(list) if list.get_ref().is_empty() => {
-            return Err(Misplaced { span: list.span(), problem: Problem::NoSource });
-        }
-        Some(list) => networks(list.get_ref())?,
+    let config = Config {
+        rules: raw.masquerade.iter().map(RawRule::rule).collect::<Result<_, _>>()?,
+        forwards: raw.forward.iter().map(RawForward::forward).collect::<Result<_, _>>()?,
+        floating: raw.floating.iter().map(RawFloating::floating).collect::<Result<_, _>>()?,
+        datapath: datapath(&raw.datapath)?,
+        timeouts: timeouts(&raw.timeouts)?,
     };
-    Ok(MasqueradeRule {
-        out: value(&raw.out, values::interface)?,
-        sources,
-        except: networks(&raw.except)?,
-        mapping: raw.mapping,
-        to_ports: raw.to_ports.as_ref().map(|text| value(text, str::parse::<Ports>)).transpose()?,
-        random: raw.random,
-    })
+    match check::check(&config) {
+        Ok(()) => Ok(config),
+        Err(misfit) => Err(Misplaced { span: raw.span(misfit.place), problem: misfit.problem }),
+    }
 }
 
-fn networks(raw: &[Spanned<String>]) -> Result<Vec<Ipv4Net>, Misplaced> {
-    raw.iter().map(|text| value(text, values::network)).collect()
+impl RawFile {
+    fn span(&self, place: Place) -> Range<usize> {
+        match place {
+            Place::Out(index) => self.masquerade[index].out.span(),
+            Place::Pool(index) => {
+                let rule = &self.masquerade[index];
+                rule.to.as_ref().map_or(rule.out.span(), Spanned::span)
+            }
+            Place::ForwardUplink(index) => self.forward[index].uplink.span(),
+            Place::ForwardPorts(index) => self.forward[index].port.span(),
+            Place::FloatingUplink(index) => self.floating[index].uplink.span(),
+            Place::FloatingAddress(index) => self.floating[index].address.span(),
+            Place::FloatingTarget(index) => self.floating[index].to.span(),
+        }
+    }
 }
 
-fn value<T>(
-    raw: &Spanned<String>,
-    parse: impl Fn(&str) -> Result<T, values::ValueError>,
-) -> Result<T, Misplaced> {
+fn networks(raw: &[Text]) -> Result<Vec<Ipv4Net>, Misplaced> {
+    list(raw, values::network)
+}
+
+fn list<T>(raw: &[Text], parse: impl Fn(&str) -> Result<T, values::ValueError>) -> Result<Vec<T>, Misplaced> {
+    raw.iter().map(|text| value(text, &parse)).collect()
+}
+
+fn value<T>(raw: &Text, parse: impl FnOnce(&str) -> Result<T, values::ValueError>) -> Result<T, Misplaced> {
     parse(raw.get_ref()).map_err(|error| Misplaced { span: raw.span(), problem: error.into() })
 }
 

@@ -7,22 +7,37 @@ use natbpf_common::state::Timeouts;
 
 use crate::cli::{DatapathArgs, MasqueradeArgs};
 
+mod arguments;
+mod behaviour;
 mod check;
 mod file;
+mod forward;
+mod interfaces;
+mod networks;
+mod pool;
 #[cfg(test)]
 mod tests;
 mod timeouts;
 pub mod values;
 
+pub use behaviour::{Behaviour, Choices, Quota};
 pub use check::Problem;
 pub use file::ConfigError;
-pub use values::{AttachMode, Mapping, Ports};
+pub use forward::{Floating, Pair, PortForward, Redirection, Target};
+pub use interfaces::Interfaces;
+pub use networks::{NetworkMatch, Networks};
+pub use pool::{AddressPool, AddressRange};
+pub use values::{AttachMode, Filtering, Mapping, Ports, Profile, Protocol, Unsolicited};
 
 /// A whole configuration. Interfaces may still be missing: `plan` finds out.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// At least one; sources of the same uplink do not overlap.
+    /// The first one that matches a new flow decides.
     pub rules: Vec<MasqueradeRule>,
+    /// No two of them overlap.
+    pub forwards: Vec<PortForward>,
+    /// No address and no host twice on an uplink.
+    pub floating: Vec<Floating>,
     pub datapath: DatapathConfig,
     pub timeouts: Timeouts,
 }
@@ -30,17 +45,42 @@ pub struct Config {
 /// One `[[masquerade]]`, or the arguments of `natbpf masquerade`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MasqueradeRule {
-    /// Name of the uplink.
-    pub out: String,
-    /// Never empty: 0.0.0.0/0 where the operator named none.
-    pub sources: Vec<Ipv4Net>,
+    /// The uplinks.
+    pub out: Interfaces,
+    pub sources: Networks,
+    pub destinations: Networks,
+    pub action: Action,
+}
+
+/// What becomes of what a rule matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    Masquerade(Translation),
+    /// It is left alone.
+    Exempt,
+}
+
+/// How a rule translates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Translation {
     /// Destinations left alone.
     pub except: Vec<Ipv4Net>,
-    pub mapping: Mapping,
+    pub behaviour: Behaviour,
+    /// With hairpin: the interfaces where inside hosts are; empty: to be found by address and route.
+    pub inside: Vec<String>,
+    /// `None`: the uplink's address.
+    pub pool: Option<AddressPool>,
     /// External TCP and UDP ports; `None`: those of the source port's class.
     pub to_ports: Option<Ports>,
     /// A random external port for every mapping.
     pub random: bool,
+    /// How many flows a source may begin in a second; 0: no limit.
+    pub new_flows_per_second: u32,
+}
+
+impl Translation {
+    /// More than a processor can begin.
+    pub const MAX_RATE: u32 = 1_000_000;
 }
 
 /// `[datapath]`
@@ -82,24 +122,12 @@ impl Config {
 
     /// The configuration that `natbpf masquerade` was given.
     pub fn from_masquerade(arguments: &MasqueradeArgs) -> Result<Self, Problem> {
-        let sources = match &arguments.sources[..] {
-            [] => vec![Ipv4Net::default()],
-            sources => sources.to_vec(),
-        };
-        let rules = vec![MasqueradeRule {
-            out: arguments.out.clone(),
-            sources,
-            except: arguments.except.clone(),
-            mapping: arguments.mapping,
-            to_ports: arguments.to_ports,
-            random: arguments.random,
-        }];
-        check::check(&rules).map_err(|misfit| misfit.problem)?;
-        let mut datapath = DatapathConfig::default();
-        datapath.apply(&arguments.datapath);
+        let mut config = arguments::config(arguments)?;
+        check::check(&config).map_err(|misfit| misfit.problem)?;
+        config.datapath.apply(&arguments.datapath);
         if let Some(max_flows) = arguments.max_flows {
-            datapath.max_flows = max_flows;
+            config.datapath.max_flows = max_flows;
         }
-        Ok(Self { rules, datapath, timeouts: Timeouts::default() })
+        Ok(config)
     }
 }

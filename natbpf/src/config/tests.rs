@@ -1,4 +1,4 @@
-use std::{fmt::Write, fs, time::Duration};
+use std::{fmt::Write, fs, net::Ipv4Addr, time::Duration};
 
 use ipnet::Ipv4Net;
 use natbpf_common::{
@@ -40,14 +40,44 @@ fn a_whole_file() {
         r#"
         [[masquerade]]
         out = "eth0"
-        source = ["10.0.0.0/24", "10.0.1.5", "10.2.0.0/255.255.0.0"]
+        source = ["10.0.0.0/24", "10.0.1.5", "10.2.0.0/255.255.0.0", "!10.0.0.9"]
+        destination = ["!192.0.2.0/24"]
         except = ["10.0.0.0/8"]
-        mapping = "address-and-port-dependent"
+        profile = "rfc"
+        filtering = "address-dependent"
+        inbound_refresh = true
+        inside = ["br0"]
+        to = ["203.0.113.8-203.0.113.9"]
         to_ports = "50010-50000"
         random = true
+        max_flows_per_source = 100
+        new_flows_per_second = 20
 
         [[masquerade]]
-        out = "ppp0"
+        out = "ppp+"
+
+        [[masquerade]]
+        out = "!eth0"
+        destination = ["192.0.2.0/24"]
+        action = "exempt"
+
+        [[forward]]
+        in = "eth0"
+        address = "203.0.113.1"
+        protocol = "tcp"
+        port = "8000-8099"
+        to = "10.0.0.11:80"
+        hairpin = true
+
+        [[forward]]
+        in = "eth1"
+        port = "53"
+        to = "10.0.0.11"
+
+        [[floating]]
+        uplink = "eth0"
+        address = "203.0.113.50"
+        to = "10.0.0.12"
 
         [datapath]
         max_flows = 16
@@ -64,15 +94,53 @@ fn a_whole_file() {
     assert_eq!(
         config.rules[0],
         MasqueradeRule {
-            out: "eth0".to_owned(),
-            sources: vec![network("10.0.0.0/24"), network("10.0.1.5/32"), network("10.2.0.0/16")],
-            except: vec![network("10.0.0.0/8")],
-            mapping: Mapping::AddressAndPortDependent,
-            to_ports: Ports::new(50000, 50010),
-            random: true,
+            out: "eth0".parse().unwrap(),
+            sources: Networks {
+                included: vec![network("10.0.0.0/24"), network("10.0.1.5/32"), network("10.2.0.0/16")],
+                excluded: vec![network("10.0.0.9/32")],
+            },
+            destinations: Networks { included: Vec::new(), excluded: vec![network("192.0.2.0/24")] },
+            action: Action::Masquerade(Translation {
+                except: vec![network("10.0.0.0/8")],
+                behaviour: Behaviour {
+                    mapping: Mapping::EndpointIndependent,
+                    filtering: Filtering::AddressDependent,
+                    hairpin: true,
+                    inbound_refresh: true,
+                    unsolicited: Unsolicited::Drop,
+                    max_flows_per_source: Quota::Flows(100),
+                },
+                inside: vec!["br0".to_owned()],
+                pool: AddressPool::collect(&["203.0.113.8-203.0.113.9".parse().unwrap()]).unwrap(),
+                to_ports: Ports::new(50000, 50010),
+                random: true,
+                new_flows_per_second: 20,
+            }),
         }
     );
-    assert_eq!(config.rules[1].sources, [network("0.0.0.0/0")]);
+    let all = Action::Masquerade(Translation::default());
+    assert_eq!(
+        config.rules[1],
+        MasqueradeRule {
+            out: "ppp*".parse().unwrap(),
+            sources: Networks::default(),
+            destinations: Networks::default(),
+            action: all,
+        }
+    );
+    assert_eq!(config.rules[2].action, Action::Exempt);
+    let forward =
+        |uplink: &str, redirection, hairpin| PortForward { uplink: uplink.to_owned(), redirection, hairpin };
+    let both = Redirection { protocol: None, ..redirection("tcp:53:10.0.0.11") };
+    assert_eq!(
+        config.forwards,
+        [
+            forward("eth0", redirection("203.0.113.1:tcp:8000-8099:10.0.0.11:80"), true),
+            forward("eth1", both, false)
+        ]
+    );
+    let pair = "203.0.113.50=10.0.0.12".parse().unwrap();
+    assert_eq!(config.floating, [Floating { uplink: "eth0".to_owned(), pair, hairpin: false }]);
     assert_eq!(config.datapath, DatapathConfig { max_flows: 16, attach: AttachMode::Clsact, coexist: true });
     assert_eq!(config.timeouts.of(State::TcpEstablished as u8), 5 * 24 * 3600 * SECOND);
     assert_eq!(config.timeouts.of(State::UdpUnreplied as u8), 150 * SECOND);
@@ -130,26 +198,105 @@ fn timeouts_below_an_rfc_or_above_reason_are_refused() {
 }
 
 #[test]
-fn sources_that_overlap_are_named_both() {
+fn rules_may_overlap_and_a_list_has_nothing_twice() {
+    let overlapping = "source = [\"10.0.0.0/24\", \"10.0.0.0/16\"]\n[[masquerade]]\nout = \"eth0\"";
+    assert!(read(&with_rule(overlapping)).is_ok());
+    refused(&with_rule("source = [\"10.0.0.0/24\", \"10.0.0.0/24\"]"), "3:26", "10.0.0.0/24 is given twice");
+    refused(&with_rule("source = [\"10.0.0.0/24\", \"!10.0.0.0/24\"]"), "3:26", "10.0.0.0/24 is given twice");
+}
+
+#[test]
+fn behaviour_that_contradicts_itself_is_refused() {
+    let both = "mapping = \"address-and-port-dependent\"\nfiltering = \"endpoint-independent\"";
+    refused(&with_rule(both), "4:13", "goes with mapping endpoint-independent alone");
+    let by_profile = "profile = \"rfc\"\nmapping = \"address-and-port-dependent\"";
+    refused(&with_rule(by_profile), "4:11", "filtering endpoint-independent goes with");
+    refused(&with_rule("inside = [\"br0\"]"), "3:10", "write hairpin = true");
+    assert!(read(&with_rule("profile = \"rfc\"\ninside = [\"br0\"]")).is_ok());
+    refused(&with_rule("filtering = \"open\""), "3:13", "`endpoint-independent`");
+    refused(&with_rule("profile = \"cisco\""), "3:11", "`rfc` or `netfilter`");
+    refused(&with_rule("unsolicited = \"reject\""), "3:15", "`answer` or `drop`");
+}
+
+#[test]
+fn a_rule_that_exempts_says_nothing_of_a_translation() {
+    let exempt = |line: &str| with_rule(&format!("action = \"exempt\"\n{line}"));
+    assert!(read(&exempt("source = [\"10.0.0.0/24\"]\ndestination = [\"10.0.0.0/8\"]")).is_ok());
     refused(
-        &with_rule("source = [\"10.0.0.0/24\", \"10.0.0.0/16\"]"),
-        "3:26",
-        "10.0.0.0/24 and 10.0.0.0/16 of eth0 overlap",
+        &exempt("to_ports = \"5-6\""),
+        "4:12",
+        "to_ports says nothing in a rule with action = \"exempt\"",
     );
+    refused(&exempt("random = false"), "4:10", "random says nothing");
+    refused(&exempt("except = []"), "4:10", "except says nothing");
+    refused(&exempt("profile = \"rfc\""), "4:11", "profile says nothing");
+    refused(&with_rule("action = \"drop\""), "3:10", "`masquerade` or `exempt`");
+}
+
+#[test]
+fn pools_and_limits_have_bounds() {
+    refused(&with_rule("to = []"), "3:6", "to is empty");
+    refused(&with_rule("to = [\"203.0.113.0-203.0.113.99\"]"), "3:6", "at most 64 addresses");
+    refused(&with_rule("to = [\"203.0.113.1\", \"203.0.113.0/24\"]"), "3:22", "write it like 203.0.113.1 or");
+    refused(&with_rule("to = [\"127.0.0.1\"]"), "3:7", "127.0.0.1 cannot be the address of a host");
+    refused(&with_rule("new_flows_per_second = 1000001"), "3:24", "not within 0 to 1000000");
+    let pools = |count: u32| {
+        (0..count).fold(String::new(), |text, number| {
+            format!("{text}[[masquerade]]\nout = \"eth0\"\nto = [\"10.0.0.{}\"]\n", number + 1)
+        })
+    };
+    assert!(read(&format!("{}{}", pools(64), pools(2))).is_ok(), "equal pools are one");
+    refused(&pools(65), "195:6", "one pool too many");
+}
+
+fn redirection(text: &str) -> Redirection {
+    text.parse().unwrap()
+}
+
+#[test]
+fn forwards_that_cannot_be_are_refused() {
+    let forward = |text: &str| format!("[[forward]]\nin = \"eth0\"\n{text}");
+    refused(&forward("port = \"80\""), "1:1", "missing field `to`");
+    refused(&forward("to = \"10.0.0.11\""), "1:1", "missing field `port`");
+    refused(&forward("port = 80\nto = \"10.0.0.11\""), "3:8", "expected a string");
+    refused(&forward("port = \"0\"\nto = \"10.0.0.11\""), "3:8", "within 1 to 65535");
+    refused(&forward("port = \"80\"\nto = \"web\""), "4:6", "write it like 10.0.0.11:80 or 10.0.0.11");
+    refused(&forward("port = \"1-9\"\nto = \"10.0.0.11:65530\""), "4:6", "65530 and 8 more are beyond 65535");
     refused(
-        &with_rule("source = [\"10.0.0.0/24\"]\n[[masquerade]]\nout = \"eth0\"\nsource = [\"10.0.0.0/24\"]"),
-        "6:11",
-        "10.0.0.0/24 of eth0 is given twice",
+        &forward("port = \"80\"\nto = \"10.0.0.11\"\naddress = \"x\""),
+        "5:11",
+        "\"x\" is not an IPv4 address",
     );
+    refused(&forward("port = \"80\"\nto = \"10.0.0.11\"\nprotocol = \"sctp\""), "5:12", "`tcp` or `udp`");
+    let first = forward("port = \"80-90\"\nto = \"10.0.0.11\"\n");
+    let overlap = "the forwards tcp+udp:80-90:10.0.0.11 and tcp+udp:85:10.0.0.12 of eth0 overlap";
+    refused(&format!("{first}{}", forward("port = \"85\"\nto = \"10.0.0.12\"")), "7:8", overlap);
+    assert!(read(&format!("{first}{}", forward("port = \"91\"\nto = \"10.0.0.12\""))).is_ok());
+    let elsewhere = forward("port = \"85\"\nto = \"10.0.0.12\"").replace("eth0", "eth1");
+    assert!(read(&format!("{first}{elsewhere}")).is_ok());
+}
+
+#[test]
+fn floating_addresses_belong_to_one_host_each() {
+    let floating = |address: &str, to: &str| {
+        format!("[[floating]]\nuplink = \"eth0\"\naddress = \"{address}\"\nto = \"{to}\"\n")
+    };
+    let first = floating("203.0.113.50", "10.0.0.11");
     refused(
-        &with_rule("source = [\"10.0.0.0/24\"]\n[[masquerade]]\nout = \"eth0\""),
-        "5:7",
-        "10.0.0.0/24 and 0.0.0.0/0 of eth0 overlap",
+        &format!("{first}{}", floating("203.0.113.50", "10.0.0.12")),
+        "7:11",
+        "203.0.113.50 is given twice",
     );
-    assert!(
-        read(&with_rule("source = [\"10.0.0.0/24\"]\n[[masquerade]]\nout = \"eth1\"")).is_ok(),
-        "on another uplink the same source is no overlap"
-    );
+    let host = "10.0.0.11 has the floating address 203.0.113.50";
+    refused(&format!("{first}{}", floating("203.0.113.51", "10.0.0.11")), "8:6", host);
+    let other_uplink = floating("203.0.113.51", "10.0.0.11").replace("eth0", "eth1");
+    assert!(read(&format!("{first}{other_uplink}")).is_ok());
+    let pooled = format!("{first}[[masquerade]]\nout = \"eth0\"\nto = [\"203.0.113.49-203.0.113.51\"]");
+    refused(&pooled, "3:11", "is in the pool of a rule");
+    refused(&floating("203.0.113.50", "0.0.0.0"), "4:6", "cannot be the address of a host");
+    // A port of a floating address may lead elsewhere.
+    let forward = "[[forward]]\nin = \"eth0\"\naddress = \"203.0.113.50\"\nport = \"80\"\nto = \"10.0.0.12\"";
+    assert!(read(&format!("{first}{forward}")).is_ok());
 }
 
 #[test]
@@ -160,6 +307,8 @@ fn too_many_uplinks_are_refused() {
     };
     assert!(read(&file(MAX_UPLINKS)).is_ok());
     refused(&file(MAX_UPLINKS + 1), "34:7", "eth16 is one uplink too many");
+    let forward = "[[forward]]\nin = \"wan\"\nport = \"80\"\nto = \"10.0.0.11\"";
+    refused(&format!("{}{forward}", file(MAX_UPLINKS)), "34:6", "wan is one uplink too many");
 }
 
 #[test]
@@ -179,10 +328,37 @@ fn arguments_are_checked_like_a_file() {
         other => panic!("{other:?}"),
     };
     let all = config("natbpf masquerade -o eth0 --attach tcx --max-flows 100").unwrap();
-    assert_eq!(all.rules[0].sources, [Ipv4Net::default()]);
+    assert_eq!(all.rules[0].sources, Networks::default());
     assert_eq!(all.datapath, DatapathConfig { max_flows: 100, attach: AttachMode::Tcx, coexist: false });
     let twice = config("natbpf masquerade -o eth0 -s 10.0.0.0/8 -s 10.0.0.0/8").unwrap_err();
-    assert_eq!(twice.to_string(), "the source 10.0.0.0/8 of eth0 is given twice; leave one out");
+    assert_eq!(twice.to_string(), "10.0.0.0/8 is given twice; leave one out");
+    let line = "natbpf masquerade -o eth* -s !10.0.0.5 -d !192.0.2.0/24 --profile rfc --hairpin=false --to 203.0.113.1 \
+                --to 203.0.113.7-203.0.113.9 --max-flows-per-source 5 --new-flows-per-second 6";
+    let rule = &config(line).unwrap().rules[0];
+    assert_eq!(
+        (rule.out.to_string(), rule.sources.to_string()),
+        ("eth*".to_owned(), "!10.0.0.5/32".to_owned())
+    );
+    assert_eq!(rule.destinations.to_string(), "!192.0.2.0/24");
+    let Action::Masquerade(translation) = &rule.action else { panic!("{rule:?}") };
+    let behaviour = translation.behaviour;
+    assert_eq!((behaviour.filtering, behaviour.hairpin), (Filtering::EndpointIndependent, false));
+    assert_eq!(behaviour.max_flows_per_source, Quota::Flows(5));
+    assert_eq!(translation.new_flows_per_second, 6);
+    assert_eq!(translation.pool.as_ref().map(|pool| pool.addresses().len()), Some(4));
+    let inside = config("natbpf masquerade -o eth0 --inside br0").unwrap_err();
+    assert!(inside.to_string().contains("hairpin"), "{inside}");
+    assert!(config("natbpf masquerade -o eth0 --hairpin --inside br0 --no-inbound-refresh").is_ok());
+    let contradiction =
+        "natbpf masquerade -o eth0 --mapping address-and-port-dependent --filtering address-dependent";
+    assert!(config(contradiction).unwrap_err().to_string().contains("choose filtering"));
+    let inward = "natbpf masquerade -o OUT --hairpin --forward tcp:8080:10.0.0.11:80 --floating 203.0.113.50=10.0.0.12";
+    let both = config(&inward.replace("OUT", "eth0")).unwrap();
+    assert_eq!(both.forwards[0].redirection, redirection("tcp:8080:10.0.0.11:80"));
+    assert_eq!((&*both.forwards[0].uplink, both.forwards[0].hairpin), ("eth0", true));
+    assert_eq!((&*both.floating[0].uplink, both.floating[0].hairpin), ("eth0", true));
+    let several = config(&inward.replace("OUT", "eth*")).unwrap_err();
+    assert!(several.to_string().contains("name one with -o"), "{several}");
 }
 
 #[test]
@@ -199,28 +375,75 @@ fn networks() -> impl Strategy<Value = Ipv4Net> {
         .prop_map(|(address, length)| Ipv4Net::new(address.into(), length).unwrap().trunc())
 }
 
+fn matches() -> impl Strategy<Value = Networks> {
+    prop::collection::vec((any::<bool>(), networks()), 0..5).prop_map(|items| {
+        let mut networks = Networks::default();
+        for (negated, network) in items {
+            let _ = networks.add(NetworkMatch { negated, network });
+        }
+        networks
+    })
+}
+
 prop_compose! {
-    /// A rule of an uplink of its own number, with sources in distinct /8.
-    fn rules(number: usize)(
-        octets in prop::collection::btree_set(0..=255u8, 1..5),
-        rest in any::<u32>(),
-        length in 8..=32u8,
+    fn behaviours()(
+        mapping in prop::sample::select(&[Mapping::EndpointIndependent, Mapping::AddressAndPortDependent][..]),
+        filtering in prop::sample::select(
+            &[Filtering::EndpointIndependent, Filtering::AddressDependent, Filtering::AddressAndPortDependent][..]),
+        hairpin: bool,
+        inbound_refresh: bool,
+        unsolicited in prop::sample::select(&[Unsolicited::Answer, Unsolicited::Drop][..]),
+        quota in prop::option::of(0..i64::from(u32::MAX)),
+    ) -> Behaviour {
+        let closed = mapping == Mapping::AddressAndPortDependent;
+        Behaviour {
+            mapping,
+            filtering: if closed { Filtering::AddressAndPortDependent } else { filtering },
+            hairpin,
+            inbound_refresh,
+            unsolicited,
+            max_flows_per_source: quota.map_or(Quota::Quarter, |flows| Quota::Flows(flows as u32)),
+        }
+    }
+}
+
+prop_compose! {
+    fn translations()(
         except in prop::collection::vec(networks(), 0..4),
-        endpoint_independent: bool,
+        behaviour in behaviours(),
+        inside: bool,
+        pool in prop::option::of((0x0100_0000..0x7e00_0000u32, 0..64u32)),
         ports in prop::option::of((1..=u16::MAX, 1..=u16::MAX)),
         random: bool,
-    ) -> MasqueradeRule {
-        let source = |octet: u8| {
-            let address = u32::from(octet) << 24 | rest >> 8;
-            Ipv4Net::new(address.into(), length).unwrap().trunc()
+        new_flows_per_second in 0..=Translation::MAX_RATE,
+    ) -> Translation {
+        let range = |(first, more): (u32, u32)| {
+            format!("{}-{}", Ipv4Addr::from(first), Ipv4Addr::from(first + more)).parse().unwrap()
         };
-        MasqueradeRule {
-            out: format!("wan{number}"),
-            sources: octets.into_iter().map(source).collect(),
+        Translation {
             except,
-            mapping: if endpoint_independent { Mapping::EndpointIndependent } else { Mapping::AddressAndPortDependent },
+            behaviour,
+            inside: if inside && behaviour.hairpin { vec!["br0".to_owned(), "br1".to_owned()] } else { Vec::new() },
+            pool: pool.and_then(|pool| AddressPool::collect(&[range(pool)]).unwrap()),
             to_ports: ports.and_then(|(a, b)| Ports::new(a, b)),
             random,
+            new_flows_per_second,
+        }
+    }
+}
+
+prop_compose! {
+    fn rules(number: usize)(
+        pattern in prop::sample::select(&["wan#", "!wan#", "wan#*", "!wan#*"][..]),
+        sources in matches(),
+        destinations in matches(),
+        translation in prop::option::of(translations()),
+    ) -> MasqueradeRule {
+        MasqueradeRule {
+            out: pattern.replace('#', &number.to_string()).parse().unwrap(),
+            sources,
+            destinations,
+            action: translation.map_or(Action::Exempt, Action::Masquerade),
         }
     }
 }
@@ -237,22 +460,23 @@ prop_compose! {
         for (state, extra) in State::ALL.iter().zip(extra) {
             timeouts.set(*state, state.shortest_timeout() * SECOND + extra * 1_000_000);
         }
-        Config { rules, datapath: DatapathConfig { max_flows, attach, coexist }, timeouts }
+        let datapath = DatapathConfig { max_flows, attach, coexist };
+        Config { rules, forwards: Vec::new(), floating: Vec::new(), datapath, timeouts }
     }
 }
 
 fn toml(config: &Config) -> String {
     let mut text = String::new();
-    let list = |networks: &[Ipv4Net]| {
-        let quoted: Vec<_> = networks.iter().map(|network| format!("\"{network}\"")).collect();
-        format!("[{}]", quoted.join(", "))
-    };
     for rule in &config.rules {
-        writeln!(text, "[[masquerade]]\nout = \"{}\"\nrandom = {}", rule.out, rule.random).unwrap();
-        writeln!(text, "source = {}\nexcept = {}", list(&rule.sources), list(&rule.except)).unwrap();
-        writeln!(text, "mapping = \"{}\"", name(&rule.mapping)).unwrap();
-        if let Some(ports) = rule.to_ports {
-            writeln!(text, "to_ports = \"{ports}\"").unwrap();
+        writeln!(text, "[[masquerade]]\nout = \"{}\"", rule.out).unwrap();
+        for (key, networks) in [("source", &rule.sources), ("destination", &rule.destinations)] {
+            if *networks != Networks::default() {
+                writeln!(text, "{key} = {:?}", networks.to_string().split(", ").collect::<Vec<_>>()).unwrap();
+            }
+        }
+        match &rule.action {
+            Action::Exempt => text.push_str("action = \"exempt\"\n"),
+            Action::Masquerade(translation) => write_translation(&mut text, translation),
         }
     }
     let DatapathConfig { max_flows, attach, coexist } = &config.datapath;
@@ -263,6 +487,32 @@ fn toml(config: &Config) -> String {
         writeln!(text, "{} = \"{}\"", state.timeout_key(), humantime::format_duration(length)).unwrap();
     }
     text
+}
+
+fn write_translation(text: &mut String, translation: &Translation) {
+    let behaviour = &translation.behaviour;
+    let except: Vec<String> = translation.except.iter().map(Ipv4Net::to_string).collect();
+    let mut line = |key: &str, value: &dyn std::fmt::Debug| writeln!(text, "{key} = {value:?}").unwrap();
+    line("except", &except);
+    line("mapping", &name(&behaviour.mapping));
+    line("filtering", &name(&behaviour.filtering));
+    line("unsolicited", &name(&behaviour.unsolicited));
+    line("hairpin", &behaviour.hairpin);
+    line("inbound_refresh", &behaviour.inbound_refresh);
+    line("random", &translation.random);
+    line("new_flows_per_second", &translation.new_flows_per_second);
+    if let Quota::Flows(flows) = behaviour.max_flows_per_source {
+        line("max_flows_per_source", &flows);
+    }
+    if !translation.inside.is_empty() {
+        line("inside", &translation.inside);
+    }
+    if let Some(pool) = &translation.pool {
+        line("to", &pool.to_string().split(", ").collect::<Vec<_>>());
+    }
+    if let Some(ports) = translation.to_ports {
+        line("to_ports", &ports.to_string());
+    }
 }
 
 /// The name that clap gives a value; the file's has to be the same.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use ipnet::{IpNet, Ipv4Net};
+use natbpf_common::config::MAX_POOL;
 
 /// Which packets of one inside endpoint share an external port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
@@ -17,6 +18,46 @@ pub enum Mapping {
     EndpointIndependent,
     /// A mapping of its own for each destination
     AddressAndPortDependent,
+}
+
+/// Who outside may send to a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filtering {
+    /// Whoever was asked, from the port that was asked
+    AddressAndPortDependent,
+    /// Whoever was asked, from any port
+    AddressDependent,
+    /// Everybody
+    EndpointIndependent,
+}
+
+/// A set of defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// As RFC 4787, RFC 5382 and RFC 7857 recommend
+    Rfc,
+    /// As iptables MASQUERADE
+    Netfilter,
+}
+
+/// What becomes of a SYN from outside that nobody wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unsolicited {
+    /// The host answers with a RST
+    Answer,
+    /// Nobody answers
+    Drop,
+}
+
+/// A protocol whose ports can be forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    Tcp,
+    Udp,
 }
 
 /// How programs are attached to the hooks of traffic control.
@@ -54,6 +95,58 @@ pub enum ValueError {
     Interface(String),
     #[error("\"{0}\" is not a range of ports; write it like 50000-50010, within 1 to 65535")]
     Ports(String),
+    #[error("{0} is given twice; leave one out")]
+    Twice(Ipv4Net),
+    #[error(
+        "\"{0}\" is not an IPv4 address or a range of them; write it like 203.0.113.1 or 203.0.113.9-203.0.113.11"
+    )]
+    AddressRange(String),
+    #[error("{0} cannot be the address of a host; give one that is")]
+    NoHost(Ipv4Addr),
+    #[error("\"{0}\" is not an IPv4 address; write it like 203.0.113.1")]
+    Address(String),
+    #[error(
+        "\"{0}\" is not a forward; write it like [ADDRESS:]PROTOCOL:PORT[-PORT]:INSIDE[:PORT], \
+         for instance tcp:8080:10.0.0.11:80, with tcp or udp"
+    )]
+    Redirection(String),
+    #[error(
+        "\"{0}\" is not an inside address with or without a port; write it like 10.0.0.11:80 or 10.0.0.11"
+    )]
+    Target(String),
+    #[error("the inside port {first} and {more} more are beyond 65535; choose a lower one", more = .ports.last() - .ports.first())]
+    TargetPorts { first: u16, ports: Ports },
+    #[error("\"{0}\" is not a floating address and its host; write it like 203.0.113.50=10.0.0.11")]
+    Pair(String),
+    #[error("a pool has at most {MAX_POOL} addresses; make another rule for other sources with the rest")]
+    PoolSize,
+}
+
+impl fmt::Display for Filtering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AddressAndPortDependent => "address-and-port-dependent",
+            Self::AddressDependent => "address-dependent",
+            Self::EndpointIndependent => "endpoint-independent",
+        })
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Tcp, Self::Udp].into_iter().find(|protocol| protocol.to_string() == text).ok_or(())
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
 }
 
 impl Ports {
@@ -72,6 +165,11 @@ impl Ports {
 
     pub const fn last(self) -> u16 {
         self.last
+    }
+
+    /// As text, one port as one number.
+    pub fn short(self) -> String {
+        if self.first == self.last { self.first.to_string() } else { self.to_string() }
     }
 }
 
@@ -113,6 +211,14 @@ pub fn network(text: &str) -> Result<Ipv4Net, ValueError> {
     match network.trunc() {
         corrected if corrected == network => Ok(network),
         corrected => Err(ValueError::HostBits { network, corrected }),
+    }
+}
+
+/// Refuses addresses that no host has: of no network, of this host alone, of groups (RFC 6890).
+pub const fn host_address(address: Ipv4Addr) -> Result<Ipv4Addr, ValueError> {
+    match address.octets()[0] {
+        0 | 127 | 224.. => Err(ValueError::NoHost(address)),
+        _ => Ok(address),
     }
 }
 

@@ -1,10 +1,10 @@
-//! Attaching to uplinks and detaching: by TCX links where the kernel has them, by filters of a clsact qdisc
+//! Attaching to interfaces and detaching: by TCX links where the kernel has them, by filters of a clsact qdisc
 //! where not.
 //!
 //! TCX links are pinned and outlive the daemon. A filter lives by itself; a pin of the program beside it says
 //! that it is ours.
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeSet, fs, io, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
@@ -18,7 +18,7 @@ use aya::{
 use futures::TryStreamExt as _;
 use rtnetlink::Handle;
 
-use super::{Hook, Loaded, Pins, pins::Pin, sys};
+use super::{Hook, Loaded, Pins, Role, pins::Pin, sys};
 use crate::config::AttachMode;
 
 /// Priority of our filters: behind those of people who chose one.
@@ -66,7 +66,7 @@ pub struct Attacher {
 const fn attach_type(hook: Hook) -> TcAttachType {
     match hook {
         Hook::Egress => TcAttachType::Egress,
-        Hook::Ingress => TcAttachType::Ingress,
+        Hook::Ingress | Hook::Inside => TcAttachType::Ingress,
     }
 }
 
@@ -79,11 +79,11 @@ impl Attacher {
     }
 
     /// Refuses if somebody else's TC programs are on the interface, unless told to live with them.
-    pub async fn check_foreign(&self, interface: u32, name: &str) -> Result<()> {
+    pub async fn check_foreign(&self, interface: u32, name: &str, role: Role) -> Result<()> {
         if self.coexist {
             return Ok(());
         }
-        for hook in Hook::ALL {
+        for &hook in role.hooks() {
             if let Some(foreign) = self.foreign(interface, name, hook).await? {
                 bail!(
                     "{foreign} is attached to {name} ({hook}) by somebody else and may redirect or drop packets before natbpf sees them; \
@@ -95,14 +95,15 @@ impl Attacher {
     }
 
     async fn foreign(&self, interface: u32, name: &str, hook: Hook) -> Result<Option<String>> {
-        let ours = program_of(&self.pins.tcx(interface, hook));
+        // The interface may have had another role.
+        let ours = Hook::ALL.map(|hook| program_of(&self.pins.tcx(interface, hook)));
         // Kernels before 6.6 know no such query, and have nothing to be found by it.
         if let Ok((_, programs)) = SchedClassifier::query_tcx(name, attach_type(hook))
-            && let Some(other) = programs.iter().find(|program| Some(program.id()) != ours)
+            && let Some(other) = programs.iter().find(|program| !ours.contains(&Some(program.id())))
         {
             return Ok(Some(describe(other)));
         }
-        let known = self.pins.clsact(interface, hook).exists();
+        let known = Hook::ALL.into_iter().any(|hook| self.pins.clsact(interface, hook).exists());
         for filter in self.filters(interface, hook).await? {
             let ours = filter.priority == PRIORITY && filter.handle == u32::from(HANDLE) && known;
             if !ours {
@@ -119,7 +120,7 @@ impl Attacher {
         let request = self.netlink.traffic_filter(interface.cast_signed()).get();
         let request = match hook {
             Hook::Egress => request.egress(),
-            Hook::Ingress => request.ingress(),
+            Hook::Ingress | Hook::Inside => request.ingress(),
         };
         match request.execute().try_collect::<Vec<_>>().await {
             Ok(messages) => Ok(messages.iter().filter_map(Filter::of).collect()),
@@ -133,10 +134,10 @@ impl Attacher {
         }
     }
 
-    /// Puts both programs on an interface, in the place of an older version's if there is one: no packet goes
+    /// Puts the programs of a role on an interface, in the place of an older version's if there is one: no packet goes
     /// past in between.
-    pub fn attach(&self, loaded: &mut Loaded, interface: u32, name: &str) -> Result<()> {
-        for hook in Hook::ALL {
+    pub fn attach(&self, loaded: &mut Loaded, interface: u32, name: &str, role: Role) -> Result<()> {
+        for &hook in role.hooks() {
             let program = loaded.hook(hook)?;
             let attached = match self.mode {
                 AttachMode::Tcx => self.attach_tcx(program, interface, name, hook),
@@ -242,13 +243,14 @@ impl Attacher {
     /// that still is there.
     pub async fn detach_all(&self, name: impl Fn(u32) -> Option<String>) -> Result<()> {
         let mut pins = self.pins.list_all_versions().context("cannot list what is pinned")?;
-        // Egress goes before ingress, so that no packet is translated whose reply would not be; qdiscs go
-        // last.
+        // What sends packets to uplinks goes first. Egress goes before ingress, so that no packet is translated
+        // whose reply would not be; qdiscs go last.
         pins.sort_by_key(|(_, pin)| match pin {
-            Pin::Tcx(_, Hook::Egress) | Pin::Clsact(_, Hook::Egress) => 0,
-            Pin::Tcx(..) | Pin::Clsact(..) => 1,
-            Pin::Qdisc(_) => 2,
-            Pin::Other => 3,
+            Pin::Tcx(_, Hook::Inside) | Pin::Clsact(_, Hook::Inside) => 0,
+            Pin::Tcx(_, Hook::Egress) | Pin::Clsact(_, Hook::Egress) => 1,
+            Pin::Tcx(..) | Pin::Clsact(..) => 2,
+            Pin::Qdisc(_) => 3,
+            Pin::Other => 4,
         });
         for (path, pin) in pins {
             let name = match pin {
@@ -284,7 +286,7 @@ impl Attacher {
 
     /// Removes the clsact qdisc that we added, unless somebody else has filters on it by now.
     async fn remove_qdisc(&self, interface: u32, name: &str) -> Result<()> {
-        for hook in Hook::ALL {
+        for hook in [Hook::Ingress, Hook::Egress] {
             if !self.filters(interface, hook).await?.is_empty() {
                 tracing::info!("the clsact qdisc of {name} stays: others have filters on it");
                 return Ok(());
@@ -330,20 +332,24 @@ pub fn attachments(pins: &Pins) -> Result<Vec<Attachment>> {
     Ok(all)
 }
 
-/// Interface indexes of all uplinks that something is pinned for.
-pub fn attached_interfaces(pins: &Pins) -> Result<Vec<u32>> {
-    let mut interfaces: Vec<u32> = pins
-        .list()
-        .context("cannot list what is pinned")?
-        .into_iter()
-        .filter_map(|(_, pin)| match pin {
-            Pin::Tcx(interface, _) | Pin::Clsact(interface, _) | Pin::Qdisc(interface) => Some(interface),
-            Pin::Other => None,
-        })
-        .collect();
-    interfaces.sort_unstable();
-    interfaces.dedup();
-    Ok(interfaces)
+/// Interface indexes and roles of everything that something is pinned for.
+pub fn attached(pins: &Pins) -> Result<BTreeSet<(u32, Role)>> {
+    let pins = pins.list().context("cannot list what is pinned")?;
+    let mut attached = BTreeSet::new();
+    for (_, pin) in &pins {
+        if let Pin::Tcx(interface, hook) | Pin::Clsact(interface, hook) = pin {
+            attached.insert((*interface, hook.role()));
+        }
+    }
+    // A qdisc alone is what is left of a start that was killed.
+    for (_, pin) in pins {
+        if let Pin::Qdisc(interface) = pin
+            && !attached.iter().any(|(known, _)| *known == interface)
+        {
+            attached.insert((interface, Role::Uplink));
+        }
+    }
+    Ok(attached)
 }
 
 /// A filter of somebody.

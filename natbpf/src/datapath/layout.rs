@@ -6,9 +6,13 @@ use std::{io, path::Path};
 use anyhow::{Error, Result, bail};
 use aya::maps::{MapError, MapInfo, MapType};
 use natbpf_common::{
-    config::{ExceptKey, Gauge, Rule, Settings, SourceKey, Uplinks},
+    config::{
+        DestinationKey, External, ExternalKey, Forward, ForwardKey, Gauge, MAX_POOLS, Pool, Rule, Settings,
+        SourceKey, Uplinks,
+    },
     counter::Counters,
     flow::{FlowEntry, FlowKey},
+    fragment::{DATAGRAMS, Datagram, DatagramKey, IDENTIFICATIONS, PLACES, Place},
     mapping::{Endpoint, Mapping},
 };
 
@@ -38,11 +42,25 @@ pub const MAPS: &[Layout] = &[
     layout("MAPPINGS", MapType::Hash, size_of::<Endpoint>(), size_of::<Mapping>(), None),
     layout("UPLINKS", MapType::Array, 4, size_of::<Uplinks>(), Some(2)),
     layout("SOURCES", MapType::LpmTrie, PREFIX + size_of::<SourceKey>(), size_of::<Rule>(), None),
-    layout("EXCEPTS", MapType::LpmTrie, PREFIX + size_of::<ExceptKey>(), size_of::<u32>(), None),
+    layout("DESTINATIONS", MapType::LpmTrie, PREFIX + size_of::<DestinationKey>(), size_of::<Rule>(), None),
+    layout("FORWARDS", MapType::LpmTrie, PREFIX + size_of::<ForwardKey>(), size_of::<Forward>(), None),
+    layout("EXTERNALS", MapType::Hash, size_of::<ExternalKey>(), size_of::<External>(), None),
+    layout("POOLS", MapType::Array, 4, size_of::<Pool>(), Some(MAX_POOLS)),
     layout("SETTINGS", MapType::Array, 4, size_of::<Settings>(), Some(1)),
     layout("GAUGES", MapType::Array, 4, size_of::<u64>(), Some(Gauge::COUNT)),
     layout("COUNTERS", MapType::PerCpuArray, 4, size_of::<Counters>(), Some(1)),
     layout("EVENTS", MapType::RingBuf, 0, 0, None),
+    layout(
+        "FRAGMENTS",
+        MapType::LruHash,
+        size_of::<DatagramKey>(),
+        size_of::<Datagram>(),
+        Some(DATAGRAMS as u32),
+    ),
+    layout("KEPT", MapType::Array, 4, size_of::<Place>(), Some(PLACES as u32)),
+    layout("KEPT_NUMBER", MapType::Array, 4, size_of::<u64>(), Some(1)),
+    layout("IDENTIFICATIONS", MapType::Array, 4, size_of::<u64>(), Some(IDENTIFICATIONS as u32)),
+    layout("NOTICES", MapType::RingBuf, 0, 0, None),
 ];
 
 /// Checks what is pinned; what is not pinned yet is none of our business.

@@ -3,10 +3,13 @@
 use std::{fmt, os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::{Array, LpmTrie, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray};
 use natbpf_common::{
     Nanoseconds,
-    config::{ExceptKey, Gauge, Rule, Settings, SourceKey, Uplinks},
+    config::{
+        DestinationKey, External, ExternalKey, Forward, ForwardKey, Gauge, Pool, Rule, Settings, SourceKey,
+        Uplinks,
+    },
     counter::{Counter, Counters},
     flow::{FlowEntry, FlowKey},
     mapping::{Endpoint, Mapping},
@@ -18,31 +21,57 @@ mod layout;
 mod load;
 mod pins;
 mod reaper;
+mod replace;
+mod ring;
 mod rules;
 mod scan;
+mod serve;
 mod sys;
 
-pub use attach::{Attacher, Attachment, Mode, attached_interfaces, attachments};
+pub use attach::{Attacher, Attachment, Mode, attached, attachments};
 pub use events::Events;
 pub use load::{Loaded, Sizes, object};
 pub use pins::Pins;
 pub use reaper::Reaper;
+pub use ring::Records;
 
-/// Which way packets go through an uplink.
+/// Which way packets go through an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hook {
+    /// Out of an uplink.
     Egress,
+    /// In by an uplink.
     Ingress,
+    /// In by an interface where inside hosts are.
+    Inside,
+}
+
+/// What an interface is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Uplink,
+    /// Inside hosts send by it, and hairpinning is on.
+    Inside,
+}
+
+impl Role {
+    /// In the order of attaching: ingress comes first, so that no packet is translated whose reply would not be.
+    pub const fn hooks(self) -> &'static [Hook] {
+        match self {
+            Self::Uplink => &[Hook::Ingress, Hook::Egress],
+            Self::Inside => &[Hook::Inside],
+        }
+    }
 }
 
 impl Hook {
-    /// Ingress comes first, so that no packet is translated whose reply would not be.
-    pub const ALL: [Self; 2] = [Self::Ingress, Self::Egress];
+    pub const ALL: [Self; 3] = [Self::Ingress, Self::Egress, Self::Inside];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Egress => "egress",
             Self::Ingress => "ingress",
+            Self::Inside => "inside",
         }
     }
 
@@ -51,6 +80,14 @@ impl Hook {
         match self {
             Self::Egress => "uplink_egress",
             Self::Ingress => "uplink_ingress",
+            Self::Inside => "inside_ingress",
+        }
+    }
+
+    pub const fn role(self) -> Role {
+        match self {
+            Self::Egress | Self::Ingress => Role::Uplink,
+            Self::Inside => Role::Inside,
         }
     }
 
@@ -72,7 +109,10 @@ pub struct Tables {
     mappings: MapData,
     uplinks: Array<MapData, Uplinks>,
     sources: LpmTrie<MapData, SourceKey, Rule>,
-    excepts: LpmTrie<MapData, ExceptKey, u32>,
+    destinations: LpmTrie<MapData, DestinationKey, Rule>,
+    forwards: LpmTrie<MapData, ForwardKey, Forward>,
+    externals: HashMap<MapData, ExternalKey, External>,
+    pools: Array<MapData, Pool>,
     settings: Array<MapData, Settings>,
     gauges: Array<MapData, u64>,
     counters: PerCpuArray<MapData, Counters>,
@@ -104,7 +144,10 @@ impl Tables {
             mappings: map("MAPPINGS")?,
             uplinks: Array::try_from(Map::Array(map("UPLINKS")?))?,
             sources: LpmTrie::try_from(Map::LpmTrie(map("SOURCES")?))?,
-            excepts: LpmTrie::try_from(Map::LpmTrie(map("EXCEPTS")?))?,
+            destinations: LpmTrie::try_from(Map::LpmTrie(map("DESTINATIONS")?))?,
+            forwards: LpmTrie::try_from(Map::LpmTrie(map("FORWARDS")?))?,
+            externals: HashMap::try_from(Map::HashMap(map("EXTERNALS")?))?,
+            pools: Array::try_from(Map::Array(map("POOLS")?))?,
             settings: Array::try_from(Map::Array(map("SETTINGS")?))?,
             gauges: Array::try_from(Map::Array(map("GAUGES")?))?,
             counters: PerCpuArray::try_from(Map::PerCpuArray(map("COUNTERS")?))?,

@@ -5,8 +5,8 @@
 //! BPFFS/natbpf/INSTANCE/v1/         locked by whoever watches flows
 //!     FLOWS, MAPPINGS, …            maps
 //!     reap                          a program that is run, not attached
-//!     tcx_IFINDEX_DIRECTION         links
-//!     clsact_IFINDEX_DIRECTION      programs attached by a filter: the pin says that the filter is ours
+//!     tcx_IFINDEX_HOOK              links
+//!     clsact_IFINDEX_HOOK           programs attached by a filter: the pin says that the filter is ours
 //!     qdisc_IFINDEX                 a program; the pin says that the clsact qdisc is ours
 //! ```
 
@@ -211,6 +211,7 @@ mod tests {
         let pin = |path: PathBuf| parse(&path.file_name().unwrap_or_default().to_string_lossy());
         assert_eq!(pin(pins.tcx(7, Hook::Egress)), Pin::Tcx(7, Hook::Egress));
         assert_eq!(pin(pins.clsact(7, Hook::Ingress)), Pin::Clsact(7, Hook::Ingress));
+        assert_eq!(pin(pins.tcx(8, Hook::Inside)), Pin::Tcx(8, Hook::Inside));
         assert_eq!(pin(pins.qdisc(7)), Pin::Qdisc(7));
         for other in ["FLOWS", "reap", "tcx_x_egress", "tcx_7_sideways", "qdisc"] {
             assert_eq!(parse(other), Pin::Other, "{other}");

@@ -1,61 +1,74 @@
 //! Replacing the rules while traffic flows.
 
-use std::collections::HashSet;
-
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya::maps::lpm_trie::Key;
-use natbpf_common::config::{ExceptKey, Rule, SourceKey};
+use natbpf_common::config::{DestinationKey, Rule, SourceKey};
 
-use super::Tables;
+use super::{Tables, replace};
+
+/// Entries that the maps have room for, old and new together.
+const SOURCES: usize = 4096;
+const DESTINATIONS: usize = 8192;
 
 impl Tables {
-    /// Puts these rules in the place of those in the datapath. `sources` and `excepts` go with the lengths of
+    /// Refuses rules that there is no room for, as long as the old ones are there.
+    pub fn check_room(
+        &self,
+        sources: &[(u32, SourceKey, Rule)],
+        destinations: &[(u32, DestinationKey, Rule)],
+    ) -> Result<()> {
+        let count = replace::most(&self.sources, sources)?;
+        ensure!(
+            count <= SOURCES,
+            "the rules come to {count} networks of sources on their uplinks, old and new together; \
+             there is room for {SOURCES}, so put networks together"
+        );
+        let count = replace::keys(&self.destinations)?.len() + destinations.len();
+        ensure!(
+            count <= DESTINATIONS,
+            "the rules come to {count} destinations, old and new together; \
+             there is room for {DESTINATIONS}, so put networks together"
+        );
+        Ok(())
+    }
+
+    /// Puts these rules in the place of those in the datapath. `sources` and `destinations` go with the lengths of
     /// their prefixes.
     ///
     /// At no moment does a source that is masqueraded before and after go untranslated, nor has a rule
-    /// exceptions that are not its own: the new rules get numbers that are not in use, then their exceptions
+    /// destinations that are not its own: the new rules get numbers that are not in use, then their destinations
     /// are written, then the sources are pointed at them, and what is left of the old goes last.
     pub fn replace_rules(
         &mut self,
         sources: &[(u32, SourceKey, Rule)],
-        excepts: &[(u32, ExceptKey)],
+        destinations: &[(u32, DestinationKey, Rule)],
     ) -> Result<()> {
-        let old_sources: Vec<Key<SourceKey>> =
-            self.sources.keys().collect::<Result<_, _>>().context("cannot read the rules")?;
-        let old_excepts: Vec<Key<ExceptKey>> =
-            self.excepts.keys().collect::<Result<_, _>>().context("cannot read the exceptions")?;
-        let base = self.free_number(&old_sources, &old_excepts)?;
-        for (length, key) in excepts {
-            let key = ExceptKey { rule: base.wrapping_add(key.rule), ..*key };
-            self.excepts
-                .insert(&Key::new(*length, key), 0, 0)
-                .context("cannot write an exception; there is room for 4096, old and new together")?;
+        let old_destinations = replace::keys(&self.destinations)?;
+        let base = self.free_number(&old_destinations)?;
+        for (length, key, rule) in destinations {
+            let key = DestinationKey { rule: base.wrapping_add(key.rule), ..*key };
+            self.destinations
+                .insert(&Key::new(*length, key), rule, 0)
+                .context("cannot write a destination")?;
         }
-        let mut kept = HashSet::new();
-        for (length, key, rule) in sources {
-            let rule = Rule { id: base.wrapping_add(rule.id), ..*rule };
-            self.sources
-                .insert(&Key::new(*length, *key), rule, 0)
-                .context("cannot write a rule; there is room for 4096 sources")?;
-            kept.insert((*length, key.uplink, key.source));
-        }
-        for old in old_sources {
-            let (length, key) = (old.prefix_len(), old.data());
-            if !kept.contains(&(length, key.uplink, key.source)) {
-                self.sources.remove(&old).context("cannot remove a rule")?;
-            }
-        }
-        for old in old_excepts {
-            self.excepts.remove(&old).context("cannot remove an exception")?;
+        let numbered = |rule: &Rule| match rule.has(Rule::DESTINATIONS) {
+            true => Rule { id: base.wrapping_add(rule.id), ..*rule },
+            false => *rule,
+        };
+        let sources: Vec<_> =
+            sources.iter().map(|(length, key, rule)| (*length, *key, numbered(rule))).collect();
+        replace::replace(&mut self.sources, &sources).context("cannot replace the sources")?;
+        for (length, key) in old_destinations {
+            self.destinations.remove(&Key::new(length, key)).context("cannot remove a destination")?;
         }
         Ok(())
     }
 
     /// A number above those in use.
-    fn free_number(&self, sources: &[Key<SourceKey>], excepts: &[Key<ExceptKey>]) -> Result<u32> {
-        let mut highest = excepts.iter().map(|key| key.data().rule).max();
-        for key in sources {
-            let rule = self.sources.get(key, 0).context("cannot read a rule")?;
+    fn free_number(&self, destinations: &[(u32, DestinationKey)]) -> Result<u32> {
+        let mut highest = destinations.iter().map(|(_, key)| key.rule).max();
+        for (length, key) in replace::keys(&self.sources)? {
+            let rule = self.sources.get(&Key::new(length, key), 0).context("cannot read a rule")?;
             highest = highest.max(Some(rule.id));
         }
         Ok(highest.map_or(0, |highest| highest.wrapping_add(1)))

@@ -48,10 +48,9 @@ impl Filter {
             && state.is_none()
     }
 
-    /// Compares with the tuple of the original direction, as conntrack does. Flows without ports never match
-    /// a port.
+    /// Compares with the tuple that is printed first, as conntrack does. Flows without ports never match a port.
     pub fn matches(&self, flow: &Flow) -> bool {
-        let key = &flow.key;
+        let key = &flow.first();
         let wanted = &self.arguments;
         let ports = matches!(key.protocol, TCP | UDP);
         let host = |address| Ipv4Addr::from(address);

@@ -34,14 +34,24 @@ pub fn icmp_reply(request: u8) -> u8 {
 }
 
 impl Flow {
-    /// The tuple of the reply direction as conntrack shows it: as the packets arrive from outside.
+    /// The tuple of the packets of whoever began, as they arrive, as conntrack has it: from the instance, or of a flow from
+    /// outside as the client sends them.
+    pub fn first(&self) -> FlowKey {
+        if self.status.inbound() { self.inbound_tuple() } else { self.key }
+    }
+
+    /// The tuple of the answers, as they arrive.
     pub fn reply(&self) -> FlowKey {
+        if self.status.inbound() { self.key } else { self.inbound_tuple() }
+    }
+
+    fn inbound_tuple(&self) -> FlowKey {
         self.key.peer(self.rewrite)
     }
 
-    /// The type of the ICMP query that the flow consists of.
+    /// The type of the ICMP query that the flow consists of: where the port of who is asked would be.
     pub fn icmp_request(&self) -> u8 {
-        self.key.destination_port.number() as u8
+        self.first().destination_port.number() as u8
     }
 
     /// Everything up to the second tuple.
@@ -54,9 +64,10 @@ impl Flow {
         if !state.is_empty() {
             write!(f, "{state} ")?;
         }
-        self.write_tuple(f, &self.key, self.icmp_request(), self.key.source_port)?;
+        let (first, reply) = (self.first(), self.reply());
+        self.write_tuple(f, &first, self.icmp_request(), first.source_port)?;
         f.write_str(if self.status.seen_reply() { " " } else { " [UNREPLIED] " })?;
-        self.write_tuple(f, &self.reply(), icmp_reply(self.icmp_request()), self.rewrite.port)?;
+        self.write_tuple(f, &reply, icmp_reply(self.icmp_request()), reply.destination_port)?;
         f.write_str(if self.status.assured() { " [ASSURED]" } else { "" })
     }
 

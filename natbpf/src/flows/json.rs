@@ -24,8 +24,11 @@ pub struct FlowJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<&'static str>,
     pub timeout_seconds: u64,
+    /// Where it began: `inside` or `outside`.
+    pub began: &'static str,
+    /// As the packets of whoever began arrive.
     pub original: TupleJson,
-    /// As the packets arrive from outside.
+    /// As the answers arrive.
     pub reply: TupleJson,
     pub seen_reply: bool,
     pub assured: bool,
@@ -60,15 +63,16 @@ pub struct EventJson {
 impl FlowJson {
     /// `uplink` is the name of the interface that the flow leaves by.
     pub fn new(flow: &Flow, uplink: String) -> Self {
-        let key = &flow.key;
+        let (first, reply) = (flow.first(), flow.reply());
         let request = flow.icmp_request();
         Self {
-            protocol: protocol_name(key.protocol),
-            protocol_number: key.protocol,
+            protocol: protocol_name(first.protocol),
+            protocol_number: first.protocol,
             state: Some(flow.state().name()).filter(|name| !name.is_empty()),
             timeout_seconds: flow.remaining.as_secs(),
-            original: TupleJson::new(key, request, key.source_port.number()),
-            reply: TupleJson::new(&flow.reply(), icmp_reply(request), flow.rewrite.port.number()),
+            began: if flow.status.inbound() { "outside" } else { "inside" },
+            original: TupleJson::new(&first, request, first.source_port.number()),
+            reply: TupleJson::new(&reply, icmp_reply(request), reply.destination_port.number()),
             seen_reply: flow.status.seen_reply(),
             assured: flow.status.assured(),
             uplink,

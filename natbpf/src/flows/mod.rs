@@ -20,7 +20,7 @@ pub use json::{EventJson, FlowJson};
 /// A flow at one moment. `Display` prints the line of `conntrack -L`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// Of the original direction.
+    /// Of the original direction: from inside, whoever began.
     pub key: FlowKey,
     /// The external source.
     pub rewrite: Rewrite,

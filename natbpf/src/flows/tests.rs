@@ -85,6 +85,48 @@ fn lines_of_conntrack() {
     }
 }
 
+/// Where conntrack has a DNAT: the lines are those that it printed for the same flows through iptables.
+#[test]
+fn flows_from_outside_begin_with_the_client() {
+    let inbound = |flow| with_status(flow, Status::with_inbound);
+    let tcp = with_status(inbound(flow(TCP, State::TcpSynRecv, 83, 40000, 8003)), Status::with_seen_reply);
+    assert_eq!(
+        tcp.to_string(),
+        "tcp      6 28 SYN_RECV src=203.0.113.10 dst=203.0.113.1 sport=40000 dport=8003 \
+         src=10.0.0.11 dst=203.0.113.10 sport=83 dport=40000 mark=0 use=1"
+    );
+    // The identifier is the client's port, and the type is that of who is asked.
+    let ping = inbound(flow(ICMP, State::Icmp, 8, 164, 8));
+    assert_eq!(
+        ping.to_string(),
+        "icmp     1 28 src=203.0.113.10 dst=203.0.113.1 type=8 code=0 id=164 [UNREPLIED] \
+         src=10.0.0.11 dst=203.0.113.10 type=0 code=0 id=164 mark=0 use=1"
+    );
+    // Not translated: toward the instance's own address.
+    let mut plain = inbound(flow(TCP, State::TcpSynSent, 22, 40000, 22));
+    plain.rewrite.address = plain.key.source;
+    assert_eq!(
+        plain.to_string(),
+        "tcp      6 28 SYN_SENT src=203.0.113.10 dst=10.0.0.11 sport=40000 dport=22 [UNREPLIED] \
+         src=10.0.0.11 dst=203.0.113.10 sport=22 dport=40000 mark=0 use=1"
+    );
+    let event = Event { kind: EventKind::New, flow: plain }.to_string();
+    assert!(event.starts_with("    [NEW] tcp      6 28 SYN_SENT src=203.0.113.10 dst=10.0.0.11"), "{event}");
+}
+
+#[test]
+fn filters_look_at_what_is_printed_first() {
+    let tcp = with_status(flow(TCP, State::TcpEstablished, 83, 40000, 8003), Status::with_inbound);
+    let matches = |arguments| Filter::new(arguments).matches(&tcp);
+    let none = FilterArgs::default();
+    let network = |text: &str| Some(text.parse().unwrap());
+    assert!(matches(FilterArgs { source: network("203.0.113.10/32"), ..none.clone() }));
+    assert!(matches(FilterArgs { destination: network("203.0.113.1/32"), ..none.clone() }));
+    assert!(matches(FilterArgs { sport: Some(40000), dport: Some(8003), ..none.clone() }));
+    assert!(!matches(FilterArgs { source: network("10.0.0.0/24"), ..none.clone() }));
+    assert!(!matches(FilterArgs { dport: Some(83), ..none }));
+}
+
 #[test]
 fn events_of_conntrack() {
     let udp = flow(UDP, State::UdpUnreplied, 5000, 9, 5000);
@@ -113,11 +155,21 @@ fn json_has_what_the_protocol_has() {
     assert_eq!(
         json(&tcp),
         serde_json::json!({
-            "protocol": "tcp", "protocol_number": 6, "state": "SYN_RECV", "timeout_seconds": 28,
+            "protocol": "tcp", "protocol_number": 6, "state": "SYN_RECV", "timeout_seconds": 28, "began": "inside",
             "original": {"source": "10.0.0.11", "destination": "203.0.113.10", "source_port": 5000, "destination_port": 80},
             "reply": {"source": "203.0.113.10", "destination": "203.0.113.1", "source_port": 80, "destination_port": 1024},
             "seen_reply": true, "assured": false, "uplink": "eth0", "age_seconds": 3,
         })
+    );
+    let inbound = json(&with_status(tcp, Status::with_inbound));
+    assert_eq!(inbound["began"], "outside");
+    assert_eq!(
+        (&inbound["original"]["source"], &inbound["reply"]["source"]),
+        (&"203.0.113.10".into(), &"10.0.0.11".into())
+    );
+    assert_eq!(
+        (&inbound["original"]["destination_port"], &inbound["reply"]["source_port"]),
+        (&1024.into(), &5000.into())
     );
     let icmp = json(&flow(ICMP, State::Icmp, 5, 8, 6));
     assert_eq!(icmp["original"]["icmp_type"], 8);
@@ -176,16 +228,20 @@ fn protocols_and_states_by_the_names_that_users_type() {
 
 fn flows() -> impl Strategy<Value = Flow> {
     let protocols = prop::sample::select(&[TCP, UDP, ICMP, GRE, SCTP, 253][..]);
-    let flags = (0..State::COUNT, any::<bool>(), any::<bool>());
+    let flags = (0..State::COUNT, any::<bool>(), any::<bool>(), any::<bool>());
     (protocols, any::<[u32; 3]>(), any::<[u16; 3]>(), flags, 0..1_000_000u64).prop_map(
-        |(protocol, addresses, ports, (state, seen_reply, assured), seconds)| {
+        |(protocol, addresses, ports, (state, seen_reply, assured, inbound), seconds)| {
             let mut flow = flow(protocol, State::ALL[state], ports[0], ports[1], ports[2]);
             flow.key.source = Address::from_wire(addresses[0]);
             flow.key.destination = Address::from_wire(addresses[1]);
             flow.rewrite.address = Address::from_wire(addresses[2]);
             flow.remaining = Duration::from_secs(seconds);
             if protocol == ICMP {
-                flow.key.destination_port = Port::new([8, 13, 15, 17][usize::from(ports[1] % 4)]);
+                let request = Port::new([8, 13, 15, 17][usize::from(ports[1] % 4)]);
+                *(if inbound { &mut flow.rewrite.port } else { &mut flow.key.destination_port }) = request;
+            }
+            if inbound {
+                flow.status = flow.status.with_inbound();
             }
             if seen_reply {
                 flow.status = flow.status.with_seen_reply();
@@ -213,15 +269,19 @@ proptest! {
             let fields = words.iter().filter_map(|word| word.split_once('='));
             fields.filter(|(key, _)| *key == wanted).map(|(_, value)| value.to_owned()).collect()
         };
-        let reply = flow.reply();
-        prop_assert_eq!(all("src"), [flow.key.source.to_string(), flow.key.destination.to_string()]);
-        prop_assert_eq!(all("dst"), [flow.key.destination.to_string(), flow.rewrite.address.to_string()]);
+        let (first, reply) = (flow.first(), flow.reply());
+        prop_assert_eq!(first == flow.key, !flow.status.inbound());
+        prop_assert_eq!(all("src"), [first.source.to_string(), reply.source.to_string()]);
+        prop_assert_eq!(all("dst"), [first.destination.to_string(), reply.destination.to_string()]);
         match flow.key.protocol {
             TCP | UDP => {
-                prop_assert_eq!(all("sport"), [flow.key.source_port.to_string(), reply.source_port.to_string()]);
-                prop_assert_eq!(all("dport"), [flow.key.destination_port.to_string(), flow.rewrite.port.to_string()]);
+                prop_assert_eq!(all("sport"), [first.source_port.to_string(), reply.source_port.to_string()]);
+                prop_assert_eq!(all("dport"), [first.destination_port.to_string(), reply.destination_port.to_string()]);
             }
-            ICMP => prop_assert_eq!(all("id"), [flow.key.source_port.to_string(), flow.rewrite.port.to_string()]),
+            ICMP => {
+                prop_assert_eq!(all("id"), [first.source_port.to_string(), reply.destination_port.to_string()]);
+                prop_assert_eq!(all("type")[0].clone(), first.destination_port.to_string());
+            }
             _ => prop_assert_eq!(all("sport").len(), 0),
         }
     }

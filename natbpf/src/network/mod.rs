@@ -10,7 +10,7 @@ use futures::TryStreamExt;
 use netlink_packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
-    link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
 };
 use rtnetlink::{
     Handle,
@@ -18,24 +18,37 @@ use rtnetlink::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
+mod routes;
+
+pub use routes::Route;
+
 /// Bytes of a `struct nlmsghdr` and a `struct ifinfomsg` (rtnetlink(7)).
 const LINK_MESSAGE: usize = 32;
+
+/// `RTNLGRP_IPV4_ROUTE` (linux/rtnetlink.h)
+const ROUTES: u32 = 7;
 
 /// `ARPHRD_RAWIP`: modems that speak bare IP (linux/if_arp.h).
 const ARPHRD_RAWIP: u16 = 519;
 
 /// An interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     /// Interface index.
     pub index: u32,
     pub name: String,
     /// `IFF_UP`: administratively up, whatever the carrier.
     pub up: bool,
+    /// `IFF_LOWER_UP`: frames get out.
+    pub running: bool,
     /// `ARPHRD_` number of the link layer.
     pub link_layer: u16,
     /// Kind of a virtual interface, such as `veth`.
     pub kind: Option<String>,
+    /// MAC address, where the link layer has one of six bytes.
+    pub mac: Option<[u8; 6]>,
+    /// It is a port of a bridge, a bond or the like, so no address of it is ever used. (Those of a VRF keep theirs.)
+    pub port: bool,
 }
 
 /// An IPv4 address of an interface.
@@ -53,13 +66,15 @@ pub struct Ipv4Address {
     pub secondary: bool,
 }
 
-/// All interfaces and addresses at about the same time.
+/// All interfaces, addresses and routes at about the same time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// By interface index.
     pub links: Vec<Link>,
     /// Those of one interface stand in the kernel's order.
     pub addresses: Vec<Ipv4Address>,
+    /// Empty where nobody has asked for them.
+    pub routes: Vec<Route>,
 }
 
 /// Asks the kernel. A task of the current runtime does the talking.
@@ -73,12 +88,15 @@ pub struct Network {
 pub struct Change {
     /// Indexes of interfaces that were taken away. Others may have them by now.
     pub removed: BTreeSet<u32>,
+    /// Nothing but routes.
+    pub routes_only: bool,
 }
 
-/// Tells that links or addresses have changed.
+/// Tells that links, addresses, and if asked for routes have changed.
 #[derive(Debug)]
 pub struct Changes {
     socket: AsyncFd<Socket>,
+    routes: bool,
 }
 
 /// Why the kernel could not be asked.
@@ -148,7 +166,7 @@ impl Network {
         request.message_mut().header.family = AddressFamily::Inet;
         let addresses = request.execute().try_filter_map(|message| async move { Ok(address(&message)) });
         let addresses = addresses.try_collect().await.map_err(NetworkError::Dump)?;
-        Ok(Snapshot { links, addresses })
+        Ok(Snapshot { links, addresses, routes: Vec::new() })
     }
 
     /// Starts to listen for changes, in the network namespace of the calling thread.
@@ -164,7 +182,21 @@ impl Changes {
         socket.bind(&SocketAddr::new(0, (libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR) as u32))?;
         // SAFETY: the socket owns its descriptor, and nothing here closes or replaces it.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
-        Ok(Self { socket })
+        Ok(Self { socket, routes: false })
+    }
+
+    /// Whether to tell of routes, too.
+    pub fn follow_routes(&mut self, follow: bool) -> Result<(), NetworkError> {
+        if follow != self.routes {
+            let socket = self.socket.get_ref();
+            let changed = match follow {
+                true => socket.add_membership(ROUTES),
+                false => socket.drop_membership(ROUTES),
+            };
+            changed.map_err(NetworkError::Watch)?;
+            self.routes = follow;
+        }
+        Ok(())
     }
 
     /// Waits until something has changed since the last call; many changes at once count as one. Losing
@@ -183,21 +215,31 @@ impl Changes {
 
 /// Empties the socket. `None`: there was nothing in it.
 fn drain(socket: &Socket) -> io::Result<Option<Change>> {
-    let mut change = None;
+    let mut change: Option<Change> = None;
+    let nothing = || Change { removed: BTreeSet::new(), routes_only: true };
     loop {
         // A message that is longer is cut off and still taken whole from the queue.
         let mut start = Vec::with_capacity(LINK_MESSAGE);
         match socket.recv(&mut start, 0) {
-            Ok(_) => change.get_or_insert_with(Change::default).removed.extend(removed(&start)),
+            Ok(_) => {
+                let change = change.get_or_insert_with(nothing);
+                change.removed.extend(removed(&start));
+                change.routes_only &= is_about_a_route(&start);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(change),
             // The queue was full: messages are lost, the socket goes on (netlink(7)).
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                change.get_or_insert_with(Change::default);
+                change.get_or_insert_with(nothing).routes_only = false;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
+}
+
+fn is_about_a_route(message: &[u8]) -> bool {
+    let Some(kind) = message.get(4..6) else { return false };
+    matches!(u16::from_ne_bytes([kind[0], kind[1]]), libc::RTM_NEWROUTE | libc::RTM_DELROUTE)
 }
 
 /// The interface that a message says is gone.
@@ -215,17 +257,24 @@ fn link(message: LinkMessage) -> Link {
         index: message.header.index,
         name: String::new(),
         up: message.header.flags.contains(LinkFlags::Up),
+        running: message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
         link_layer: message.header.link_layer_type.into(),
         kind: None,
+        mac: None,
+        port: false,
     };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Address(address) => link.mac = address.try_into().ok(),
             LinkAttribute::LinkInfo(infos) => {
-                link.kind = infos.into_iter().find_map(|info| match info {
-                    LinkInfo::Kind(kind) => Some(kind.to_string()),
-                    _ => None,
-                });
+                for info in infos {
+                    match info {
+                        LinkInfo::Kind(kind) => link.kind = Some(kind.to_string()),
+                        LinkInfo::PortKind(kind) => link.port = kind != InfoPortKind::Vrf,
+                        _ => {}
+                    }
+                }
             }
             _ => {}
         }

@@ -6,6 +6,10 @@ use comfy_table::{CellAlignment, Table, presets};
 use natbpf_common::counter::{Counter, Counters, Kind};
 use serde::Serialize;
 
+mod serve;
+
+pub use serve::{FloatingStatus, ForwardStatus, PoolStatus, forwards};
+
 /// All of it. Scripts rely on the names.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -16,6 +20,11 @@ pub struct Report {
     pub schema: u32,
     pub daemon_running: bool,
     pub uplinks: Vec<UplinkStatus>,
+    /// Where hairpinning is done.
+    pub inside: Vec<InsideStatus>,
+    pub forwards: Vec<ForwardStatus>,
+    pub floating: Vec<FloatingStatus>,
+    pub pools: Vec<PoolStatus>,
     pub flows: Usage,
     pub mappings: Usage,
     pub counters: CounterReport,
@@ -29,6 +38,15 @@ pub struct UplinkStatus {
     pub attached: Attached,
     /// In the order in which they are preferred.
     pub addresses: Vec<Ipv4Addr>,
+}
+
+/// An interface that inside hosts send by.
+#[derive(Clone, Debug, Serialize)]
+pub struct InsideStatus {
+    pub name: String,
+    /// Interface index.
+    pub interface: u32,
+    pub attached: Option<AttachInfo>,
 }
 
 /// The programs on the two hooks of an uplink.
@@ -115,6 +133,9 @@ impl fmt::Display for Text<'_> {
         table.add_row(["mappings", &report.mappings.to_string()]);
         writeln!(f, "{}", trimmed(&mut table))?;
         write!(f, "\n{}", trimmed(&mut uplinks(&report.uplinks)))?;
+        for mut table in leading_inside(report) {
+            write!(f, "\n\n{}", trimmed(&mut table))?;
+        }
         let counters = &report.counters;
         write_counters(f, "traffic", &counters.traffic, true)?;
         write_counters(f, "flows", &counters.flows, true)?;
@@ -139,6 +160,37 @@ fn uplinks(uplinks: &[UplinkStatus]) -> Table {
         ]);
     }
     table
+}
+
+/// The tables of what not everybody has.
+fn leading_inside(report: &Report) -> Vec<Table> {
+    let mut tables = Vec::new();
+    let mut add = |head: &[&str], rows: Vec<Vec<String>>| {
+        if !rows.is_empty() {
+            let mut table = bare();
+            table.add_row(head);
+            table.add_rows(rows);
+            tables.push(table);
+        }
+    };
+    let inside = report.inside.iter().map(|inside| {
+        vec![inside.name.clone(), inside.interface.to_string(), attachment(inside.attached.as_ref())]
+    });
+    add(&["hairpin at", "index", "program"], inside.collect());
+    let forwards = report.forwards.iter();
+    let forwards = forwards.map(|forward| vec![forward.uplink.clone(), forward.external(), forward.inside()]);
+    add(&["forward at", "external", "inside"], forwards.collect());
+    let floating = report
+        .floating
+        .iter()
+        .map(|floating| vec![floating.uplink.clone(), floating.address.to_string(), floating.to.to_string()]);
+    add(&["floating at", "address", "host"], floating.collect());
+    let pools = report.pools.iter().map(|pool| {
+        let addresses: Vec<String> = pool.addresses.iter().map(Ipv4Addr::to_string).collect();
+        vec![addresses.len().to_string(), addresses.join(" ")]
+    });
+    add(&["pool of", "addresses"], pools.collect());
+    tables
 }
 
 fn attachment(info: Option<&AttachInfo>) -> String {
@@ -204,6 +256,10 @@ mod tests {
                 attached: Attached { egress: Some(info), ingress: None },
                 addresses: vec![Ipv4Addr::new(203, 0, 113, 1)],
             }],
+            inside: Vec::new(),
+            forwards: Vec::new(),
+            floating: Vec::new(),
+            pools: Vec::new(),
             flows: Usage { count: 128, max: 1024 },
             mappings: Usage::default(),
             counters: CounterReport::from(&counters),
@@ -228,6 +284,45 @@ mod tests {
         assert!(!text.contains("table_full"), "a drop that never happened is shown");
         assert!(text.lines().all(|line| line == line.trim_end()), "blanks at the end of a line");
         assert!(report.text(true).to_string().contains("table_full"));
+    }
+
+    #[test]
+    fn what_leads_inside_is_shown_where_there_is_any() {
+        let mut report = report();
+        let plain = report.text(false).to_string();
+        assert!(
+            ["hairpin at", "forward at", "floating at", "pool of"].iter().all(|head| !plain.contains(head))
+        );
+        let (uplink, address, to) = ("eth0", Ipv4Addr::new(203, 0, 113, 50), Ipv4Addr::new(10, 0, 0, 11));
+        let attached = Some(AttachInfo { mode: "tcx".to_owned(), program_id: 42 });
+        report.inside = vec![InsideStatus { name: "br0".to_owned(), interface: 2, attached }];
+        report.forwards = vec![ForwardStatus {
+            uplink: uplink.to_owned(),
+            protocol: "udp",
+            address,
+            first_port: 53,
+            last_port: 53,
+            to,
+            to_port: 5353,
+        }];
+        report.floating = vec![FloatingStatus { uplink: uplink.to_owned(), address, to }];
+        report.pools = vec![PoolStatus { addresses: vec![address, to] }];
+        let text = report.text(false).to_string();
+        let words: Vec<String> =
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        for line in [
+            "br0 2 tcx program 42",
+            "eth0 udp 203.0.113.50:53 10.0.0.11:5353",
+            "eth0 203.0.113.50 10.0.0.11",
+            "2 203.0.113.50 10.0.0.11",
+        ] {
+            assert!(words.iter().any(|words| words == line), "{line} is not in\n{text}");
+        }
+        assert!(text.lines().all(|line| line == line.trim_end()), "blanks at the end of a line");
+        let json = serde_json::to_value(report).unwrap();
+        assert_eq!(json["forwards"][0]["to_port"], 5353);
+        assert_eq!(json["inside"][0]["attached"]["program_id"], 42);
+        assert_eq!(json["pools"][0]["addresses"][1], "10.0.0.11");
     }
 
     #[test]

@@ -1,20 +1,29 @@
 //! What the flow engine asks of a packet, whatever the hook it comes by.
 
-use natbpf_common::{Address, Port};
+use core::fmt;
+
+use crate::{Address, Port};
 
 /// Bytes of a packet that are known to be there.
 pub struct View<const LENGTH: usize> {
     start: *const u8,
 }
 
+impl<const LENGTH: usize> fmt::Debug for View<LENGTH> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("length", &LENGTH).finish()
+    }
+}
+
 /// Which end of the conversation a translation changes.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Source,
     Destination,
 }
 
 /// One change to a packet. Plain numbers alone, since it is handed to a global function.
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Translation {
     /// Offset of the IPv4 header in the packet.
@@ -67,10 +76,7 @@ pub trait Packet {
     fn view<const LENGTH: usize>(&self, offset: u32) -> Option<View<LENGTH>>;
 
     /// Brings bytes into the linear part, up to an offset within the packet.
-    fn pull(&mut self, end: u32) -> Result<(), ()>;
-
-    /// Carries out a translation. After an error the packet may be half changed and must not go on.
-    fn translate(&mut self, translation: &Translation) -> Result<(), ()>;
+    fn pull(&mut self, end: u32) -> Option<()>;
 }
 
 /// [`Packet::view`], after [`Packet::pull`] where that is needed.
@@ -83,7 +89,7 @@ pub fn view<P: Packet, const LENGTH: usize>(packet: &mut P, offset: u32) -> Opti
     if end > packet.length() {
         return None;
     }
-    packet.pull(end).ok()?;
+    packet.pull(end)?;
     packet.view(offset)
 }
 
@@ -106,9 +112,8 @@ impl<const LENGTH: usize> View<LENGTH> {
     #[inline(always)]
     pub fn u16<const OFFSET: usize>(&self) -> u16 {
         const { assert!(OFFSET + 2 <= LENGTH) };
-        // SAFETY: inside the view. A volatile read, because for an unaligned one LLVM loads each byte by
-        // itself; BPF's packet loads need no alignment.
-        unsafe { self.start.add(OFFSET).cast::<u16>().read_volatile() }
+        // SAFETY: inside the view.
+        unsafe { load(self.start.add(OFFSET)) }
     }
 
     /// Four bytes as a native integer.
@@ -116,6 +121,18 @@ impl<const LENGTH: usize> View<LENGTH> {
     pub fn u32<const OFFSET: usize>(&self) -> u32 {
         const { assert!(OFFSET + 4 <= LENGTH) };
         // SAFETY: as in `u16`.
-        unsafe { self.start.add(OFFSET).cast::<u32>().read_volatile() }
+        unsafe { load(self.start.add(OFFSET)) }
     }
+}
+
+/// An integer that may stand anywhere.
+///
+/// # Safety
+/// Its bytes have to be readable.
+#[inline(always)]
+unsafe fn load<T: Copy>(from: *const u8) -> T {
+    let from = from.cast::<T>();
+    // SAFETY: the caller's. On BPF a volatile read, because for an unaligned one LLVM loads each byte by itself; BPF's
+    // packet loads need no alignment.
+    unsafe { if cfg!(target_arch = "bpf") { from.read_volatile() } else { from.read_unaligned() } }
 }

@@ -1,0 +1,162 @@
+//! Hairpinning: from one inside host to another by an external address (RFC 4787 REQ-9).
+//!
+//! The kernel would take such a packet for its own, since the address is local. At the inside interface it is turned
+//! off instead, to the uplink: there it is translated as if it left, is turned round to the uplink's other hook, is
+//! translated as if it came, and is sent inside. So both ends see what they would see of a stranger, by the same code and
+//! under the same rules, and nothing ever is on the wire outside.
+
+use aya_ebpf::{
+    bindings::{
+        __sk_buff, BPF_F_INGRESS, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup,
+    },
+    helpers::generated::{self, bpf_redirect, bpf_redirect_neigh},
+};
+use natbpf_common::{
+    Address, checksum,
+    config::ExternalKey,
+    counter::Counter,
+    flow::{Direction, FlowKey},
+    headers::{Headers, Kind},
+    packet::Packet,
+    quote::ICMP_HEADER,
+};
+use network_types::eth::EthHdr;
+
+use crate::{Handled, Outcome, atomic, entry::Entry, fragment, inbound, maps::EXTERNALS, parse, skb::Skb};
+
+/// Value of `skb->tc_index` of a packet on its way round. It stays over redirects, and nothing else sets it on such ways.
+const TURNING: u16 = 0x4e42;
+
+const AF_INET: u8 = 2;
+
+/// Offset of the time to live in an IPv4 header; the protocol and the checksum follow.
+const TIME_TO_LIVE: u32 = 8;
+const CHECKSUM: u32 = 10;
+
+/// At the inside interface, which has Ethernet: user space attaches to no other.
+#[inline(always)]
+pub fn handle(skb: &mut Skb<'_>) -> Handled {
+    let Ok(Some(headers)) = parse::headers(skb, EthHdr::LEN as u32) else { return Ok(Outcome::Untouched) };
+    let key = ExternalKey { uplink: 0, address: headers.destination };
+    let Some(external) = EXTERNALS.get_ptr(key) else { return Ok(Outcome::Untouched) };
+    // SAFETY: a projection, no access.
+    let uplink = atomic::load(unsafe { &raw const (*external).uplink });
+    // A source that is external itself is forged, or the host's: the kernel knows what to do (RFC 1812, section 5.3.8).
+    let source = ExternalKey { uplink: 0, address: headers.source };
+    if EXTERNALS.get_ptr(source).is_some() || !leads_inside(skb, &headers, uplink) {
+        return Ok(Outcome::Untouched);
+    }
+    skb.set_tc_index(TURNING);
+    // SAFETY: takes no pointers.
+    unsafe { bpf_redirect(uplink, 0) };
+    Ok(Outcome::Redirected)
+}
+
+/// Whether a packet to an external address is for an instance; else it is for the host.
+#[inline(always)]
+fn leads_inside(skb: &mut Skb<'_>, headers: &Headers, uplink: u32) -> bool {
+    if headers.is(Kind::IcmpError) {
+        let length = headers.payload.wrapping_sub(ICMP_HEADER);
+        return parse::quote(skb, headers.transport + ICMP_HEADER, length).is_some_and(|quote| {
+            quote.source == headers.destination
+                && Entry::find(&quote.answered_by(Direction::Original)).is_some()
+        });
+    }
+    if headers.is(Kind::Fragment) {
+        return fragment::is_known(headers, uplink);
+    }
+    if !headers.is(Kind::Forward) && !headers.is(Kind::IcmpReply) {
+        return false;
+    }
+    if Entry::find(&headers.key(Direction::Original)).is_some() {
+        return true;
+    }
+    // To who is asked for, it will come from an external address.
+    let stranger = FlowKey { source: headers.destination, ..headers.key(Direction::Reply) };
+    headers.is(Kind::Forward) && inbound::leads_inside(skb.raw(), uplink, &stranger)
+}
+
+#[inline(always)]
+pub fn is_turning(skb: &Skb<'_>) -> bool {
+    skb.tc_index() == TURNING
+}
+
+/// At the uplink's egress: back to its ingress.
+#[inline(always)]
+pub fn at_egress(skb: &Skb<'_>, handled: Handled) -> Handled {
+    match handled {
+        Ok(Outcome::Translated) => {
+            // SAFETY: takes no pointers.
+            unsafe { bpf_redirect(skb.interface(), BPF_F_INGRESS as u64) };
+            Ok(Outcome::Redirected)
+        }
+        Ok(Outcome::Replayed) => handled,
+        // It must not leave by the uplink.
+        Ok(_) => Err(Counter::Hairpin),
+        dropped => dropped,
+    }
+}
+
+/// At the uplink's ingress: to the inside.
+#[inline(always)]
+pub fn at_ingress(skb: &mut Skb<'_>, handled: Handled) -> Handled {
+    match handled {
+        Ok(Outcome::Translated) => {
+            skb.set_tc_index(0);
+            if send_inside(skb.raw()) == 0 { Ok(Outcome::Redirected) } else { Err(Counter::Hairpin) }
+        }
+        Ok(Outcome::Replayed) => handled,
+        Ok(_) => Err(Counter::Hairpin),
+        dropped => dropped,
+    }
+}
+
+/// Routes a packet as the kernel would: takes one from its time to live, finds the interface, and leaves the neighbour to
+/// the kernel. A global function, so that the verifier follows it once: see `parse`. Returns 0 when it is on its way.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn send_inside(skb: *mut __sk_buff) -> u32 {
+    let mut skb = Skb::of(skb);
+    let Some(uplink) = crate::uplink::of(skb.interface()) else { return 1 };
+    let Ok(Some(headers)) = parse::headers(&mut skb, uplink.link_header) else { return 1 };
+    let Some(word) = skb.load::<u16>(headers.network + TIME_TO_LIVE) else { return 1 };
+    let [time_to_live, protocol] = word.to_ne_bytes();
+    if time_to_live <= 1 {
+        return 1;
+    }
+    let new = u16::from_ne_bytes([time_to_live - 1, protocol]);
+    let sum = checksum::replace_half(headers.checksum, word, new);
+    // The changes of the two words cancel in the checksum of the whole packet.
+    let [a, b] = new.to_ne_bytes();
+    let [c, d] = sum.to_ne_bytes();
+    if skb.store(headers.network + TIME_TO_LIVE, &[a, b, c, d]).is_err() {
+        return 1;
+    }
+    let interface = route(skb.raw(), skb.interface(), headers.source, headers.destination);
+    if interface == 0 {
+        return 1;
+    }
+    // SAFETY: takes no pointers that matter: without parameters the kernel looks the neighbour up.
+    unsafe { bpf_redirect_neigh(interface, core::ptr::null_mut(), 0, 0) };
+    0
+}
+
+const _: () = assert!(CHECKSUM == TIME_TO_LIVE + 2);
+
+/// The interface that leads to an inside address; 0: none. Not inlined, for its stack.
+#[inline(never)]
+fn route(skb: *mut __sk_buff, interface: u32, source: Address, destination: Address) -> u32 {
+    // SAFETY: integers and unions of integers.
+    let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+    query.family = AF_INET;
+    query.ifindex = interface;
+    query.__bindgen_anon_3.ipv4_src = source.to_wire();
+    query.__bindgen_anon_4.ipv4_dst = destination.to_wire();
+    let size = size_of::<bpf_fib_lookup>() as i32;
+    // SAFETY: the context and the query are valid.
+    let result = unsafe { generated::bpf_fib_lookup(skb.cast(), &raw mut query, size, 0) };
+    match result as u32 {
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => query.ifindex,
+        _ => 0,
+    }
+}

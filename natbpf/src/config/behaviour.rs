@@ -1,0 +1,171 @@
+//! How a rule translates, in the words of RFC 4787: each question has a default, which a profile changes and the operator
+//! overrules.
+
+use super::values::{Filtering, Mapping, Profile, Unsolicited};
+
+/// What the operator said of it; the rest is left to the profile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Choices {
+    pub profile: Option<Profile>,
+    pub mapping: Option<Mapping>,
+    pub filtering: Option<Filtering>,
+    pub hairpin: Option<bool>,
+    pub inbound_refresh: Option<bool>,
+    pub unsolicited: Option<Unsolicited>,
+    pub max_flows_per_source: Option<u32>,
+}
+
+/// All questions answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Behaviour {
+    pub mapping: Mapping,
+    pub filtering: Filtering,
+    /// Inside hosts reach each other by external addresses.
+    pub hairpin: bool,
+    /// Packets from outside keep a flow alive.
+    pub inbound_refresh: bool,
+    pub unsolicited: Unsolicited,
+    pub max_flows_per_source: Quota,
+}
+
+/// How many flows a source may have at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quota {
+    /// A quarter of what the table holds.
+    Quarter,
+    /// So many; 0: no limit.
+    Flows(u32),
+}
+
+/// Answers that do not go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "filtering {filtering} goes with mapping endpoint-independent alone, since a mapping for one destination \
+     has no port that others could send to; choose filtering address-and-port-dependent, or leave the mapping out"
+)]
+pub struct Contradiction {
+    filtering: Filtering,
+}
+
+impl Choices {
+    /// Answers what is left open.
+    pub fn settle(self) -> Result<Behaviour, Contradiction> {
+        let default = Behaviour::of(self.profile);
+        let behaviour = Behaviour {
+            mapping: self.mapping.unwrap_or(default.mapping),
+            filtering: self.filtering.unwrap_or(default.filtering),
+            hairpin: self.hairpin.unwrap_or(default.hairpin),
+            inbound_refresh: self.inbound_refresh.unwrap_or(default.inbound_refresh),
+            unsolicited: self.unsolicited.unwrap_or(default.unsolicited),
+            max_flows_per_source: self
+                .max_flows_per_source
+                .map_or(default.max_flows_per_source, Quota::Flows),
+        };
+        match (behaviour.mapping, behaviour.filtering) {
+            (Mapping::EndpointIndependent, _) | (_, Filtering::AddressAndPortDependent) => Ok(behaviour),
+            (Mapping::AddressAndPortDependent, filtering) => Err(Contradiction { filtering }),
+        }
+    }
+}
+
+impl Behaviour {
+    const fn of(profile: Option<Profile>) -> Self {
+        let plain = Self {
+            mapping: Mapping::EndpointIndependent,
+            filtering: Filtering::AddressAndPortDependent,
+            hairpin: false,
+            inbound_refresh: true,
+            unsolicited: Unsolicited::Answer,
+            max_flows_per_source: Quota::Quarter,
+        };
+        match profile {
+            None => plain,
+            Some(Profile::Netfilter) => Self {
+                mapping: Mapping::AddressAndPortDependent,
+                max_flows_per_source: Quota::Flows(0),
+                ..plain
+            },
+            Some(Profile::Rfc) => Self {
+                filtering: Filtering::EndpointIndependent,
+                hairpin: true,
+                inbound_refresh: false,
+                unsolicited: Unsolicited::Drop,
+                ..plain
+            },
+        }
+    }
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self::of(None)
+    }
+}
+
+impl Quota {
+    /// The limit of a table of this size; 0: none.
+    pub const fn limit(self, max_flows: u32) -> u32 {
+        match self {
+            Self::Quarter => max_flows / 4,
+            Self::Flows(flows) => flows,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_is_a_set_of_defaults() {
+        let of = |profile| Choices { profile, ..Choices::default() }.settle().unwrap();
+        let plain = of(None);
+        assert_eq!(plain, Behaviour::default());
+        assert_eq!(plain.max_flows_per_source.limit(1000), 250);
+        let netfilter = of(Some(Profile::Netfilter));
+        assert_eq!(netfilter.mapping, Mapping::AddressAndPortDependent);
+        assert_eq!(netfilter.filtering, Filtering::AddressAndPortDependent);
+        assert_eq!(netfilter.max_flows_per_source.limit(1000), 0);
+        assert!(netfilter.inbound_refresh && !netfilter.hairpin);
+        let rfc = of(Some(Profile::Rfc));
+        assert_eq!(
+            (rfc.mapping, rfc.filtering),
+            (Mapping::EndpointIndependent, Filtering::EndpointIndependent)
+        );
+        assert_eq!(rfc.unsolicited, Unsolicited::Drop);
+        assert!(rfc.hairpin && !rfc.inbound_refresh);
+    }
+
+    #[test]
+    fn what_is_said_wins_over_the_profile() {
+        let said = Choices {
+            profile: Some(Profile::Rfc),
+            filtering: Some(Filtering::AddressDependent),
+            hairpin: Some(false),
+            inbound_refresh: Some(true),
+            unsolicited: Some(Unsolicited::Answer),
+            max_flows_per_source: Some(7),
+            mapping: None,
+        };
+        let behaviour = said.settle().unwrap();
+        assert_eq!(behaviour.filtering, Filtering::AddressDependent);
+        assert_eq!(behaviour.unsolicited, Unsolicited::Answer);
+        assert_eq!(behaviour.max_flows_per_source, Quota::Flows(7));
+        assert!(behaviour.inbound_refresh && !behaviour.hairpin);
+    }
+
+    #[test]
+    fn open_filtering_needs_a_mapping_to_be_open() {
+        let choices =
+            |profile, mapping, filtering| Choices { profile, mapping, filtering, ..Choices::default() };
+        let per_destination = Some(Mapping::AddressAndPortDependent);
+        for filtering in [Filtering::EndpointIndependent, Filtering::AddressDependent] {
+            let error = choices(None, per_destination, Some(filtering)).settle().unwrap_err();
+            assert_eq!(error, Contradiction { filtering });
+        }
+        assert!(choices(Some(Profile::Rfc), per_destination, None).settle().is_err());
+        let closed = Some(Filtering::AddressAndPortDependent);
+        assert!(choices(Some(Profile::Rfc), per_destination, closed).settle().is_ok());
+        assert!(choices(Some(Profile::Netfilter), None, None).settle().is_ok());
+    }
+}

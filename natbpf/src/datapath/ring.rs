@@ -1,0 +1,71 @@
+//! Records that the datapath writes into a ring buffer.
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+};
+
+use anyhow::{Context as _, Result};
+use aya::maps::{Map, MapData, RingBuf};
+use tokio::io::unix::AsyncFd;
+use zerocopy::FromBytes;
+
+use super::{Pins, open};
+
+/// Records of one kind. A ring buffer has one reader: what is read is gone.
+pub struct Records<T> {
+    map: &'static str,
+    ring: AsyncFd<Ring>,
+    record: PhantomData<T>,
+}
+
+struct Ring(RingBuf<MapData>);
+
+impl AsRawFd for Ring {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the ring owns the descriptor and outlives the borrow.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+    }
+}
+
+impl<T> fmt::Debug for Records<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Records").field("map", &self.map).finish_non_exhaustive()
+    }
+}
+
+impl<T: FromBytes> Records<T> {
+    /// Opens the pinned ring buffer and skips what an earlier reader has left in it. Needs a tokio runtime.
+    pub fn open(pins: &Pins, map: &'static str) -> Result<Self> {
+        let mut ring = RingBuf::try_from(Map::RingBuf(open(&pins.path(map))?))?;
+        while ring.next().is_some() {}
+        // SAFETY: the ring owns its descriptor, so it stays open and the same as long as it is registered.
+        let ring = unsafe { AsyncFd::register(Ring(ring)) }
+            .with_context(|| format!("cannot wait for records of {map}"))?;
+        Ok(Self { map, ring, record: PhantomData })
+    }
+
+    /// The next records; at least one. Cancel safe.
+    pub async fn next(&mut self) -> Result<Vec<T>> {
+        loop {
+            let ready = self.ring.readable_mut().await;
+            let mut ready = ready.with_context(|| format!("cannot wait for records of {}", self.map))?;
+            let ring = &mut ready.get_inner_mut().0;
+            let mut records = Vec::new();
+            while let Some(item) = ring.next() {
+                records.extend(T::read_from_bytes(&item).ok());
+            }
+            ready.clear_ready();
+            if !records.is_empty() {
+                return Ok(records);
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The routes of the network namespace, of all tables.
+
+use std::net::Ipv4Addr;
+
+use futures::TryStreamExt as _;
+use ipnet::Ipv4Net;
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::RouteMessageBuilder;
+
+use super::{Network, NetworkError};
+
+/// A way to a network by an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Interface index.
+    pub interface: u32,
+    pub network: Ipv4Net,
+}
+
+impl Network {
+    /// Lists the routes to networks beyond interfaces; of a route with several next hops each.
+    pub async fn routes(&self) -> Result<Vec<Route>, NetworkError> {
+        let every = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let messages = self.handle.route().get(every).execute();
+        let messages: Vec<RouteMessage> = messages.try_collect().await.map_err(NetworkError::Dump)?;
+        Ok(messages.iter().flat_map(routes).collect())
+    }
+}
+
+fn routes(message: &RouteMessage) -> Vec<Route> {
+    if message.header.kind != RouteType::Unicast {
+        return Vec::new();
+    }
+    let (mut address, mut interfaces) = (Ipv4Addr::UNSPECIFIED, Vec::new());
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(destination)) => address = *destination,
+            RouteAttribute::Oif(interface) => interfaces.push(*interface),
+            RouteAttribute::MultiPath(hops) => interfaces.extend(hops.iter().map(|hop| hop.interface_index)),
+            _ => {}
+        }
+    }
+    let Ok(network) = Ipv4Net::new(address, message.header.destination_prefix_length) else {
+        return Vec::new();
+    };
+    interfaces.into_iter().map(|interface| Route { interface, network }).collect()
+}

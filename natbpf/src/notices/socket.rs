@@ -1,0 +1,36 @@
+//! The way out for ICMP errors.
+
+use std::{
+    io,
+    net::{SocketAddrV4, UdpSocket},
+    os::fd::{FromRawFd, OwnedFd},
+};
+
+use super::answer::Answer;
+
+/// A raw socket that sends whole IPv4 packets and receives none (`IPPROTO_RAW`, raw(7)). The kernel routes them, and writes
+/// the source that the route prefers.
+#[derive(Debug)]
+pub struct RawSocket {
+    // For its sendto(2), which does for every kind of IPv4 datagram.
+    socket: UdpSocket,
+}
+
+impl RawSocket {
+    /// Opens one in the network namespace of the calling thread. Needs `CAP_NET_RAW`.
+    pub fn open() -> io::Result<Self> {
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // SAFETY: no pointers are passed.
+        let socket = unsafe { libc::socket(libc::AF_INET, kind, libc::IPPROTO_RAW) };
+        if socket < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor was just made and belongs to nobody else.
+        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+        Ok(Self { socket: socket.into() })
+    }
+
+    pub fn send(&self, answer: &Answer) -> io::Result<()> {
+        self.socket.send_to(&answer.bytes, SocketAddrV4::new(answer.to, 0)).map(|_| ())
+    }
+}

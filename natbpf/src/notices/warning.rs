@@ -1,0 +1,183 @@
+//! What the operator is told: who gets no flow, why, and what to do about it.
+
+use std::{
+    collections::HashMap,
+    fmt::{self, Display},
+    net::Ipv4Addr,
+};
+
+use natbpf_common::{Nanoseconds, SECOND, counter::Counter};
+
+use super::{packet::Packet, quota::Quota};
+
+/// Between two warnings about the same source and reason.
+const SILENCE: Nanoseconds = 60 * SECOND;
+
+/// How many sources and reasons are named within that time: a flood with made-up sources must not fill the log.
+const NAMED: usize = 32;
+
+/// What there is room for.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Flows that the table holds.
+    pub flows: u64,
+    pub quota: Quota,
+}
+
+/// Whether there is something to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Name the source.
+    Named,
+    /// Say that there are more sources than are named.
+    More,
+    Nothing,
+}
+
+/// When what was said last.
+#[derive(Debug, Default)]
+pub struct Warnings {
+    named: HashMap<(Ipv4Addr, Counter), Nanoseconds>,
+    more: Option<Nanoseconds>,
+}
+
+impl Warnings {
+    /// Whether a drop is to be told now; that it is, is remembered.
+    pub fn due(&mut self, source: Ipv4Addr, reason: Counter, now: Nanoseconds) -> Due {
+        let recent = |said: &Nanoseconds| now.saturating_sub(*said) < SILENCE;
+        if self.named.get(&(source, reason)).is_some_and(recent) {
+            return Due::Nothing;
+        }
+        self.named.retain(|_, said| recent(said));
+        if self.named.len() < NAMED {
+            self.named.insert((source, reason), now);
+            return Due::Named;
+        }
+        if self.more.as_ref().is_some_and(recent) {
+            return Due::Nothing;
+        }
+        self.more = Some(now);
+        Due::More
+    }
+}
+
+/// Writes the sentence about a packet.
+pub fn sentence(reason: Counter, packet: &Packet<'_>, room: Room) -> String {
+    let source = packet.source();
+    let look = Look(source);
+    match reason {
+        Counter::TableFull => format!(
+            "{source} gets no new flow: the flow table is full ({} flows); raise max_flows (counts after \
+             `natbpf detach`), or see who holds them with `natbpf flows list`",
+            room.flows
+        ),
+        Counter::NoPort => format!(
+            "{source} gets no new flow: no external port is free toward {}; widen to_ports, or {look}",
+            packet.destination()
+        ),
+        Counter::NoAddress => format!(
+            "{source} gets no new flow: the uplink has no address to translate to; \
+             give it one with: ip address add ADDRESS/LENGTH dev UPLINK"
+        ),
+        Counter::ProtocolCollision => format!(
+            "{source} gets no flow of protocol {} to {}: another instance, or the host itself, talks to it by this \
+             protocol, which has no ports to tell them apart; use one instance for it, or a tunnel over UDP",
+            packet.protocol(),
+            packet.destination()
+        ),
+        Counter::Quota => match room.quota {
+            Quota { max_flows_per_source: 0, new_flows_per_second: 0 } => format!(
+                "{source} has as many flows as it may have, or begins them faster than it may: \
+                 raise max_flows_per_source or new_flows_per_second, or {look}"
+            ),
+            Quota { max_flows_per_source: flows, new_flows_per_second: 0 } => format!(
+                "{source} has as many flows as it may have ({flows}): raise max_flows_per_source, or {look}"
+            ),
+            Quota { max_flows_per_source: 0, new_flows_per_second: rate } => format!(
+                "{source} begins flows faster than it may ({rate} a second): raise new_flows_per_second, or {look}"
+            ),
+            Quota { max_flows_per_source: flows, new_flows_per_second: rate } => format!(
+                "{source} has as many flows as it may have ({flows}), or begins them faster than it may ({rate} a \
+                 second): raise max_flows_per_source or new_flows_per_second, or {look}"
+            ),
+        },
+        other => format!("a packet of {source} was dropped: {}", other.help().trim()),
+    }
+}
+
+/// How to see what a source is doing.
+struct Look(Ipv4Addr);
+
+impl Display for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "look for a flood with `natbpf flows list -s {}`", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use etherparse::PacketBuilder;
+
+    use super::*;
+
+    const START: Nanoseconds = 1000 * SECOND;
+
+    fn source(number: u32) -> Ipv4Addr {
+        Ipv4Addr::from(0x0a00_0000 + number)
+    }
+
+    #[test]
+    fn once_a_minute_for_each_source_and_reason() {
+        let mut warnings = Warnings::default();
+        let mut due = |number, reason, now| warnings.due(source(number), reason, now);
+        assert_eq!(due(11, Counter::Quota, START), Due::Named);
+        assert_eq!(due(11, Counter::Quota, START + SILENCE - 1), Due::Nothing);
+        assert_eq!(due(11, Counter::TableFull, START + 1), Due::Named);
+        assert_eq!(due(12, Counter::Quota, START + 1), Due::Named);
+        assert_eq!(due(11, Counter::Quota, START + SILENCE), Due::Named);
+        assert_eq!(due(12, Counter::Quota, START + SILENCE), Due::Nothing);
+    }
+
+    #[test]
+    fn made_up_sources_do_not_fill_the_log() {
+        let mut warnings = Warnings::default();
+        let minute = |start: Nanoseconds, warnings: &mut Warnings| {
+            let said = (0..10_000u32).map(|number| {
+                warnings.due(source(number), Counter::NoPort, start + u64::from(number) * SECOND / 1000)
+            });
+            said.fold((0, 0), |(named, more), due| {
+                (named + u32::from(due == Due::Named), more + u32::from(due == Due::More))
+            })
+        };
+        assert_eq!(minute(START, &mut warnings), (NAMED as u32, 1));
+        assert_eq!(warnings.named.len(), NAMED);
+        assert_eq!(minute(START + 2 * SILENCE, &mut warnings), (NAMED as u32, 1));
+    }
+
+    #[test]
+    fn the_sentence_names_the_source_the_limit_and_the_key() {
+        let mut bytes = Vec::new();
+        let builder = PacketBuilder::ipv4([10, 0, 0, 11], [203, 0, 113, 10], 63).udp(5000, 53);
+        builder.write(&mut bytes, &[]).unwrap();
+        let packet = Packet::parse(&bytes).unwrap();
+        let said = |reason, max_flows_per_source, new_flows_per_second| {
+            let quota = Quota { max_flows_per_source, new_flows_per_second };
+            sentence(reason, &packet, Room { flows: 16, quota })
+        };
+        assert_eq!(
+            said(Counter::Quota, 65536, 0),
+            "10.0.0.11 has as many flows as it may have (65536): raise max_flows_per_source, or look for a flood with \
+             `natbpf flows list -s 10.0.0.11`"
+        );
+        assert!(said(Counter::Quota, 0, 20).contains("(20 a second): raise new_flows_per_second, or look"));
+        assert!(said(Counter::Quota, 9, 20).contains("(9), or begins them faster than it may (20 a second)"));
+        assert!(said(Counter::Quota, 0, 0).contains("raise max_flows_per_source or new_flows_per_second"));
+        assert!(said(Counter::TableFull, 0, 0).contains("full (16 flows); raise max_flows"));
+        assert!(said(Counter::NoPort, 0, 0).contains("toward 203.0.113.10; widen to_ports"));
+        assert!(said(Counter::NoAddress, 0, 0).contains("ip address add"));
+        assert!(said(Counter::ProtocolCollision, 0, 0).contains("protocol 17 to 203.0.113.10"));
+        for reason in Counter::ALL {
+            assert!(said(*reason, 0, 0).contains("10.0.0.11"), "{reason:?}");
+        }
+    }
+}

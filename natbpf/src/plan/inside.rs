@@ -1,0 +1,127 @@
+//! Where inside hosts are: the interfaces whose packets are looked at for hairpinning.
+
+use ipnet::Ipv4Net;
+
+use super::{Missing, Plan, PlanError, PlannedRule, find};
+use crate::{
+    config::{Action, Config, Networks, Translation},
+    network::{Link, Snapshot},
+};
+
+/// Length of an Ethernet header, which the program looks for.
+const ETHERNET: u32 = 14;
+
+/// An interface that inside hosts send by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedInside {
+    pub name: String,
+    /// Interface index.
+    pub interface: u32,
+}
+
+/// What has to be behind an interface.
+enum Wanted<'a> {
+    Named(&'a str),
+    /// Some address of these.
+    Behind(Networks),
+}
+
+impl Config {
+    /// Whether routes decide something.
+    pub fn wants_routes(&self) -> bool {
+        let found =
+            |translation: &Translation| translation.behaviour.hairpin && translation.inside.is_empty();
+        let by_rule = self
+            .rules
+            .iter()
+            .any(|rule| matches!(&rule.action, Action::Masquerade(translation) if found(translation)));
+        by_rule
+            || self.forwards.iter().any(|forward| forward.hairpin)
+            || self.floating.iter().any(|floating| floating.hairpin)
+    }
+}
+
+impl Plan {
+    pub(super) fn find_inside(
+        &mut self,
+        config: &Config,
+        rules: &[PlannedRule<'_>],
+        snapshot: &Snapshot,
+        missing: Missing,
+    ) -> Result<(), PlanError> {
+        let wanted = self.wanted(config, rules);
+        for link in &snapshot.links {
+            let behind = |wanted: &Wanted<'_>| match wanted {
+                Wanted::Named(_) => false,
+                Wanted::Behind(networks) => is_behind(networks, link, snapshot),
+            };
+            if link.up && link.link_header() == Some(ETHERNET) && wanted.iter().any(behind) {
+                self.add_inside(link);
+            }
+        }
+        for name in wanted.iter().filter_map(|wanted| match wanted {
+            Wanted::Named(name) => Some(*name),
+            Wanted::Behind(_) => None,
+        }) {
+            let Some(link) = find(name, snapshot, missing)? else { continue };
+            if link.link_header() != Some(ETHERNET) {
+                return Err(PlanError::InsideLinkLayer(name.to_owned()));
+            }
+            if self.is_uplink(link) {
+                return Err(PlanError::InsideUplink(name.to_owned()));
+            }
+            self.add_inside(link);
+        }
+        Ok(())
+    }
+
+    fn add_inside(&mut self, link: &Link) {
+        let known = self.inside.iter().any(|inside| inside.interface == link.index);
+        if !known && !self.is_uplink(link) && link.name != "lo" {
+            self.inside.push(PlannedInside { name: link.name.clone(), interface: link.index });
+        }
+    }
+
+    fn is_uplink(&self, link: &Link) -> bool {
+        self.uplinks.iter().any(|uplink| uplink.interface == link.index)
+    }
+
+    /// Rules with hairpin want their sources, forwards and floating addresses their host and whoever the rules of their
+    /// uplink masquerade, since nobody else is translated on the way round.
+    fn wanted<'a>(&self, config: &Config, rules: &[PlannedRule<'a>]) -> Vec<Wanted<'a>> {
+        let targets = config
+            .forwards
+            .iter()
+            .map(|forward| (forward.hairpin, &forward.uplink, forward.redirection.to.address));
+        let hosts =
+            config.floating.iter().map(|floating| (floating.hairpin, &floating.uplink, floating.pair.inside));
+        let reached: Vec<_> = targets.chain(hosts).filter(|(hairpin, ..)| *hairpin).collect();
+        let mut wanted: Vec<Wanted<'a>> =
+            reached.iter().map(|(.., host)| Wanted::Behind(Networks::from(*host))).collect();
+        for planned in rules {
+            let Action::Masquerade(translation) = &planned.rule.action else { continue };
+            let serves = |uplink: &u32| {
+                let planned = self.uplinks.iter().find(|planned| planned.interface == *uplink);
+                planned.is_some_and(|planned| reached.iter().any(|(_, name, _)| **name == planned.name))
+            };
+            if !translation.behaviour.hairpin && !planned.uplinks.iter().any(serves) {
+                continue;
+            }
+            match &translation.inside[..] {
+                [] => wanted.push(Wanted::Behind(planned.rule.sources.clone())),
+                names => wanted.extend(names.iter().map(|name| Wanted::Named(name))),
+            }
+        }
+        wanted
+    }
+}
+
+/// Whether the subnet of an address of an interface has some of the networks' addresses, or a route by it. The route to
+/// everything says nothing.
+fn is_behind(networks: &Networks, link: &Link, snapshot: &Snapshot) -> bool {
+    let connected = snapshot.addresses.iter().filter(|address| address.interface == link.index);
+    let connected = connected.filter_map(|address| Ipv4Net::new(address.peer, address.prefix_length).ok());
+    let routes = snapshot.routes.iter().filter(|route| route.interface == link.index);
+    let routed = routes.map(|route| route.network).filter(|network| network.prefix_len() > 0);
+    connected.chain(routed).any(|network| networks.touches(network.trunc()))
+}
