@@ -21,9 +21,11 @@
 //! ```
 
 pub mod capture;
+pub mod conformance;
 pub mod counters;
 pub mod dns;
 pub mod flows;
+pub mod fuzz;
 pub mod http;
 pub mod interrupt;
 mod isolate;
@@ -37,18 +39,24 @@ pub mod pattern;
 pub mod process;
 pub mod raw;
 pub mod reflector;
+mod rule;
+pub mod seen;
+pub mod setup;
 pub mod state;
 pub mod tags;
 pub mod tools;
 mod topology;
 pub mod traffic;
 mod tun;
+pub mod wire;
 
 pub use capture::Capture;
 pub use isolate::{Isolation, bpffs, isolate};
 pub use limits::raise_file_limit;
-pub use nat::{Kind, Rule, Translation};
+pub use nat::{Kind, Translation};
 pub use natbpf::Natbpf;
 pub use netns::Namespace;
 pub use process::{Cmd, Process};
+pub use rule::Rule;
+pub use setup::Setup;
 pub use topology::{GATEWAY, GATEWAY_INSIDE, INSIDE, Lab, Options, SERVER, SERVER2, Uplink, VM1, VM2};

@@ -1,15 +1,17 @@
 //! What translates in the gateway: natbpf, or iptables to compare with.
 
-use std::fmt::Write;
+use std::io::{self, Write};
+use std::net::Ipv4Addr;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::flows::{self, Flow};
-use crate::natbpf::Natbpf;
+use crate::natbpf::{Cli, Natbpf};
 use crate::netns::Namespace;
-use crate::topology::Lab;
+use crate::setup::Setup;
 
 /// Which translator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,103 +32,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// One masquerade, said once for both translators.
-#[derive(Clone, Debug, Default)]
-pub struct Rule {
-    out: String,
-    sources: Vec<String>,
-    except: Vec<String>,
-    to_ports: Option<(u16, u16)>,
-    random: bool,
-}
-
-impl Rule {
-    /// Translates what leaves through `out`, from any source until [`Rule::source`] names some.
-    pub fn new(out: &str) -> Self {
-        Self { out: out.to_owned(), ..Self::default() }
-    }
-
-    pub fn source(mut self, network: &str) -> Self {
-        self.sources.push(network.to_owned());
-        self
-    }
-
-    /// Leaves packets to `network` alone.
-    pub fn except(mut self, network: &str) -> Self {
-        self.except.push(network.to_owned());
-        self
-    }
-
-    pub fn to_ports(mut self, first: u16, last: u16) -> Self {
-        self.to_ports = Some((first, last));
-        self
-    }
-
-    pub fn random(mut self) -> Self {
-        self.random = true;
-        self
-    }
-
-    /// The arguments of `natbpf masquerade`.
-    pub fn natbpf_args(&self) -> Vec<String> {
-        let mut args = vec!["-o".to_owned(), self.out.clone()];
-        let mut option = |name: &str, value: &str| args.extend([name.to_owned(), value.to_owned()]);
-        self.sources.iter().for_each(|source| option("-s", source));
-        self.except.iter().for_each(|network| option("--except", network));
-        if let Some((first, last)) = self.to_ports {
-            option("--to-ports", &format!("{first}-{last}"));
-        }
-        if self.random {
-            args.push("--random".to_owned());
-        }
-        args
-    }
-
-    /// A `[[masquerade]]` table of natbpf's configuration.
-    pub fn toml(&self) -> String {
-        let mut text = format!("[[masquerade]]\nout = {:?}\n", self.out);
-        let mut line = |name: &str, value: &dyn fmt::Debug| {
-            let _ = writeln!(text, "{name} = {value:?}");
-        };
-        if !self.sources.is_empty() {
-            line("source", &self.sources);
-        }
-        if !self.except.is_empty() {
-            line("except", &self.except);
-        }
-        if let Some((first, last)) = self.to_ports {
-            line("to_ports", &format!("{first}-{last}"));
-        }
-        if self.random {
-            line("random", &true);
-        }
-        text
-    }
-
-    /// The arguments of iptables(8), a command each.
-    pub fn iptables_args(&self) -> Vec<String> {
-        let random = if self.random { " --random" } else { "" };
-        let mut targets = Vec::new();
-        targets.extend(self.except.iter().map(|network| format!("-d {network} -j RETURN")));
-        if let Some((first, last)) = self.to_ports {
-            let target = |protocol| format!("-p {protocol} -j MASQUERADE --to-ports {first}-{last}{random}");
-            targets.extend(["tcp", "udp"].map(target));
-        }
-        targets.push(format!("-j MASQUERADE{random}"));
-        let sources = match self.sources.is_empty() {
-            true => vec![String::new()],
-            false => self.sources.iter().map(|source| format!("-s {source} ")).collect(),
-        };
-        let lines = sources.iter().flat_map(|source| {
-            targets
-                .iter()
-                .map(move |target| format!("-t nat -A POSTROUTING {source}-o {} {target}", self.out))
-        });
-        lines.collect()
-    }
-}
-
-/// A translator at work in the gateway of a [`Lab`].
+/// A translator at work in a gateway.
 #[derive(Debug)]
 pub enum Translation<'a> {
     Natbpf(Natbpf),
@@ -135,16 +41,68 @@ pub enum Translation<'a> {
 }
 
 impl<'a> Translation<'a> {
-    pub(crate) fn start(lab: &'a Lab, kind: Kind, rules: &[Rule]) -> Result<Self> {
+    /// Starts `kind` in `gw`, where natbpf calls itself `instance`.
+    pub(crate) fn start(gw: &'a Namespace, instance: &str, kind: Kind, setup: &Setup) -> Result<Self> {
         match kind {
-            Kind::Natbpf => Ok(Self::Natbpf(Natbpf::for_rules(lab, rules)?)),
+            Kind::Natbpf => Ok(Self::Natbpf(Natbpf::for_setup(&Cli::new(gw, instance)?, setup)?)),
             Kind::Iptables => {
-                for args in rules.iter().flat_map(Rule::iptables_args) {
-                    lab.gw.cmd("iptables").args(args.split(' ')).run()?;
+                for (address, device) in setup.extra_addresses() {
+                    gw.ip(&format!("addr add {address}/32 dev {device}"))?;
                 }
-                Ok(Self::Iptables(&lab.gw))
+                for args in setup.iptables_args() {
+                    gw.cmd("iptables").args(args.split(' ')).run()?;
+                }
+                for (name, seconds) in setup.sysctls() {
+                    gw.sysctl(&name, &seconds.to_string())?;
+                }
+                Ok(Self::Iptables(gw))
             }
             Kind::None => Ok(Self::None),
+        }
+    }
+
+    /// Goes over to another configuration; what runs goes on. natbpf has to have been started from a file
+    /// ([`Setup::in_a_file`]).
+    pub fn change(&mut self, setup: &Setup) -> Result<()> {
+        match self {
+            Self::Natbpf(natbpf) => natbpf.reconfigure(&setup.toml()),
+            Self::Iptables(gw) => restore(gw, &save_text(&setup.iptables_args())),
+            Self::None => Ok(()),
+        }
+    }
+
+    /// Starts `kind` with what `iptables-save` wrote, which natbpf imports.
+    pub(crate) fn start_rules(gw: &'a Namespace, instance: &str, kind: Kind, save: &str) -> Result<Self> {
+        match kind {
+            Kind::Natbpf => {
+                let cli = Cli::new(gw, instance)?;
+                let (toml, _) = cli.import(save)?;
+                Ok(Self::Natbpf(Natbpf::for_toml(&cli, &toml)?))
+            }
+            Kind::Iptables => restore(gw, save).map(|()| Self::Iptables(gw)),
+            Kind::None => Ok(Self::None),
+        }
+    }
+
+    /// Goes over to other rules, as [`Translation::change`].
+    pub fn change_rules(&mut self, save: &str) -> Result<()> {
+        match self {
+            Self::Natbpf(natbpf) => {
+                let (toml, _) = natbpf.cli().import(save)?;
+                natbpf.reconfigure(&toml)
+            }
+            Self::Iptables(gw) => restore(gw, save),
+            Self::None => Ok(()),
+        }
+    }
+
+    /// Ends every flow.
+    pub fn flush(&self) -> Result<()> {
+        match self {
+            // Its exit status says whether there was one.
+            Self::Natbpf(natbpf) => natbpf.cli().output(["flows", "flush"]).map(drop),
+            Self::Iptables(gw) => gw.cmd("conntrack").arg("-F").run(),
+            Self::None => Ok(()),
         }
     }
 
@@ -184,28 +142,63 @@ impl<'a> Translation<'a> {
         }
         Ok(())
     }
+
+    /// The flow that began at this inside address and port (ICMP: identifier).
+    pub fn flow_from(&self, protocol: &str, source: (Ipv4Addr, u16)) -> Result<Option<Flow>> {
+        let is_it =
+            |flow: &Flow| flow.protocol == protocol && (flow.original.src, flow.original.sport) == source;
+        Ok(self.flows()?.into_iter().find(is_it))
+    }
+
+    /// Seconds until the flow that began at this inside address and port expires.
+    ///
+    /// # Errors
+    /// When there is no such flow; the text has the table.
+    pub fn remaining(&self, protocol: &str, source: (Ipv4Addr, u16)) -> Result<u32> {
+        let flow = self.flow_from(protocol, source)?;
+        let table = || self.flows_text().unwrap_or_default();
+        let flow = flow.with_context(|| format!("no {protocol} flow from {source:?} in\n{}", table()))?;
+        Ok(flow.timeout)
+    }
+
+    /// natbpf's daemon.
+    ///
+    /// # Errors
+    /// When it is another translator: a row that asks for it is one for natbpf alone.
+    pub fn natbpf(&mut self) -> Result<&mut Natbpf> {
+        match self {
+            Self::Natbpf(natbpf) => Ok(natbpf),
+            other => bail!("{} is not natbpf", other.kind()),
+        }
+    }
+
+    /// A counter of natbpf by the name in `natbpf status`, such as `no_port`.
+    ///
+    /// # Errors
+    /// When there is none of that name, and for other translators.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        let Self::Natbpf(natbpf) = self else { bail!("{} has no counter {name}", self.kind()) };
+        natbpf.counter(name)
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::Rule;
+/// What `iptables-restore` reads: the rules of both tables.
+fn save_text(lines: &[String]) -> String {
+    let rules = |filter: fn(&str) -> Option<&str>| -> String {
+        lines.iter().filter_map(|line| filter(line)).map(|line| format!("{line}\n")).collect()
+    };
+    let nat = rules(|line| line.strip_prefix("-t nat "));
+    let filter = rules(|line| (!line.starts_with("-t nat ")).then_some(line));
+    format!("*nat\n{nat}COMMIT\n*filter\n{filter}COMMIT\n")
+}
 
-    #[test]
-    fn one_rule_three_spellings() {
-        let rule =
-            Rule::new("wan").source("10.0.0.0/24").except("10.9.0.0/16").to_ports(50000, 50003).random();
-        let args = "-o wan -s 10.0.0.0/24 --except 10.9.0.0/16 --to-ports 50000-50003 --random";
-        assert_eq!(rule.natbpf_args().join(" "), args);
-        let toml = "[[masquerade]]\nout = \"wan\"\nsource = [\"10.0.0.0/24\"]\nexcept = [\"10.9.0.0/16\"]\n\
-                    to_ports = \"50000-50003\"\nrandom = true\n";
-        assert_eq!(rule.toml(), toml);
-        let start = "-t nat -A POSTROUTING -s 10.0.0.0/24 -o wan";
-        let lines = [
-            format!("{start} -d 10.9.0.0/16 -j RETURN"),
-            format!("{start} -p tcp -j MASQUERADE --to-ports 50000-50003 --random"),
-            format!("{start} -p udp -j MASQUERADE --to-ports 50000-50003 --random"),
-            format!("{start} -j MASQUERADE --random"),
-        ];
-        assert_eq!(rule.iptables_args(), lines);
-    }
+/// Exchanges the rules of the tables in it at a stroke.
+fn restore(gw: &Namespace, save: &str) -> Result<()> {
+    let (reader, mut writer) = io::pipe()?;
+    let process = gw.cmd("iptables-restore").stdin(Stdio::from(reader)).spawn()?;
+    writer.write_all(save.as_bytes())?;
+    drop(writer);
+    let output = process.finish(Duration::from_secs(20))?;
+    ensure!(output.status.success(), "iptables-restore: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }

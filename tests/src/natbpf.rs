@@ -1,6 +1,8 @@
 //! The natbpf daemon of a lab's gateway, and its command line.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Output;
@@ -12,9 +14,9 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::isolate::bpffs;
-use crate::nat::Rule;
+use crate::netns::Namespace;
 use crate::process::{Cmd, Process, Stream};
-use crate::topology::Lab;
+use crate::setup::Setup;
 
 /// How long until `ready`: loading verifies four programs, slowly on an emulated machine.
 const READY: Duration = Duration::from_secs(20);
@@ -53,6 +55,10 @@ pub struct Cli {
 }
 
 impl Cli {
+    pub(crate) fn new(gw: &Namespace, instance: &str) -> Result<Self> {
+        Ok(Self { gw: gw.netns.clone(), binary: binary()?, instance: instance.to_owned() })
+    }
+
     /// `natbpf --bpffs … --instance …` in the gateway, `args` to be added.
     pub fn cmd(&self) -> Cmd {
         Cmd::in_netns(&self.binary, self.gw.clone())
@@ -64,6 +70,18 @@ impl Cli {
     /// Runs it to its end, whatever the exit status.
     pub fn output<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<Output> {
         self.cmd().args(args).output()
+    }
+
+    /// The configuration that `natbpf import` makes of what `iptables-save` wrote, and what it says of the rest. Where
+    /// rules name no uplink, `wan` is meant.
+    pub fn import(&self, save: &str) -> Result<(String, String)> {
+        let mut file = tempfile::NamedTempFile::new().context("cannot make a file of rules")?;
+        file.write_all(save.as_bytes())?;
+        let output = self.cmd().args(["import", "--uplink", "wan"]).arg(file.path()).output()?;
+        let [toml, said] = [output.stdout, output.stderr].map(String::from_utf8);
+        let (toml, said) = (toml?, said?);
+        ensure!(output.status.success(), "`natbpf import` ended with {}: {said}", output.status);
+        Ok((toml, said))
     }
 
     /// Starts a daemon (`run …` or `masquerade …`) and waits for its `ready`.
@@ -78,20 +96,18 @@ impl Cli {
 }
 
 impl Natbpf {
-    pub(crate) fn cli_for(lab: &Lab, instance: &str) -> Result<Cli> {
-        Ok(Cli { gw: lab.gw.netns.clone(), binary: binary()?, instance: instance.to_owned() })
+    /// What a command line can say goes by one, as most operators will have it, the rest by a file.
+    pub(crate) fn for_setup(cli: &Cli, setup: &Setup) -> Result<Self> {
+        if let Some(args) = setup.natbpf_args() {
+            return cli.start(args);
+        }
+        Self::for_toml(cli, &setup.toml())
     }
 
-    /// One rule goes by the command line, as most operators will have it, several by a file.
-    pub(crate) fn for_rules(lab: &Lab, rules: &[Rule]) -> Result<Self> {
-        let cli = lab.natbpf_cli()?;
-        if let [rule] = rules {
-            return cli.start([vec!["masquerade".to_owned()], rule.natbpf_args()].concat());
-        }
+    pub(crate) fn for_toml(cli: &Cli, toml: &str) -> Result<Self> {
         let dir = tempfile::tempdir().context("cannot make a directory for natbpf.toml")?;
         let file = dir.path().join("natbpf.toml");
-        let text = rules.iter().map(Rule::toml).collect::<Vec<_>>().join("\n");
-        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        std::fs::write(&file, toml).with_context(|| format!("cannot write {}", file.display()))?;
         let daemon = cli.start([OsStr::new("run"), OsStr::new("-c"), file.as_os_str()])?;
         Ok(Self { config: Some(dir), ..daemon })
     }
@@ -106,7 +122,7 @@ impl Natbpf {
         &self.ready
     }
 
-    /// The configuration file that [`Lab::translate`] wrote for several rules.
+    /// The configuration file that was written for what no command line says.
     pub fn config_file(&self) -> Option<PathBuf> {
         self.config.as_ref().map(|dir| dir.path().join("natbpf.toml"))
     }
@@ -137,6 +153,22 @@ impl Natbpf {
         self.process.signal(Signal::SIGHUP)
     }
 
+    /// Writes another configuration into its file, has it read that, and waits until it counts.
+    pub(crate) fn reconfigure(&mut self, toml: &str) -> Result<()> {
+        let file = self.config_file().context("natbpf was started without a file: Setup::in_a_file")?;
+        std::fs::write(&file, toml).with_context(|| format!("cannot write {}", file.display()))?;
+        let answer = |line: &str| line.contains("reloaded");
+        let earlier = self.log().lines().filter(|line| answer(line)).count();
+        self.reload()?;
+        let answers = Cell::new(0);
+        let said = self.process.wait_for(Stream::Stderr, STOP, |line| {
+            answers.set(answers.get() + usize::from(answer(line)));
+            answers.get() > earlier
+        })?;
+        ensure!(said.contains(" reloaded;"), "natbpf did not take the new configuration: {said}");
+        Ok(())
+    }
+
     pub fn status(&self) -> Result<String> {
         self.cli.cmd().arg("status").output_text()
     }
@@ -156,5 +188,13 @@ impl Natbpf {
             Ok(count) => Ok(count),
             Err(_) => bail!("`natbpf flows count` printed {text:?}"),
         }
+    }
+
+    /// A counter of the datapath by its name in `status`.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        let status = self.status_json()?;
+        let groups = status["counters"].as_object().context("`natbpf status --json` has no counters")?;
+        let found = groups.values().find_map(|group| group[name].as_u64());
+        found.with_context(|| format!("natbpf has no counter {name}"))
     }
 }

@@ -9,7 +9,7 @@ use std::panic;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::mount::{MntFlags, umount2};
@@ -99,13 +99,13 @@ impl Namespace {
 
     /// A UDP socket inside, bound to `address`, that waits one second for a datagram.
     pub fn udp(&self, address: impl ToSocketAddrs + Send) -> Result<UdpSocket> {
-        let socket = self.enter(|| UdpSocket::bind(address))??;
+        let socket = self.enter(move || patiently(|| UdpSocket::bind(&address)))??;
         socket.set_read_timeout(Some(Duration::from_secs(1)))?;
         Ok(socket)
     }
 
     pub fn tcp_listener(&self, address: impl ToSocketAddrs + Send) -> Result<TcpListener> {
-        Ok(self.enter(|| TcpListener::bind(address))??)
+        Ok(self.enter(move || patiently(|| TcpListener::bind(&address)))??)
     }
 
     pub fn tcp_connect(&self, address: impl ToSocketAddrs + Send) -> Result<TcpStream> {
@@ -124,6 +124,20 @@ impl Namespace {
     pub fn read(&self, path: &str) -> Result<String> {
         self.enter(|| fs::read_to_string(path))?
             .with_context(|| format!("cannot read {path} in {}", self.name))
+    }
+}
+
+/// Tries again for half a second while the address is in use. A port that was just given up may be held for a moment
+/// longer by a program that another thread is starting: it has every socket from its fork until its exec.
+fn patiently<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let end = Instant::now() + Duration::from_millis(500);
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            bound => return bound,
+        }
     }
 }
 

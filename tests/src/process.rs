@@ -278,6 +278,8 @@ fn missing(command: &Command) -> anyhow::Error {
         "ping" => "iputils-ping",
         "sysctl" => "procps",
         "tc" => "iproute2",
+        "turnserver" | "turnutils_natdiscovery" => "coturn",
+        "tracepath" => "iputils-tracepath",
         other => other,
     };
     anyhow!("`{program}` is needed and not installed: apt-get install {package}")

@@ -25,11 +25,16 @@ impl std::fmt::Debug for Tags {
 impl Tags {
     /// Tags the link. natbpf may be started before or after, with `--coexist`.
     pub fn new(lab: &Lab) -> Result<Self> {
+        Self::between(&[(&lab.gw, "wan"), (&lab.out, "eth0")])
+    }
+
+    /// Tags all that passes between these devices. Twice in one place makes a tag within a tag.
+    pub fn between(devices: &[(&Namespace, &str)]) -> Result<Self> {
         let mut tags = Self { object: Ebpf::load(OBJECT).context("cannot load the programs for tags")? };
         for program in ["push_tag", "pop_tag"] {
             tags.program(program)?.load().with_context(|| format!("the kernel refused {program}"))?;
         }
-        for (namespace, device) in [(&lab.gw, "wan"), (&lab.out, "eth0")] {
+        for (namespace, device) in devices {
             tags.attach(namespace, device, "push_tag", TcAttachType::Egress, LinkOrder::first())?;
             tags.attach(namespace, device, "pop_tag", TcAttachType::Ingress, LinkOrder::last())?;
         }

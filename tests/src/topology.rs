@@ -9,13 +9,17 @@
 //! `out` has no route to 10.0.0.0/24: a packet that leaves untranslated is never answered.
 
 use std::net::Ipv4Addr;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::isolate::{Isolation, isolate};
-use crate::nat::{Kind, Rule, Translation};
-use crate::natbpf::{Cli, Natbpf};
+use crate::nat::{Kind, Translation};
+use crate::natbpf::Cli;
 use crate::netns::Namespace;
+use crate::rule::Rule;
+use crate::setup::Setup;
 use crate::tun::TunPair;
 
 /// The masqueraded network.
@@ -30,6 +34,9 @@ pub const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 pub const SERVER2: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 12);
 
 const NO_OFFLOADS: &str = "tx off rx off sg off tso off gso off gro off";
+
+/// What natbpf calls itself in a lab.
+pub(crate) const INSTANCE: &str = "lab";
 
 /// The kind of device that `wan` is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +97,7 @@ impl Lab {
                 "addr add {address}/24 dev eth0\nlink set eth0 up\nroute add default via {GATEWAY_INSIDE}"
             ))?;
         }
+        wait_for_carriers(&gw)?;
         let lab = Self { _tun: tun, vm1, vm2, gw, out, options, _isolation: isolation };
         if !options.offloads {
             lab.offloads_off()?;
@@ -99,12 +107,12 @@ impl Lab {
 
     /// Starts a translator in the gateway.
     pub fn translate(&self, kind: Kind, rules: &[Rule]) -> Result<Translation<'_>> {
-        Translation::start(self, kind, rules)
+        Translation::start(&self.gw, INSTANCE, kind, &Setup::with(rules))
     }
 
     /// natbpf's command line in the gateway, for what [`Lab::translate`] does not do.
     pub fn natbpf_cli(&self) -> Result<Cli> {
-        Natbpf::cli_for(self, "lab")
+        Cli::new(&self.gw, INSTANCE)
     }
 
     fn offloads_off(&self) -> Result<()> {
@@ -117,6 +125,18 @@ impl Lab {
             ns.cmd("ethtool").args(["-K", device]).args(NO_OFFLOADS.split(' ')).run()?;
         }
         Ok(())
+    }
+}
+
+/// The kernel sees a moment later that the other end of a link is up. Whoever compares what was before with what is after
+/// must not see that happen.
+fn wait_for_carriers(gw: &Namespace) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        let links = gw.cmd("ip").args(["-o", "link", "show", "up"]).output_text()?;
+        let Some(waiting) = links.lines().find(|line| line.contains("NO-CARRIER")) else { return Ok(()) };
+        ensure!(Instant::now() < end, "no carrier after 5 seconds: {waiting}");
+        thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -94,6 +94,19 @@ fn arguments_that_cannot_be_meant() -> Result<()> {
         (&masquerade(&["--to-ports", "http"]), &["'http'", "write it like 50000-50010"]),
         (&masquerade(&["--max-flows", "15"]), &["15", "16..=16777216"]),
         (&masquerade(&["--mapping", "symmetric"]), &["'symmetric'", "endpoint-independent"]),
+        (&["masquerade", "-o", "!"], &["'!'", "1 to 15 bytes"]),
+        (&masquerade(&["-s", "!10.0.0.5/24"]), &["'!10.0.0.5/24'", "write 10.0.0.0/24"]),
+        (&masquerade(&["-d", "somewhere"]), &["'somewhere'", "write it like 10.0.0.0/24"]),
+        (&masquerade(&["--to", "203.0.113.0/24"]), &["'203.0.113.0/24'", "203.0.113.9-203.0.113.11"]),
+        (&masquerade(&["--to", "224.0.0.1"]), &["'224.0.0.1'", "cannot be the address of a host"]),
+        (&masquerade(&["--profile", "cisco"]), &["'cisco'", "rfc, netfilter"]),
+        (&masquerade(&["--filtering", "none"]), &["'none'", "address-dependent"]),
+        (&masquerade(&["--unsolicited", "reject"]), &["'reject'", "answer, drop"]),
+        (&masquerade(&["--hairpin=maybe"]), &["'maybe'", "true, false"]),
+        (&masquerade(&["--new-flows-per-second", "1000001"]), &["1000001", "1000000"]),
+        (&masquerade(&["--forward", "8080:10.0.0.11"]), &["'8080:10.0.0.11'", "tcp:8080:10.0.0.11:80"]),
+        (&masquerade(&["--forward", "tcp:1-9:10.0.0.11:65530"]), &["65530 and 8 more are beyond 65535"]),
+        (&masquerade(&["--floating", "203.0.113.50"]), &["'203.0.113.50'", "203.0.113.50=10.0.0.11"]),
         (&masquerade(&["--attach", "xdp"]), &["'xdp'", "tcx, clsact"]),
         (&["flows", "lits"], &["'lits'", "list"]),
         (&["flows", "list", "-p", "carrier-pigeon"], &["'carrier-pigeon'", "tcp, udp"]),
@@ -118,11 +131,27 @@ fn arguments_that_do_not_fit() -> Result<()> {
     let bench = Bench::new()?;
     let cases: &[(&[&str], &[&str])] = &[
         (&["masquerade", "-o", "wan9"], &["no interface wan9", "there are: lo, wan, port1, port2, br0"]),
+        (&masquerade(&["-s", INSIDE, "-s", INSIDE]), &["10.0.0.0/24 is given twice", "leave one out"]),
         (
-            &masquerade(&["-s", "10.0.0.0/24", "-s", "10.0.0.0/16"]),
-            &["10.0.0.0/24 and 10.0.0.0/16 of wan overlap", "narrow one"],
+            &masquerade(&["--mapping", "address-and-port-dependent", "--filtering", "endpoint-independent"]),
+            &["goes with mapping endpoint-independent alone", "leave the mapping out"],
         ),
-        (&masquerade(&["-s", INSIDE, "-s", INSIDE]), &["10.0.0.0/24 of wan is given twice", "leave one out"]),
+        (&masquerade(&["--inside", "br0"]), &["inside names interfaces for hairpin", "hairpin = true"]),
+        (&masquerade(&["--hairpin", "--inside", "wan"]), &["inside names wan, which is an uplink"]),
+        (&masquerade(&["--hairpin", "--inside", "br9"]), &["no interface br9"]),
+        (&["masquerade", "-o", "wan*", "--forward", "tcp:80:10.0.0.11"], &["wan* may be several", "-o"]),
+        (
+            &masquerade(&["--forward", "tcp:80-90:10.0.0.11", "--forward", "tcp:90:10.0.0.12"]),
+            &["tcp:80-90:10.0.0.11 and tcp:90:10.0.0.12 of wan overlap", "narrow one"],
+        ),
+        (
+            &masquerade(&["--floating", "203.0.113.50=10.0.0.11", "--floating", "203.0.113.50=10.0.0.12"]),
+            &["203.0.113.50 is given twice"],
+        ),
+        (
+            &masquerade(&["--to", "203.0.113.50", "--floating", "203.0.113.50=10.0.0.11"]),
+            &["203.0.113.50 is in the pool of a rule"],
+        ),
         (&["--netns", "nowhere", "status"], &["no network namespace nowhere", "`ip netns list`"]),
         (&["--netns", "/proc/self/status", "status"], &["/proc/self/status is not a network namespace"]),
     ];
@@ -253,7 +282,27 @@ fn the_configuration_is_wrong() -> Result<()> {
         ("source = \"10.0.0.0/24\"", "3:10", "expected a sequence"),
         ("source = []", "3:10", "leave the key out"),
         ("source = [\"10.0.0.0/24\", \"10.0.0.7/24\"]", "3:26", "write 10.0.0.0/24"),
-        ("source = [\"10.0.0.0/24\", \"10.0.0.0/8\"]", "3:26", "10.0.0.0/24 and 10.0.0.0/8 of wan overlap"),
+        ("source = [\"10.0.0.0/24\", \"!10.0.0.0/24\"]", "3:26", "10.0.0.0/24 is given twice"),
+        ("destination = []", "3:15", "leave the key out for every destination"),
+        ("to = []", "3:6", "leave the key out to translate to the uplink's address"),
+        ("to = [\"203.0.113.0-203.0.113.64\"]", "3:6", "at most 64 addresses"),
+        ("profile = \"rfc\"\nmapping = \"address-and-port-dependent\"", "4:11", "choose filtering"),
+        ("inside = [\"br0\"]", "3:10", "write hairpin = true"),
+        ("action = \"exempt\"\nrandom = true", "4:10", "random says nothing in a rule with action"),
+        ("max_flows_per_source = -1", "3:24", "-1"),
+        ("new_flows_per_second = 1000001", "3:24", "not within 0 to 1000000"),
+        ("[[forward]]\nin = \"wan\"\nport = \"80\"", "3:1", "missing field `to`"),
+        ("[[forward]]\nin = \"wan\"\nport = \"http\"\nto = \"10.0.0.11\"", "5:8", "within 1 to 65535"),
+        (
+            "[[forward]]\nin = \"wan\"\nport = \"80\"\nto = \"10.0.0.11:x\"",
+            "6:6",
+            "10.0.0.11:80 or 10.0.0.11",
+        ),
+        (
+            "[[floating]]\nuplink = \"wan\"\naddress = \"203.0.113.0/24\"\nto = \"10.0.0.11\"",
+            "5:11",
+            "is not an IPv4 address",
+        ),
         ("to_ports = \"70000\"", "3:12", "within 1 to 65535"),
         ("random = 1", "3:10", "expected a boolean"),
         ("[timeouts]\nudp = \"1s\"", "4:7", "write at least \"2m\""),
@@ -272,9 +321,16 @@ fn the_configuration_is_wrong() -> Result<()> {
     fs::write(path, "")?;
     bench.fails(&["run", "-c", path], &[&format!("{path}:1:1: "), "no [[masquerade]]"])?;
     // Right in itself, only not here.
-    fs::write(path, "[[masquerade]]\nout = \"wan9\"\n")?;
-    bench.fails(&["run", "-c", path], &["no interface wan9"])?;
-    ensure!(bench.run(&["check", "-c", path])?.status.success());
+    let elsewhere = [
+        "[[masquerade]]\nout = \"wan9\"\n",
+        "[[forward]]\nin = \"wan9\"\nport = \"80\"\nto = \"10.0.0.11\"\n",
+        "[[floating]]\nuplink = \"wan9\"\naddress = \"203.0.113.50\"\nto = \"10.0.0.11\"\n",
+    ];
+    for text in elsewhere {
+        fs::write(path, text)?;
+        bench.fails(&["run", "-c", path], &["no interface wan9"])?;
+        ensure!(bench.run(&["check", "-c", path])?.status.success());
+    }
     Ok(())
 }
 
@@ -284,12 +340,32 @@ fn what_surprises_is_a_warning() -> Result<()> {
     let lab = Lab::new()?;
     lab.gw.sysctl("net.ipv4.ip_forward", "0")?;
     lab.gw.ip("link set wan down")?;
-    let args = masquerade(&["--to-ports", "50010-50000", "-s", "203.0.113.0/24"]);
+    let args = masquerade(&["--to-ports", "50010-50000", "-s", "203.0.113.0/24", "--hairpin"]);
     let daemon = lab.natbpf_cli()?.start(&args)?;
     let log = daemon.log();
     let warnings: Vec<_> = log.lines().filter(|line| line.contains("WARN")).collect();
-    let words = ["sysctl -w net.ipv4.ip_forward=1", "ip link set wan up", "holds 203.0.113.1"];
+    let words = [
+        "sysctl -w net.ipv4.ip_forward=1",
+        "ip link set wan up",
+        "holds 203.0.113.1",
+        "hairpin is on, and no Ethernet interface leads to",
+    ];
     contains(&warnings.join("\n"), &words)?;
     ensure!(warnings.len() == words.len(), "{log}");
+    Ok(())
+}
+
+/// Row U14: the kernel routes to one of the two, whatever natbpf does.
+#[test]
+fn one_network_inside_and_outside_is_a_warning() -> Result<()> {
+    let lab = Lab::new()?;
+    lab.gw.ip("addr add 10.0.0.50/24 dev wan")?;
+    let daemon = lab.natbpf_cli()?.start(START)?;
+    let log = daemon.log();
+    contains(
+        &log,
+        &["network 10.0.0.0/24 of the uplink wan overlaps 10.0.0.0/24 of br0", "other addresses"],
+    )?;
+    ensure!(log.lines().filter(|line| line.contains("WARN")).count() == 1, "{log}");
     Ok(())
 }

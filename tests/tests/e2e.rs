@@ -3,6 +3,8 @@
 
 mod e2e {
     mod address;
+    mod exhaustion;
+    mod fragments;
     mod full;
     mod host;
     mod icmp;

@@ -6,6 +6,7 @@ mod life {
     mod expiry;
     mod flows;
     mod interfaces;
+    mod inward;
     mod kill;
     mod reload;
     mod sentence;

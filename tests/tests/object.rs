@@ -1,16 +1,25 @@
 //! The loaded object by `BPF_PROG_TEST_RUN`: packets in, packets out, and the difference of all counters after every one.
 
 mod object {
+    mod arp;
     mod code;
     mod concurrent;
+    mod floating;
+    mod fragments;
     mod full;
     mod fuzz;
+    mod hairpin;
     mod host;
+    mod icmp_errors;
+    mod inbound;
     mod leak;
     mod lifetime;
     mod mapping;
+    mod notices;
+    mod pools;
     mod ports;
     mod protocols;
+    mod quota;
     mod reaper;
     mod rules;
     mod translate;

@@ -7,6 +7,8 @@
 mod packet;
 mod programs;
 mod runner;
+mod serve;
+mod shot;
 mod step;
 mod tables;
 
@@ -15,7 +17,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use natbpf::datapath::{Hook, Sizes};
 use natbpf_common::config::{
-    ExceptKey, Gauge, MAX_ADDRESSES, PREFIX_BASE, Rule, Settings, SourceKey, Uplink, UplinkAddress, Uplinks,
+    DestinationKey, Gauge, MAX_ADDRESSES, PREFIX_BASE, Rule, Settings, SourceKey, Uplink, UplinkAddress,
+    Uplinks,
 };
 use natbpf_common::counter::Counter;
 use natbpf_common::state::State;
@@ -24,6 +27,8 @@ use nix::sched::{CloneFlags, unshare};
 
 pub use packet::{Body, CUSTOMER_TAG, End, PROVIDER_TAG, Packet, ends, sums_are_right};
 pub use runner::{Context, Runner};
+pub use serve::{MAC, floating};
+pub use shot::Shot;
 pub use step::{Step, Verdict};
 pub use tables::{Census, key_of};
 
@@ -38,7 +43,17 @@ pub const LO: u32 = 1;
 pub const TIMEOUT: u64 = 10;
 
 /// A rule without options.
-pub const PLAIN: Rule = Rule { id: 0, flags: 0, first_port: 0, last_port: 0 };
+pub const PLAIN: Rule = Rule {
+    id: 0,
+    flags: 0,
+    first_port: 0,
+    last_port: 0,
+    address: Address::UNSPECIFIED,
+    pool: 0,
+    max_flows: 0,
+    interval: 0,
+    reserved: 0,
+};
 
 /// What a new flow counts that could keep its port, and one that could not.
 pub const NEW: &[Counter] = &[Counter::FlowsCreated];
@@ -114,17 +129,27 @@ impl Object {
                 let source = net(source);
                 let key = SourceKey { uplink: *uplink, source: source.network().into() };
                 let excepts = excepts.iter().any(|(id, _)| *id == rule.id);
-                let rule = Rule { flags: rule.flags | if excepts { Rule::EXCEPTS } else { 0 }, ..*rule };
+                let rule = Rule { flags: rule.flags | if excepts { Rule::DESTINATIONS } else { 0 }, ..*rule };
                 (PREFIX_BASE + u32::from(source.prefix_len()), key, rule)
             })
             .collect();
+        // Where nothing else is said the rule holds.
+        let everywhere = rules
+            .iter()
+            .filter(|(_, _, rule)| excepts.iter().any(|(id, _)| *id == rule.id))
+            .map(|(_, _, rule)| {
+                let key = DestinationKey { rule: rule.id, destination: Address::UNSPECIFIED };
+                (PREFIX_BASE, key, *rule)
+            });
         let excepts: Vec<_> = excepts
             .iter()
             .map(|(rule, destination)| {
                 let destination = net(destination);
-                let key = ExceptKey { rule: *rule, destination: destination.network().into() };
-                (PREFIX_BASE + u32::from(destination.prefix_len()), key)
+                let key = DestinationKey { rule: *rule, destination: destination.network().into() };
+                let exempt = Rule { flags: Rule::EXEMPT, ..Rule::default() };
+                (PREFIX_BASE + u32::from(destination.prefix_len()), key, exempt)
             })
+            .chain(everywhere)
             .collect();
         self.programs.tables.replace_rules(&sources, &excepts).expect("the rules can be replaced");
     }
@@ -176,6 +201,11 @@ impl Object {
         self.step(Hook::Ingress, &packet.bytes(), Context::default())
     }
 
+    /// An instance's packet arrives at an inside interface.
+    pub fn inside(&mut self, packet: &Packet) -> Step {
+        self.step(Hook::Inside, &packet.bytes(), Context::default())
+    }
+
     /// An instance's packet leaves translated to an address of the uplink, every byte as a full recomputation
     /// has it; returns what the outside sees as its source.
     #[track_caller]
@@ -214,7 +244,18 @@ impl Object {
     /// As [`Object::back`], by another uplink.
     #[track_caller]
     pub fn back_by(&mut self, interface: u32, packet: &Packet, instance: End) {
-        let after = self.step(Hook::Ingress, &packet.bytes(), Context::on(interface)).translated(&[]);
+        self.enter_by(interface, packet, instance, &[]);
+    }
+
+    /// As [`Object::back`], of a packet that does this to the tables.
+    #[track_caller]
+    pub fn enter(&mut self, packet: &Packet, instance: End, events: &[Counter]) {
+        self.enter_by(LO, packet, instance, events);
+    }
+
+    #[track_caller]
+    fn enter_by(&mut self, interface: u32, packet: &Packet, instance: End, events: &[Counter]) {
+        let after = self.step(Hook::Ingress, &packet.bytes(), Context::on(interface)).translated(events);
         assert_eq!(after, packet.clone().with_destination(instance).bytes(), "bytes of the packet");
     }
 }
@@ -239,6 +280,14 @@ impl Object {
 
     /// How many flows of the host have been moved, as the datapath knows.
     pub fn host_moved(&mut self) -> u64 {
-        self.programs.tables.gauge(Gauge::HostMoved).expect("the gauges")
+        self.gauge(Gauge::HostMoved)
+    }
+
+    pub fn gauge(&mut self, gauge: Gauge) -> u64 {
+        self.programs.tables.gauge(gauge).expect("the gauges")
+    }
+
+    pub fn set_gauge(&mut self, gauge: Gauge, value: u64) {
+        self.programs.tables.set_gauge(gauge, value).expect("the gauges");
     }
 }

@@ -50,6 +50,7 @@ impl Packet {
         let mut ip = Ipv4Header::new(0, 63, IpNumber(protocol), source.octets(), destination.octets())
             .expect("an empty packet is not too long");
         ip.identification = 0x1234;
+        ip.dont_fragment = false;
         Self { tags: Vec::new(), ip, body, payload: b"what an instance has to say".to_vec() }
     }
 
@@ -73,6 +74,21 @@ impl Packet {
 
     pub fn icmp(source: Ipv4Addr, destination: Ipv4Addr, kind: u8, id: u16) -> Self {
         Self::new(protocol::ICMP, source, destination, Body::Icmp { kind, code: 0, id, sequence: 1 })
+    }
+
+    /// An ICMP error about `quoted`, an IPv4 packet or as much of one as the quotation has. `rest` is the last four
+    /// bytes of the header, such as the MTU of the next hop.
+    pub fn icmp_error(
+        source: Ipv4Addr,
+        destination: Ipv4Addr,
+        kind: u8,
+        code: u8,
+        rest: u32,
+        quoted: &[u8],
+    ) -> Self {
+        let (id, sequence) = ((rest >> 16) as u16, rest as u16);
+        Self::new(protocol::ICMP, source, destination, Body::Icmp { kind, code, id, sequence })
+            .payload(quoted)
     }
 
     /// A packet of another protocol.
@@ -119,6 +135,31 @@ impl Packet {
                 header.cwr,
             ] = [0, 1, 2, 3, 4, 5, 6, 7].map(|bit| has(1 << bit));
         }
+        self
+    }
+
+    /// TCP's sequence and acknowledgement numbers.
+    pub fn numbers(mut self, sequence: u32, acknowledgment: u32) -> Self {
+        if let Body::Tcp(header) = &mut self.body {
+            (header.sequence_number, header.acknowledgment_number) = (sequence, acknowledgment);
+        }
+        self
+    }
+
+    pub fn ttl(mut self, ttl: u8) -> Self {
+        self.ip.time_to_live = ttl;
+        self
+    }
+
+    /// The "don't fragment" flag.
+    pub fn df(mut self) -> Self {
+        self.ip.dont_fragment = true;
+        self
+    }
+
+    /// The identification of the IPv4 header.
+    pub fn id(mut self, id: u16) -> Self {
+        self.ip.identification = id;
         self
     }
 
@@ -176,6 +217,12 @@ impl Packet {
         answer
     }
 
+    /// From the IPv4 header on, every checksum computed anew.
+    pub fn ip_bytes(&self) -> Vec<u8> {
+        let frame = self.bytes();
+        frame[14 + 4 * self.tags.len()..].to_vec()
+    }
+
     /// The frame, every checksum computed anew.
     pub fn bytes(&self) -> Vec<u8> {
         let body = self.body_bytes();
@@ -230,7 +277,11 @@ impl Packet {
         bytes
     }
 
+    /// Where the sum over a pseudo header is. A fragment has that of the whole, or none.
     fn pseudo_header_sum(&self) -> Option<usize> {
+        if self.ip.is_fragmenting_payload() {
+            return None;
+        }
         match Transport::of(self.ip.protocol.0) {
             Transport::Other { checksum: Some(at) } if self.payload.len() >= usize::from(at) + 2 => {
                 Some(at.into())

@@ -5,11 +5,14 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use aya::Pod;
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use natbpf::datapath::{Loaded, Sizes, Tables};
-use natbpf_common::config::Gauge;
+use natbpf_common::config::{External, ExternalKey, Forward, ForwardKey, Gauge, Pool};
 use natbpf_common::flow::{FlowEntry, FlowKey};
+use natbpf_common::fragment::{Datagram, DatagramKey, PLACES, Place};
 use natbpf_common::mapping::{Endpoint, Mapping};
+use zerocopy::FromZeros as _;
 
 /// Those that no test has at the moment.
 static IDLE: Mutex<Vec<Programs>> = Mutex::new(Vec::new());
@@ -21,29 +24,71 @@ pub(super) struct Programs {
     /// Second handles of what `tables` has, to write.
     pub(super) flows: HashMap<MapData, FlowKey, FlowEntry>,
     pub(super) mappings: HashMap<MapData, Endpoint, Mapping>,
+    pub(super) datagrams: HashMap<MapData, DatagramKey, Datagram>,
+    kept: Array<MapData, Place>,
+    pub(super) forwards: LpmTrie<MapData, ForwardKey, Forward>,
+    pub(super) externals: HashMap<MapData, ExternalKey, External>,
+    pub(super) pools: Array<MapData, Pool>,
+    pub(super) notices: RingBuf<MapData>,
 }
 
 impl Programs {
     fn load(sizes: Sizes) -> Self {
         let mut loaded = Loaded::load_unpinned(sizes).expect("the object loads");
-        let flows = second_handle(&mut loaded, "FLOWS");
-        let mappings = second_handle(&mut loaded, "MAPPINGS");
-        let tables = Tables::of(&mut loaded).expect("the object has all maps");
-        Self { sizes, loaded, tables, flows, mappings }
+        let flows = hash_map(&mut loaded, "FLOWS");
+        let mappings = hash_map(&mut loaded, "MAPPINGS");
+        let externals = hash_map(&mut loaded, "EXTERNALS");
+        let forwards = LpmTrie::try_from(Map::LpmTrie(second_handle(&mut loaded, "FORWARDS")));
+        let pools = Array::try_from(Map::Array(second_handle(&mut loaded, "POOLS")));
+        let notices = RingBuf::try_from(Map::RingBuf(second_handle(&mut loaded, "NOTICES")));
+        let datagrams = hash_map(&mut loaded, "FRAGMENTS");
+        let kept = Array::try_from(loaded.ebpf().take_map("KEPT").expect("the object has it"));
+        Self {
+            sizes,
+            datagrams,
+            kept: kept.expect("a map of this layout"),
+            flows,
+            mappings,
+            externals,
+            forwards: forwards.expect("a map of this layout"),
+            pools: pools.expect("a map of this layout"),
+            notices: notices.expect("a ring buffer"),
+            tables: Tables::of(&mut loaded).expect("the object has all maps"),
+            loaded,
+        }
     }
 
     fn clear(&mut self) {
         clear(&mut self.flows);
         clear(&mut self.mappings);
+        clear(&mut self.datagrams);
+        let free = Place::new_zeroed();
+        (0..PLACES as u32).for_each(|place| self.kept.set(place, free, 0).expect("a place"));
+        clear(&mut self.externals);
+        let forwards: Vec<Key<ForwardKey>> =
+            self.forwards.keys().collect::<Result<_, _>>().expect("the keys of a map");
+        forwards.iter().for_each(|key| self.forwards.remove(key).expect("a key of the map"));
+        while self.notices.next().is_some() {}
         self.tables.set_gauge(Gauge::HostMoved, 0).expect("the gauges");
     }
 }
 
-fn second_handle<K: Pod, V: Pod>(loaded: &mut Loaded, name: &str) -> HashMap<MapData, K, V> {
-    let Some(Map::HashMap(map)) = loaded.ebpf().map(name) else { panic!("no map {name}") };
-    let info = map.info().expect("the map's description");
-    let map = MapData::from_id(info.id()).expect("the map by its number");
-    HashMap::try_from(Map::HashMap(map)).expect("a map of this layout")
+fn second_handle(loaded: &mut Loaded, name: &str) -> MapData {
+    let info = match loaded.ebpf().map(name) {
+        Some(
+            Map::HashMap(map)
+            | Map::LruHashMap(map)
+            | Map::LpmTrie(map)
+            | Map::Array(map)
+            | Map::RingBuf(map),
+        ) => map.info(),
+        _ => panic!("no map {name}"),
+    };
+    MapData::from_id(info.expect("the map's description").id()).expect("the map by its number")
+}
+
+fn hash_map<K: Pod, V: Pod>(loaded: &mut Loaded, name: &str) -> HashMap<MapData, K, V> {
+    HashMap::try_from(Map::HashMap(second_handle(loaded, name))).expect("a map of this layout")
 }
 
 fn clear<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>) {

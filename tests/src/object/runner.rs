@@ -43,6 +43,7 @@ impl Context {
 pub struct Runner<'a> {
     egress: &'a SchedClassifier,
     ingress: &'a SchedClassifier,
+    inside: &'a SchedClassifier,
     reap: &'a SchedClassifier,
 }
 
@@ -57,6 +58,7 @@ impl<'a> Runner<'a> {
         Self {
             egress: program(Hook::Egress.program()),
             ingress: program(Hook::Ingress.program()),
+            inside: program(Hook::Inside.program()),
             reap: program("reap"),
         }
     }
@@ -68,11 +70,12 @@ impl<'a> Runner<'a> {
 
     /// `None`: the kernel finds the frame too short to be one.
     pub(super) fn try_run(&self, hook: Hook, frame: &[u8], context: Context) -> Option<(Verdict, Vec<u8>)> {
-        let mut after = vec![0; frame.len() + 64];
         let program = match hook {
             Hook::Egress => self.egress,
             Hook::Ingress => self.ingress,
+            Hook::Inside => self.inside,
         };
+        let mut after = vec![0; frame.len() + 64];
         let sk_buff = context.to_sk_buff();
         let options = TestRunOptions {
             data_in: Some(frame),

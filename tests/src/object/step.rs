@@ -7,15 +7,17 @@ use natbpf_common::counter::{Counter, Counters};
 
 use super::packet::sums_are_right;
 
-/// Return values of the programs, `TC_ACT_UNSPEC` and `TC_ACT_SHOT` (linux/pkt_cls.h).
+/// Return values of the programs, `TC_ACT_UNSPEC`, `TC_ACT_SHOT` and `TC_ACT_REDIRECT` (linux/pkt_cls.h).
 const UNSPEC: u32 = -1_i32 as u32;
 const SHOT: u32 = 2;
+const REDIRECT: u32 = 7;
 
 /// What the program says of the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Pass,
     Drop,
+    Redirect,
 }
 
 impl Verdict {
@@ -23,6 +25,7 @@ impl Verdict {
         match value {
             UNSPEC => Self::Pass,
             SHOT => Self::Drop,
+            REDIRECT => Self::Redirect,
             other => panic!("a program returned {other:#x}"),
         }
     }
@@ -57,15 +60,22 @@ impl Step {
         assert_eq!(self.counted, expected, "{:?}: what was counted and what should be", self.verdict);
     }
 
-    /// It went on translated, by the way `events` counted one each; returns the frame.
+    /// It went on, counted as traffic of the hook, and `events` one each.
     #[track_caller]
-    pub fn translated(self, events: &[Counter]) -> Vec<u8> {
+    fn expect_traffic(&self, events: &[Counter]) {
         let (packets, bytes) = match self.hook {
             Hook::Egress => (Counter::EgressPackets, Counter::EgressBytes),
             Hook::Ingress => (Counter::IngressPackets, Counter::IngressBytes),
+            Hook::Inside => (Counter::HairpinPackets, Counter::HairpinBytes),
         };
         let traffic = [(packets, 1), (bytes, self.after.len() as u64)];
         self.expect_counted(traffic.into_iter().chain(events.iter().map(|event| (*event, 1))));
+    }
+
+    /// It went on translated, by the way `events` counted one each; returns the frame.
+    #[track_caller]
+    pub fn translated(self, events: &[Counter]) -> Vec<u8> {
+        self.expect_traffic(events);
         assert_eq!(self.verdict, Verdict::Pass);
         if let Some(right) = sums_are_right(&self.after) {
             assert!(
@@ -77,12 +87,27 @@ impl Step {
         self.after
     }
 
+    /// It was sent elsewhere; returns the frame.
+    #[track_caller]
+    pub fn redirected(self, events: &[Counter]) -> Vec<u8> {
+        self.expect_traffic(events);
+        assert_eq!(self.verdict, Verdict::Redirect);
+        self.after
+    }
+
     /// It went on as it came.
     #[track_caller]
     pub fn untouched(self, events: &[Counter]) {
         self.expect_counted(events.iter().map(|event| (*event, 1)));
         assert_eq!(self.verdict, Verdict::Pass);
         assert_eq!(self.before, self.after);
+    }
+
+    /// Copies go on in its place, which are not counted here.
+    #[track_caller]
+    pub fn replayed(self, events: &[Counter]) {
+        self.expect_counted(events.iter().map(|event| (*event, 1)));
+        assert_eq!(self.verdict, Verdict::Drop);
     }
 
     /// It was dropped, and counted under this reason alone.

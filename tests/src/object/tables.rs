@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use natbpf::clock;
 use natbpf_common::flow::{Direction, FlowEntry, FlowKey, Rewrite, Status};
+use natbpf_common::fragment::{Datagram, DatagramKey};
 use natbpf_common::life::Life;
 use natbpf_common::mapping::{Endpoint, Mapping, Side, Users};
 use natbpf_common::protocol::icmp::{Message, classify};
@@ -20,7 +21,7 @@ pub fn key_of(packet: &Packet) -> FlowKey {
     if let Body::Icmp { kind, .. } = packet.body {
         destination.1 = match classify(kind) {
             Message::Request(kind) => kind.into(),
-            Message::Reply(_) | Message::Other => 0,
+            Message::Reply(_) | Message::Error | Message::Other => 0,
         };
     }
     FlowKey {
@@ -139,7 +140,24 @@ impl Object {
         }
         for (endpoint, mut mapping) in self.mappings() {
             mapping.idle_since = mapping.idle_since.saturating_sub(seconds * SECOND);
+            if endpoint.side == Side::Source as u8 {
+                mapping.other = mapping.other.saturating_sub(seconds * SECOND);
+            }
             self.programs.mappings.insert(endpoint, mapping, 0).expect("the mapping can be written");
+        }
+    }
+
+    /// Datagrams of which not all fragments have passed.
+    pub fn datagrams(&self) -> Vec<(DatagramKey, Datagram)> {
+        let datagrams = self.programs.datagrams.iter().collect::<Result<_, _>>();
+        datagrams.expect("what is known of datagrams")
+    }
+
+    /// Moves their time stamps into the past.
+    pub fn let_fragments_wait(&mut self, seconds: u64) {
+        for (key, mut datagram) in self.datagrams() {
+            datagram.born = datagram.born.saturating_sub(seconds * SECOND);
+            self.programs.datagrams.insert(key, datagram, 0).expect("the datagram can be written");
         }
     }
 
@@ -164,9 +182,10 @@ impl Object {
     #[track_caller]
     pub fn expect_all_to_go(&mut self) {
         self.set_timeouts(TIMEOUT);
-        // Flows are marked, then removed; then what they left; then the mappings that they used.
+        // Flows are marked, then removed; then what they left; then the mappings that they used, which rest for two minutes
+        // where strangers are let in.
         for _ in 0..4 {
-            self.let_pass(TIMEOUT + 2);
+            self.let_pass(TIMEOUT + 120);
             self.reap_all();
         }
         assert_eq!(self.entries().len(), 0, "{:?}", self.entries());
@@ -176,7 +195,8 @@ impl Object {
     /// Counts what is in the tables and checks what must always be true of it when no program runs:
     ///
     /// - no two flows have one external tuple, and each has its reply entry;
-    /// - every mapping has as many users as there are flows that say so, all of its owner's.
+    /// - every mapping has as many users as there are flows that say so, all of its owner's;
+    /// - so do the peers of mappings and the accounts of sources.
     #[track_caller]
     pub fn census(&self) -> Census {
         let entries: HashMap<FlowKey, FlowEntry> = self.entries().into_iter().collect();
@@ -197,19 +217,27 @@ impl Object {
             let back = entries.get(&reply).map(|entry| Rewrite::from_word(entry.rewrite));
             let back = back.unwrap_or_else(|| panic!("{key:?} has no entry of the reply direction"));
             assert_eq!((back.address, back.port), (key.source, key.source_port), "the reply to {key:?}");
-            if Status::from_word(entry.status).mapped() {
-                let endpoint = external(key.protocol, rewrite);
+            let held = [
+                (Status::from_word(entry.status).mapped(), external(key.protocol, rewrite)),
+                (entry.traits & FlowEntry::PEERED != 0, peer(key, rewrite)),
+                (entry.traits & FlowEntry::COUNTED != 0, account(key.source)),
+            ];
+            for (_, endpoint) in held.into_iter().filter(|(holds, _)| *holds) {
                 users.entry(endpoint).or_default().push((key.source, key.source_port));
             }
         }
         for (endpoint, mapping) in self.mappings() {
-            if endpoint.side != Side::External as u8 {
+            if endpoint.side == Side::Inside as u8 {
                 continue;
             }
-            census.mappings += 1;
             let users = users.remove(&endpoint).unwrap_or_default();
             let count = Users::from_word(mapping.users);
             assert_eq!(count.count() as usize, users.len(), "users of {endpoint:?}: {users:?}");
+            if endpoint.side == Side::Source as u8 {
+                assert_eq!(count.owner(), endpoint.address);
+                continue;
+            }
+            census.mappings += usize::from(endpoint.side == Side::External as u8);
             let owner = Mapping::unpack(mapping.other);
             assert_eq!(count.owner(), owner.0);
             assert!(
@@ -217,7 +245,7 @@ impl Object {
                 "{endpoint:?} is {owner:?}'s, used by {users:?}"
             );
         }
-        assert!(users.is_empty(), "flows with a mapping that is not there: {users:?}");
+        assert!(users.is_empty(), "flows that count where nothing is: {users:?}");
         let replies_in_table = entries.len() - census.flows;
         census.orphans = replies_in_table - replies.len();
         census
@@ -231,5 +259,19 @@ fn external(protocol: u8, rewrite: Rewrite) -> Endpoint {
         port: rewrite.port,
         protocol,
         side: Side::External as u8,
+    }
+}
+
+fn peer(key: &FlowKey, rewrite: Rewrite) -> Endpoint {
+    Endpoint { toward: key.destination, side: Side::Peer as u8, ..external(key.protocol, rewrite) }
+}
+
+fn account(source: Address) -> Endpoint {
+    Endpoint {
+        address: source,
+        toward: Address::UNSPECIFIED,
+        port: Port::default(),
+        protocol: 0,
+        side: Side::Source as u8,
     }
 }

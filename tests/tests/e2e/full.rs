@@ -17,7 +17,7 @@ fn a_full_table_does_not_harm_running_flows() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::new()?;
-    let args = format!("masquerade -o wan -s {INSIDE} --max-flows {MAX_FLOWS}");
+    let args = format!("masquerade -o wan -s {INSIDE} --max-flows {MAX_FLOWS} --max-flows-per-source 0");
     let natbpf = lab.natbpf_cli()?.start(args.split(' '))?;
     let server = Reflector::start(&lab.out, (SERVER, 9000))?;
 

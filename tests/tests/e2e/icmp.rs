@@ -4,9 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lab::SERVER;
+use lab::object::Packet;
 use lab::raw::RawSocket;
 use lab::tools::ping;
+use lab::{GATEWAY, Lab, SERVER, VM1};
 
 use super::twin::{Setup, twin};
 
@@ -80,6 +81,48 @@ fn timestamp_query_is_answered() -> Result<()> {
         Ok((answer.source, answer.payload[0], identity))
     })?;
     assert_eq!(answered, (SERVER, TIMESTAMP_REPLY, vec![0x12, 0x34, 0, 1]));
+    Ok(())
+}
+
+/// Errors quote as much as fits into a packet, and the checksum is over all of it.
+#[test]
+fn errors_as_long_as_jumbo_frames() -> Result<()> {
+    const LENGTHS: [usize; 7] = [0, 1, 483, 484, 1400, 4061, 8900];
+    let prepare: fn(&Lab) -> Result<()> = |lab| {
+        for (ns, device) in
+            [(&lab.gw, "wan"), (&lab.out, "eth0"), (&lab.gw, "port1"), (&lab.vm1, "eth0"), (&lab.gw, "br0")]
+        {
+            ns.ip(&format!("link set {device} mtu 9000"))?;
+        }
+        Ok(())
+    };
+    let arrived = twin(&Setup { prepare, ..Setup::default() }, |lab, _| {
+        let socket = lab.vm1.udp((VM1, 5000))?;
+        socket.send_to(b"begins the flow", (SERVER, 9000))?;
+        let router = RawSocket::protocol(&lab.out, PROTOCOL)?;
+        let instance = RawSocket::protocol(&lab.vm1, PROTOCOL)?;
+        let mut arrived = Vec::new();
+        for length in LENGTHS {
+            let quoted = |source| {
+                Packet::udp((source, 5000), (SERVER, 9000)).payload(vec![length as u8; length]).ip_bytes()
+            };
+            // From the ICMP header on.
+            let error = |to, source| {
+                Packet::icmp_error(SERVER, to, 3, 1, 0, &quoted(source)).ip_bytes()[20..].to_vec()
+            };
+            router.send(&error(GATEWAY, GATEWAY), GATEWAY)?;
+            let got = loop {
+                let got = instance.receive()?.with_context(|| format!("no error with {length} bytes"))?;
+                // Nothing listens at the server's port: it says so, too.
+                if got.payload[1] != 3 {
+                    break got;
+                }
+            };
+            arrived.push(got.payload == error(VM1, VM1));
+        }
+        Ok(arrived)
+    })?;
+    assert_eq!(arrived, [true; LENGTHS.len()]);
     Ok(())
 }
 

@@ -75,7 +75,7 @@ fn an_expired_connection_is_not_picked_up_by_its_end() {
     let mut object = Object::default();
     let (there, _) = established(&mut object);
     object.idle(&there, TIMEOUT + 2);
-    for flags in [FIN | ACK, RST, SYN | ACK, 0] {
+    for flags in [FIN | ACK, RST, SYN | ACK] {
         object.egress(&Packet::tcp(A, S, flags)).dropped(TcpNoFlow);
     }
     object.out(&Packet::tcp(A, S, SYN), &[]);

@@ -1,0 +1,163 @@
+//! The conformance table, run: natbpf and netfilter beside each other, row by row.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Parser, ValueEnum};
+use lab::Cmd;
+use lab::conformance::row::Row;
+use lab::conformance::run::{Options, Report};
+use lab::conformance::{report, rows, run};
+use lab::interrupt::{self, Interrupted};
+
+/// Run the conformance table: what natbpf meets, and what netfilter meets in its place
+///
+/// Every row is a statement of an RFC or of what users of iptables MASQUERADE rely on, with a test that builds
+/// hosts, a gateway and an outside world in network namespaces. It is run with natbpf, then with iptables. Needs
+/// root; leaves nothing behind.
+///
+/// A run of all rows writes docs/conformance.md.
+#[derive(Debug, Parser)]
+#[command(
+    after_help = "Exit status: 0 when natbpf meets all rows of level MUST, MUST NOT, SEC and COMPAT or has a \
+                        reason why not; 1 when it does not, or a test broke; 2 for wrong usage.\n\n\
+                        Examples:\n  \
+                        conformance --section U,T\n  \
+                        conformance --row U01,S01 --kind natbpf"
+)]
+struct Arguments {
+    /// Only rows that begin with these letters, such as U,T
+    #[arg(long, value_name = "LETTERS", value_delimiter = ',')]
+    section: Vec<String>,
+
+    /// Only these rows, such as U01,S01
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    row: Vec<String>,
+
+    /// Only with this translator
+    #[arg(long)]
+    kind: Option<Only>,
+
+    /// Write the table to this file. Without it a run of all rows writes docs/conformance.md, others nothing
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Write everything to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Rows that run at the same time
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: u8,
+
+    /// Show status and flow table of the translator with every row that it does not meet
+    #[arg(short, long)]
+    verbose: bool,
+
+    /// List the rows and their tests, and run nothing
+    #[arg(long)]
+    list: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Only {
+    Natbpf,
+    Netfilter,
+}
+
+fn main() -> ExitCode {
+    match start(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) if error.is::<Interrupted>() => ExitCode::from(130),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all is as it must be.
+fn start(arguments: &Arguments) -> Result<bool> {
+    let rows = choose(arguments)?;
+    if arguments.list {
+        for row in &rows {
+            let case = row.case().map_or("-", |case| case.name());
+            say(&format!("{}  {:<10} {case}", row.id, row.level.to_string()));
+        }
+        return Ok(true);
+    }
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "the tests make network namespaces and load BPF programs, which needs root: run it with sudo"
+    );
+    interrupt::install()?;
+    let options = Options {
+        natbpf: arguments.kind != Some(Only::Netfilter),
+        netfilter: arguments.kind != Some(Only::Natbpf),
+        verbose: arguments.verbose,
+    };
+    let machine = machine()?;
+    let done = |report: &Report| say(&report::line(report));
+    let reports = run::run(&rows, options, arguments.jobs.into(), done)?;
+    say(&format!("\n{}", report::text(&reports)));
+    if let Some(path) = document(arguments) {
+        write(&path, &report::markdown(&reports, &machine))?;
+    }
+    if let Some(path) = &arguments.json {
+        write(path, &format!("{:#}\n", report::json(&reports, &machine)))?;
+    }
+    for report in reports.iter().filter(|report| report.decided_in_vain()) {
+        say(&format!("{}: natbpf meets it now; take `decided` out of the row", report.row.id));
+    }
+    let failures: Vec<_> = reports.iter().filter_map(Report::failure).collect();
+    failures.iter().for_each(|failure| say(failure));
+    Ok(failures.is_empty())
+}
+
+/// A line on standard output. Whoever reads no further (`| head`) does not end the run.
+fn say(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+fn choose(arguments: &Arguments) -> Result<Vec<&'static Row>> {
+    for id in &arguments.row {
+        ensure!(rows::find(id).is_some(), "there is no row {id}; --list shows all");
+    }
+    let letters = arguments.section.concat().to_uppercase();
+    if let Some(letter) =
+        letters.chars().find(|letter| rows::SECTIONS.iter().all(|has| has.letter != *letter))
+    {
+        let all: String = rows::SECTIONS.iter().map(|section| section.letter).collect();
+        bail!("there is no section {letter}; there are {all}");
+    }
+    let everything = arguments.section.is_empty() && arguments.row.is_empty();
+    let chosen = |row: &Row| {
+        let named = arguments.row.iter().any(|id| row.id.eq_ignore_ascii_case(id));
+        everything || named || row.id.starts_with(|letter| letters.contains(letter))
+    };
+    Ok(rows::all().filter(|row| chosen(row)).collect())
+}
+
+/// Where the document goes, if anywhere.
+fn document(arguments: &Arguments) -> Option<PathBuf> {
+    let everything = arguments.section.is_empty() && arguments.row.is_empty() && arguments.kind.is_none();
+    let docs = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/conformance.md"));
+    arguments.out.clone().or_else(|| (everything && docs.is_file()).then(|| docs.to_owned()))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    say(&format!("written: {}", path.display()));
+    Ok(())
+}
+
+fn machine() -> Result<String> {
+    let kernel =
+        fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot read the kernel's version")?;
+    let iptables = Cmd::new("iptables").arg("--version").output_text()?;
+    Ok(format!("Linux {} with {}", kernel.trim(), iptables.trim().replacen("iptables v", "iptables ", 1)))
+}

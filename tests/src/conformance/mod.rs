@@ -1,0 +1,93 @@
+//! The conformance table: what the RFCs, netfilter's users and common sense ask of a NAT, row by row, each with a
+//! test that is run on natbpf and on netfilter.
+//!
+//! # How to write a row
+//!
+//! The rows of a section stand in `rows/SECTION.rs`, its tests beside it in `rows/SECTION/TOPIC.rs` (add
+//! `mod TOPIC;` to the former). A test is a function from a [`Bed`] to an [`Outcome`]:
+//!
+//! ```ignore
+//! row("U06", Compat, "operator expectation")
+//!     .says("Source port is preserved when free")
+//!     .both(test!(mapping::a_free_port_is_kept)),
+//!
+//! pub fn a_free_port_is_kept(bed: &Bed) -> Result<Outcome> {
+//!     let _nat = bed.translate(&Setup::default())?;
+//!     let server = Reflector::start(&bed.out1, (OUT1, 9))?;
+//!     let seen = bed.udp_mapping(&bed.in1, 40001, &server)?;
+//!     expect!(seen.port() == 40001, "10.0.0.11:40001 is seen as {seen}");
+//!     Ok(Outcome::Meets)
+//! }
+//! ```
+//!
+//! - `.both(test!(f))` runs it with natbpf and with netfilter, each in a fresh bed; `.natbpf(test!(f))` with natbpf
+//!   alone, where netfilter has nothing like it; `.none("why")` leaves the row untested.
+//! - `expect!(condition, "what was seen instead")` returns [`Outcome::Fails`]; [`Outcome::Partly`] says what is met
+//!   and what is not. An `Err` is neither: it means that the test could not find out, is shown as an error and
+//!   fails the command. So `?` is for the tools of a test, `expect!` for the translator. First show that the
+//!   scenario works at all (a packet that should pass does), then that the odd thing is handled.
+//! - The text of a failure ends up in `docs/conformance.md`: say what happened, without times and random numbers.
+//! - `.decided("why")` belongs to a row that natbpf fails or meets partly on purpose; without it such a row fails
+//!   the command if its level is MUST, MUST NOT, SEC or COMPAT. `.note("…")` adds a remark for the reader.
+//! - `bed.kind()` tells the two apart where it must be; avoid it.
+//! - Wait for events with a limit (`Wire::expect`, `wait_until`, `Translation::wait_for_flows`) instead of
+//!   sleeping; no row sleeps for more than two seconds. Lifetimes are read (`nat.remaining("udp", (IN1, 5000))`), not
+//!   waited for, or shortened by `Setup::timeout`.
+//!
+//! `conformance --row U06 -v` runs a row and shows status and flow table where it is not met.
+//!
+//! # What there is to work with
+//!
+//! - [`bed`]: hosts, addresses, [`Bed::translate`], [`Bed::uplink`], [`Bed::udp_mapping`], `wait_until`. Hosts are
+//!   namespaces: `bed.in1.udp((IN1, 5000))`, `.tcp_listener(…)`, `.cmd("ping")`, `.ip("route …")`, `.sysctl(…)`.
+//! - [`crate::Setup`], [`crate::Rule`], [`crate::setup::Forward`], [`crate::setup::Floating`]: the configuration.
+//! - [`crate::Translation`]: `flows()`, `flow_from`, `remaining`, `counter("no_port")` (natbpf only), `natbpf()`.
+//! - [`crate::reflector::Reflector`]: a UDP server that says whom it saw. [`tcp`]: the same for TCP, and connections
+//!   from a chosen port. [`crate::tools`]: ping, curl, iperf3. [`crate::http`]: a server of bulk data.
+//! - [`crate::wire::Wire`] (`bed.in1.wire()?`, `bed.uplink()?`): sends any packet, sees every packet, as
+//!   [`crate::seen::Seen`]. [`crate::object::Packet`] builds them: UDP, TCP with flags, ICMP queries and errors,
+//!   fragments, options, other protocols. Use the silent addresses for these, or the hosts' stacks will answer.
+//! - [`behaviour`]: mapping and filtering as RFC 4787 tells them apart; whether a packet gets across, and as what.
+//! - [`fragments`]: a datagram in pieces. [`sctp`]: a packet of SCTP with a right checksum.
+//! - [`script`]: a TCP connection packet by packet between silent addresses. [`passage`]: packets that may get through
+//!   or not, told apart without waiting.
+//! - [`stun`]: coturn's server and its tool that finds out how a NAT behaves.
+
+pub mod bed;
+pub mod behaviour;
+pub mod fragments;
+pub mod passage;
+pub mod report;
+pub mod row;
+pub mod rows;
+pub mod run;
+pub mod script;
+pub mod sctp;
+pub mod stun;
+pub mod tcp;
+
+/// What every file of tests needs.
+pub mod prelude {
+    pub use std::time::Duration;
+
+    pub use anyhow::{Context, Result, bail, ensure};
+    pub use natbpf_common::tcp::{ACK, FIN, RST, SYN};
+
+    pub use super::bed::{
+        Bed, FAR, GW, GW_INSIDE, Host, IN1, IN2, INSIDE, OUT1, OUT1_ALIAS, OUT2, R2, SILENT_IN1, SILENT_IN2,
+        SILENT_OUT1, SILENT_OUT2, becomes_true, end, wait_until,
+    };
+    pub use super::passage::Passage;
+    pub use super::row::Outcome::{self, Fails, Meets, Partly};
+    pub use crate::expect;
+    pub use crate::nat::{Kind, Translation};
+    pub use crate::object::{Body, End, Packet};
+    pub use crate::reflector::Reflector;
+    pub use crate::rule::Rule;
+    pub use crate::seen::Seen;
+    pub use crate::setup::{Floating, Forward, Setup};
+    pub use crate::wire::Wire;
+}
+
+pub use bed::Bed;
+pub use row::{Outcome, Row};

@@ -1,0 +1,194 @@
+//! Floating addresses: an external address that is an instance's alone, for every protocol and port, both ways.
+
+use std::net::{Ipv4Addr, UdpSocket};
+
+use lab::object::{End, LO, NEW, NEW_PORT, Object, PLAIN, Packet, floating, key_of};
+use lab::{GATEWAY, INSIDE, SERVER, SERVER2, VM1, VM2};
+use natbpf_common::config::{External, Rule};
+use natbpf_common::counter::Counter::{FlowsInbound, Unsolicited};
+use natbpf_common::flow::FlowEntry;
+use natbpf_common::protocol::{DCCP, ESP, GRE, SCTP, UDPLITE};
+use natbpf_common::tcp::{ACK, FIN, RST, SYN};
+
+use super::{A, B, S, one_of_each};
+
+const FLOATING: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);
+const STRANGER: End = (SERVER2, 1234);
+
+/// The first instance has a floating address.
+fn object() -> Object {
+    let mut object = Object::default();
+    object.float(FLOATING, VM1);
+    object.set_rules(&[(LO, INSIDE, PLAIN), (LO, "10.0.0.11/32", floating(FLOATING))], &[]);
+    object
+}
+
+#[test]
+fn the_instance_leaves_by_it_and_the_others_do_not() {
+    let mut object = object();
+    for packet in one_of_each(A) {
+        let external = object.out_by(LO, FLOATING, &packet, NEW);
+        assert_eq!(external.1, packet.source().1);
+        object.back(&packet.answer(external), A);
+        assert_ne!(object.flow(&packet).traits & FlowEntry::FOREIGN_ADDRESS, 0);
+    }
+    for packet in one_of_each(B) {
+        object.out(&packet, NEW);
+    }
+    object.census();
+    object.expect_all_to_go();
+}
+
+#[test]
+fn every_port_is_the_instances() {
+    let mut object = object();
+    for port in [1, 22, 80, 511, 512, 1023, 1024, 40000, 65535] {
+        for (sent, answer) in [
+            (Packet::udp(STRANGER, (FLOATING, port)), Packet::udp((VM1, port), STRANGER)),
+            (Packet::tcp(STRANGER, (FLOATING, port), SYN), Packet::tcp((VM1, port), STRANGER, SYN | ACK)),
+        ] {
+            object.enter(&sent, (VM1, port), &[FlowsInbound]);
+            assert_eq!(object.out_by(LO, FLOATING, &answer, &[]), (FLOATING, port));
+        }
+        assert_eq!(object.out_by(LO, FLOATING, &Packet::udp((VM1, port), S), NEW).1, port);
+    }
+    object.census();
+    object.expect_all_to_go();
+}
+
+/// What others have of the same port by the gateway's address does not matter, nor do the host's sockets.
+#[test]
+fn every_port_is_kept() {
+    let mut object = object();
+    let _socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 5000)).expect("a socket");
+    object.out(&Packet::udp(B, S), NEW_PORT);
+    object.out(&Packet::tcp(B, S, SYN), NEW);
+    assert_eq!(object.out_by(LO, FLOATING, &Packet::udp(A, S), NEW).1, 5000);
+    assert_eq!(object.out_by(LO, FLOATING, &Packet::tcp(A, S, SYN), NEW).1, 5000);
+    object.enter(&Packet::udp(STRANGER, (FLOATING, 5000)), A, &[FlowsInbound]);
+}
+
+#[test]
+fn queries_both_ways() {
+    let mut object = object();
+    for (request, reply) in [(8, 0), (13, 14), (15, 16), (17, 18)] {
+        let asked = Packet::icmp(SERVER, FLOATING, request, 70).payload([1; 12]);
+        object.enter(&asked, (VM1, 70), &[FlowsInbound]);
+        let answer = Packet::icmp(VM1, SERVER, reply, 70).payload([2; 12]);
+        assert_eq!(object.out_by(LO, FLOATING, &answer, &[]), (FLOATING, 70));
+        object.back(&asked, (VM1, 70));
+        let query = Packet::icmp(VM1, SERVER, request, 71).payload([3; 12]);
+        object.out_by(LO, FLOATING, &query, NEW);
+        object.back(&query.answer((FLOATING, 71)).payload([4; 12]), (VM1, 71));
+    }
+    object.census();
+    object.expect_all_to_go();
+}
+
+#[test]
+fn protocols_without_ports_both_ways() {
+    let mut object = object();
+    for protocol in [GRE, ESP, SCTP, DCCP, UDPLITE, 4, 41, 200] {
+        object.enter(&Packet::other(protocol, SERVER, FLOATING), (VM1, 0), &[FlowsInbound]);
+        object.out_by(LO, FLOATING, &Packet::other(protocol, VM1, SERVER), &[]);
+        object.out_by(LO, FLOATING, &Packet::other(protocol, VM1, SERVER2), NEW);
+        object.back(&Packet::other(protocol, SERVER2, FLOATING), (VM1, 0));
+        // The gateway's address has its own.
+        object.out(&Packet::other(protocol, VM2, SERVER), NEW);
+    }
+    object.census();
+    object.expect_all_to_go();
+}
+
+/// The host does not have the address: its stack would send them back to the outside.
+#[test]
+fn what_nobody_wants_does_not_reach_the_stack() {
+    let mut object = object();
+    for packet in [
+        Packet::icmp(SERVER, FLOATING, 0, 5),
+        Packet::icmp(SERVER, FLOATING, 14, 5),
+        Packet::icmp(SERVER, FLOATING, 40, 5),
+        Packet::icmp_error(SERVER, FLOATING, 3, 1, 0, &Packet::udp((FLOATING, 9), S).ip_bytes()),
+        Packet::udp((SERVER, 0), (FLOATING, 9)),
+    ] {
+        object.ingress(&packet).dropped(Unsolicited);
+    }
+    // Nor do they begin a flow that the instance could answer.
+    assert_eq!(object.entries().len(), 0);
+    let mut frame = Packet::tcp(STRANGER, (FLOATING, 80), SYN).bytes();
+    frame[14 + 20 + 12] = 0;
+    object
+        .step(natbpf::datapath::Hook::Ingress, &frame, lab::object::Context::default())
+        .dropped(Unsolicited);
+}
+
+#[test]
+fn an_address_that_leads_nowhere_yet() {
+    let mut object = Object::default();
+    let address = Ipv4Addr::new(203, 0, 113, 51);
+    object.answer_for(address);
+    object.set_flags(natbpf_common::config::Uplink::SERVES);
+    for packet in [
+        Packet::udp(STRANGER, (address, 5)),
+        Packet::tcp(STRANGER, (address, 5), SYN),
+        Packet::tcp(STRANGER, (address, 5), ACK),
+        Packet::echo(SERVER, address, 5),
+        Packet::other(GRE, SERVER, address),
+    ] {
+        object.ingress(&packet).dropped(Unsolicited);
+    }
+    // One that the host has is the host's.
+    object.set_external(address, External { uplink: LO, flags: 0, mac: [0; 6], reserved: [0; 2] });
+    object.ingress(&Packet::udp(STRANGER, (address, 5))).untouched(&[]);
+    object.ingress(&Packet::icmp(SERVER, address, 0, 5)).untouched(&[]);
+}
+
+#[test]
+fn connections_that_begin_with_nothing() {
+    let mut object = object();
+    for flags in [RST, SYN | ACK, FIN | ACK] {
+        object
+            .ingress(&Packet::tcp(STRANGER, (FLOATING, 80), flags))
+            .dropped(natbpf_common::counter::Counter::TcpNoFlow);
+    }
+    object.enter(&Packet::tcp(STRANGER, (FLOATING, 80), ACK), (VM1, 80), &[FlowsInbound]);
+}
+
+/// Its flows go on by the address that they have; the next ones leave by the new one.
+#[test]
+fn an_instance_that_gets_one_and_loses_it() {
+    let mut object = Object::default();
+    let before = Packet::udp(A, S);
+    object.out(&before, NEW);
+    object.float(FLOATING, VM1);
+    object.set_rules(&[(LO, INSIDE, PLAIN), (LO, "10.0.0.11/32", floating(FLOATING))], &[]);
+    object.out(&before, &[]);
+    let during = Packet::udp(A, (SERVER2, 9000));
+    object.out_by(LO, FLOATING, &during, NEW);
+    object.set_rules(&[(LO, INSIDE, PLAIN)], &[]);
+    object.out_by(LO, FLOATING, &during, &[]);
+    // User space ends those.
+    object.kill(&[key_of(&during)]);
+    object.out(&during, &[natbpf_common::counter::Counter::FlowsRemapped]);
+    object.census();
+    object.expect_all_to_go();
+}
+
+/// A flow that began by the gateway's address has the inside tuple: its peer does not get at it by the floating one.
+#[test]
+fn one_inside_tuple_is_one_flow() {
+    let mut object = Object::default();
+    object.out(&Packet::udp(A, S), NEW);
+    object.float(FLOATING, VM1);
+    object.set_rules(&[(LO, INSIDE, PLAIN), (LO, "10.0.0.11/32", floating(FLOATING))], &[]);
+    object.ingress(&Packet::udp(S, (FLOATING, 5000))).dropped(natbpf_common::counter::Counter::NoPort);
+    object.back(&Packet::udp(S, (GATEWAY, 5000)), A);
+    object.expect_all_to_go();
+}
+
+#[test]
+fn the_rule_says_it() {
+    let rule = floating(FLOATING);
+    assert!(rule.has(Rule::FIXED) && !rule.has(Rule::POOL));
+    assert_eq!(rule.traits(), FlowEntry::FOREIGN_ADDRESS);
+}

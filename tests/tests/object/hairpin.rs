@@ -1,0 +1,136 @@
+//! What an inside interface takes off its way to the host: the first of the three steps of a packet that is turned round.
+//! (A test run sets no `tc_index`, so the other two are tested end to end.)
+
+use std::net::{Ipv4Addr, UdpSocket};
+
+use lab::object::{Context, End, LO, NEW, Object, PLAIN, Packet, floating};
+use lab::{GATEWAY, INSIDE, SERVER, VM1, VM2};
+use natbpf::datapath::Hook;
+use natbpf_common::config::{External, Rule, Uplink};
+use natbpf_common::protocol::{GRE, UDP};
+use natbpf_common::tcp::{ACK, SYN};
+
+use super::{A, B, S};
+
+const FLOATING: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);
+
+/// The gateway's own address is external, and its mappings are open.
+fn object() -> Object {
+    let mut object = Object::new(Rule { flags: Rule::OPEN, ..PLAIN });
+    let own = External { uplink: LO, flags: 0, mac: [0; 6], reserved: [0; 2] };
+    object.set_external(GATEWAY, own);
+    object.set_flags(Uplink::SERVES);
+    object
+}
+
+/// It goes to the uplink, as it is.
+#[track_caller]
+fn turned(object: &mut Object, packet: &Packet) {
+    let after = object.inside(packet).redirected(&[]);
+    assert_eq!(after, packet.bytes());
+}
+
+#[test]
+fn what_leads_to_an_instance() {
+    let mut object = object();
+    let external = object.out(&Packet::udp(B, S), NEW);
+    turned(&mut object, &Packet::udp(A, external));
+    // To itself, too.
+    turned(&mut object, &Packet::udp(B, external));
+    let external = object.out(&Packet::tcp(B, S, SYN), NEW);
+    turned(&mut object, &Packet::tcp(A, external, SYN));
+    object.forward(UDP, 8080, (VM2, 80));
+    turned(&mut object, &Packet::udp(A, (GATEWAY, 8080)));
+    object.float(FLOATING, VM2);
+    for packet in [
+        Packet::udp(A, (FLOATING, 1)),
+        Packet::tcp(A, (FLOATING, 1), SYN),
+        Packet::echo(VM1, FLOATING, 1),
+        Packet::other(GRE, VM1, FLOATING),
+    ] {
+        turned(&mut object, &packet);
+    }
+    object.census();
+}
+
+#[test]
+fn what_is_for_the_host() {
+    let mut object = object();
+    let external = object.out(&Packet::udp(B, S), NEW);
+    for packet in [
+        Packet::udp(A, (GATEWAY, 53)),
+        Packet::tcp(A, external, SYN),
+        Packet::tcp(A, (GATEWAY, 22), SYN),
+        Packet::echo(VM1, GATEWAY, 5000),
+        Packet::icmp(VM1, GATEWAY, 0, 5000),
+        Packet::icmp_error(VM1, GATEWAY, 3, 3, 0, &Packet::udp((GATEWAY, 53), A).ip_bytes()),
+        Packet::icmp_error(VM1, GATEWAY, 3, 3, 0, &[]),
+        Packet::other(GRE, VM1, GATEWAY),
+        // Or for somebody outside.
+        Packet::udp(A, S),
+        Packet::udp(A, B),
+    ] {
+        object.inside(&packet).untouched(&[]);
+    }
+    // A socket of the host that came later.
+    let _socket = UdpSocket::bind(external).expect("a socket");
+    object.inside(&Packet::udp(A, external)).untouched(&[]);
+}
+
+#[test]
+fn only_where_strangers_are_let_in() {
+    let mut object = object();
+    object.set_rules(&[(LO, INSIDE, PLAIN)], &[]);
+    let external = object.out(&Packet::udp(B, S), NEW);
+    object.inside(&Packet::udp(A, external)).untouched(&[]);
+    object.set_rules(&[(LO, INSIDE, Rule { flags: Rule::OPEN_TO_PEERS, ..PLAIN })], &[]);
+    object.out(&Packet::udp(B, (SERVER, 9001)), NEW);
+    object.inside(&Packet::udp(A, external)).untouched(&[]);
+    // Whom the endpoint has sent to, by the address that he has outside.
+    object.out(&Packet::udp(B, (GATEWAY, 1)), NEW);
+    turned(&mut object, &Packet::udp(A, external));
+}
+
+/// As the other programs would have entered it: the first instance has sent to the second one's external address.
+#[test]
+fn what_answers_goes_the_same_way() {
+    let mut object = object();
+    let to: End = object.out(&Packet::tcp(B, S, SYN), NEW);
+    let from = object.out(&Packet::tcp((VM1, 6000), to, SYN), NEW);
+    object.ingress(&Packet::tcp(from, to, SYN)).translated(&[natbpf_common::counter::Counter::FlowsInbound]);
+    turned(&mut object, &Packet::tcp(B, from, SYN | ACK));
+    turned(&mut object, &Packet::tcp((VM1, 6000), to, ACK));
+    // And an error about it.
+    let got = Packet::tcp(from, B, SYN);
+    turned(&mut object, &Packet::icmp_error(VM2, GATEWAY, 3, 3, 0, &got.ip_bytes()));
+    object.census();
+}
+
+/// Who claims to be external himself is not turned round (RFC 1812, section 5.3.8).
+#[test]
+fn forged_sources_are_the_kernels() {
+    let mut object = object();
+    let external = object.out(&Packet::udp(B, S), NEW);
+    object.float(FLOATING, VM2);
+    for source in [GATEWAY, FLOATING] {
+        object.inside(&Packet::udp((source, 7), external)).untouched(&[]);
+        object.inside(&Packet::udp((source, 7), (FLOATING, 7))).untouched(&[]);
+    }
+}
+
+#[test]
+fn only_external_addresses() {
+    let mut object = object();
+    object.float(FLOATING, VM2);
+    object.set_rules(&[(LO, INSIDE, PLAIN), (LO, "10.0.0.12/32", floating(FLOATING))], &[]);
+    for other in [Ipv4Addr::new(203, 0, 113, 51), Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::BROADCAST] {
+        object.inside(&Packet::udp(A, (other, 5000))).untouched(&[]);
+    }
+    let mut frame = Packet::udp(A, (FLOATING, 1)).bytes();
+    // A header that contradicts itself, and no IPv4.
+    frame[14] = 0x42;
+    let step = object.step(Hook::Inside, &frame, Context::default());
+    step.untouched(&[]);
+    frame[12] = 0x86;
+    object.step(Hook::Inside, &frame, Context::default()).untouched(&[]);
+}
