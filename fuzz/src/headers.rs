@@ -1,0 +1,107 @@
+//! Reading headers: lengths and offsets stay within the packet, the pieces that it is in make no difference, and
+//! etherparse sees the same.
+
+use etherparse::{IpSlice, LaxIpSlice, TcpSlice, UdpSlice};
+use natbpf_common::Address;
+use natbpf_common::headers::{FRAGMENT_OFFSET, Found, Headers, Kind};
+use natbpf_common::packet::Packet as _;
+use natbpf_common::protocol::{ICMP, TCP, UDP};
+
+use crate::Reached;
+use crate::input::{Bytes, Input};
+
+/// A [`Kind`] by its number.
+const KINDS: [Kind; 6] =
+    [Kind::Forward, Kind::IcmpReply, Kind::IcmpError, Kind::IcmpOther, Kind::Fragment, Kind::Malformed];
+
+pub fn check(data: &[u8]) -> Reached {
+    let Some(mut input) = Input::read(data) else { return Reached::Nothing };
+    let mut whole = input.linear();
+    let (found, headers) = read(&mut input.packet, input.link_header);
+    let (again, headers_again) = read(&mut whole, input.link_header);
+    assert_eq!(found, again, "the pieces that the packet is in make a difference");
+    assert_eq!(format!("{headers:?}"), format!("{headers_again:?}"), "the pieces make a difference");
+    if found != Found::Ipv4 {
+        return Reached::Nothing;
+    }
+    within(&headers, &whole);
+    agrees(&headers, &whole)
+}
+
+fn read(packet: &mut Bytes, link_header: u32) -> (Found, Headers) {
+    let mut headers = Headers::default();
+    (headers.read(packet, link_header), headers)
+}
+
+/// What is said of offsets and lengths.
+fn within(headers: &Headers, packet: &Bytes) {
+    let length = packet.length();
+    assert!(KINDS.iter().any(|kind| headers.is(*kind)), "the kind is {}", headers.kind);
+    assert!(headers.network + 20 <= length, "the addresses are beyond the packet");
+    if headers.is(Kind::Malformed) {
+        return;
+    }
+    assert!(headers.transport >= headers.network + 20 && headers.transport <= length);
+    assert!(headers.payload <= length - headers.transport, "the payload ends beyond the packet");
+    assert_eq!(headers.is(Kind::Fragment), headers.fragment & FRAGMENT_OFFSET != 0);
+    let least = match (headers.protocol, headers.is(Kind::Fragment)) {
+        (TCP, false) => 20,
+        (UDP | ICMP, false) => 8,
+        _ => 0,
+    };
+    assert!(headers.payload >= least, "a transport header of {} bytes", headers.payload);
+}
+
+/// Compares with etherparse.
+fn agrees(headers: &Headers, packet: &Bytes) -> Reached {
+    let bytes = &packet.bytes[headers.network as usize..];
+    if packet.is_gso() && bytes[2..4] == [0, 0] {
+        // etherparse does not know that this stands for the rest of the packet.
+        return Reached::Read;
+    }
+    let strict = IpSlice::from_slice(bytes).ok();
+    let readable = strict.as_ref().is_some_and(|slice| slice.ipv4().is_some());
+    if !headers.is(Kind::Malformed) && matches!(headers.protocol, TCP | UDP | ICMP) {
+        assert!(readable, "etherparse finds no IPv4 header");
+    }
+    let Ok((LaxIpSlice::Ipv4(slice), _)) = LaxIpSlice::from_slice(bytes) else {
+        assert!(headers.is(Kind::Malformed), "etherparse finds nothing");
+        return Reached::Read;
+    };
+    let header = slice.header();
+    assert_eq!(headers.source, Address::from(header.source_addr()));
+    assert_eq!(headers.destination, Address::from(header.destination_addr()));
+    assert_eq!(headers.protocol, header.protocol().0);
+    if headers.is(Kind::Malformed) || headers.is(Kind::Fragment) {
+        return Reached::Read;
+    }
+    let body = &bytes[usize::from(header.ihl()) * 4..usize::from(header.total_len())];
+    assert_eq!(headers.payload as usize, body.len());
+    let (source, destination) = (headers.source_port.number(), headers.destination_port.number());
+    match headers.protocol {
+        TCP => {
+            let tcp = TcpSlice::from_slice(body).expect("etherparse reads the TCP header");
+            assert_eq!((source, destination), (tcp.source_port(), tcp.destination_port()));
+            let header = tcp.to_header();
+            assert_eq!(headers.tcp_flags & 0x12, u8::from(header.ack) << 4 | u8::from(header.syn) << 1);
+        }
+        UDP if headers.fragment == 0 => {
+            let udp = UdpSlice::from_slice(body).expect("etherparse reads the UDP header");
+            assert_eq!((source, destination), (udp.source_port(), udp.destination_port()));
+        }
+        ICMP => assert_eq!(headers.icmp_type, body[0]),
+        _ => {}
+    }
+    Reached::Whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packets;
+
+    #[test]
+    fn built_and_damaged_packets() {
+        packets::run(check, packets::input(packets::packet()));
+    }
+}
