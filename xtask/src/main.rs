@@ -1,6 +1,7 @@
 //! Developer commands, run as `cargo xtask COMMAND`.
 
 mod command;
+mod fuzz;
 mod lint;
 mod products;
 mod setup;
@@ -59,6 +60,21 @@ enum Task {
     },
     /// Check formatting, clippy (user space and BPF) and the documentation; a warning is an error
     Lint,
+    /// Run the conformance table beside iptables, as root, and write docs/conformance.md
+    ///
+    /// Every row is a statement of an RFC, or of what users of MASQUERADE rely on, with its test. With arguments
+    /// that choose rows nothing is written.
+    #[command(override_usage = "cargo xtask conformance [-- <ARGS>...]")]
+    Conformance {
+        /// Arguments of the table, such as `--section U`; see `cargo xtask conformance -- --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<OsString>,
+    },
+    /// Fuzz the packet code, then send random packets through the loaded object, as root
+    ///
+    /// The packet code runs on this host, under libFuzzer; what it finds is kept in fuzz/artifacts. The object gets
+    /// random and damaged packets of every kind. It prints what was tried; a failure says how to see it again.
+    Fuzz(fuzz::Options),
     /// Measure natbpf beside iptables, as root
     Bench {
         /// Arguments of the benchmark; see `cargo xtask bench -- --help`
@@ -72,6 +88,7 @@ enum Purpose {
     Run,
     Test,
     Lint,
+    Fuzz,
 }
 
 impl From<Purpose> for Need {
@@ -80,6 +97,7 @@ impl From<Purpose> for Need {
             Purpose::Run => Self::Run,
             Purpose::Test => Self::Test,
             Purpose::Lint => Self::Lint,
+            Purpose::Fuzz => Self::Fuzz,
         }
     }
 }
@@ -102,6 +120,8 @@ fn start() -> Result<ExitCode> {
         Task::Run { args } => return products::exec_natbpf(&args),
         Task::Test { parts, args } => return test::run(&parts, &args),
         Task::Lint => lint::run_all()?,
+        Task::Fuzz(options) => return fuzz::run(&options),
+        Task::Conformance { args } => return products::exec_conformance(&args),
         Task::Bench { args } => return products::exec_bench(&args),
     }
     Ok(ExitCode::SUCCESS)

@@ -51,6 +51,12 @@ pub fn exec_bench(args: &[OsString]) -> Result<ExitCode> {
     match exec_product("bench", args)? {}
 }
 
+pub fn exec_conformance(args: &[OsString]) -> Result<ExitCode> {
+    setup::ensure(Need::Test)?;
+    run(&mut build())?;
+    match exec_product("conformance", args)? {}
+}
+
 fn exec_product(name: &str, args: &[OsString]) -> Result<Infallible> {
     exec(as_root(product(name)?)?.args(args).env("NATBPF_BIN", product("natbpf")?))
 }

@@ -2,6 +2,7 @@
 
 mod apt;
 mod bpf_linker;
+mod cargo_fuzz;
 mod components;
 mod tools;
 
@@ -19,23 +20,29 @@ pub enum Need {
     /// Tests and benchmarks.
     Test,
     Lint,
+    /// Tests, and cargo-fuzz.
+    Fuzz,
     All,
 }
 
 /// Installs what `need` asks for and is missing, with one line a step on stderr.
 pub fn ensure(need: Need) -> Result<()> {
     components::ensure(match need {
-        Need::Build | Need::Run | Need::Test => components::BUILD,
+        Need::Build | Need::Run | Need::Test | Need::Fuzz => components::BUILD,
         Need::Lint | Need::All => components::LINT,
     })?;
     let mut apt = Apt::default();
     match need {
         Need::Build | Need::Lint => {}
         Need::Run => tools::ensure(&[tools::LAB], &mut apt)?,
-        Need::Test | Need::All => tools::ensure(&[tools::LAB, tools::TEST], &mut apt)?,
+        Need::Test => tools::ensure(&[tools::LAB, tools::TEST], &mut apt)?,
+        Need::Fuzz | Need::All => tools::ensure(&[tools::LAB, tools::TEST, tools::FUZZ], &mut apt)?,
     }
     if need != Need::Lint {
         bpf_linker::ensure(&mut apt)?;
+    }
+    if matches!(need, Need::Fuzz | Need::All) {
+        cargo_fuzz::ensure()?;
     }
     Ok(())
 }

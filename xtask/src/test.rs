@@ -77,9 +77,11 @@ fn run_part(part: &str, args: &[OsString]) -> Result<()> {
 }
 
 fn unit(args: &[OsString]) -> [Command; 2] {
-    let packages = ["--package", "natbpf-common", "--package", "natbpf", "--package", "xtask"];
     let mut pure = cargo(["test", "--release"]);
-    pure.args(packages).arg("--").args(args);
+    for package in ["natbpf-common", "natbpf", "natbpf-fuzz", "xtask"] {
+        pure.args(["--package", package]);
+    }
+    pure.arg("--").args(args);
     // The labs' own helpers, without the integration tests beside them.
     let mut lab = cargo(["test", "--release", "--package", "natbpf-tests", "--lib", "--bins", "--"]);
     lab.args(args);

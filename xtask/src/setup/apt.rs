@@ -7,6 +7,9 @@ use anyhow::{Context as _, Result, ensure};
 use super::announce;
 use crate::command::{as_root, command, find, is_root, output_of, run_aside};
 
+/// Packages whose installation starts a service that nobody here asked for, and that service.
+const SERVICES: [(&str, &str); 1] = [("coturn", "coturn.service")];
+
 /// apt-get, whose lists are brought up to date once and only when something is to be installed.
 #[derive(Debug, Default)]
 pub struct Apt {
@@ -34,6 +37,9 @@ impl Apt {
         for package in &missing {
             ensure!(is_offered(package)?, "apt has no package {package} ({why}): {}", way_out(package));
         }
+        for (_, service) in SERVICES.iter().filter(|(package, _)| missing.contains(package)) {
+            mask(service)?;
+        }
         run_aside(apt_get()?.args(["install", "-y", "--no-install-recommends"]).args(&missing)).with_context(
             || format!("cannot install packages; `apt-get install {names}` as root has to work"),
         )
@@ -50,6 +56,17 @@ impl Apt {
         }
         Ok(())
     }
+}
+
+/// Sees to it that `service` is not started now or at the next boot; without systemd none is.
+fn mask(service: &str) -> Result<()> {
+    if find("systemctl").is_none() {
+        return Ok(());
+    }
+    eprintln!(
+        "setup: masking {service}, or its package would start it; `systemctl unmask {service}` undoes it"
+    );
+    run_aside(as_root("systemctl")?.args(["mask", service]))
 }
 
 /// apt-get that asks nothing, and waits for another one (a new machine's automatic upgrade) to end.

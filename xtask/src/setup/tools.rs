@@ -1,9 +1,11 @@
 //! Programs that labs, tests and benchmarks call, and the Debian packages that hold them.
 
-use anyhow::{Result, ensure};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
 
 use super::apt::Apt;
-use crate::command::find;
+use crate::command::{as_root, find, run_aside};
 
 /// A program, and the Debian package that it comes from.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +37,17 @@ pub const TEST: &[Tool] = &[
     tool("ss", "iproute2"),
     tool("tc", "iproute2"),
     tool("tcpdump", "tcpdump"),
+    tool("tracepath", "iputils-tracepath"),
+    tool("traceroute", "traceroute"),
+    tool("turnserver", "coturn"),
+    tool("turnutils_natdiscovery", "coturn"),
 ];
+
+/// Services that a package of the above brings and starts. Only its programs are wanted.
+const SERVICES: &[(&str, &str)] = &[("coturn", "coturn.service")];
+
+/// libFuzzer is C++.
+pub const FUZZ: &[Tool] = &[tool("c++", "g++")];
 
 pub fn ensure(sets: &[&[Tool]], apt: &mut Apt) -> Result<()> {
     let missing = missing(sets);
@@ -44,6 +56,9 @@ pub fn ensure(sets: &[&[Tool]], apt: &mut Apt) -> Result<()> {
     }
     let why = format!("for {}", programs(&missing));
     apt.install(&packages(&missing), &why)?;
+    for (_, service) in SERVICES.iter().filter(|(package, _)| packages(&missing).contains(package)) {
+        switch_off(service)?;
+    }
 
     let still_missing = self::missing(sets);
     ensure!(
@@ -53,6 +68,15 @@ pub fn ensure(sets: &[&[Tool]], apt: &mut Apt) -> Result<()> {
         programs(&still_missing)
     );
     Ok(())
+}
+
+/// Stops a service for good, where there is a systemd that would start it.
+fn switch_off(service: &str) -> Result<()> {
+    if !Path::new("/run/systemd/system").is_dir() {
+        return Ok(());
+    }
+    run_aside(as_root("systemctl")?.args(["disable", "--now", service]))
+        .with_context(|| format!("cannot switch off {service}, which is not wanted; `systemctl disable --now {service}` has to work"))
 }
 
 fn missing(sets: &[&[Tool]]) -> Vec<Tool> {
