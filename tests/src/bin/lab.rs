@@ -83,7 +83,7 @@ fn run_in(lab: &Lab, args: &Args) -> Result<()> {
             Kind::Natbpf
         }
         Nat::Iptables => {
-            rule.iptables_args().iter().for_each(|args| println!("gw# iptables {args}"));
+            rule.iptables_args(0).iter().for_each(|args| println!("gw# iptables {args}"));
             Kind::Iptables
         }
     };
