@@ -185,12 +185,13 @@ pub extern "C" fn find_port(skb: *mut __sk_buff) -> u32 {
 fn find(skb: *mut __sk_buff, search: *mut Search) -> u32 {
     // SAFETY: here and below, nobody else has this processor's search, and no reference to it lives over a call of
     // `try_port`.
-    let (protocol, own, wanted_map, preserve, fixed, endpoint) = unsafe {
+    let (protocol, own, wanted_map, open, preserve, fixed, endpoint) = unsafe {
         let search = &*search;
         (
             search.reply.protocol,
             search.inside_port,
             search.map,
+            search.flags & (Rule::OPEN | Rule::OPEN_TO_PEERS) != 0,
             search.preserve,
             search.fixed,
             search.endpoint(),
@@ -215,8 +216,9 @@ fn find(skb: *mut __sk_buff, search: *mut Search) -> u32 {
         }
     }
     // The endpoint's own port cannot be had for this destination, or no port is free of other endpoints: share one
-    // (RFC 7857 section 3).
-    if progress == SEARCHING && wanted_map {
+    // (RFC 7857 section 3). But not one by which strangers reach an endpoint: theirs could reach only one of the two, and it
+    // rests before it is anybody else's (RFC 6888 REQ-8).
+    if progress == SEARCHING && wanted_map && !open {
         // SAFETY: as above.
         unsafe { (*search).map = false };
         progress = run(skb, search);

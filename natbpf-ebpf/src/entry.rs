@@ -144,5 +144,5 @@ impl Original {
 /// The idle timeout of a state. Without settings nothing expires.
 #[inline(always)]
 pub fn timeout(status: Status) -> Nanoseconds {
-    SETTINGS.get(0).map_or(Nanoseconds::MAX / 2, |settings| settings.timeouts.of(status.state()))
+    SETTINGS.get(0).map_or(Nanoseconds::MAX / 2, |settings| settings.timeouts.of(status))
 }

@@ -54,7 +54,7 @@ pub fn collect(tables: &Tables, reaper: &Reaper) -> Result<Round> {
 /// has renewed for the whole timeout, or that are marked: what it knows and this does not is whether their
 /// flow is still there.
 fn is_over(key: &FlowKey, entry: &FlowEntry, now: Nanoseconds, timeouts: &Timeouts) -> bool {
-    let timeout = timeouts.of(Status::from_word(entry.status).state());
+    let timeout = timeouts.of(Status::from_word(entry.status));
     let life = Life::from_word(entry.life);
     match (key.direction(), life) {
         (Direction::Reply, Life::Live(seen)) => Life::expired(now.saturating_sub(seen), timeout.max(GRACE)),

@@ -160,8 +160,19 @@ pub struct FlowsArgs {
     #[arg(long)]
     pub json: bool,
 
+    /// Print lines with more in them
+    #[arg(short, long, value_enum, value_name = "FORM", conflicts_with = "json")]
+    pub output: Option<FlowsOutput>,
+
     #[command(flatten)]
     pub filter: FilterArgs,
+}
+
+/// Lines with more in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FlowsOutput {
+    /// With the address family in front, as conntrack -o extended prints them
+    Extended,
 }
 
 /// What to do with the flows that match.

@@ -72,6 +72,8 @@ fn wrong_values_are_refused_with_the_way_out() {
     assert!(error("flows list -p teepee").contains("tcp, udp"));
     assert!(error("flows list --state open").contains("ESTABLISHED"));
     assert!(error("flows dance").contains("flush"));
+    assert!(error("flows list -o xml").contains("extended"));
+    assert!(error("flows list -o extended --json").contains("--json"));
     error("");
 }
 

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    cli::{FlowsAction, FlowsArgs},
+    cli::{FlowsAction, FlowsArgs, FlowsOutput},
     clock,
     datapath::{Events, Pins, Reaper, Tables},
     flows::{Event, EventJson, Filter, Flow, FlowJson},
@@ -38,10 +38,28 @@ pub async fn run(pins: &Pins, arguments: &FlowsArgs) -> Result<ExitCode> {
     let tables = Tables::open(pins)?;
     let filter = Filter::new(arguments.filter.clone());
     match arguments.action {
-        FlowsAction::List => list(&tables, &filter, arguments.json).await,
+        FlowsAction::List => list(&tables, &filter, Form::of(arguments)).await,
         FlowsAction::Count => count(&tables, &filter, arguments.json),
-        FlowsAction::Watch => watch(pins, tables, &filter, arguments.json).await,
+        FlowsAction::Watch => watch(pins, tables, &filter, Form::of(arguments)).await,
         FlowsAction::Flush => flush(pins, &tables, &filter, arguments.json),
+    }
+}
+
+/// How flows are printed.
+#[derive(Clone, Copy)]
+enum Form {
+    Line,
+    Extended,
+    Json,
+}
+
+impl Form {
+    const fn of(arguments: &FlowsArgs) -> Self {
+        match (arguments.json, arguments.output) {
+            (true, _) => Self::Json,
+            (_, Some(FlowsOutput::Extended)) => Self::Extended,
+            _ => Self::Line,
+        }
     }
 }
 
@@ -61,7 +79,7 @@ fn each(tables: &Tables, filter: &Filter, mut each: impl FnMut(&Flow)) -> Result
 fn flow(key: &FlowKey, entry: &FlowEntry, now: Nanoseconds, timeouts: &Timeouts) -> Option<Flow> {
     let idle = Life::age(entry.life, now)?;
     let status = Status::from_word(entry.status);
-    let timeout = timeouts.of(status.state());
+    let timeout = timeouts.of(status);
     (key.direction() == Direction::Original && !Life::expired(idle, timeout)).then(|| Flow {
         key: *key,
         rewrite: Rewrite::from_word(entry.rewrite),
@@ -72,24 +90,26 @@ fn flow(key: &FlowKey, entry: &FlowEntry, now: Nanoseconds, timeouts: &Timeouts)
     })
 }
 
-async fn list(tables: &Tables, filter: &Filter, json: bool) -> Result<ExitCode> {
+async fn list(tables: &Tables, filter: &Filter, form: Form) -> Result<ExitCode> {
     let snapshot = Network::open()?.snapshot().await?;
     let mut out = BufWriter::new(io::stdout().lock());
     let mut result = Ok(());
     each(tables, filter, |flow| {
         if result.is_ok() {
-            result = print(&mut out, flow, json, &snapshot);
+            result = print(&mut out, flow, form, &snapshot);
         }
     })?;
     finish(result.and_then(|()| out.flush().map_err(Into::into)))
 }
 
-fn print(out: &mut impl Write, flow: &Flow, json: bool, snapshot: &Snapshot) -> Result<()> {
-    if json {
-        serde_json::to_writer(&mut *out, &FlowJson::new(flow, snapshot.name(flow.uplink)))?;
-        writeln!(out)?;
-    } else {
-        writeln!(out, "{flow}")?;
+fn print(out: &mut impl Write, flow: &Flow, form: Form, snapshot: &Snapshot) -> Result<()> {
+    match form {
+        Form::Line => writeln!(out, "{flow}")?,
+        Form::Extended => writeln!(out, "{flow:#}")?,
+        Form::Json => {
+            serde_json::to_writer(&mut *out, &FlowJson::new(flow, snapshot.name(flow.uplink)))?;
+            writeln!(out)?;
+        }
     }
     Ok(())
 }
@@ -135,7 +155,7 @@ fn flush(pins: &Pins, tables: &Tables, filter: &Filter, json: bool) -> Result<Ex
     Ok(if ended == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-async fn watch(pins: &Pins, mut tables: Tables, filter: &Filter, json: bool) -> Result<ExitCode> {
+async fn watch(pins: &Pins, mut tables: Tables, filter: &Filter, form: Form) -> Result<ExitCode> {
     let snapshot = Network::open()?.snapshot().await?;
     let mut events = Events::open(pins)?;
     let mut renewal = interval(WATCH_RENEWAL);
@@ -147,7 +167,7 @@ async fn watch(pins: &Pins, mut tables: Tables, filter: &Filter, json: bool) -> 
             _ = renewal.tick() => tables.watch_until(clock::now() + WATCH)?,
             batch = events.next() => {
                 let timeouts = tables.settings()?.timeouts;
-                let result = show(&batch?, filter, json, &timeouts, &snapshot);
+                let result = show(&batch?, filter, form, &timeouts, &snapshot);
                 if result.as_ref().is_err_and(is_broken_pipe) {
                     break;
                 }
@@ -162,7 +182,7 @@ async fn watch(pins: &Pins, mut tables: Tables, filter: &Filter, json: bool) -> 
 fn show(
     events: &[FlowEvent],
     filter: &Filter,
-    json: bool,
+    form: Form,
     timeouts: &Timeouts,
     snapshot: &Snapshot,
 ) -> Result<()> {
@@ -178,7 +198,7 @@ fn show(
             // Of a flow that is gone conntrack shows no time, as it has none left.
             remaining: match kind {
                 EventKind::Destroy => Duration::ZERO,
-                _ => Duration::from_nanos(timeouts.of(status.state())),
+                _ => Duration::from_nanos(timeouts.of(status)),
             },
             age: Duration::ZERO,
             uplink: event.uplink,
@@ -187,11 +207,13 @@ fn show(
             continue;
         }
         let event = Event { kind, flow };
-        if json {
-            serde_json::to_writer(&mut out, &EventJson::new(&event, snapshot.name(flow.uplink)))?;
-            writeln!(out)?;
-        } else {
-            writeln!(out, "{event}")?;
+        match form {
+            Form::Line => writeln!(out, "{event}")?,
+            Form::Extended => writeln!(out, "{event:#}")?,
+            Form::Json => {
+                serde_json::to_writer(&mut out, &EventJson::new(&event, snapshot.name(flow.uplink)))?;
+                writeln!(out)?;
+            }
         }
     }
     out.flush()?;

@@ -4,6 +4,7 @@ use ipnet::Ipv4Net;
 use natbpf_common::{
     SECOND,
     config::MAX_UPLINKS,
+    flow::Status,
     state::{State, Timeouts},
 };
 use proptest::prelude::*;
@@ -142,9 +143,9 @@ fn a_whole_file() {
     let pair = "203.0.113.50=10.0.0.12".parse().unwrap();
     assert_eq!(config.floating, [Floating { uplink: "eth0".to_owned(), pair, hairpin: false }]);
     assert_eq!(config.datapath, DatapathConfig { max_flows: 16, attach: AttachMode::Clsact, coexist: true });
-    assert_eq!(config.timeouts.of(State::TcpEstablished as u8), 5 * 24 * 3600 * SECOND);
-    assert_eq!(config.timeouts.of(State::UdpUnreplied as u8), 150 * SECOND);
-    assert_eq!(config.timeouts.of(State::Icmp as u8), 60 * SECOND);
+    assert_eq!(config.timeouts.of(Status::new(State::TcpEstablished as u8)), 5 * 24 * 3600 * SECOND);
+    assert_eq!(config.timeouts.of(Status::new(State::UdpUnreplied as u8)), 150 * SECOND);
+    assert_eq!(config.timeouts.of(Status::new(State::Icmp as u8)), 60 * SECOND);
 }
 
 #[test]
@@ -483,7 +484,7 @@ fn toml(config: &Config) -> String {
     writeln!(text, "[datapath]\nmax_flows = {max_flows}\ncoexist = {coexist}").unwrap();
     writeln!(text, "attach = \"{}\"\n[timeouts]", name(attach)).unwrap();
     for &state in State::ALL {
-        let length = Duration::from_nanos(config.timeouts.of(state as u8));
+        let length = Duration::from_nanos(config.timeouts.of(Status::new(state as u8)));
         writeln!(text, "{} = \"{}\"", state.timeout_key(), humantime::format_duration(length)).unwrap();
     }
     text
@@ -528,7 +529,8 @@ proptest! {
         prop_assert_eq!(read.rules, config.rules);
         prop_assert_eq!(read.datapath, config.datapath);
         for &state in State::ALL {
-            prop_assert_eq!(read.timeouts.of(state as u8), config.timeouts.of(state as u8));
+            let status = Status::new(state as u8);
+            prop_assert_eq!(read.timeouts.of(status), config.timeouts.of(status));
         }
     }
 

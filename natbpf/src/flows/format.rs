@@ -13,6 +13,9 @@ use natbpf_common::{
 
 use super::{Event, Flow};
 
+/// The family's number, which the extended form has beside its name.
+const AF_INET: u8 = 2;
+
 /// Conntrack's name of a protocol.
 pub fn protocol_name(protocol: u8) -> &'static str {
     match protocol {
@@ -56,6 +59,9 @@ impl Flow {
 
     /// Everything up to the second tuple.
     fn write_start(&self, f: &mut fmt::Formatter<'_>, timeout: Option<Duration>) -> fmt::Result {
+        if f.alternate() {
+            write!(f, "{:<8} {} ", "ipv4", AF_INET)?;
+        }
         write!(f, "{:<8} {} ", protocol_name(self.key.protocol), self.key.protocol)?;
         if let Some(timeout) = timeout {
             write!(f, "{} ", timeout.as_secs())?;

@@ -17,7 +17,7 @@ mod tests;
 pub use filter::Filter;
 pub use json::{EventJson, FlowJson};
 
-/// A flow at one moment. `Display` prints the line of `conntrack -L`.
+/// A flow at one moment. `Display` prints the line of `conntrack -L`, with `#` that of `-o extended`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// Of the original direction: from inside, whoever began.
@@ -33,7 +33,7 @@ pub struct Flow {
     pub uplink: u32,
 }
 
-/// Something that happened to a flow. `Display` prints the line of `conntrack -E`.
+/// Something that happened to a flow. `Display` prints the line of `conntrack -E`, with `#` that of `-o extended`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     pub kind: EventKind,

@@ -85,6 +85,15 @@ fn lines_of_conntrack() {
     }
 }
 
+/// What `conntrack -L -o extended` and `-E -o extended` have in front.
+#[test]
+fn extended_lines_begin_with_the_family() {
+    let flow = flow(UDP, State::UdpUnreplied, 5000, 9, 5000);
+    assert_eq!(format!("{flow:#}"), format!("ipv4     2 {flow}"));
+    let event = format!("{:#}", Event { kind: EventKind::Update, flow });
+    assert!(event.starts_with(" [UPDATE] ipv4     2 udp      17 28 src=10.0.0.11"), "{event}");
+}
+
 /// Where conntrack has a DNAT: the lines are those that it printed for the same flows through iptables.
 #[test]
 fn flows_from_outside_begin_with_the_client() {

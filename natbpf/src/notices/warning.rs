@@ -71,10 +71,9 @@ pub fn sentence(reason: Counter, packet: &Packet<'_>, room: Room) -> String {
              `natbpf detach`), or see who holds them with `natbpf flows list`",
             room.flows
         ),
-        Counter::NoPort => format!(
-            "{source} gets no new flow: no external port is free toward {}; widen to_ports, or {look}",
-            packet.destination()
-        ),
+        Counter::NoPort => {
+            format!("{source} gets no new flow: no external port is free; widen to_ports, or {look}",)
+        }
         Counter::NoAddress => format!(
             "{source} gets no new flow: the uplink has no address to translate to; \
              give it one with: ip address add ADDRESS/LENGTH dev UPLINK"
@@ -173,7 +172,7 @@ mod tests {
         assert!(said(Counter::Quota, 9, 20).contains("(9), or begins them faster than it may (20 a second)"));
         assert!(said(Counter::Quota, 0, 0).contains("raise max_flows_per_source or new_flows_per_second"));
         assert!(said(Counter::TableFull, 0, 0).contains("full (16 flows); raise max_flows"));
-        assert!(said(Counter::NoPort, 0, 0).contains("toward 203.0.113.10; widen to_ports"));
+        assert!(said(Counter::NoPort, 0, 0).contains("no external port is free; widen to_ports"));
         assert!(said(Counter::NoAddress, 0, 0).contains("ip address add"));
         assert!(said(Counter::ProtocolCollision, 0, 0).contains("protocol 17 to 203.0.113.10"));
         for reason in Counter::ALL {

@@ -27,8 +27,7 @@ pub const ROWS: &[Row] = &[
         .both(test!(states::unreplied_and_assured_as_conntrack_has_them)),
     row("O03", Compat, "/proc/net/nf_conntrack")
         .says("-o extended adds `ipv4     2 ` prefix")
-        .both(test!(commands::the_extended_output_has_the_family_in_front))
-        .decided("natbpf has one family, so the line is that of `conntrack -L` without the option"),
+        .both(test!(commands::the_extended_output_has_the_family_in_front)),
     row("O04", Compat, "conntrack -E")
         .says("event lines: 9-char right-aligned [NEW],[UPDATE],[DESTROY]")
         .both(test!(states::events_come_in_order_and_none_is_lost)),
