@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Address, Port, flow::FlowEntry, siphash::Secret, state::Timeouts};
+use crate::{Address, Port, flow::FlowEntry, offload::Ticks, siphash::Secret, state::Timeouts};
 
 /// How many uplinks an instance can have.
 pub const MAX_UPLINKS: usize = 16;
@@ -287,7 +287,27 @@ pub struct Settings {
     pub secret: Secret,
     /// Cookie of the network namespace whose flows these are.
     pub netns: u64,
+    /// How long a noted way holds at most, see [`crate::offload`].
+    pub revalidate: Ticks,
+    /// Of [`Settings::MADE_LIBERAL`].
+    pub changes: u32,
 }
+
+impl Settings {
+    /// natbpf has set `net.netfilter.nf_conntrack_tcp_be_liberal`, which was 0.
+    pub const MADE_LIBERAL: u32 = 1;
+}
+
+/// An inside port; the key of its map is the interface index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct InsidePort {
+    /// Of the flags of [`Offload`](crate::offload::Offload).
+    pub flags: u32,
+}
+
+/// How many inside ports there can be.
+pub const MAX_PORTS: u32 = 4096;
 
 /// Indexes of the map of gauges: values that all processors share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -304,11 +324,14 @@ pub enum Gauge {
     Uplinks = 2,
     /// No [`Notice`](crate::notice::Notice) is written before this time of the datapath's clock.
     NoticeAfter = 3,
+    /// Number from 1 to 65535; ways noted under another one do not hold (see [`crate::offload`]). User space counts it up when something of
+    /// the network has changed. 0: offload is off.
+    Epoch = 4,
 }
 
 impl Gauge {
     /// Number of gauges.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 5;
 }
 
 #[cfg(feature = "user")]
@@ -333,6 +356,8 @@ mod user {
     unsafe impl aya::Pod for super::Rule {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Settings {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::InsidePort {}
 }
 
 #[cfg(test)]

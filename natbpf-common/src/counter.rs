@@ -122,6 +122,13 @@ counters! {
     HairpinBytes = 32, "hairpin_bytes", Traffic;
     /// ARP requests for floating addresses and pools answered.
     ArpAnswered = 33, "arp_answered", Traffic;
+    /// Of the packets translated on their way out, those sent from their port straight to the uplink.
+    EgressOffloaded = 34, "egress_offloaded", Traffic;
+    /// Of the packets translated on their way in, those sent from the uplink straight to their port.
+    IngressOffloaded = 35, "ingress_offloaded", Traffic;
+    /// Ways of flows through the kernel noted, or found unchanged when their time was over, so that packets can be sent there
+    /// straight.
+    OffloadsNoted = 36, "offloads_noted", Flows;
 }
 
 impl Counter {

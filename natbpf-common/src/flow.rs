@@ -10,6 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     Address, Nanoseconds, Port,
+    offload::Offload,
     protocol::{TCP, UDP},
 };
 
@@ -55,7 +56,7 @@ pub struct Rewrite {
     pub tag: u16,
 }
 
-/// Value of the flow table, 32 bytes.
+/// Value of the flow table, 64 bytes: a cache line.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FlowEntry {
@@ -71,6 +72,7 @@ pub struct FlowEntry {
     pub status: u16,
     /// Of [`FlowEntry::COUNTED`] and its like; never changed while the flow has this translation.
     pub traits: u16,
+    pub offload: Offload,
 }
 
 impl FlowEntry {

@@ -11,7 +11,7 @@ use network_types::{
 };
 
 use crate::{
-    Address, Port,
+    Address, Port, checksum,
     flow::{Direction, FlowKey},
     packet::{End, Packet, Translation, view},
     protocol::{self, Transport, icmp},
@@ -47,7 +47,10 @@ pub struct Headers {
     pub fragment: u16,
     /// ICMP messages' type.
     pub icmp_type: u8,
-    pub reserved: [u8; 3],
+    pub time_to_live: u8,
+    /// Length of a TCP segment's header.
+    pub tcp_header: u8,
+    pub reserved: u8,
 }
 
 /// What can be done with a packet.
@@ -110,6 +113,7 @@ impl Headers {
         self.transport = offset + header_length;
         self.source = Address::from_wire(header.u32::<12>());
         self.destination = Address::from_wire(header.u32::<16>());
+        self.time_to_live = header.u8::<8>();
         self.protocol = header.u8::<9>();
         self.checksum = header.u16::<10>();
         let present = packet.length() - offset;
@@ -138,6 +142,7 @@ impl Headers {
             protocol::TCP => {
                 let header = view::<P, { TcpHdr::LEN }>(packet, offset)?;
                 let length = (header.u8::<12>() as u32 & 0xf0) >> 2;
+                self.tcp_header = length as u8;
                 self.tcp_flags = header.u8::<13>();
                 if self.payload < length || length < TcpHdr::LEN as u32 || !tcp::plausible(self.tcp_flags) {
                     return None;
@@ -205,6 +210,15 @@ impl Headers {
             direction: direction as u8,
             zone: 0,
         }
+    }
+
+    /// The IPv4 header's checksum after a change of an address, with one less of time to live.
+    #[inline(always)]
+    pub const fn repeated_checksum(&self, change: &Translation) -> u16 {
+        // Time to live and protocol are one word of the sum.
+        let old = u16::from_ne_bytes([self.time_to_live, self.protocol]);
+        let new = u16::from_ne_bytes([self.time_to_live - 1, self.protocol]);
+        checksum::replace_half(checksum::replace_address(self.checksum, change.old, change.new), old, new)
     }
 
     /// The translation that gives one end of the packet this address and port.

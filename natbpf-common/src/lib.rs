@@ -18,6 +18,7 @@ pub mod headers;
 pub mod life;
 pub mod mapping;
 pub mod notice;
+pub mod offload;
 pub mod packet;
 pub mod ports;
 pub mod protocol;
@@ -38,4 +39,4 @@ pub const SECOND: Nanoseconds = 1_000_000_000;
 
 /// Number of the layout of everything that is pinned. A change to any shared type, or to the meaning of a
 /// field, raises it.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::{Address, Port};
+use crate::{Address, Port, checksum};
 
 /// Bytes of a packet that are known to be there.
 pub struct View<const LENGTH: usize> {
@@ -55,6 +55,29 @@ impl Translation {
     #[inline(always)]
     pub const fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Source and destination afterwards.
+    #[inline(always)]
+    pub const fn addresses(&self) -> (Address, Address) {
+        if self.has(Self::DESTINATION) { (self.other, self.new) } else { (self.new, self.other) }
+    }
+
+    /// What a transport checksum becomes that is complete: not for buffers whose device will complete it.
+    #[inline(always)]
+    pub const fn transport_checksum(&self, old: u16) -> u16 {
+        let zero_is_none = self.has(Self::ZERO_IS_NONE);
+        if zero_is_none && old == 0 {
+            return 0;
+        }
+        let mut new = old;
+        if self.has(Self::PSEUDO_HEADER) {
+            new = checksum::replace_address(new, self.old, self.new);
+        }
+        if self.port != 0 {
+            new = checksum::replace_half(new, self.old_port.to_wire(), self.new_port.to_wire());
+        }
+        if zero_is_none && new == 0 { u16::MAX } else { new }
     }
 }
 

@@ -17,6 +17,7 @@ use natbpf_common::{
     flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
     life::Life,
     mapping::{Endpoint, Mapping, Side},
+    offload::Validity,
     ports::{PROBES, PortRange},
     protocol::{self, Transport},
 };
@@ -366,6 +367,7 @@ impl Search {
         if matches!(Life::from_word(life), Life::Gone) || !entry.swap_life(life, self.entry.life) {
             return false;
         }
+        entry.set_validity(Validity::NONE);
         entry.set_status(status);
         entry.set_created(self.entry.created);
         entry.set_uplink(self.entry.uplink);

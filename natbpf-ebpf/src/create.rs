@@ -8,6 +8,7 @@ use natbpf_common::{
     event::EventKind,
     flow::{FlowEntry, FlowKey, Rewrite, Status},
     life::Life,
+    offload::Validity,
     protocol::Transport,
     state,
     tcp::ACK,
@@ -313,6 +314,7 @@ fn replace(key: &FlowKey, search: *mut Search, rewrite: Rewrite) -> Result<(), C
             Entry::disown(&key.peer(old));
         }
     }
+    entry.set_validity(Validity::NONE);
     entry.set_rewrite(rewrite);
     entry.set_status(Status::from_word(new.status));
     entry.set_traits(new.traits);

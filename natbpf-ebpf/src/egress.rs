@@ -17,7 +17,7 @@ use crate::{
     Handled, Outcome, clock,
     create::{self, Owner},
     entry::{Entry, timeout},
-    event, fragment, host, icmp, notice, parse, rules,
+    event, fragment, host, icmp, notice, offload, parse, rules,
     skb::Skb,
     uplink,
 };
@@ -102,6 +102,9 @@ pub fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Hand
         return Ok(Outcome::Untouched);
     }
     skb.translate(headers, End::Source, rewrite)?;
+    if !own && uplink.link_header != 0 {
+        offload::at_uplink_egress(skb, headers);
+    }
     Ok(Outcome::Translated)
 }
 

@@ -4,6 +4,7 @@ use natbpf_common::{
     Nanoseconds,
     flow::{FlowEntry, FlowKey, Rewrite, Status},
     life::Life,
+    offload::Validity,
 };
 
 use crate::{
@@ -111,6 +112,95 @@ impl Entry {
     pub fn set_uplink(self, interface: u32) {
         // SAFETY: a projection, no access.
         atomic::store(unsafe { &raw mut (*self.0).uplink }, interface);
+    }
+
+    // How the kernel has forwarded such packets: see `offload`.
+
+    /// A [`Validity`](natbpf_common::offload::Validity).
+    #[inline(always)]
+    pub fn validity(self) -> u64 {
+        // SAFETY: a projection, no access.
+        atomic::load(unsafe { &raw const (*self.0).offload.validity })
+    }
+
+    #[inline(always)]
+    pub fn set_validity(self, word: u64) {
+        // SAFETY: a projection, no access.
+        atomic::store(unsafe { &raw mut (*self.0).offload.validity }, word);
+    }
+
+    /// Keeps others from reading and writing until the validity is set. False: somebody else has changed it.
+    #[inline(always)]
+    pub fn lock_offload(self, word: u64) -> bool {
+        // SAFETY: a projection, no access.
+        word != Validity::BUSY
+            && atomic::swap(unsafe { &raw mut (*self.0).offload.validity }, word, Validity::BUSY)
+    }
+
+    #[inline(always)]
+    pub fn frame(self) -> u32 {
+        // SAFETY: a projection, no access.
+        atomic::load(unsafe { &raw const (*self.0).offload.frame })
+    }
+
+    #[inline(always)]
+    pub fn port(self) -> u32 {
+        // SAFETY: a projection, no access.
+        atomic::load(unsafe { &raw const (*self.0).offload.port })
+    }
+
+    #[inline(always)]
+    pub fn ethernet(self) -> [u32; 3] {
+        // SAFETY: projections, no access.
+        unsafe {
+            [
+                atomic::load(&raw const (*self.0).offload.ethernet[0]),
+                atomic::load(&raw const (*self.0).offload.ethernet[1]),
+                atomic::load(&raw const (*self.0).offload.ethernet[2]),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    pub fn offload_vlan_and_flags(self) -> (u16, u16) {
+        // SAFETY: projections, no access.
+        unsafe {
+            (
+                atomic::load(&raw const (*self.0).offload.vlan),
+                atomic::load(&raw const (*self.0).offload.flags),
+            )
+        }
+    }
+
+    /// Only for whoever has locked it.
+    #[inline(always)]
+    pub fn set_origin(self, port: u32, frame: u32) {
+        // SAFETY: projections, no access.
+        unsafe {
+            atomic::store(&raw mut (*self.0).offload.port, port);
+            atomic::store(&raw mut (*self.0).offload.frame, frame);
+        }
+    }
+
+    /// Only for whoever has locked it.
+    #[inline(always)]
+    pub fn set_exit(self, port: u32, ethernet: [u32; 3], vlan: u16, flags: u16) {
+        // SAFETY: projections, no access.
+        unsafe {
+            atomic::store(&raw mut (*self.0).offload.port, port);
+            atomic::store(&raw mut (*self.0).offload.ethernet[0], ethernet[0]);
+            atomic::store(&raw mut (*self.0).offload.ethernet[1], ethernet[1]);
+            atomic::store(&raw mut (*self.0).offload.ethernet[2], ethernet[2]);
+            atomic::store(&raw mut (*self.0).offload.vlan, vlan);
+            atomic::store(&raw mut (*self.0).offload.flags, flags);
+        }
+    }
+
+    /// Differs from flow to flow.
+    #[inline(always)]
+    pub fn created_seed(self) -> u32 {
+        let created = self.created();
+        (created >> 20) as u32 ^ (created >> 10) as u32
     }
 }
 

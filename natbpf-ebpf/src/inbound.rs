@@ -13,6 +13,7 @@ use natbpf_common::{
     flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
     headers::{Headers, Kind},
     life::Life,
+    offload::Validity,
     protocol::{ICMP, TCP},
     state, tcp,
 };
@@ -334,6 +335,7 @@ fn insert(search: *mut Search, key: &FlowKey, rewrite: Rewrite, kept: u16) -> Re
     if is_original {
         create::release(key, rewrite, status, traits & !kept);
     }
+    old.set_validity(Validity::NONE);
     old.set_status(Status::from_word(entry.status));
     old.set_traits(entry.traits & !(kept & !traits));
     old.set_created(entry.created);

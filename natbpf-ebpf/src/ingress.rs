@@ -15,7 +15,7 @@ use natbpf_common::{
 use crate::{
     Handled, Outcome, arp, clock,
     entry::{Entry, Original, timeout},
-    event, fragment, icmp, inbound, parse,
+    event, fragment, icmp, inbound, offload, parse,
     skb::Skb,
     uplink,
 };
@@ -44,7 +44,14 @@ pub fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Hand
     }
     let key = headers.key(Direction::Reply);
     let rewrite = match known(&key, headers.tcp_flags) {
-        Known::Flow(rewrite) => rewrite,
+        Known::Flow(entry, rewrite) => {
+            if uplink.link_header != 0
+                && let Some(outcome) = offload::at_uplink_ingress(skb, headers, entry, rewrite)?
+            {
+                return Ok(outcome);
+            }
+            rewrite
+        }
         Known::Host => Rewrite::NONE,
         Known::Nothing => inbound::begin(skb, uplink, headers)?.unwrap_or(Rewrite::NONE),
     };
@@ -74,7 +81,7 @@ fn claimed(uplink: &Uplink, headers: &Headers, handled: Handled) -> Handled {
 /// What the flow table says of a packet from outside.
 enum Known {
     /// It belongs to a flow.
-    Flow(Rewrite),
+    Flow(Entry, Rewrite),
     /// It is the host's, or toward an instance's own address: nothing is to be translated.
     Host,
     Nothing,
@@ -87,7 +94,7 @@ fn known(key: &FlowKey, tcp_flags: u8) -> Known {
     if !touch(key, entry, rewrite, tcp_flags) {
         return Known::Nothing;
     }
-    if is_itself(key, rewrite) { Known::Host } else { Known::Flow(rewrite) }
+    if is_itself(key, rewrite) { Known::Host } else { Known::Flow(entry, rewrite) }
 }
 
 /// A reservation of the host's own flow, and a flow toward an instance's own address, translate nothing.

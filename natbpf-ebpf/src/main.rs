@@ -26,6 +26,7 @@ mod ingress;
 mod mapping;
 mod maps;
 mod notice;
+mod offload;
 mod parse;
 mod pool;
 mod reap;
@@ -33,11 +34,12 @@ mod rules;
 mod skb;
 mod sockets;
 mod uplink;
+mod xdp;
 
 use aya_ebpf::{
     bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC},
-    macros::classifier,
-    programs::TcContext,
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
 };
 use natbpf_common::counter::Counter;
 
@@ -67,6 +69,9 @@ pub type Handled = Result<Outcome, Counter>;
 #[classifier]
 pub fn uplink_egress(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
+    if offload::is_repeated(&mut skb) {
+        return TC_ACT_UNSPEC;
+    }
     let handled = egress::handle(&mut skb);
     let handled = if hairpin::is_turning(&skb) { hairpin::at_egress(&skb, handled) } else { handled };
     verdict(&ctx, handled, Counter::EgressPackets, Counter::EgressBytes)
@@ -86,6 +91,35 @@ pub fn uplink_ingress(ctx: TcContext) -> i32 {
 pub fn inside_ingress(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
     verdict(&ctx, hairpin::handle(&mut skb), Counter::HairpinPackets, Counter::HairpinBytes)
+}
+
+/// TC ingress of an inside port: what comes from instances.
+#[classifier]
+pub fn port_ingress(ctx: TcContext) -> i32 {
+    let mut skb = Skb::new(&ctx);
+    verdict(&ctx, offload::at_port_ingress(&mut skb), Counter::EgressPackets, Counter::EgressBytes)
+}
+
+/// TC egress of an inside port: what goes to instances.
+#[classifier]
+pub fn port_egress(ctx: TcContext) -> i32 {
+    let mut skb = Skb::new(&ctx);
+    if !offload::is_repeated(&mut skb) {
+        offload::at_port_egress(&mut skb);
+    }
+    TC_ACT_UNSPEC
+}
+
+/// XDP of an inside port: what comes from instances.
+#[xdp]
+pub fn port_xdp(ctx: XdpContext) -> u32 {
+    offload::at_port_xdp(&ctx)
+}
+
+/// XDP of an uplink: everything that arrives.
+#[xdp]
+pub fn uplink_xdp(ctx: XdpContext) -> u32 {
+    offload::at_uplink_xdp(&ctx)
 }
 
 /// Not attached: user space runs it by `BPF_PROG_TEST_RUN` with a list of keys (see `natbpf_common::reap`).

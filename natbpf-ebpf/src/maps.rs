@@ -2,13 +2,13 @@
 //! versions.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
+    btf_maps::{Array, DevMapHash, HashMap, LpmTrie, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use natbpf_common::{
     config::{
-        DestinationKey, External, ExternalKey, Forward, ForwardKey, Gauge, MAX_POOLS, Pool, Rule, Settings,
-        SourceKey, Uplinks,
+        DestinationKey, External, ExternalKey, Forward, ForwardKey, Gauge, InsidePort, MAX_POOLS, MAX_PORTS,
+        Pool, Rule, Settings, SourceKey, Uplinks,
     },
     counter::Counters,
     flow::{FlowEntry, FlowKey},
@@ -48,6 +48,14 @@ pub static POOLS: Array<Pool, { MAX_POOLS as usize }> = Array::new();
 
 #[btf_map]
 pub static SETTINGS: Array<Settings, 1> = Array::new();
+
+/// Inside ports, by interface index.
+#[btf_map]
+pub static PORTS: HashMap<u32, InsidePort, { MAX_PORTS as usize }> = HashMap::new();
+
+/// Interfaces that take frames from XDP programs, under their own index.
+#[btf_map]
+pub static XDP_TARGETS: DevMapHash<{ MAX_PORTS as usize }> = DevMapHash::new();
 
 /// By [`Gauge`].
 #[btf_map]

@@ -17,7 +17,7 @@ use natbpf_common::{
     flow::{Direction, FlowKey},
     life::{GRACE, Life, Verdict, judge},
     mapping::{Endpoint, Mapping, Side, Users},
-    reap::{COUNT, KEY_SIZE, KEYS, MAX_KEYS, OPERATION, Operation},
+    reap::{BEFORE, COUNT, KEY_SIZE, KEYS, MAX_KEYS, OPERATION, Operation},
 };
 
 use crate::{
@@ -35,6 +35,7 @@ const UNMAP: u8 = Operation::Unmap as u8;
 struct Request {
     skb: *mut __sk_buff,
     operation: u8,
+    before: Nanoseconds,
     now: Nanoseconds,
     done: u32,
 }
@@ -47,7 +48,8 @@ pub fn handle(ctx: &TcContext) -> i32 {
     else {
         return 0;
     };
-    let mut request = Request { skb, operation, now: clock::now(), done: 0 };
+    let Some(before) = load::<Nanoseconds>(skb, BEFORE as u32) else { return 0 };
+    let mut request = Request { skb, operation, before, now: clock::now(), done: 0 };
     let keys = (keys as u32).min(MAX_KEYS as u32);
     let body: unsafe extern "C" fn(u64, *mut Request) -> i64 = step;
     // SAFETY: `step` gets the pointer to `request` while this waits.
@@ -74,7 +76,7 @@ unsafe extern "C" fn step(index: u64, request: *mut Request) -> i64 {
             load::<FlowKey>(request.skb, offset).is_some_and(|key| match (operation, key.direction()) {
                 (REAP, Direction::Original) => reap_original(&key, request.now),
                 (REAP, Direction::Reply) => reap_reply(&key, request.now),
-                (KILL, _) => kill(&key, request.now),
+                (KILL, _) => kill(&key, request.before, request.now),
                 _ => false,
             })
         }
@@ -156,9 +158,13 @@ fn leads_to(original: &FlowKey, reply: &FlowKey) -> bool {
 /// Ends a flow at once: the mark is seen by the next packet of the original direction, and by that of the
 /// reply direction because its copy of the time stamp is made stale.
 #[inline(always)]
-fn kill(key: &FlowKey, now: Nanoseconds) -> bool {
+fn kill(key: &FlowKey, before: Nanoseconds, now: Nanoseconds) -> bool {
     let Some(entry) = Entry::find(key) else { return false };
+    // The life first: a new translation changes both, so the swap fails if it comes in between.
     let life = entry.life();
+    if entry.created() > before {
+        return false;
+    }
     match Life::from_word(life) {
         Life::Live(_) | Life::Dying(_) => {}
         _ => return false,

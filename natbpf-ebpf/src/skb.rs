@@ -9,7 +9,10 @@ use core::{ffi::c_void, marker::PhantomData};
 use aya_ebpf::{
     EbpfContext,
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
-    helpers::generated::{bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes},
+    helpers::generated::{
+        bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes, bpf_skb_vlan_pop,
+        bpf_skb_vlan_push,
+    },
     programs::TcContext,
 };
 use natbpf_common::{
@@ -22,12 +25,20 @@ use natbpf_common::{
 use network_types::eth::EtherType;
 use zerocopy::FromBytes;
 
+use crate::offload::Arriving;
+
 /// Offset of the header checksum in an IPv4 header. The source follows it, and the destination that.
 const CHECKSUM: u32 = 10;
+
+/// Offset of the time to live; protocol, checksum, source and destination follow.
+const TIME_TO_LIVE: u32 = 8;
 
 /// From linux/if_packet.h.
 const PACKET_BROADCAST: u32 = 1;
 const PACKET_MULTICAST: u32 = 2;
+
+/// The protocol of a tag as [`Skb::vlan`] has it.
+pub const DOT1Q: u32 = (EtherType::Ieee8021q as u32) << 16;
 
 /// A socket buffer.
 pub struct Skb<'a> {
@@ -74,6 +85,21 @@ impl<'a> Skb<'a> {
         unsafe { (*self.raw).tc_index = index as u32 };
     }
 
+    /// Translates a packet, takes one from its time to live and gives it its Ethernet header. After an error it may be half changed and must
+    /// not go on.
+    #[inline(always)]
+    pub fn repeat(
+        &mut self,
+        headers: &Headers,
+        end: End,
+        rewrite: Rewrite,
+        exit: &Exit,
+    ) -> Result<(), Counter> {
+        let destination = matches!(end, End::Destination) as u32;
+        let result = repeat(self.raw, headers, destination, rewrite.to_word(), exit);
+        if result == 0 { Ok(()) } else { Err(Counter::WriteFailed) }
+    }
+
     /// Copies bytes, wherever in the buffer they are.
     #[inline(always)]
     pub fn load<T: FromBytes>(&self, offset: u32) -> Option<T> {
@@ -115,6 +141,25 @@ impl<'a> Skb<'a> {
         let [c, d, e, f] = source.to_wire().to_ne_bytes();
         let [g, h, i, j] = destination.to_wire().to_ne_bytes();
         self.store(network + CHECKSUM, &[a, b, c, d, e, f, g, h, i, j]).map_err(|()| Counter::WriteFailed)
+    }
+
+    /// Puts a tag (802.1Q) into the metadata, in the place of what is there; 0: none.
+    #[inline(always)]
+    fn set_vlan(&mut self, tag: u32) -> Result<(), ()> {
+        let present = self.vlan();
+        if present == if tag == 0 { 0 } else { DOT1Q | tag } {
+            return Ok(());
+        }
+        // SAFETY: the context is valid while the program runs.
+        unsafe {
+            if present != 0 && bpf_skb_vlan_pop(self.raw) != 0 {
+                return Err(());
+            }
+            if tag != 0 && bpf_skb_vlan_push(self.raw, EtherType::Ieee8021q as u16, tag as u16) != 0 {
+                return Err(());
+            }
+        }
+        Ok(())
     }
 
     #[inline(always)]
@@ -183,6 +228,31 @@ impl Packet for Skb<'_> {
     }
 }
 
+impl Arriving for Skb<'_> {
+    #[inline(always)]
+    fn ethernet(&self) -> Option<[u32; 3]> {
+        let view = self.view::<12>(0)?;
+        Some([view.u32::<0>(), view.u32::<4>(), view.u32::<8>()])
+    }
+
+    #[inline(always)]
+    fn vlan(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe {
+            if (*self.raw).vlan_present == 0 {
+                return 0;
+            }
+            (*self.raw).vlan_proto << 16 | (*self.raw).vlan_tci & 0xffff
+        }
+    }
+
+    #[inline(always)]
+    fn gso_size(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.raw).gso_size }
+    }
+}
+
 /// A global function to the kernel, which verifies it by itself: see `parse_headers`. Returns 0 when all is done.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -197,8 +267,74 @@ extern "C" fn translate(skb: *mut __sk_buff, headers: *const Headers, destinatio
     write(&mut Skb::of(skb), &change).is_err() as u32
 }
 
+/// How a frame leaves. Plain numbers alone, for a global function.
+#[repr(C)]
+pub struct Exit {
+    /// Destination and source, as they stand in the frame.
+    pub ethernet: [u32; 3],
+    /// 802.1Q, host order; 0: none.
+    pub vlan: u32,
+}
+
+/// A global function, as [`translate`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn repeat(
+    skb: *mut __sk_buff,
+    headers: *const Headers,
+    destination: u32,
+    rewrite: u64,
+    exit: *const Exit,
+) -> u32 {
+    if headers.is_null() || exit.is_null() {
+        return 1;
+    }
+    // SAFETY: the caller's, checked by the verifier.
+    let (headers, exit) = unsafe { (&*headers, &*exit) };
+    let end = if destination != 0 { End::Destination } else { End::Source };
+    let rewrite = Rewrite::from_word(rewrite);
+    let change = headers.translation(end, rewrite.address, rewrite.port);
+    write_repeated(&mut Skb::of(skb), headers, &change, exit).is_err() as u32
+}
+
+#[inline(always)]
+fn write_repeated(skb: &mut Skb<'_>, headers: &Headers, change: &Translation, exit: &Exit) -> Result<(), ()> {
+    write_transport(skb, change)?;
+    let (source, destination) = if change.has(Translation::DESTINATION) {
+        (change.other, change.new)
+    } else {
+        (change.new, change.other)
+    };
+    // Time to live and protocol are one word of the header's sum.
+    let old = u16::from_ne_bytes([headers.time_to_live, headers.protocol]);
+    let new = u16::from_ne_bytes([headers.time_to_live - 1, headers.protocol]);
+    let sum = checksum::replace_address(change.network_checksum, change.old, change.new);
+    let sum = checksum::replace_half(sum, old, new);
+    let word = new as u32 | (sum as u32) << 16;
+    skb.store(change.network + TIME_TO_LIVE, &[word, source.to_wire(), destination.to_wire()])?;
+    skb.store(0, &exit.ethernet)?;
+    skb.set_vlan(exit.vlan)
+}
+
 #[inline(always)]
 fn write(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
+    write_transport(skb, change)?;
+    // The change of the header's own checksum cancels the address's in the checksum of the whole packet, so one plain store does
+    // for both.
+    let new = change.new.to_wire();
+    let header = checksum::replace_address(change.network_checksum, change.old, change.new).to_ne_bytes();
+    let [a, b, c, d] = new.to_ne_bytes();
+    if change.has(Translation::DESTINATION) {
+        let [e, f, g, h] = change.other.to_wire().to_ne_bytes();
+        skb.store(change.network + CHECKSUM, &[header[0], header[1], e, f, g, h, a, b, c, d])
+    } else {
+        skb.store(change.network + CHECKSUM, &[header[0], header[1], a, b, c, d])
+    }
+}
+
+/// Everything but the IPv4 header.
+#[inline(always)]
+fn write_transport(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
     let (old, new) = (change.old.to_wire(), change.new.to_wire());
     if change.checksum != 0 {
         let mangled = if change.has(Translation::ZERO_IS_NONE) { BPF_F_MARK_MANGLED_0 as u64 } else { 0 };
@@ -215,14 +351,5 @@ fn write(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
     if change.port != 0 {
         skb.store(change.port, &change.new_port.to_wire())?;
     }
-    // The change of the header's own checksum cancels the address's in the checksum of the whole packet, so one plain store does
-    // for both.
-    let header = checksum::replace_address(change.network_checksum, change.old, change.new).to_ne_bytes();
-    let [a, b, c, d] = new.to_ne_bytes();
-    if change.has(Translation::DESTINATION) {
-        let [e, f, g, h] = change.other.to_wire().to_ne_bytes();
-        skb.store(change.network + CHECKSUM, &[header[0], header[1], e, f, g, h, a, b, c, d])
-    } else {
-        skb.store(change.network + CHECKSUM, &[header[0], header[1], a, b, c, d])
-    }
+    Ok(())
 }

@@ -12,7 +12,7 @@ use natbpf_common::{
 use nix::fcntl::Flock;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 use crate::{
@@ -24,14 +24,21 @@ use crate::{
     network::{Change, Network, Snapshot},
     notices::Notices,
     plan::{Missing, Plan, plan},
-    preflight,
+    preflight, teardown,
 };
+
+mod offload;
+
+use offload::{Offloading, configured};
 
 /// Between two rounds of housekeeping while the table is nearly full.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// Of so many of these one is used while it is not.
 const LEISURE: u32 = 5;
+
+/// Looking at routes because of changes among them takes at most one part of so many of the time.
+const ROUTES_SHARE: u32 = 20;
 
 /// Between two looks at the counters of drops.
 const WATCH: Duration = Duration::from_secs(10);
@@ -94,7 +101,7 @@ pub async fn run(options: Options) -> Result<()> {
         Err(error) => {
             if fresh {
                 let snapshot = network.snapshot().await.unwrap_or_default();
-                let detached = attacher.detach_all(|interface| snapshot.existing_name(interface)).await;
+                let detached = teardown::detach(&options.pins, &attacher, &snapshot).await;
                 detached.context(format!("{error:#}; and then"))?;
             }
             return Err(error);
@@ -113,8 +120,9 @@ pub async fn run(options: Options) -> Result<()> {
             change = changes.next() => daemon.follow(&change?, &network, &attacher).await,
             notices = daemon.notices.next() => daemon.tell(&notices?),
             _ = housekeeping.tick() => {
-                if daemon.routes_changed {
-                    daemon.follow(&Change::default(), &network, &attacher).await;
+                let routes_changed = daemon.routes_changed && daemon.routes_due <= Instant::now();
+                if daemon.recheck_offload() || routes_changed {
+                    daemon.follow(&Change::anything(), &network, &attacher).await;
                 }
                 daemon.keep_house();
             }
@@ -122,12 +130,13 @@ pub async fn run(options: Options) -> Result<()> {
         }
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    daemon.offloading.watcher.stop();
     if options.stay {
         tracing::info!("the datapath stays; `natbpf detach` removes it, and the next start takes it over");
         return Ok(());
     }
     let snapshot = network.snapshot().await?;
-    attacher.detach_all(|interface| snapshot.existing_name(interface)).await
+    teardown::detach(&options.pins, &attacher, &snapshot).await
 }
 
 /// A running daemon.
@@ -142,8 +151,11 @@ struct Daemon {
     /// The datapath is what the plan says. Not so at the start, and after a change that failed half way.
     in_force: bool,
     announcer: Announcer,
+    offloading: Offloading,
     /// Since the last look.
     routes_changed: bool,
+    /// They are not looked at before.
+    routes_due: Instant,
     adopted: bool,
     counters: Counters,
     /// Moments for housekeeping that were not used.
@@ -171,7 +183,7 @@ async fn start(
              give it one with: ip address add ADDRESS/LENGTH dev {name}"
         );
     }
-    for (interface, name, role) in plan.interfaces() {
+    for (interface, name, role) in plan.interfaces().filter(|(.., role)| *role != Role::Port) {
         attacher.check_foreign(interface, name, role).await?;
     }
     let adopted = options.pins.exist();
@@ -196,7 +208,11 @@ async fn start(
     if settings.secret == [0; 2] {
         settings.secret = secret()?;
     }
-    tables.set_settings(Settings { timeouts: config.timeouts, netns: cookie, ..settings })?;
+    tables.set_settings(Settings { netns: cookie, ..configured(&config, settings) })?;
+    let mut offloading = Offloading::new(&options.pins, &tables)?;
+    if adopted {
+        offloading.settle(&mut tables, &config)?;
+    }
     let reaper = Reaper::open(&options.pins)?;
     let counters = tables.counters()?;
     let mut daemon = Daemon {
@@ -209,7 +225,9 @@ async fn start(
         plan: Plan::default(),
         in_force: false,
         announcer: Announcer::default(),
+        offloading,
         routes_changed: false,
+        routes_due: Instant::now(),
         adopted,
         counters,
         skipped: 0,
@@ -217,8 +235,12 @@ async fn start(
         warned: false,
         _lock: lock,
     };
-    daemon.apply(plan, &snapshot, attacher).await?;
+    daemon.apply(plan.clone().with_offload(daemon.offloading.state.is_on()), &snapshot, attacher).await?;
     daemon.replace_programs(attacher)?;
+    // A start that fails has not touched conntrack.
+    if daemon.offloading.settle(&mut daemon.tables, &daemon.config)? && daemon.offloading.state.is_on() {
+        daemon.apply(plan, &snapshot, attacher).await?;
+    }
     for warning in preflight::warnings().iter().chain(&daemon.plan.warnings) {
         tracing::warn!("{warning}");
     }
@@ -266,39 +288,42 @@ impl Daemon {
         self.tables.check_room(&plan.sources, &plan.destinations)?;
         self.tables.check_room_to_serve(&plan.forwards, &plan.externals)?;
         let before = attached(pins)?;
-        for (interface, name, role) in plan.interfaces().filter(|place| !before.contains(&(place.0, place.2)))
-        {
+        let new = |(interface, _, role): &(u32, &str, Role)| !before.contains(&(*interface, *role));
+        for (interface, name, role) in plan.interfaces().filter(|place| place.2 != Role::Port && new(place)) {
             attacher.check_foreign(interface, name, role).await?;
+        }
+        self.offloading.watcher.change();
+        if !self.offloading.state.is_on() {
+            // No reply goes straight to a port any more.
+            self.offloading.watcher.switch(false).await?;
         }
         let wanted: BTreeSet<(u32, Role)> =
             plan.interfaces().map(|(interface, _, role)| (interface, role)).collect();
         let mut gone: Vec<(u32, Role)> = before.difference(&wanted).copied().collect();
         // What sends packets to uplinks goes first.
         gone.sort_by_key(|(_, role)| std::cmp::Reverse(*role));
-        for (interface, _) in gone {
-            attacher.detach(interface, snapshot.existing_name(interface).as_deref()).await?;
+        for (interface, role) in gone {
+            attacher.detach(interface, snapshot.existing_name(interface).as_deref(), role).await?;
         }
-        // An interface with another role than before has lost both.
-        let attached = attached(pins)?;
         let uplinks: Vec<Uplink> = plan.uplinks.iter().map(|uplink| uplink.uplink).collect();
         let salt = self.tables.uplinks()?.salt;
         let arranged = Uplinks::arrange(&uplinks, salt).context("too many uplinks; 16 are the limit")?;
         self.tables.set_uplinks(arranged)?;
+        let same_places = self.in_force && plan.has_same_places(&self.plan);
         self.fill_tables(&plan)?;
-        for (interface, name, role) in plan.interfaces() {
-            if !attached.contains(&(interface, role)) {
-                attacher.attach(&mut self.loaded, interface, name, role)?;
-                tracing::info!(
-                    "attached to {name}{}",
-                    if role == Role::Inside { ", for hairpinning" } else { "" }
-                );
-            }
+        for (interface, name, role) in plan.interfaces().filter(|place| place.2 != Role::Port && new(place)) {
+            attacher.attach(&mut self.loaded, interface, name, role)?;
+            tracing::info!("attached to {name}{}", role.purpose());
         }
+        self.attach_ports(&plan, attacher).await?;
         self.plan = plan;
         self.in_force = true;
-        let ended = gc::kill_misplaced(&self.tables, &self.reaper, &self.plan)?;
-        if ended > 0 {
-            tracing::info!("ended {ended} flows: their external address, forward or uplink is gone");
+        self.offloading.watcher.switch(self.offloading.state.is_on()).await?;
+        if !same_places {
+            let ended = gc::kill_misplaced(&self.tables, &self.reaper, &self.plan)?;
+            if ended > 0 {
+                tracing::info!("ended {ended} flows: their external address, forward or uplink is gone");
+            }
         }
         self.announcer.update(self.plan.announced(snapshot));
         self.announcer.tick();
@@ -328,7 +353,9 @@ impl Daemon {
     /// Puts the programs just loaded in the place of those an earlier daemon attached.
     fn replace_programs(&mut self, attacher: &Attacher) -> Result<()> {
         if self.adopted {
-            for (interface, name, role) in self.plan.interfaces() {
+            let attached = attached(&self.options.pins)?;
+            let ours = self.plan.interfaces().filter(|place| attached.contains(&(place.0, place.2)));
+            for (interface, name, role) in ours {
                 attacher.attach(&mut self.loaded, interface, name, role)?;
             }
         }
@@ -336,8 +363,10 @@ impl Daemon {
     }
 
     /// The plan for the interfaces as they are now. Interfaces may come and go while the daemon runs.
-    fn plan_now(&self, config: &Config, snapshot: &Snapshot) -> Result<Plan> {
-        Ok(plan(config, snapshot, Missing::LeftOut)?)
+    fn plan_now(&mut self, snapshot: &Snapshot) -> Result<Plan> {
+        self.offloading.settle_again(&mut self.tables, &self.config)?;
+        let plan = plan(&self.config, snapshot, Missing::LeftOut)?;
+        Ok(plan.with_offload(self.offloading.state.is_on()))
     }
 
     /// Follows a change of the interfaces or their addresses.
@@ -348,26 +377,34 @@ impl Daemon {
     }
 
     async fn try_follow(&mut self, change: &Change, network: &Network, attacher: &Attacher) -> Result<()> {
-        if change.routes_only {
+        if !change.filters.is_empty() {
+            self.recheck_ports(&change.filters, attacher).await?;
+        }
+        if !change.interfaces {
             // In bursts, on some routers: the next round of housekeeping is early enough.
-            self.routes_changed = true;
+            self.routes_changed |= change.routes;
             return Ok(());
         }
         self.routes_changed = false;
         // An interface that has the number of one that is gone has none of its programs.
-        let ours = self.plan.interfaces().map(|(interface, ..)| interface);
-        let removed: Vec<u32> = ours.filter(|interface| change.removed.contains(interface)).collect();
-        for interface in &removed {
-            attacher.detach(*interface, None).await?;
+        let ours = self.plan.interfaces().map(|(interface, _, role)| (interface, role));
+        let removed: Vec<(u32, Role)> =
+            ours.filter(|(interface, _)| change.removed.contains(interface)).collect();
+        for (interface, role) in &removed {
+            attacher.detach(*interface, None, *role).await?;
         }
+        let started = Instant::now();
         let snapshot = look(network, &self.config).await?;
+        // Where there are as many routes as in the Internet, they change all the time.
+        self.routes_due = Instant::now() + started.elapsed() * ROUTES_SHARE;
         self.notices.follow(&snapshot);
-        let plan = self.plan_now(&self.config, &snapshot)?;
+        let plan = self.plan_now(&snapshot)?;
         if !plan.is_same(&self.plan) || !removed.is_empty() {
-            for warning in &plan.warnings {
+            // Ports come and go by the minute on some hosts; what was said need not be said again.
+            for warning in plan.warnings.iter().filter(|warning| !self.plan.warnings.contains(warning)) {
                 tracing::warn!("{warning}");
             }
-            for uplink in &plan.uplinks {
+            for uplink in plan.uplinks.iter().filter(|uplink| !self.plan.uplinks.contains(uplink)) {
                 tracing::info!("{uplink}");
             }
             self.apply(plan, &snapshot, attacher).await?;
@@ -390,6 +427,8 @@ impl Daemon {
         let config = self.options.source.read()?;
         let snapshot = look(network, &config).await?;
         let plan = plan(&config, &snapshot, Missing::Refused)?;
+        self.offloading.settle_again(&mut self.tables, &config)?;
+        let plan = plan.with_offload(self.offloading.state.is_on());
         if config.datapath.max_flows != self.config.datapath.max_flows {
             tracing::warn!("max_flows counts after `natbpf detach`; the flow table keeps its size");
         }
@@ -398,12 +437,12 @@ impl Daemon {
         }
         if let Err(error) = self.apply(plan, &snapshot, attacher).await {
             let snapshot = look(network, &self.config).await?;
-            let old = self.plan_now(&self.config, &snapshot)?;
+            let old = self.plan_now(&snapshot)?;
             self.apply(old, &snapshot, attacher).await.context(format!("{error:#}; and then"))?;
             return Err(error);
         }
         let settings = self.tables.settings()?;
-        self.tables.set_settings(Settings { timeouts: config.timeouts, ..settings })?;
+        self.tables.set_settings(configured(&config, settings))?;
         self.config = config;
         Ok(())
     }
@@ -475,11 +514,12 @@ impl Daemon {
             attachments(&self.options.pins)?.iter().map(|attached| attached.mode.name()).collect();
         let uplinks: Vec<String> = self.plan.uplinks.iter().map(ToString::to_string).collect();
         println!(
-            "ready: masquerading out of {}; {} flows at most, attached by {}{}",
+            "ready: masquerading out of {}; {} flows at most, attached by {}{}; {}",
             uplinks.join(", "),
             self.tables.max_entries()? / 2,
             modes.into_iter().collect::<Vec<_>>().join(" and "),
-            if self.adopted { ", went on from the earlier state" } else { "" }
+            if self.adopted { ", went on from the earlier state" } else { "" },
+            self.describe_offload()
         );
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         Ok(())

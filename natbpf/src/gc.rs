@@ -7,7 +7,6 @@ use natbpf_common::{
     flow::{Direction, FlowEntry, FlowKey, Status},
     life::{GRACE, Life, Verdict, judge},
     mapping::{Endpoint, Mapping, Side, Users},
-    reap::Operation,
     state::Timeouts,
 };
 
@@ -37,7 +36,7 @@ pub fn collect(tables: &Tables, reaper: &Reaper) -> Result<Round> {
             over.push(*key);
         }
     })?;
-    round.acted = reaper.flows(Operation::Reap, &over)?;
+    round.acted = reaper.reap(&over)?;
     let mut idle: Vec<Endpoint> = Vec::new();
     tables.each_mapping(|endpoint, mapping| {
         let unused = Users::from_word(mapping.users).count() == 0;
@@ -66,6 +65,7 @@ fn is_over(key: &FlowKey, entry: &FlowEntry, now: Nanoseconds, timeouts: &Timeou
 /// those of uplinks that are down or no longer uplinks, as `MASQUERADE` does. Returns how many.
 pub fn kill_misplaced(tables: &Tables, reaper: &Reaper, plan: &Plan) -> Result<u64> {
     let placement = plan.placement();
+    let before = clock::now();
     let mut misplaced = Vec::new();
     tables.each_entry(|key, entry| {
         let alive = matches!(Life::from_word(entry.life), Life::Live(_) | Life::Dying(_));
@@ -73,12 +73,12 @@ pub fn kill_misplaced(tables: &Tables, reaper: &Reaper, plan: &Plan) -> Result<u
             misplaced.push(*key);
         }
     })?;
-    reaper.flows(Operation::Kill, &misplaced)
+    reaper.kill(&misplaced, before)
 }
 
 #[cfg(test)]
 mod tests {
-    use natbpf_common::{Address, Port, SECOND, protocol::UDP, state::State};
+    use natbpf_common::{Address, Port, SECOND, offload::Offload, protocol::UDP, state::State};
 
     use super::*;
 
@@ -90,6 +90,7 @@ mod tests {
             uplink: 1,
             status: Status::new(state as u8).to_word(),
             traits: 0,
+            offload: Offload::default(),
         }
     }
 

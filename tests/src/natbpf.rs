@@ -1,10 +1,11 @@
 //! The natbpf daemon of a lab's gateway, and its command line.
 
 use std::cell::Cell;
+use std::env;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +25,12 @@ const STOP: Duration = Duration::from_secs(10);
 
 /// The binary: `$NATBPF_BIN`, or the one that cargo built next to this program.
 pub fn binary() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("NATBPF_BIN") {
+    if let Some(path) = env::var_os("NATBPF_BIN") {
         let path = PathBuf::from(path);
         ensure!(path.is_file(), "NATBPF_BIN is {}, where no program is", path.display());
         return Ok(path);
     }
-    let this = std::env::current_exe().context("cannot find out where this program is")?;
+    let this = env::current_exe().context("cannot find out where this program is")?;
     // A test's program is in `deps`, one directory below the binaries.
     let found = this.ancestors().skip(1).take(2).map(|dir| dir.join("natbpf")).find(|path| path.is_file());
     found.with_context(|| {
@@ -59,6 +60,12 @@ impl Cli {
         Ok(Self { gw: gw.netns.clone(), binary: binary()?, instance: instance.to_owned() })
     }
 
+    /// The same with another natbpf.
+    pub fn binary(mut self, path: &Path) -> Self {
+        path.clone_into(&mut self.binary);
+        self
+    }
+
     /// `natbpf --bpffs … --instance …` in the gateway, `args` to be added.
     pub fn cmd(&self) -> Cmd {
         Cmd::in_netns(&self.binary, self.gw.clone())
@@ -84,12 +91,30 @@ impl Cli {
         Ok((toml, said))
     }
 
-    /// Starts a daemon (`run …` or `masquerade …`) and waits for its `ready`.
+    pub fn status_json(&self) -> Result<serde_json::Value> {
+        let text = self.cmd().args(["status", "--json"]).output_text()?;
+        serde_json::from_str(&text).with_context(|| format!("`natbpf status --json` is not JSON: {text}"))
+    }
+
+    /// A counter of the datapath by its name in `status`; needs no daemon.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        let status = self.status_json()?;
+        let groups = status["counters"].as_object().context("`natbpf status --json` has no counters")?;
+        let found = groups.values().find_map(|group| group[name].as_u64());
+        found.with_context(|| format!("natbpf has no counter {name}"))
+    }
+
+    /// Starts a daemon (`run …` or `masquerade …`) and waits for its `ready`. What `NATBPF_OFFLOAD` says (`on` or `off`) it is told
+    /// by `--offload`, so that every test can be run with both.
     ///
     /// # Errors
     /// When it ends or 20 seconds pass before that; the text has what it wrote to standard error.
     pub fn start<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<Natbpf> {
-        let process = self.cmd().args(args).spawn()?;
+        let args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        let said = args.iter().any(|arg| arg == "--offload");
+        let offload = env::var("NATBPF_OFFLOAD").ok().filter(|_| !said);
+        let offload = offload.iter().flat_map(|value| ["--offload", value]);
+        let process = self.cmd().args(&args).args(offload).spawn()?;
         let ready = process.wait_for(Stream::Stdout, READY, |line| line.starts_with("ready"))?;
         Ok(Natbpf { process, cli: self.clone(), ready, config: None })
     }
@@ -174,8 +199,7 @@ impl Natbpf {
     }
 
     pub fn status_json(&self) -> Result<serde_json::Value> {
-        let text = self.cli.cmd().args(["status", "--json"]).output_text()?;
-        serde_json::from_str(&text).with_context(|| format!("`natbpf status --json` is not JSON: {text}"))
+        self.cli.status_json()
     }
 
     pub fn flows_list(&self) -> Result<String> {
@@ -192,9 +216,6 @@ impl Natbpf {
 
     /// A counter of the datapath by its name in `status`.
     pub fn counter(&self, name: &str) -> Result<u64> {
-        let status = self.status_json()?;
-        let groups = status["counters"].as_object().context("`natbpf status --json` has no counters")?;
-        let found = groups.values().find_map(|group| group[name].as_u64());
-        found.with_context(|| format!("natbpf has no counter {name}"))
+        self.cli.counter(name)
     }
 }

@@ -146,6 +146,7 @@ pub struct Setup {
     max_flows: Option<u32>,
     timeouts: Vec<(String, u32)>,
     in_a_file: bool,
+    coexist: bool,
 }
 
 impl Default for Setup {
@@ -165,6 +166,7 @@ impl Setup {
             max_flows: None,
             timeouts: Vec::new(),
             in_a_file: false,
+            coexist: false,
         }
     }
 
@@ -205,6 +207,12 @@ impl Setup {
         self
     }
 
+    /// Programs of others are beside natbpf's, and are to see every packet.
+    pub fn coexist(mut self) -> Self {
+        self.coexist = true;
+        self
+    }
+
     /// natbpf reads a file even where a command line would do, so that [`crate::Translation::change`] can write it
     /// anew.
     pub fn in_a_file(mut self) -> Self {
@@ -218,6 +226,7 @@ impl Setup {
             && self.forwards.is_empty()
             && self.floating.is_empty()
             && self.max_flows.is_none()
+            && !self.coexist
             && self.timeouts.is_empty();
         match &self.rules[..] {
             [rule] if plain && rule.fits_command_line() => {
@@ -232,8 +241,15 @@ impl Setup {
         let mut tables: Vec<String> = self.rules.iter().map(Rule::toml).collect();
         tables.extend(self.forwards.iter().map(Forward::toml));
         tables.extend(self.floating.iter().map(Floating::toml));
+        let mut datapath = String::new();
         if let Some(count) = self.max_flows {
-            tables.push(format!("[datapath]\nmax_flows = {count}\n"));
+            let _ = writeln!(datapath, "max_flows = {count}");
+        }
+        if self.coexist {
+            datapath.push_str("coexist = true\n");
+        }
+        if !datapath.is_empty() {
+            tables.push(format!("[datapath]\n{datapath}"));
         }
         if !self.timeouts.is_empty() {
             let lines = self.timeouts.iter().map(|(name, seconds)| format!("{name} = \"{seconds}s\"\n"));

@@ -11,6 +11,7 @@ mod e2e {
     mod leak;
     mod many;
     mod mapping;
+    mod offload;
     mod ports;
     mod protocols;
     mod rules;

@@ -16,6 +16,7 @@ mod object {
     mod lifetime;
     mod mapping;
     mod notices;
+    mod offload;
     mod pools;
     mod ports;
     mod protocols;

@@ -29,6 +29,7 @@ An example of a configuration, with every key:
   unsolicited = \"drop\"              # a SYN that nobody wants; or \"answer\": the host's RST
   max_flows_per_source = 65536      # 0: no limit
   inside = [\"br0\"]                  # where inside hosts are; left out: found by address and route
+  ports = [\"vnet0\", \"veth*\"]       # inside ports to offload; left out: found by address and route
   to = [\"203.0.113.1\", \"203.0.113.9-203.0.113.11\"]  # left out: the uplink's address
   to_ports = \"50000-50010\"          # TCP and UDP; left out: the source port where it is free
   random = false                    # a random port for every mapping
@@ -52,6 +53,9 @@ An example of a configuration, with every key:
   max_flows = 262144
   attach = \"auto\"                   # or \"tcx\", \"clsact\"
   coexist = false                   # stay beside TC programs of somebody else
+  offload = \"on\"                    # or \"off\": every packet takes its way through the kernel
+  revalidate = \"10s\"                # how often an offloaded flow asks the kernel again
+  conntrack_liberal = true          # set nf_conntrack_tcp_be_liberal, which offload needs beside conntrack
 
   [timeouts]                        # idle times: tcp_established, tcp_syn_sent, tcp_fin_wait, ...
   tcp_established = \"2h 4m\"
@@ -71,6 +75,7 @@ Examples:
   natbpf masquerade -o eth0 -s 10.0.0.5 --to-ports 50000-50999
   natbpf masquerade -o eth0 -s 10.0.0.0/24 -s '!10.0.0.5' -d '!192.0.2.0/24' --profile rfc
   natbpf masquerade -o eth0 --forward tcp:8080:10.0.0.11:80 --floating 203.0.113.50=10.0.0.12 --hairpin
+  natbpf masquerade -o eth0 -s 10.0.0.0/24 -i 'vnet*' --revalidate 5s
   natbpf masquerade -o ppp0 --stay      traffic goes on after this command has ended
 
 It stays in the foreground and translates until it is stopped. When traffic flows, one line that begins with

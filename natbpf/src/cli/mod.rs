@@ -1,13 +1,16 @@
 //! The command line. Values are parsed here, once, into the types that the rest uses.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use ipnet::Ipv4Net;
 use natbpf_common::state::State;
 
 use crate::{
-    config::{AttachMode, DatapathConfig, Pair, Redirection, values},
+    config::{AttachMode, DatapathConfig, Pair, Redirection, Switch, values},
     flows::filter,
 };
 
@@ -70,7 +73,7 @@ pub enum Command {
     /// List, count, watch or end flows
     #[command(after_help = help::FLOWS_EXAMPLES)]
     Flows(FlowsArgs),
-    /// Remove every program and everything that was pinned; running flows end
+    /// Remove every program and everything that was pinned, and put the sysctl back; running flows end
     #[command(after_help = "Exit status: 0 done, also if nothing was attached, 1 failed, 2 wrong usage.")]
     Detach,
 }
@@ -121,6 +124,19 @@ pub struct DatapathArgs {
     /// Stay beside TC programs of somebody else; without it they are a reason not to start
     #[arg(long)]
     pub coexist: bool,
+
+    /// Whether packets of running flows go straight from port to port, as the kernel has sent those before [default: on; with
+    /// --coexist off]
+    #[arg(long, value_enum, value_name = "ON|OFF")]
+    pub offload: Option<Switch>,
+
+    /// With offload: how often a flow asks the kernel again, 1s to 10m [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = values::revalidate)]
+    pub revalidate: Option<Duration>,
+
+    /// Leave net.netfilter.nf_conntrack_tcp_be_liberal as it is, and offload nothing where it is 0
+    #[arg(long)]
+    pub no_conntrack_liberal: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -30,6 +30,11 @@ pub struct RuleArgs {
     #[arg(long, value_name = "NET", value_parser = values::network)]
     pub except: Vec<Ipv4Net>,
 
+    /// An inside port whose traffic goes straight to the uplink and back; "veth*" for all that begin so, a bridge for its
+    /// ports; may be repeated [default: found by address and route]
+    #[arg(short = 'i', long = "port", alias = "in-interface", value_name = "PORT")]
+    pub ports: Vec<Interfaces>,
+
     /// External addresses, of which each source gets one; may be repeated [default: the uplink's address]
     #[arg(long, value_name = "ADDR[-ADDR]")]
     pub to: Vec<AddressRange>,

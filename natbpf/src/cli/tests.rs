@@ -35,6 +35,28 @@ fn the_iptables_rule_spelled_almost_the_same() {
     assert_eq!(arguments.to_ports, Ports::new(50000, 50010));
     assert!(arguments.random);
     assert_eq!((arguments.mapping, arguments.hairpin), (None, None));
+    assert_eq!(arguments.ports, []);
+}
+
+#[test]
+fn ports_and_offload() {
+    let arguments = masquerade("-o eth0 -i vnet0 --port veth* --in-interface br0");
+    let ports: Vec<String> = arguments.ports.iter().map(ToString::to_string).collect();
+    assert_eq!(ports, ["vnet0", "veth*", "br0"]);
+    for command in ["run", "masquerade -o eth0"] {
+        let datapath = |line: &str| match parse(&format!("{command} {line}")).unwrap().command {
+            Command::Run(arguments) => arguments.datapath,
+            Command::Masquerade(arguments) => arguments.datapath,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(datapath("").offload, None);
+        let said = datapath("--offload off --revalidate 1500ms --no-conntrack-liberal");
+        assert_eq!((said.offload, said.revalidate), (Some(Switch::Off), Some(Duration::from_millis(1500))));
+        assert!(said.no_conntrack_liberal);
+    }
+    assert!(error("run --offload maybe").contains("on, off"));
+    assert!(error("run --revalidate 10").contains("write it like"));
+    assert!(error("run --revalidate 1h").contains("not within 1s to 10m"));
 }
 
 #[test]
@@ -103,7 +125,9 @@ fn the_example_in_the_help_is_a_configuration() {
     fs::write(file.path(), example).unwrap();
     let config = Config::from_file(file.path()).unwrap();
     assert_eq!(config.rules.len(), 1);
-    assert_eq!(config.datapath, DatapathConfig::default());
+    // Left out it is the same, but beside others.
+    let default = DatapathConfig { offload: config.datapath.offload, ..DatapathConfig::default() };
+    assert_eq!((config.datapath, config.datapath.wants_offload()), (default, true));
     let help = Cli::command().find_subcommand_mut("masquerade").unwrap().render_help().to_string();
     assert!(help.contains(&format!("[default: {}]", config.datapath.max_flows)), "{help}");
 }

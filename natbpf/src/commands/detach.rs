@@ -10,7 +10,7 @@ use crate::{
     datapath::{Attacher, Pins, Tables, attachments},
     netns,
     network::Network,
-    preflight,
+    preflight, teardown,
 };
 
 /// Leaves the host as it was before.
@@ -31,8 +31,8 @@ pub async fn run(cli: &Cli, pins: Pins) -> Result<ExitCode> {
     };
     check_namespace(&pins)?;
     let snapshot = Network::open()?.snapshot().await?;
-    let attacher = Attacher::new(pins, AttachMode::Auto, true)?;
-    attacher.detach_all(|interface| snapshot.existing_name(interface)).await?;
+    let attacher = Attacher::new(pins.clone(), AttachMode::Auto, true)?;
+    teardown::detach(&pins, &attacher, &snapshot).await?;
     println!("detached: the programs of instance {} and everything pinned are gone", cli.instance_name());
     Ok(ExitCode::SUCCESS)
 }

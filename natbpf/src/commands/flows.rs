@@ -12,7 +12,6 @@ use natbpf_common::{
     event::{EventKind, FlowEvent},
     flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
     life::Life,
-    reap::Operation,
     state::Timeouts,
 };
 use tokio::{
@@ -144,9 +143,10 @@ fn count(tables: &Tables, filter: &Filter, json: bool) -> Result<ExitCode> {
 }
 
 fn flush(pins: &Pins, tables: &Tables, filter: &Filter, json: bool) -> Result<ExitCode> {
+    let before = clock::now();
     let mut keys = Vec::new();
     each(tables, filter, |flow| keys.push(flow.key))?;
-    let ended = Reaper::open(pins)?.flows(Operation::Kill, &keys)?;
+    let ended = Reaper::open(pins)?.kill(&keys, before)?;
     if json {
         println!("{}", serde_json::json!({ "ended": ended }));
     } else {

@@ -11,7 +11,8 @@ use crate::{
     netns,
     network::{Network, Snapshot},
     status::{
-        AttachInfo, Attached, CounterReport, InsideStatus, PoolStatus, Report, UplinkStatus, Usage, forwards,
+        AttachInfo, Attached, CounterReport, InsideStatus, OffloadStatus, PoolStatus, PortAttached,
+        PortStatus, Report, UplinkStatus, Usage, forwards,
     },
 };
 
@@ -39,8 +40,10 @@ fn report(cli: &Cli, pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Resul
         netns: netns::label(),
         schema: SCHEMA,
         daemon_running: pins.locked()?,
+        offload: OffloadStatus::new(tables.epoch()?, tables.settings()?.revalidate),
         uplinks: uplinks(pins, tables, snapshot)?,
         inside: inside(pins, snapshot)?,
+        ports: ports(pins, tables, snapshot)?,
         forwards,
         floating,
         pools: tables.pools()?.iter().map(PoolStatus::from).collect(),
@@ -77,6 +80,19 @@ fn inside(pins: &Pins, snapshot: &Snapshot) -> Result<Vec<InsideStatus>> {
         attached: programs.on(interface, Hook::Inside),
     });
     Ok(inside.collect())
+}
+
+fn ports(pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Result<Vec<PortStatus>> {
+    let (programs, known) = (Programs(attachments(pins)?), tables.ports()?);
+    let ports = with_role(pins, Role::Port)?.map(|interface| {
+        let attached = PortAttached {
+            ingress: programs.on(interface, Hook::PortIngress),
+            egress: programs.on(interface, Hook::PortEgress),
+        };
+        let port = known.get(&interface).copied().unwrap_or_default();
+        PortStatus::new(snapshot.name(interface), interface, port, attached)
+    });
+    Ok(ports.collect())
 }
 
 fn uplinks(pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Result<Vec<UplinkStatus>> {

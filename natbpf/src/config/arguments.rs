@@ -44,6 +44,7 @@ fn rule(arguments: &RuleArgs) -> Result<MasqueradeRule, Problem> {
             except: arguments.except.clone(),
             behaviour,
             inside: arguments.inside.clone(),
+            ports: arguments.ports.clone(),
             pool: AddressPool::collect(&arguments.to)?,
             to_ports: arguments.to_ports,
             random: arguments.random,

@@ -35,6 +35,10 @@ pub enum Problem {
     NoDestination,
     #[error("to is empty; leave the key out to translate to the uplink's address")]
     NoPool,
+    #[error(
+        "ports is empty; leave the key out to have them found, or write offload = \"off\" in [datapath] to offload nothing"
+    )]
+    NoPort,
     #[error("{key} says nothing in a rule with action = \"exempt\", which translates nothing; leave it out")]
     Meaningless { key: &'static str },
     #[error(

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use toml::{Spanned, Value};
 
 use super::{
-    AttachMode, Config, DatapathConfig,
+    AttachMode, Config, DatapathConfig, Switch,
     check::{self, Place, Problem},
     timeouts, values,
 };
@@ -63,6 +63,9 @@ struct RawDatapath {
     attach: AttachMode,
     #[serde(default)]
     coexist: bool,
+    offload: Option<Switch>,
+    revalidate: Option<Text>,
+    conntrack_liberal: Option<bool>,
 }
 
 /// A problem and the bytes of the file that it is about.
@@ -142,7 +145,18 @@ fn datapath(raw: &RawDatapath) -> Result<DatapathConfig, Misplaced> {
             return Err(Misplaced { span: number.span(), problem: Problem::MaxFlows(*number.get_ref()) });
         }
     };
-    Ok(DatapathConfig { max_flows, attach: raw.attach, coexist: raw.coexist })
+    let default = DatapathConfig::default();
+    Ok(DatapathConfig {
+        max_flows,
+        attach: raw.attach,
+        coexist: raw.coexist,
+        offload: raw.offload,
+        revalidate: raw
+            .revalidate
+            .as_ref()
+            .map_or(Ok(default.revalidate), |text| value(text, values::revalidate))?,
+        conntrack_liberal: raw.conntrack_liberal.unwrap_or(default.conntrack_liberal),
+    })
 }
 
 fn timeouts(raw: &BTreeMap<Spanned<String>, Spanned<Value>>) -> Result<Timeouts, Misplaced> {

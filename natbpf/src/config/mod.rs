@@ -1,6 +1,6 @@
 //! What the operator wants, checked: from a file or from the arguments of `natbpf masquerade`.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use ipnet::Ipv4Net;
 use natbpf_common::state::Timeouts;
@@ -27,7 +27,7 @@ pub use forward::{Floating, Pair, PortForward, Redirection, Target};
 pub use interfaces::Interfaces;
 pub use networks::{NetworkMatch, Networks};
 pub use pool::{AddressPool, AddressRange};
-pub use values::{AttachMode, Filtering, Mapping, Ports, Profile, Protocol, Unsolicited};
+pub use values::{AttachMode, Filtering, Mapping, Ports, Profile, Protocol, Switch, Unsolicited};
 
 /// A whole configuration. Interfaces may still be missing: `plan` finds out.
 #[derive(Clone, Debug)]
@@ -68,6 +68,8 @@ pub struct Translation {
     pub behaviour: Behaviour,
     /// With hairpin: the interfaces where inside hosts are; empty: to be found by address and route.
     pub inside: Vec<String>,
+    /// The inside ports whose traffic is offloaded; empty: to be found by address and route.
+    pub ports: Vec<Interfaces>,
     /// `None`: the uplink's address.
     pub pool: Option<AddressPool>,
     /// External TCP and UDP ports; `None`: those of the source port's class.
@@ -91,6 +93,13 @@ pub struct DatapathConfig {
     pub attach: AttachMode,
     /// Stay beside TC programs of somebody else instead of refusing to attach.
     pub coexist: bool,
+    /// `None`: on, but not beside programs of somebody else ([`DatapathConfig::coexist`]), which are to see every packet.
+    pub offload: Option<Switch>,
+    /// How long the datapath repeats what the kernel did before it asks again, [`DatapathConfig::MIN_REVALIDATE`] to
+    /// [`DatapathConfig::MAX_REVALIDATE`].
+    pub revalidate: Duration,
+    /// Set `net.netfilter.nf_conntrack_tcp_be_liberal` if offload needs it.
+    pub conntrack_liberal: bool,
 }
 
 impl DatapathConfig {
@@ -98,6 +107,14 @@ impl DatapathConfig {
     pub const MIN_FLOWS: u32 = 16;
     /// The table is allocated whole at the start, a few gigabytes at this size.
     pub const MAX_FLOWS: u32 = 1 << 24;
+    /// Shorter, and most packets of a slow flow ask the kernel.
+    pub const MIN_REVALIDATE: Duration = Duration::from_secs(1);
+    /// Longer, and what no netlink message tells of is noticed too late.
+    pub const MAX_REVALIDATE: Duration = Duration::from_secs(600);
+
+    pub fn wants_offload(&self) -> bool {
+        self.offload.map_or(!self.coexist, |offload| offload == Switch::On)
+    }
 
     /// Lets what was said on the command line win over the file.
     pub fn apply(&mut self, arguments: &DatapathArgs) {
@@ -105,12 +122,22 @@ impl DatapathConfig {
             self.attach = attach;
         }
         self.coexist |= arguments.coexist;
+        self.offload = arguments.offload.or(self.offload);
+        self.revalidate = arguments.revalidate.unwrap_or(self.revalidate);
+        self.conntrack_liberal &= !arguments.no_conntrack_liberal;
     }
 }
 
 impl Default for DatapathConfig {
     fn default() -> Self {
-        Self { max_flows: 1 << 18, attach: AttachMode::Auto, coexist: false }
+        Self {
+            max_flows: 1 << 18,
+            attach: AttachMode::Auto,
+            coexist: false,
+            offload: None,
+            revalidate: Duration::from_secs(10),
+            conntrack_liberal: true,
+        }
     }
 }
 

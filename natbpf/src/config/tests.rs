@@ -48,6 +48,7 @@ fn a_whole_file() {
         filtering = "address-dependent"
         inbound_refresh = true
         inside = ["br0"]
+        ports = ["vnet0", "veth*"]
         to = ["203.0.113.8-203.0.113.9"]
         to_ports = "50010-50000"
         random = true
@@ -84,6 +85,9 @@ fn a_whole_file() {
         max_flows = 16
         attach = "clsact"
         coexist = true
+        offload = "off"
+        revalidate = "1m 30s"
+        conntrack_liberal = false
 
         [timeouts]
         tcp_established = "5days"
@@ -112,6 +116,7 @@ fn a_whole_file() {
                     max_flows_per_source: Quota::Flows(100),
                 },
                 inside: vec!["br0".to_owned()],
+                ports: vec!["vnet0".parse().unwrap(), "veth*".parse().unwrap()],
                 pool: AddressPool::collect(&["203.0.113.8-203.0.113.9".parse().unwrap()]).unwrap(),
                 to_ports: Ports::new(50000, 50010),
                 random: true,
@@ -142,7 +147,17 @@ fn a_whole_file() {
     );
     let pair = "203.0.113.50=10.0.0.12".parse().unwrap();
     assert_eq!(config.floating, [Floating { uplink: "eth0".to_owned(), pair, hairpin: false }]);
-    assert_eq!(config.datapath, DatapathConfig { max_flows: 16, attach: AttachMode::Clsact, coexist: true });
+    assert_eq!(
+        config.datapath,
+        DatapathConfig {
+            max_flows: 16,
+            attach: AttachMode::Clsact,
+            coexist: true,
+            offload: Some(Switch::Off),
+            revalidate: Duration::from_secs(90),
+            conntrack_liberal: false,
+        }
+    );
     assert_eq!(config.timeouts.of(Status::new(State::TcpEstablished as u8)), 5 * 24 * 3600 * SECOND);
     assert_eq!(config.timeouts.of(Status::new(State::UdpUnreplied as u8)), 150 * SECOND);
     assert_eq!(config.timeouts.of(Status::new(State::Icmp as u8)), 60 * SECOND);
@@ -232,6 +247,22 @@ fn a_rule_that_exempts_says_nothing_of_a_translation() {
     refused(&exempt("except = []"), "4:10", "except says nothing");
     refused(&exempt("profile = \"rfc\""), "4:11", "profile says nothing");
     refused(&with_rule("action = \"drop\""), "3:10", "`masquerade` or `exempt`");
+}
+
+#[test]
+fn offload_is_refused_where_it_cannot_be_as_said() {
+    refused(&with_rule("ports = []"), "3:9", "ports is empty");
+    refused(&with_rule("ports = [\"a b\"]"), "3:10", "cannot be the name of an interface");
+    refused(&with_rule("action = \"exempt\"\nports = [\"vnet0\"]"), "4:9", "ports says nothing");
+    let datapath = |line: &str| with_rule(&format!("[datapath]\n{line}"));
+    refused(&datapath("offload = \"maybe\""), "4:11", "`on` or `off`");
+    refused(&datapath("offload = true"), "4:11", "string or table");
+    refused(&datapath("revalidate = \"soon\""), "4:14", "\"soon\" is not a duration");
+    refused(&datapath("revalidate = 10"), "4:14", "expected a string");
+    for text in ["0s", "999ms", "11m"] {
+        refused(&datapath(&format!("revalidate = \"{text}\"")), "4:14", "is not within 1s to 10m");
+    }
+    assert!(read(&datapath("revalidate = \"10m\"")).is_ok());
 }
 
 #[test]
@@ -330,7 +361,10 @@ fn arguments_are_checked_like_a_file() {
     };
     let all = config("natbpf masquerade -o eth0 --attach tcx --max-flows 100").unwrap();
     assert_eq!(all.rules[0].sources, Networks::default());
-    assert_eq!(all.datapath, DatapathConfig { max_flows: 100, attach: AttachMode::Tcx, coexist: false });
+    assert_eq!(
+        all.datapath,
+        DatapathConfig { max_flows: 100, attach: AttachMode::Tcx, ..DatapathConfig::default() }
+    );
     let twice = config("natbpf masquerade -o eth0 -s 10.0.0.0/8 -s 10.0.0.0/8").unwrap_err();
     assert_eq!(twice.to_string(), "10.0.0.0/8 is given twice; leave one out");
     let line = "natbpf masquerade -o eth* -s !10.0.0.5 -d !192.0.2.0/24 --profile rfc --hairpin=false --to 203.0.113.1 \
@@ -369,6 +403,16 @@ fn what_the_command_line_says_wins() {
     assert_eq!((datapath.attach, datapath.coexist), (AttachMode::Tcx, true));
     datapath.apply(&DatapathArgs { attach: Some(AttachMode::Clsact), ..DatapathArgs::default() });
     assert_eq!(datapath.attach, AttachMode::Clsact);
+    assert_eq!((datapath.offload, datapath.conntrack_liberal), (None, true));
+    let revalidate = Some(Duration::from_secs(3));
+    datapath.apply(&DatapathArgs {
+        offload: Some(Switch::Off),
+        revalidate,
+        no_conntrack_liberal: true,
+        ..DatapathArgs::default()
+    });
+    assert_eq!((datapath.offload, datapath.conntrack_liberal), (Some(Switch::Off), false));
+    assert_eq!(datapath.revalidate, Duration::from_secs(3));
 }
 
 fn networks() -> impl Strategy<Value = Ipv4Net> {
@@ -413,8 +457,9 @@ prop_compose! {
         except in prop::collection::vec(networks(), 0..4),
         behaviour in behaviours(),
         inside: bool,
+        ports in prop::collection::vec(prop::sample::select(&["vnet0", "veth*", "!eth0"][..]), 0..3),
         pool in prop::option::of((0x0100_0000..0x7e00_0000u32, 0..64u32)),
-        ports in prop::option::of((1..=u16::MAX, 1..=u16::MAX)),
+        to_ports in prop::option::of((1..=u16::MAX, 1..=u16::MAX)),
         random: bool,
         new_flows_per_second in 0..=Translation::MAX_RATE,
     ) -> Translation {
@@ -425,8 +470,9 @@ prop_compose! {
             except,
             behaviour,
             inside: if inside && behaviour.hairpin { vec!["br0".to_owned(), "br1".to_owned()] } else { Vec::new() },
+            ports: ports.into_iter().map(|port| port.parse().unwrap()).collect(),
             pool: pool.and_then(|pool| AddressPool::collect(&[range(pool)]).unwrap()),
-            to_ports: ports.and_then(|(a, b)| Ports::new(a, b)),
+            to_ports: to_ports.and_then(|(a, b)| Ports::new(a, b)),
             random,
             new_flows_per_second,
         }
@@ -455,13 +501,18 @@ prop_compose! {
         max_flows in DatapathConfig::MIN_FLOWS..=DatapathConfig::MAX_FLOWS,
         attach in prop::sample::select(&[AttachMode::Auto, AttachMode::Tcx, AttachMode::Clsact][..]),
         coexist: bool,
+        offload in prop::sample::select(&[None, Some(Switch::On), Some(Switch::Off)][..]),
+        revalidate in 1_000..=600_000u64,
+        conntrack_liberal: bool,
         extra in prop::collection::vec(0..100_000_000u64, State::COUNT),
     ) -> Config {
         let mut timeouts = Timeouts::default();
         for (state, extra) in State::ALL.iter().zip(extra) {
             timeouts.set(*state, state.shortest_timeout() * SECOND + extra * 1_000_000);
         }
-        let datapath = DatapathConfig { max_flows, attach, coexist };
+        let revalidate = Duration::from_millis(revalidate);
+        let datapath =
+            DatapathConfig { max_flows, attach, coexist, offload, revalidate, conntrack_liberal };
         Config { rules, forwards: Vec::new(), floating: Vec::new(), datapath, timeouts }
     }
 }
@@ -480,8 +531,14 @@ fn toml(config: &Config) -> String {
             Action::Masquerade(translation) => write_translation(&mut text, translation),
         }
     }
-    let DatapathConfig { max_flows, attach, coexist } = &config.datapath;
+    let DatapathConfig { max_flows, attach, coexist, offload, revalidate, conntrack_liberal } =
+        &config.datapath;
     writeln!(text, "[datapath]\nmax_flows = {max_flows}\ncoexist = {coexist}").unwrap();
+    writeln!(text, "conntrack_liberal = {conntrack_liberal}").unwrap();
+    if let Some(offload) = offload {
+        writeln!(text, "offload = \"{}\"", name(offload)).unwrap();
+    }
+    writeln!(text, "revalidate = \"{}\"", humantime::format_duration(*revalidate)).unwrap();
     writeln!(text, "attach = \"{}\"\n[timeouts]", name(attach)).unwrap();
     for &state in State::ALL {
         let length = Duration::from_nanos(config.timeouts.of(Status::new(state as u8)));
@@ -507,6 +564,9 @@ fn write_translation(text: &mut String, translation: &Translation) {
     }
     if !translation.inside.is_empty() {
         line("inside", &translation.inside);
+    }
+    if !translation.ports.is_empty() {
+        line("ports", &translation.ports.iter().map(ToString::to_string).collect::<Vec<_>>());
     }
     if let Some(pool) = &translation.pool {
         line("to", &pool.to_string().split(", ").collect::<Vec<_>>());

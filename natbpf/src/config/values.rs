@@ -4,10 +4,13 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr},
     str::FromStr,
+    time::Duration,
 };
 
 use ipnet::{IpNet, Ipv4Net};
 use natbpf_common::config::MAX_POOL;
+
+use super::DatapathConfig;
 
 /// Which packets of one inside endpoint share an external port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
@@ -73,6 +76,14 @@ pub enum AttachMode {
     Clsact,
 }
 
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Switch {
+    On,
+    Off,
+}
+
 /// External ports in host order, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
@@ -120,6 +131,14 @@ pub enum ValueError {
     Pair(String),
     #[error("a pool has at most {MAX_POOL} addresses; make another rule for other sources with the rest")]
     PoolSize,
+    #[error("revalidate = \"{text}\" is not a duration ({error}); write it like \"10s\"")]
+    Duration { text: String, error: String },
+    #[error(
+        "revalidate = \"{text}\" is not within {} to {}; write \"10s\", or leave it out",
+        humantime::format_duration(DatapathConfig::MIN_REVALIDATE),
+        humantime::format_duration(DatapathConfig::MAX_REVALIDATE)
+    )]
+    Revalidate { text: String },
 }
 
 impl fmt::Display for Filtering {
@@ -219,6 +238,17 @@ pub const fn host_address(address: Ipv4Addr) -> Result<Ipv4Addr, ValueError> {
     match address.octets()[0] {
         0 | 127 | 224.. => Err(ValueError::NoHost(address)),
         _ => Ok(address),
+    }
+}
+
+/// Parses the time for which what the kernel did is repeated.
+pub fn revalidate(text: &str) -> Result<Duration, ValueError> {
+    let length = humantime::parse_duration(text)
+        .map_err(|error| ValueError::Duration { text: text.to_owned(), error: error.to_string() })?;
+    if (DatapathConfig::MIN_REVALIDATE..=DatapathConfig::MAX_REVALIDATE).contains(&length) {
+        Ok(length)
+    } else {
+        Err(ValueError::Revalidate { text: text.to_owned() })
     }
 }
 

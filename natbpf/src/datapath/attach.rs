@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use aya::{
     pin::PinError,
     programs::{
-        LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType,
+        LinkOrder, ProgramError, ProgramId, ProgramInfo, SchedClassifier, TcAttachType,
         links::{FdLink, Link as _, PinnedLink},
         tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact},
     },
@@ -21,8 +21,14 @@ use rtnetlink::Handle;
 use super::{Hook, Loaded, Pins, Role, pins::Pin, sys};
 use crate::config::AttachMode;
 
-/// Priority of our filters: behind those of people who chose one.
-const PRIORITY: u16 = 50_000;
+/// Priority of our filters: behind those of people who chose one. At an inside port hairpinning comes first, since a packet that goes
+/// straight to the uplink is seen by nobody after.
+const fn priority(hook: Hook) -> u16 {
+    match hook {
+        Hook::Ingress | Hook::Egress | Hook::Inside => 50_000,
+        Hook::PortIngress | Hook::PortEgress => 50_001,
+    }
+}
 
 /// Handle of our filters.
 const HANDLE: TcHandle = TcHandle::new(0, 1);
@@ -65,8 +71,8 @@ pub struct Attacher {
 
 const fn attach_type(hook: Hook) -> TcAttachType {
     match hook {
-        Hook::Egress => TcAttachType::Egress,
-        Hook::Ingress | Hook::Inside => TcAttachType::Ingress,
+        Hook::Egress | Hook::PortEgress => TcAttachType::Egress,
+        Hook::Ingress | Hook::Inside | Hook::PortIngress => TcAttachType::Ingress,
     }
 }
 
@@ -95,7 +101,7 @@ impl Attacher {
     }
 
     async fn foreign(&self, interface: u32, name: &str, hook: Hook) -> Result<Option<String>> {
-        // The interface may have had another role.
+        // The interface may have another role, too.
         let ours = Hook::ALL.map(|hook| program_of(&self.pins.tcx(interface, hook)));
         // Kernels before 6.6 know no such query, and have nothing to be found by it.
         if let Ok((_, programs)) = SchedClassifier::query_tcx(name, attach_type(hook))
@@ -103,10 +109,14 @@ impl Attacher {
         {
             return Ok(Some(describe(other)));
         }
-        let known = Hook::ALL.into_iter().any(|hook| self.pins.clsact(interface, hook).exists());
+        let known: Vec<u16> = Hook::ALL
+            .into_iter()
+            .filter(|known| attach_type(*known) == attach_type(hook))
+            .filter(|known| self.pins.clsact(interface, *known).exists())
+            .map(priority)
+            .collect();
         for filter in self.filters(interface, hook).await? {
-            let ours = filter.priority == PRIORITY && filter.handle == u32::from(HANDLE) && known;
-            if !ours {
+            if filter.handle != u32::from(HANDLE) || !known.contains(&filter.priority) {
                 return Ok(Some(format!(
                     "a TC filter of kind {} with priority {}",
                     filter.kind, filter.priority
@@ -118,9 +128,9 @@ impl Attacher {
 
     async fn filters(&self, interface: u32, hook: Hook) -> Result<Vec<Filter>> {
         let request = self.netlink.traffic_filter(interface.cast_signed()).get();
-        let request = match hook {
-            Hook::Egress => request.egress(),
-            Hook::Ingress | Hook::Inside => request.ingress(),
+        let request = match attach_type(hook) {
+            TcAttachType::Egress => request.egress(),
+            _ => request.ingress(),
         };
         match request.execute().try_collect::<Vec<_>>().await {
             Ok(messages) => Ok(messages.iter().filter_map(Filter::of).collect()),
@@ -142,8 +152,7 @@ impl Attacher {
             let attached = match self.mode {
                 AttachMode::Tcx => self.attach_tcx(program, interface, name, hook),
                 AttachMode::Clsact => self.attach_clsact(program, interface, name, hook),
-                // A filter of an earlier start stays a filter: two programs would translate twice.
-                AttachMode::Auto if self.pins.clsact(interface, hook).exists() => {
+                AttachMode::Auto if self.has_filter(interface, hook) => {
                     self.attach_clsact(program, interface, name, hook)
                 }
                 AttachMode::Auto => match self.attach_tcx(program, interface, name, hook) {
@@ -182,11 +191,29 @@ impl Attacher {
                 Err(error) => return Err(error.into()),
             }
         }
-        let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+        let options = TcAttachOptions::TcxOrder(self.order(interface, hook));
         let id = program.attach_with_options(name, attach_type(hook), options)?;
         let link = FdLink::try_from(program.take_link(id)?)?;
         link.pin(&path).with_context(|| format!("cannot pin {}", path.display()))?;
         Ok(())
+    }
+
+    /// Whether it has to be a filter. One of an earlier start stays: two programs would translate twice. And filters are asked after
+    /// TCX, so the port's program must not be there if the one for hairpinning is a filter.
+    fn has_filter(&self, interface: u32, hook: Hook) -> bool {
+        let is_filter = |hook| self.pins.clsact(interface, hook).exists();
+        is_filter(hook) || hook == Hook::PortIngress && is_filter(Hook::Inside)
+    }
+
+    /// The place among the programs of the hook: last, but hairpinning comes before the port's program.
+    fn order(&self, interface: u32, hook: Hook) -> LinkOrder {
+        let port = match hook {
+            Hook::Inside => program_of(&self.pins.tcx(interface, Hook::PortIngress)),
+            _ => None,
+        };
+        let Some(port) = port else { return LinkOrder::default() };
+        // SAFETY: a number and no more; the kernel refuses the link if that program is not there.
+        LinkOrder::before_program_id(unsafe { ProgramId::new(port) })
     }
 
     fn attach_clsact(
@@ -211,7 +238,7 @@ impl Attacher {
         }
         // The pin comes first: a filter without one would be taken for somebody else's.
         pin(program, &path)?;
-        let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
+        let options = NlOptions { priority: priority(hook), handle: HANDLE, classid: None };
         match program.attach_with_options(name, attach_type(hook), TcAttachOptions::Netlink(options)) {
             Ok(id) => {
                 // Dropping it would detach.
@@ -225,15 +252,20 @@ impl Attacher {
         }
     }
 
-    /// Takes the programs off an interface. It may be gone already.
-    pub async fn detach(&self, interface: u32, name: Option<&str>) -> Result<()> {
-        for (path, pin) in self.pins.list().context("cannot list what is pinned")? {
-            let belongs = match pin {
-                Pin::Tcx(owner, _) | Pin::Clsact(owner, _) | Pin::Qdisc(owner) => owner == interface,
-                Pin::Other => false,
-            };
-            if belongs {
-                self.remove(&path, pin, name).await?;
+    /// Takes the programs of a role off an interface, and the qdisc with the last one. The interface may be gone already.
+    pub async fn detach(&self, interface: u32, name: Option<&str>, role: Role) -> Result<()> {
+        let pins = self.pins.list().context("cannot list what is pinned")?;
+        let belongs = |pin: &Pin| match pin {
+            Pin::Tcx(owner, hook) | Pin::Clsact(owner, hook) => *owner == interface && hook.role() == role,
+            Pin::Qdisc(_) | Pin::Other => false,
+        };
+        for (path, pin) in pins.iter().filter(|(_, pin)| belongs(pin)) {
+            self.remove(path, *pin, name).await?;
+        }
+        let is_filter = |pin: &Pin| matches!(pin, Pin::Clsact(owner, _) if *owner == interface);
+        if !pins.iter().any(|(_, pin)| is_filter(pin) && !belongs(pin)) {
+            for (path, pin) in pins.iter().filter(|(_, pin)| *pin == Pin::Qdisc(interface)) {
+                self.remove(path, *pin, name).await?;
             }
         }
         Ok(())
@@ -246,11 +278,14 @@ impl Attacher {
         // What sends packets to uplinks goes first. Egress goes before ingress, so that no packet is translated
         // whose reply would not be; qdiscs go last.
         pins.sort_by_key(|(_, pin)| match pin {
-            Pin::Tcx(_, Hook::Inside) | Pin::Clsact(_, Hook::Inside) => 0,
-            Pin::Tcx(_, Hook::Egress) | Pin::Clsact(_, Hook::Egress) => 1,
-            Pin::Tcx(..) | Pin::Clsact(..) => 2,
-            Pin::Qdisc(_) => 3,
-            Pin::Other => 4,
+            Pin::Tcx(_, hook) | Pin::Clsact(_, hook) => match hook {
+                Hook::PortIngress | Hook::PortEgress => 0,
+                Hook::Inside => 1,
+                Hook::Egress => 2,
+                Hook::Ingress => 3,
+            },
+            Pin::Qdisc(_) => 4,
+            Pin::Other => 5,
         });
         for (path, pin) in pins {
             let name = match pin {
@@ -265,7 +300,8 @@ impl Attacher {
     async fn remove(&self, path: &Path, pin: Pin, name: Option<&str>) -> Result<()> {
         match (pin, name) {
             (Pin::Clsact(_, hook), Some(name)) => {
-                let link = SchedClassifierLink::attached(name, attach_type(hook), PRIORITY, HANDLE, None)?;
+                let link =
+                    SchedClassifierLink::attached(name, attach_type(hook), priority(hook), HANDLE, None)?;
                 match link.detach() {
                     Err(error) if !is_gone(&error) => {
                         return Err(error).with_context(|| format!("cannot detach from {name}"));
@@ -307,7 +343,7 @@ impl Attacher {
 
 /// Puts a program in the place of the one that our filter runs. False: the filter is not there.
 fn replace_filter(program: &mut SchedClassifier, name: &str, hook: Hook) -> Result<bool> {
-    let filter = SchedClassifierLink::attached(name, attach_type(hook), PRIORITY, HANDLE, None)?;
+    let filter = SchedClassifierLink::attached(name, attach_type(hook), priority(hook), HANDLE, None)?;
     let Ok(id) = program.attach_to_link(filter) else { return Ok(false) };
     // Dropping it would detach.
     std::mem::forget(program.take_link(id)?);

@@ -7,8 +7,8 @@ use anyhow::{Error, Result, bail};
 use aya::maps::{MapError, MapInfo, MapType};
 use natbpf_common::{
     config::{
-        DestinationKey, External, ExternalKey, Forward, ForwardKey, Gauge, MAX_POOLS, Pool, Rule, Settings,
-        SourceKey, Uplinks,
+        DestinationKey, External, ExternalKey, Forward, ForwardKey, Gauge, InsidePort, MAX_POOLS, MAX_PORTS,
+        Pool, Rule, Settings, SourceKey, Uplinks,
     },
     counter::Counters,
     flow::{FlowEntry, FlowKey},
@@ -46,6 +46,8 @@ pub const MAPS: &[Layout] = &[
     layout("FORWARDS", MapType::LpmTrie, PREFIX + size_of::<ForwardKey>(), size_of::<Forward>(), None),
     layout("EXTERNALS", MapType::Hash, size_of::<ExternalKey>(), size_of::<External>(), None),
     layout("POOLS", MapType::Array, 4, size_of::<Pool>(), Some(MAX_POOLS)),
+    layout("PORTS", MapType::Hash, 4, size_of::<InsidePort>(), Some(MAX_PORTS)),
+    layout("XDP_TARGETS", MapType::DevMapHash, 4, 8, Some(MAX_PORTS)),
     layout("SETTINGS", MapType::Array, 4, size_of::<Settings>(), Some(1)),
     layout("GAUGES", MapType::Array, 4, size_of::<u64>(), Some(Gauge::COUNT)),
     layout("COUNTERS", MapType::PerCpuArray, 4, size_of::<Counters>(), Some(1)),

@@ -75,8 +75,12 @@ impl Loaded {
             "the kernel refused a map of the datapath; if memory is short, ask for fewer flows (max_flows)",
         )?;
         for (name, program) in ebpf.programs_mut() {
-            let Program::SchedClassifier(program) = program else { bail!("{name} is no TC program") };
-            program.load().map_err(|error| explain(name, error))?;
+            let loaded = match program {
+                Program::SchedClassifier(program) => program.load(),
+                Program::Xdp(program) => program.load(),
+                _ => bail!("{name} is a program of an unknown kind"),
+            };
+            loaded.map_err(|error| explain(name, error))?;
         }
         Ok(Self { ebpf })
     }

@@ -7,8 +7,8 @@ use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray};
 use natbpf_common::{
     Nanoseconds,
     config::{
-        DestinationKey, External, ExternalKey, Forward, ForwardKey, Gauge, Pool, Rule, Settings, SourceKey,
-        Uplinks,
+        DestinationKey, External, ExternalKey, Forward, ForwardKey, Gauge, InsidePort, Pool, Rule, Settings,
+        SourceKey, Uplinks,
     },
     counter::{Counter, Counters},
     flow::{FlowEntry, FlowKey},
@@ -16,10 +16,12 @@ use natbpf_common::{
 };
 
 mod attach;
+mod epoch;
 mod events;
 mod layout;
 mod load;
 mod pins;
+mod ports;
 mod reaper;
 mod replace;
 mod ring;
@@ -29,6 +31,7 @@ mod serve;
 mod sys;
 
 pub use attach::{Attacher, Attachment, Mode, attached, attachments};
+pub use epoch::EpochGauge;
 pub use events::Events;
 pub use load::{Loaded, Sizes, object};
 pub use pins::Pins;
@@ -44,14 +47,20 @@ pub enum Hook {
     Ingress,
     /// In by an interface where inside hosts are.
     Inside,
+    /// In by an inside port.
+    PortIngress,
+    /// Out of an inside port.
+    PortEgress,
 }
 
-/// What an interface is.
+/// What an interface is. One may be the latter two at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     Uplink,
     /// Inside hosts send by it, and hairpinning is on.
     Inside,
+    /// Instances are behind it, and what they send and get is offloaded.
+    Port,
 }
 
 impl Role {
@@ -60,18 +69,32 @@ impl Role {
         match self {
             Self::Uplink => &[Hook::Ingress, Hook::Egress],
             Self::Inside => &[Hook::Inside],
+            Self::Port => &[Hook::PortEgress, Hook::PortIngress],
+        }
+    }
+
+    /// What the log says that it is for.
+    pub const fn purpose(self) -> &'static str {
+        match self {
+            Self::Uplink => "",
+            Self::Inside => ", for hairpinning",
+            Self::Port => ", for offload",
         }
     }
 }
 
 impl Hook {
-    pub const ALL: [Self; 3] = [Self::Ingress, Self::Egress, Self::Inside];
+    pub const ALL: [Self; 5] =
+        [Self::Ingress, Self::Egress, Self::Inside, Self::PortIngress, Self::PortEgress];
 
+    /// Without `_`, which separates it from what else is in the name of a pin.
     const fn name(self) -> &'static str {
         match self {
             Self::Egress => "egress",
             Self::Ingress => "ingress",
             Self::Inside => "inside",
+            Self::PortIngress => "port-ingress",
+            Self::PortEgress => "port-egress",
         }
     }
 
@@ -81,6 +104,8 @@ impl Hook {
             Self::Egress => "uplink_egress",
             Self::Ingress => "uplink_ingress",
             Self::Inside => "inside_ingress",
+            Self::PortIngress => "port_ingress",
+            Self::PortEgress => "port_egress",
         }
     }
 
@@ -88,6 +113,7 @@ impl Hook {
         match self {
             Self::Egress | Self::Ingress => Role::Uplink,
             Self::Inside => Role::Inside,
+            Self::PortIngress | Self::PortEgress => Role::Port,
         }
     }
 
@@ -113,6 +139,7 @@ pub struct Tables {
     forwards: LpmTrie<MapData, ForwardKey, Forward>,
     externals: HashMap<MapData, ExternalKey, External>,
     pools: Array<MapData, Pool>,
+    ports: HashMap<MapData, u32, InsidePort>,
     settings: Array<MapData, Settings>,
     gauges: Array<MapData, u64>,
     counters: PerCpuArray<MapData, Counters>,
@@ -148,6 +175,7 @@ impl Tables {
             forwards: LpmTrie::try_from(Map::LpmTrie(map("FORWARDS")?))?,
             externals: HashMap::try_from(Map::HashMap(map("EXTERNALS")?))?,
             pools: Array::try_from(Map::Array(map("POOLS")?))?,
+            ports: HashMap::try_from(Map::HashMap(map("PORTS")?))?,
             settings: Array::try_from(Map::Array(map("SETTINGS")?))?,
             gauges: Array::try_from(Map::Array(map("GAUGES")?))?,
             counters: PerCpuArray::try_from(Map::PerCpuArray(map("COUNTERS")?))?,
@@ -184,6 +212,11 @@ impl Tables {
     /// Has the datapath write flow events until a time of its clock.
     pub fn watch_until(&mut self, time: Nanoseconds) -> Result<()> {
         self.set_gauge(Gauge::WatchUntil, time)
+    }
+
+    /// [`Gauge::Epoch`]
+    pub fn epoch(&self) -> Result<u16> {
+        Ok(self.gauge(Gauge::Epoch)? as u16)
     }
 
     /// For what only the datapath writes, this is a tool of tests.

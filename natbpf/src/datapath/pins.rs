@@ -212,6 +212,11 @@ mod tests {
         assert_eq!(pin(pins.tcx(7, Hook::Egress)), Pin::Tcx(7, Hook::Egress));
         assert_eq!(pin(pins.clsact(7, Hook::Ingress)), Pin::Clsact(7, Hook::Ingress));
         assert_eq!(pin(pins.tcx(8, Hook::Inside)), Pin::Tcx(8, Hook::Inside));
+        assert_eq!(pin(pins.tcx(7, Hook::PortIngress)), Pin::Tcx(7, Hook::PortIngress));
+        assert_eq!(pins.tcx(7, Hook::PortIngress).file_name().unwrap(), "tcx_7_port-ingress");
+        for hook in Hook::ALL {
+            assert_eq!(pin(pins.clsact(9, hook)), Pin::Clsact(9, hook));
+        }
         assert_eq!(pin(pins.qdisc(7)), Pin::Qdisc(7));
         for other in ["FLOWS", "reap", "tcx_x_egress", "tcx_7_sideways", "qdisc"] {
             assert_eq!(parse(other), Pin::Other, "{other}");

@@ -6,9 +6,10 @@ use aya::{
     programs::{SchedClassifier, TestRunResult},
 };
 use natbpf_common::{
+    Nanoseconds,
     flow::FlowKey,
     mapping::Endpoint,
-    reap::{COUNT, KEY_SIZE, KEYS, MAX_KEYS, OPERATION, Operation},
+    reap::{BEFORE, COUNT, KEY_SIZE, KEYS, MAX_KEYS, OPERATION, Operation},
 };
 
 use super::{Loaded, Pins, load::REAP};
@@ -27,32 +28,39 @@ impl Reaper {
         Ok(Self { program })
     }
 
-    /// Carries out an operation on flows; returns on how many it acted.
-    pub fn flows(&self, operation: Operation, keys: &[FlowKey]) -> Result<u64> {
-        run(&self.program, operation, keys.iter().map(zerocopy::IntoBytes::as_bytes))
+    /// Marks and removes flows that are over; returns on how many it acted.
+    pub fn reap(&self, keys: &[FlowKey]) -> Result<u64> {
+        run(&self.program, Operation::Reap, 0, keys.iter().map(zerocopy::IntoBytes::as_bytes))
+    }
+
+    /// Ends flows, but for those that have begun, or got a new translation, after `before`, when they were looked at; returns
+    /// how many.
+    pub fn kill(&self, keys: &[FlowKey], before: Nanoseconds) -> Result<u64> {
+        run(&self.program, Operation::Kill, before, keys.iter().map(zerocopy::IntoBytes::as_bytes))
     }
 
     /// Removes the mappings of external endpoints that are not used.
     pub fn mappings(&self, endpoints: &[Endpoint]) -> Result<u64> {
-        run(&self.program, Operation::Unmap, endpoints.iter().map(zerocopy::IntoBytes::as_bytes))
+        run(&self.program, Operation::Unmap, 0, endpoints.iter().map(zerocopy::IntoBytes::as_bytes))
     }
 }
 
 impl Loaded {
-    /// As [`Reaper::flows`], for programs that are not pinned.
+    /// As [`Reaper::reap`] and [`Reaper::kill`] at once, for programs that are not pinned.
     pub fn reap(&mut self, operation: Operation, keys: &[FlowKey]) -> Result<u64> {
-        run(self.program(REAP)?, operation, keys.iter().map(zerocopy::IntoBytes::as_bytes))
+        run(self.program(REAP)?, operation, Nanoseconds::MAX, keys.iter().map(zerocopy::IntoBytes::as_bytes))
     }
 
     /// As [`Reaper::mappings`], for programs that are not pinned.
     pub fn unmap(&mut self, endpoints: &[Endpoint]) -> Result<u64> {
-        run(self.program(REAP)?, Operation::Unmap, endpoints.iter().map(zerocopy::IntoBytes::as_bytes))
+        run(self.program(REAP)?, Operation::Unmap, 0, endpoints.iter().map(zerocopy::IntoBytes::as_bytes))
     }
 }
 
 fn run<'a>(
     program: &SchedClassifier,
     operation: Operation,
+    before: Nanoseconds,
     keys: impl Iterator<Item = &'a [u8]>,
 ) -> Result<u64> {
     let mut acted = 0;
@@ -66,6 +74,7 @@ fn run<'a>(
             request.resize(start + KEY_SIZE, 0);
             count += 1;
         }
+        request[BEFORE..BEFORE + size_of::<Nanoseconds>()].copy_from_slice(&before.to_ne_bytes());
         request[OPERATION] = operation as u8;
         request[COUNT] = count;
         let options = TestRunOptions { data_in: Some(&request), ..TestRunOptions::default() };

@@ -18,15 +18,22 @@ use rtnetlink::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
+mod features;
 mod routes;
 
+use features::Features;
 pub use routes::Route;
 
 /// Bytes of a `struct nlmsghdr` and a `struct ifinfomsg` (rtnetlink(7)).
 const LINK_MESSAGE: usize = 32;
 
-/// `RTNLGRP_IPV4_ROUTE` (linux/rtnetlink.h)
+/// `RTNLGRP_TC` and `RTNLGRP_IPV4_ROUTE` (linux/rtnetlink.h)
+const TRAFFIC_CONTROL: u32 = 4;
 const ROUTES: u32 = 7;
+
+/// Chains of filters; not in libc (linux/rtnetlink.h).
+const RTM_NEWCHAIN: u16 = 100;
+const RTM_DELCHAIN: u16 = 101;
 
 /// `ARPHRD_RAWIP`: modems that speak bare IP (linux/if_arp.h).
 const ARPHRD_RAWIP: u16 = 519;
@@ -49,6 +56,16 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// It is a port of a bridge, a bond or the like, so no address of it is ever used. (Those of a VRF keep theirs.)
     pub port: bool,
+    /// Interface index of the bridge, bond or the like that it is a port of.
+    pub master: Option<u32>,
+    /// Interface index of the one below, such as a VLAN's, if it is in the same network namespace.
+    pub lower: Option<u32>,
+    /// The one below, or the other end of the pair, is in another network namespace.
+    pub abroad: bool,
+    /// Packets wait in a queueing discipline before they leave by it (tc(8)); most virtual interfaces have none.
+    pub queue: bool,
+    /// It takes packets that are to be summed and cut; asked only of those whose other end is elsewhere.
+    pub takes_unfinished: bool,
 }
 
 /// An IPv4 address of an interface.
@@ -88,8 +105,31 @@ pub struct Network {
 pub struct Change {
     /// Indexes of interfaces that were taken away. Others may have them by now.
     pub removed: BTreeSet<u32>,
-    /// Nothing but routes.
-    pub routes_only: bool,
+    /// Interfaces, addresses or queueing disciplines.
+    pub interfaces: bool,
+    pub routes: bool,
+    /// Indexes of interfaces at which filters of traffic control have come or gone.
+    pub filters: BTreeSet<u32>,
+}
+
+impl Change {
+    /// Nobody knows what.
+    pub fn anything() -> Self {
+        Self { interfaces: true, routes: true, ..Self::default() }
+    }
+
+    /// Adds what a message tells.
+    fn add(&mut self, message: &[u8]) {
+        match kind(message) {
+            Some(libc::RTM_NEWROUTE | libc::RTM_DELROUTE) => self.routes = true,
+            Some(libc::RTM_NEWTFILTER | libc::RTM_DELTFILTER) => self.filters.extend(interface(message)),
+            Some(libc::RTM_NEWTCLASS | libc::RTM_DELTCLASS | RTM_NEWCHAIN | RTM_DELCHAIN) => {}
+            _ => {
+                self.interfaces = true;
+                self.removed.extend(removed(message));
+            }
+        }
+    }
 }
 
 /// Tells that links, addresses, and if asked for routes have changed.
@@ -162,6 +202,10 @@ impl Network {
         let links = self.handle.link().get().execute().map_ok(link);
         let mut links: Vec<_> = links.try_collect().await.map_err(NetworkError::Dump)?;
         links.sort_by_key(|link| link.index);
+        let features = Features::open().map_err(NetworkError::Open)?;
+        for link in links.iter_mut().filter(|link| link.abroad) {
+            link.takes_unfinished = features.takes_unfinished(&link.name);
+        }
         let mut request = self.handle.address().get();
         request.message_mut().header.family = AddressFamily::Inet;
         let addresses = request.execute().try_filter_map(|message| async move { Ok(address(&message)) });
@@ -180,6 +224,7 @@ impl Changes {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.set_non_blocking(true)?;
         socket.bind(&SocketAddr::new(0, (libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR) as u32))?;
+        socket.add_membership(TRAFFIC_CONTROL)?;
         // SAFETY: the socket owns its descriptor, and nothing here closes or replaces it.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
         Ok(Self { socket, routes: false })
@@ -216,20 +261,16 @@ impl Changes {
 /// Empties the socket. `None`: there was nothing in it.
 fn drain(socket: &Socket) -> io::Result<Option<Change>> {
     let mut change: Option<Change> = None;
-    let nothing = || Change { removed: BTreeSet::new(), routes_only: true };
     loop {
         // A message that is longer is cut off and still taken whole from the queue.
         let mut start = Vec::with_capacity(LINK_MESSAGE);
         match socket.recv(&mut start, 0) {
-            Ok(_) => {
-                let change = change.get_or_insert_with(nothing);
-                change.removed.extend(removed(&start));
-                change.routes_only &= is_about_a_route(&start);
-            }
+            Ok(_) => change.get_or_insert_default().add(&start),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(change),
             // The queue was full: messages are lost, the socket goes on (netlink(7)).
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                change.get_or_insert_with(nothing).routes_only = false;
+                let change = change.get_or_insert_default();
+                *change = Change { removed: std::mem::take(&mut change.removed), ..Change::anything() };
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -237,19 +278,21 @@ fn drain(socket: &Socket) -> io::Result<Option<Change>> {
     }
 }
 
-fn is_about_a_route(message: &[u8]) -> bool {
-    let Some(kind) = message.get(4..6) else { return false };
-    matches!(u16::from_ne_bytes([kind[0], kind[1]]), libc::RTM_NEWROUTE | libc::RTM_DELROUTE)
+fn kind(message: &[u8]) -> Option<u16> {
+    Some(u16::from_ne_bytes(*message.get(4..)?.first_chunk()?))
+}
+
+/// That of a `struct ifinfomsg` and of a `struct tcmsg`.
+fn interface(message: &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(*message.get(20..)?.first_chunk()?))
 }
 
 /// The interface that a message says is gone.
 fn removed(message: &[u8]) -> Option<u32> {
-    let message = message.first_chunk::<LINK_MESSAGE>()?;
-    let gone = u16::from_ne_bytes([message[4], message[5]]) == libc::RTM_DELLINK;
+    let gone = kind(message)? == libc::RTM_DELLINK;
     // A bridge says so, too, of a port that only leaves it: in a family of its own.
-    let family = message[16];
-    let index = u32::from_ne_bytes([message[20], message[21], message[22], message[23]]);
-    (gone && libc::c_int::from(family) == libc::AF_UNSPEC).then_some(index)
+    let whole = libc::c_int::from(*message.get(16)?) == libc::AF_UNSPEC;
+    interface(message).filter(|_| gone && whole)
 }
 
 fn link(message: LinkMessage) -> Link {
@@ -262,11 +305,21 @@ fn link(message: LinkMessage) -> Link {
         kind: None,
         mac: None,
         port: false,
+        master: None,
+        lower: None,
+        abroad: false,
+        queue: false,
+        takes_unfinished: false,
     };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Address(address) => link.mac = address.try_into().ok(),
+            // The latter is that of an interface that is down.
+            LinkAttribute::Qdisc(name) => link.queue = !matches!(&*name, "noqueue" | "noop"),
+            LinkAttribute::Controller(master) => link.master = Some(master),
+            LinkAttribute::Link(lower) => link.lower = Some(lower),
+            LinkAttribute::LinkNetNsId(_) => link.abroad = true,
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
                     match info {
@@ -279,6 +332,8 @@ fn link(message: LinkMessage) -> Link {
             _ => {}
         }
     }
+    // Numbers of another namespace mean something else here.
+    link.lower = link.lower.filter(|_| !link.abroad);
     link
 }
 
@@ -334,5 +389,26 @@ mod tests {
         assert_eq!(message(libc::RTM_DELLINK, libc::AF_BRIDGE as u8), None);
         assert_eq!(message(libc::RTM_NEWLINK, libc::AF_UNSPEC as u8), None);
         assert_eq!(removed(&[0; 31]), None);
+    }
+
+    #[test]
+    fn a_message_says_what_has_changed() {
+        let change = |kind: u16| {
+            let mut change = Change::default();
+            change.add(
+                &[&[32, 0, 0, 0][..], &kind.to_ne_bytes(), &[0; 14], &7u32.to_ne_bytes(), &[0; 8]].concat(),
+            );
+            change
+        };
+        let filters = Change { filters: BTreeSet::from([7]), ..Change::default() };
+        assert_eq!(change(libc::RTM_NEWTFILTER), filters);
+        assert_eq!(change(libc::RTM_DELTFILTER), filters);
+        assert_eq!(change(libc::RTM_NEWTCLASS), Change::default());
+        assert_eq!(change(libc::RTM_DELROUTE), Change { routes: true, ..Change::default() });
+        let interfaces = Change { interfaces: true, ..Change::default() };
+        for kind in [libc::RTM_NEWQDISC, libc::RTM_NEWLINK, libc::RTM_DELADDR] {
+            assert_eq!(change(kind), interfaces);
+        }
+        assert_eq!(change(libc::RTM_DELLINK), Change { removed: BTreeSet::from([7]), ..interfaces });
     }
 }

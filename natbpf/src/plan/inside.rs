@@ -1,5 +1,7 @@
 //! Where inside hosts are: the interfaces whose packets are looked at for hairpinning.
 
+use std::collections::BTreeSet;
+
 use ipnet::Ipv4Net;
 
 use super::{Missing, Plan, PlanError, PlannedRule, find};
@@ -29,6 +31,11 @@ enum Wanted<'a> {
 impl Config {
     /// Whether routes decide something.
     pub fn wants_routes(&self) -> bool {
+        self.looks_for_inside() || self.looks_for_ports()
+    }
+
+    /// Whether the interfaces of hairpinning are found by address and route.
+    pub(super) fn looks_for_inside(&self) -> bool {
         let found =
             |translation: &Translation| translation.behaviour.hairpin && translation.inside.is_empty();
         let by_rule = self
@@ -50,12 +57,13 @@ impl Plan {
         missing: Missing,
     ) -> Result<(), PlanError> {
         let wanted = self.wanted(config, rules);
-        for link in &snapshot.links {
-            let behind = |wanted: &Wanted<'_>| match wanted {
-                Wanted::Named(_) => false,
-                Wanted::Behind(networks) => is_behind(networks, link, snapshot),
-            };
-            if link.up && link.link_header() == Some(ETHERNET) && wanted.iter().any(behind) {
+        let networks = wanted.iter().filter_map(|wanted| match wanted {
+            Wanted::Named(_) => None,
+            Wanted::Behind(networks) => Some(networks),
+        });
+        let leading = leading_to(&networks.collect::<Vec<_>>(), snapshot);
+        for link in snapshot.links.iter().filter(|link| leading.contains(&link.index)) {
+            if link.up && link.link_header() == Some(ETHERNET) {
                 self.add_inside(link);
             }
         }
@@ -82,7 +90,7 @@ impl Plan {
         }
     }
 
-    fn is_uplink(&self, link: &Link) -> bool {
+    pub(super) fn is_uplink(&self, link: &Link) -> bool {
         self.uplinks.iter().any(|uplink| uplink.interface == link.index)
     }
 
@@ -116,12 +124,20 @@ impl Plan {
     }
 }
 
-/// Whether the subnet of an address of an interface has some of the networks' addresses, or a route by it. The route to
+/// Indexes of the interfaces that have an address whose subnet has some of the networks' addresses, or a route to some. The route to
 /// everything says nothing.
-fn is_behind(networks: &Networks, link: &Link, snapshot: &Snapshot) -> bool {
-    let connected = snapshot.addresses.iter().filter(|address| address.interface == link.index);
-    let connected = connected.filter_map(|address| Ipv4Net::new(address.peer, address.prefix_length).ok());
-    let routes = snapshot.routes.iter().filter(|route| route.interface == link.index);
-    let routed = routes.map(|route| route.network).filter(|network| network.prefix_len() > 0);
-    connected.chain(routed).any(|network| networks.touches(network.trunc()))
+pub(super) fn leading_to(networks: &[&Networks], snapshot: &Snapshot) -> BTreeSet<u32> {
+    let connected = snapshot.addresses.iter().filter_map(|address| {
+        Some((address.interface, Ipv4Net::new(address.peer, address.prefix_length).ok()?.trunc()))
+    });
+    let routed = snapshot.routes.iter().filter(|route| route.network.prefix_len() > 0);
+    let mut leading = BTreeSet::new();
+    for (interface, network) in connected.chain(routed.map(|route| (route.interface, route.network.trunc())))
+    {
+        // There may be a million routes, and most of them by one interface.
+        if !leading.contains(&interface) && networks.iter().any(|networks| networks.touches(network)) {
+            leading.insert(interface);
+        }
+    }
+    leading
 }

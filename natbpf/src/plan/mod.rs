@@ -1,10 +1,12 @@
 //! From the configuration and the interfaces as they are now to the contents of the datapath's maps.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use natbpf_common::{
     Address, SECOND,
-    config::{External, ExternalKey, MAX_ADDRESSES, MAX_UPLINKS, Pool, Rule, Uplink, UplinkAddress},
+    config::{
+        External, ExternalKey, InsidePort, MAX_ADDRESSES, MAX_UPLINKS, Pool, Rule, Uplink, UplinkAddress,
+    },
 };
 
 use crate::{
@@ -16,6 +18,7 @@ use crate::{
 
 mod compile;
 mod inside;
+mod offload;
 mod placement;
 mod ports;
 mod serve;
@@ -25,6 +28,7 @@ mod warn;
 
 pub use compile::{DestinationEntry, SourceEntry};
 pub use inside::PlannedInside;
+pub use offload::PlannedPort;
 pub use placement::Placement;
 pub use ports::{PortPrefix, prefixes};
 pub use serve::ForwardEntry;
@@ -47,6 +51,8 @@ pub struct Plan {
     pub externals: Vec<(ExternalKey, External)>,
     /// Interfaces that inside hosts send by, where hairpinning is on.
     pub inside: Vec<PlannedInside>,
+    /// Whose flows are offloaded.
+    pub ports: Vec<PlannedPort>,
     /// What the operator should know, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -94,6 +100,12 @@ pub enum PlanError {
     InsideUplink(String),
     #[error("inside names {0}, which is no Ethernet device; hairpinning works for hosts on Ethernet alone")]
     InsideLinkLayer(String),
+    #[error("ports names {0}, which is an uplink; instances send by other devices, so leave it out")]
+    PortUplink(String),
+    #[error("ports names {0}, which is no Ethernet device; only those can be offloaded, so leave it out")]
+    PortLinkLayer(String),
+    #[error("ports names {name}, whose packets come in by {master}; name {master} instead")]
+    PortOfBond { name: String, master: String },
     #[error(
         "{0} is one uplink too many; an instance has at most {MAX_UPLINKS}, \
          so narrow the patterns of out, or start another natbpf with --instance"
@@ -127,6 +139,7 @@ pub fn plan(config: &Config, snapshot: &Snapshot, missing: Missing) -> Result<Pl
     plan.serve(config, &rules, snapshot);
     plan.find_inside(config, &rules, snapshot, missing)?;
     plan.warn(config, &rules, snapshot);
+    plan.find_ports(config, snapshot, missing)?;
     Ok(plan)
 }
 
@@ -164,7 +177,14 @@ impl Plan {
     /// Interface index, name and role of all that programs are attached to, in this order.
     pub fn interfaces(&self) -> impl Iterator<Item = (u32, &str, Role)> {
         let uplinks = self.uplinks.iter().map(|uplink| (uplink.interface, &*uplink.name, Role::Uplink));
-        uplinks.chain(self.inside.iter().map(|inside| (inside.interface, &*inside.name, Role::Inside)))
+        let inside = self.inside.iter().map(|inside| (inside.interface, &*inside.name, Role::Inside));
+        let ports = self.ports.iter().map(|port| (port.interface, &*port.name, Role::Port));
+        uplinks.chain(inside).chain(ports)
+    }
+
+    /// What the table of inside ports has to hold.
+    pub fn port_table(&self) -> BTreeMap<u32, InsidePort> {
+        self.ports.iter().map(|port| (port.interface, port.port)).collect()
     }
 
     /// Whether the datapath has to be told the same.
@@ -174,6 +194,20 @@ impl Plan {
             && self.forwards == other.forwards
             && self.externals == other.externals
             && self.inside == other.inside
+            && self.ports == other.ports
+    }
+
+    /// Whether every running flow is as much in its place as before, see [`Plan::placement`].
+    pub fn has_same_places(&self, other: &Self) -> bool {
+        self.uplinks == other.uplinks && self.pooled == other.pooled && self.forwards == other.forwards
+    }
+
+    /// Without inside ports, if there is no offload.
+    pub fn with_offload(mut self, on: bool) -> Self {
+        if !on {
+            self.ports.clear();
+        }
+        self
     }
 
     pub fn has_same_rules(&self, other: &Self) -> bool {

@@ -8,11 +8,12 @@ use natbpf_common::{
 
 use super::*;
 use crate::{
-    config::{Choices, DatapathConfig, NetworkMatch, Networks, Ports, Profile},
+    config::{Choices, DatapathConfig, NetworkMatch, Networks, Ports, Profile, Switch},
     network::Ipv4Address,
 };
 
 mod inside;
+mod offload;
 mod placement;
 mod serve;
 
@@ -25,7 +26,7 @@ fn link(index: u32, name: &str) -> Link {
         link_layer: libc::ARPHRD_ETHER,
         kind: None,
         mac: Some([2, 0, 0, 0, 0, index as u8]),
-        port: false,
+        ..Link::default()
     }
 }
 

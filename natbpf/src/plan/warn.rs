@@ -38,7 +38,7 @@ impl Plan {
             }
         }
         self.warn_of_own_addresses(&mut warnings);
-        if self.inside.is_empty() && config.wants_routes() {
+        if self.inside.is_empty() && config.looks_for_inside() {
             warnings.push(
                 "hairpin is on, and no Ethernet interface leads to the hosts that it is for; \
                  name one with inside if there is one"

@@ -6,8 +6,10 @@ use comfy_table::{CellAlignment, Table, presets};
 use natbpf_common::counter::{Counter, Counters, Kind};
 use serde::Serialize;
 
+mod offload;
 mod serve;
 
+pub use offload::{OffloadStatus, PortAttached, PortStatus};
 pub use serve::{FloatingStatus, ForwardStatus, PoolStatus, forwards};
 
 /// All of it. Scripts rely on the names.
@@ -19,9 +21,12 @@ pub struct Report {
     /// Layout of what is pinned.
     pub schema: u32,
     pub daemon_running: bool,
+    pub offload: OffloadStatus,
     pub uplinks: Vec<UplinkStatus>,
     /// Where hairpinning is done.
     pub inside: Vec<InsideStatus>,
+    /// Whose flows are offloaded.
+    pub ports: Vec<PortStatus>,
     pub forwards: Vec<ForwardStatus>,
     pub floating: Vec<FloatingStatus>,
     pub pools: Vec<PoolStatus>,
@@ -129,6 +134,7 @@ impl fmt::Display for Text<'_> {
         table.add_row(["instance", &report.instance]);
         table.add_row(["network namespace", &report.netns]);
         table.add_row(["daemon", daemon]);
+        table.add_row(["offload", &report.offload.text()]);
         table.add_row(["flows", &report.flows.to_string()]);
         table.add_row(["mappings", &report.mappings.to_string()]);
         writeln!(f, "{}", trimmed(&mut table))?;
@@ -177,6 +183,16 @@ fn leading_inside(report: &Report) -> Vec<Table> {
         vec![inside.name.clone(), inside.interface.to_string(), attachment(inside.attached.as_ref())]
     });
     add(&["hairpin at", "index", "program"], inside.collect());
+    let ports = report.ports.iter().map(|port| {
+        vec![
+            port.name.clone(),
+            port.interface.to_string(),
+            attachment(port.attached.ingress.as_ref()),
+            attachment(port.attached.egress.as_ref()),
+            if port.peer { "to the other end of the pair" } else { "to the port" }.to_owned(),
+        ]
+    });
+    add(&["port", "index", "ingress", "egress", "replies go"], ports.collect());
     let forwards = report.forwards.iter();
     let forwards = forwards.map(|forward| vec![forward.uplink.clone(), forward.external(), forward.inside()]);
     add(&["forward at", "external", "inside"], forwards.collect());
@@ -238,6 +254,8 @@ fn trimmed(table: &mut Table) -> String {
 
 #[cfg(test)]
 mod tests {
+    use natbpf_common::{config::InsidePort, offload::Offload};
+
     use super::*;
 
     fn report() -> Report {
@@ -250,6 +268,7 @@ mod tests {
             netns: "net:[4026531840]".to_owned(),
             schema: 1,
             daemon_running: true,
+            offload: OffloadStatus { on: true, epoch: 17, revalidate_seconds: 10.0 },
             uplinks: vec![UplinkStatus {
                 name: "eth0".to_owned(),
                 interface: 3,
@@ -257,6 +276,7 @@ mod tests {
                 addresses: vec![Ipv4Addr::new(203, 0, 113, 1)],
             }],
             inside: Vec::new(),
+            ports: Vec::new(),
             forwards: Vec::new(),
             floating: Vec::new(),
             pools: Vec::new(),
@@ -279,6 +299,7 @@ mod tests {
         };
         assert_eq!(line("flows"), "flows 128 of 1024 (12.5 %)");
         assert_eq!(line("mappings"), "mappings 0 of 0 (0.0 %)");
+        assert_eq!(line("offload "), "offload on, each flow asks the kernel again every 10 s, epoch 17");
         assert_eq!(line("eth0"), "eth0 3 tcx program 41 missing 203.0.113.1");
         assert_eq!(line("no_port"), "no_port 3 No external port is free.");
         assert!(!text.contains("table_full"), "a drop that never happened is shown");
@@ -291,11 +312,20 @@ mod tests {
         let mut report = report();
         let plain = report.text(false).to_string();
         assert!(
-            ["hairpin at", "forward at", "floating at", "pool of"].iter().all(|head| !plain.contains(head))
+            ["hairpin at", "replies go", "forward at", "floating at", "pool of"]
+                .iter()
+                .all(|head| !plain.contains(head))
         );
         let (uplink, address, to) = ("eth0", Ipv4Addr::new(203, 0, 113, 50), Ipv4Addr::new(10, 0, 0, 11));
         let attached = Some(AttachInfo { mode: "tcx".to_owned(), program_id: 42 });
-        report.inside = vec![InsideStatus { name: "br0".to_owned(), interface: 2, attached }];
+        report.inside =
+            vec![InsideStatus { name: "br0".to_owned(), interface: 2, attached: attached.clone() }];
+        let (ingress, egress) = (attached, None);
+        let port = |name: &str, interface, flags| {
+            let attached = PortAttached { ingress: ingress.clone(), egress: egress.clone() };
+            PortStatus::new(name.to_owned(), interface, InsidePort { flags }, attached)
+        };
+        report.ports = vec![port("veth1", 7, u32::from(Offload::PEER)), port("vnet0", 8, 0)];
         report.forwards = vec![ForwardStatus {
             uplink: uplink.to_owned(),
             protocol: "udp",
@@ -312,6 +342,8 @@ mod tests {
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         for line in [
             "br0 2 tcx program 42",
+            "veth1 7 tcx program 42 missing to the other end of the pair",
+            "vnet0 8 tcx program 42 missing to the port",
             "eth0 udp 203.0.113.50:53 10.0.0.11:5353",
             "eth0 203.0.113.50 10.0.0.11",
             "2 203.0.113.50 10.0.0.11",
@@ -322,6 +354,9 @@ mod tests {
         let json = serde_json::to_value(report).unwrap();
         assert_eq!(json["forwards"][0]["to_port"], 5353);
         assert_eq!(json["inside"][0]["attached"]["program_id"], 42);
+        assert_eq!((&json["ports"][0]["peer"], &json["ports"][1]["peer"]), (&true.into(), &false.into()));
+        assert_eq!(json["ports"][0]["attached"]["ingress"]["program_id"], 42);
+        assert_eq!(json["offload"]["epoch"], 17);
         assert_eq!(json["pools"][0]["addresses"][1], "10.0.0.11");
     }
 

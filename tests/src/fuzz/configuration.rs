@@ -55,5 +55,9 @@ pub fn choose(random: &mut Random, entries: u32) -> Object {
     let open = rule.flags & (Rule::OPEN | Rule::OPEN_TO_PEERS) != 0;
     let flag = |on: bool, flag: u32| if on { flag } else { 0 };
     object.set_flags(flag(serves || open, Uplink::SERVES) | flag(silent, Uplink::SILENT));
+    if random.once_in(2) {
+        object.offload();
+        object.set_xdp_target(true);
+    }
     object
 }

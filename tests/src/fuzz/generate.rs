@@ -76,7 +76,8 @@ impl Generator {
         match random.below(100) {
             0..34 => self.outward(random),
             34..38 => self.hairpin(random),
-            38..50 => self.answer(random),
+            38..44 => self.at_port(random),
+            44..50 => self.answer(random),
             50..58 => self.error_from_outside(random),
             58..64 => self.error_from_inside(random),
             64..76 => self.fragment(random),
@@ -106,6 +107,13 @@ impl Generator {
         let from = (random.pick(&INSIDE), port(random));
         let packet = any(random, from, to).1;
         built("from inside to an external address", Hook::Inside, dressed(random, packet))
+    }
+
+    /// In a flow that was begun, as it comes from the instance.
+    fn at_port(&mut self, random: &mut Random) -> Case {
+        let Some(sent) = self.pick(random) else { return self.outward(random) };
+        let packet = sent.packet.clone().flags(tcp_flags(random)).ttl(random.pick(&[64, 63, 2, 1, 0]));
+        built("in a flow, at its port", Hook::PortIngress, dressed(random, packet))
     }
 
     /// In a flow that was begun.
@@ -316,6 +324,6 @@ fn random_bytes(random: &mut Random) -> Case {
     if random.once_in(2) {
         frame[14] = 0x45;
     }
-    let hook = random.pick(&[Hook::Egress, Hook::Ingress, Hook::Inside]);
+    let hook = random.pick(&[Hook::Egress, Hook::Ingress, Hook::Inside, Hook::PortIngress]);
     Case { kind: "random bytes", hook, frame, packet: None }
 }

@@ -45,13 +45,16 @@ impl Judge {
             return Ok(());
         }
         ensure!(shot.after.len() == before.len(), "its length changed to {}", shot.after.len());
-        if hook == Hook::Egress {
+        let repeated = is_repeated(&shot.counted);
+        if hook == Hook::Egress || repeated && hook == Hook::PortIngress {
             self.leak(before, &shot.after)?;
         }
         ensure!(hook != Hook::Inside || shot.after == before, "changed before it goes round");
+        let goes_on = hook == Hook::PortIngress && !repeated;
+        ensure!(!goes_on || shot.after == before, "changed at its port, and goes on through the kernel");
         let is_answer = times(&shot.counted, Counter::ArpAnswered) > 0;
         if shot.after != before && !is_answer {
-            changes(hook, before, &shot.after)?;
+            changes(hook, before, &shot.after, repeated)?;
             sums(before, &shot.after)?;
         }
         Ok(())
@@ -72,7 +75,9 @@ impl Judge {
     fn counters(&self, hook: Hook, before: &[u8], shot: &Shot) -> Result<()> {
         let count = |counter| times(&shot.counted, counter);
         let (packets, bytes) = match hook {
-            Hook::Egress => (Counter::EgressPackets, Counter::EgressBytes),
+            Hook::Egress | Hook::PortIngress | Hook::PortEgress => {
+                (Counter::EgressPackets, Counter::EgressBytes)
+            }
             Hook::Ingress => (Counter::IngressPackets, Counter::IngressBytes),
             Hook::Inside => (Counter::HairpinPackets, Counter::HairpinBytes),
         };
@@ -140,7 +145,9 @@ fn datagram(frame: &[u8], ip: &Ip) -> (Ipv4Addr, Ipv4Addr, u8, [u8; 2]) {
 }
 
 /// Only one end of the packet and what covers it has changed; in the packet that an error quotes, the other end.
-fn changes(hook: Hook, before: &[u8], after: &[u8]) -> Result<()> {
+///
+/// Of a packet that is `repeated` also the Ethernet addresses, and its time to live by one.
+fn changes(hook: Hook, before: &[u8], after: &[u8], repeated: bool) -> Result<()> {
     let Some(ip) = Ip::of(before) else { bail!("a packet without a sound IPv4 header is changed") };
     let inward = hook == Hook::Ingress;
     let mut may = vec![false; before.len()];
@@ -162,10 +169,36 @@ fn changes(hook: Hook, before: &[u8], after: &[u8]) -> Result<()> {
     if let Some(quote) = ip.quote(before) {
         allow(&quote, !inward, false);
     }
+    if repeated {
+        may[..12].fill(true);
+        let [old, new] = [before, after].map(|frame| frame[ip.at + 8]);
+        ensure!(old > 1 && new == old - 1, "its time to live was {old} and is {new}");
+        may[ip.at + 8] = true;
+    }
     for (at, (one, other)) in before.iter().zip(after).enumerate() {
         ensure!(one == other || may[at], "byte {at} has changed from {one:#04x} to {other:#04x}");
     }
     Ok(())
+}
+
+fn is_repeated(counted: &Counters) -> bool {
+    times(counted, Counter::EgressOffloaded) + times(counted, Counter::IngressOffloaded) > 0
+}
+
+/// Whether two frames are the same, but for the two zeros that a sum of one's complement has.
+pub fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let zeros = |frame: &[u8]| {
+        let mut frame = frame.to_vec();
+        if let Some(ip) = Ip::of(&frame) {
+            for at in [Some(ip.at + 10), ip.transport_fields(&frame, false)[0]].into_iter().flatten() {
+                if frame.get(at..at + 2) == Some(&[0xff, 0xff]) {
+                    frame[at..at + 2].fill(0);
+                }
+            }
+        }
+        frame
+    };
+    zeros(one) == zeros(other)
 }
 
 /// Checksums are right where they were right, and nowhere else.

@@ -6,17 +6,18 @@ use std::time::Instant;
 use anyhow::{Error, Result, anyhow, ensure};
 use natbpf::datapath::Hook;
 use natbpf_common::counter::{Counter, Counters};
-use natbpf_common::flow::Direction;
+use natbpf_common::flow::{Direction, Rewrite};
+use natbpf_common::offload::Validity;
 use natbpf_common::tcp::{ACK, SYN};
 
 use super::configuration;
 use super::damage::damage;
 use super::frame::{self, Ip};
 use super::generate::{Case, Generator, Sent};
-use super::judge::{Judge, reasons};
+use super::judge::{self, Judge, reasons};
 use super::random::Random;
 use super::tally::Tally;
-use crate::object::{Body, Context, End, Object, Packet, Shot, TIMEOUT, Verdict};
+use crate::object::{Body, Context, End, LO, Object, Packet, Shot, TIMEOUT, Verdict, key_of};
 
 /// Packets that one configuration gets.
 const CONFIGURATION: u64 = 20_000;
@@ -34,6 +35,8 @@ pub struct Worker {
     tally: Tally,
     /// The latest packets, described.
     history: VecDeque<String>,
+    /// The one that is being sent.
+    under_way: Option<Case>,
 }
 
 /// How many packets a failure shows.
@@ -52,6 +55,7 @@ impl Worker {
             counters: [0; Counter::COUNT],
             tally: Tally::default(),
             history: VecDeque::new(),
+            under_way: None,
         }
     }
 
@@ -62,7 +66,9 @@ impl Worker {
     /// The packet that broke a rule, those before it, and how to see it again.
     pub fn accuse(&self, seed: u64, what: &str) -> Error {
         let number = self.tally.packets;
-        let history = self.history.iter().map(|line| format!("\n{line}")).collect::<String>();
+        let under_way = self.under_way.iter().map(|case| format!("{}: never came back", start(case)));
+        let history = self.history.iter().cloned().chain(under_way);
+        let history = history.map(|line| format!("\n{line}")).collect::<String>();
         // The datapath's tables can be long.
         let what: String = what.chars().take(2000).collect();
         anyhow!(
@@ -134,11 +140,28 @@ impl Worker {
         // Of several segments together, whose length need not be in the header: then nobody else knows it.
         let segments = if self.random.once_in(16) { 1 + self.random.below(3) as u32 } else { 0 };
         let segments = if frame::has_length(&case.frame) { segments } else { 0 };
+        let repeated = if segments == 0 { self.at_xdp(&case) } else { None };
         let Some(shot) = self.shoot(case.clone(), segments)? else { return Ok(()) };
+        if let Some(repeated) = repeated {
+            let same = shot.verdict == Verdict::Redirect && judge::is_same(&repeated, &shot.after);
+            ensure!(same, "XDP made it {repeated:02x?}");
+        }
         if shot.verdict == Verdict::Pass && shot.after != case.frame {
             self.follow(&case, &shot)?;
         }
         Ok(())
+    }
+
+    /// What the XDP program in the place of a TC program makes of the frame; `None`: it leaves it to that.
+    fn at_xdp(&mut self, case: &Case) -> Option<Vec<u8>> {
+        let direction = match case.hook {
+            Hook::PortIngress => Direction::Original,
+            Hook::Ingress => Direction::Reply,
+            _ => return None,
+        };
+        let (redirected, after) = self.object().runner().try_run_xdp(direction, &case.frame)?;
+        self.counters = self.object().counters();
+        redirected.then_some(after)
     }
 
     /// Sends it, and looks at what became of it. `None`: the kernel takes it for no frame.
@@ -147,8 +170,10 @@ impl Worker {
         *self.tally.kinds.entry(case.kind).or_default() += 1;
         let context = Context { segments, ..Context::default() };
         let mut counters = self.counters;
+        self.under_way = Some(case.clone());
         let shot = self.object().shoot(case.hook, &case.frame, context, &mut counters);
         self.counters = counters;
+        self.under_way = None;
         if self.history.len() == SHOWN {
             self.history.pop_front();
         }
@@ -179,11 +204,14 @@ impl Worker {
                 self.generator.has_arrived(bytes);
                 return Ok(());
             }
-            Hook::Inside => return Ok(()),
+            Hook::Inside | Hook::PortIngress | Hook::PortEgress => return Ok(()),
         }
         let (Some(packet), true) = (&case.packet, ip.is_whole() && ip.quote(&shot.after).is_none()) else {
             return Ok(());
         };
+        if self.random.once_in(2) {
+            self.note_ways(packet);
+        }
         let external = ip.end(&shot.after, false);
         let is_query = !matches!(packet.body, Body::Icmp { kind, .. } if !matches!(kind, 8 | 13 | 15 | 17));
         let sent = Sent { packet: packet.clone(), external, bytes };
@@ -194,6 +222,23 @@ impl Worker {
             self.generator.has_left(sent);
         }
         Ok(())
+    }
+
+    /// As if the kernel had been seen to forward packets of this one's flow, mostly.
+    fn note_ways(&mut self, packet: &Packet) {
+        let (size, port) = (self.random.pick(&[1500, 1500, 60]), self.random.pick(&[LO, LO, LO, 2]));
+        let key = key_of(packet);
+        let object = self.object();
+        let Some(entry) = object.entry(&key) else { return };
+        let reply = key.peer(Rewrite::from_word(entry.rewrite));
+        for key in [key, reply] {
+            if object.entry(&key).is_some() {
+                object.note(&key, |offload| {
+                    offload.port = port;
+                    offload.validity = Validity { size, ..Validity::from_word(offload.validity) }.to_word();
+                });
+            }
+        }
     }
 
     /// What answers a packet that just left, or is about it, arrives at who sent it.
@@ -219,7 +264,7 @@ impl Worker {
     fn arrives(&mut self, kind: &'static str, packet: Packet, at: End) -> Result<()> {
         let case = Case { kind, hook: Hook::Ingress, frame: packet.bytes(), packet: None };
         let shot = self.shoot(case, 0)?;
-        let shot = shot.filter(|shot| shot.verdict == Verdict::Pass);
+        let shot = shot.filter(|shot| shot.verdict != Verdict::Drop);
         let seen = shot.and_then(|shot| Some(Ip::of(&shot.after)?.end(&shot.after, true)));
         let wanted = if at.1 == 0 { seen.map(|seen| seen.0) == Some(at.0) } else { seen == Some(at) };
         ensure!(wanted, "it does not arrive at {at:?}, but at {seen:?}");
@@ -227,9 +272,16 @@ impl Worker {
     }
 }
 
+fn start(case: &Case) -> String {
+    format!("{} at {}: {}", case.kind, case.hook, hex(&case.frame))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn describe(case: &Case, shot: Option<&Shot>) -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let start = format!("{} at {}: {}", case.kind, case.hook, hex(&case.frame));
+    let start = start(case);
     let Some(shot) = shot else { return format!("{start}, which the kernel takes for no frame") };
     let counted = Counter::ALL.iter().filter(|counter| shot.counted[**counter as usize] > 0);
     let counted: Vec<_> = counted.map(|counter| counter.name()).collect();

@@ -4,6 +4,8 @@
 //! the uplink is `lo`, its address [`GATEWAY`], and [`INSIDE`](crate::INSIDE) is masqueraded. Every
 //! [`Object::step`] gives the difference of all counters, so that nothing happens unnoticed.
 
+pub mod cost;
+mod offload;
 mod packet;
 mod programs;
 mod runner;
@@ -25,6 +27,7 @@ use natbpf_common::state::State;
 use natbpf_common::{Address, SECOND};
 use nix::sched::{CloneFlags, unshare};
 
+pub use offload::{NEXT_HOP, noted};
 pub use packet::{Body, CUSTOMER_TAG, End, PROVIDER_TAG, Packet, ends, sums_are_right};
 pub use runner::{Context, Runner};
 pub use serve::{MAC, floating};

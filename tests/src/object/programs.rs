@@ -69,17 +69,20 @@ impl Programs {
             self.forwards.keys().collect::<Result<_, _>>().expect("the keys of a map");
         forwards.iter().for_each(|key| self.forwards.remove(key).expect("a key of the map"));
         while self.notices.next().is_some() {}
-        self.tables.set_gauge(Gauge::HostMoved, 0).expect("the gauges");
+        for gauge in [Gauge::HostMoved, Gauge::Epoch] {
+            self.tables.set_gauge(gauge, 0).expect("the gauges");
+        }
     }
 }
 
-fn second_handle(loaded: &mut Loaded, name: &str) -> MapData {
+pub(super) fn second_handle(loaded: &mut Loaded, name: &str) -> MapData {
     let info = match loaded.ebpf().map(name) {
         Some(
             Map::HashMap(map)
             | Map::LruHashMap(map)
             | Map::LpmTrie(map)
             | Map::Array(map)
+            | Map::DevMapHash(map)
             | Map::RingBuf(map),
         ) => map.info(),
         _ => panic!("no map {name}"),

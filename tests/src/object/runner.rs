@@ -1,11 +1,11 @@
 //! Running the programs, from any thread.
 
-use aya::programs::{ProgramError, SchedClassifier, TestRunResult};
+use aya::programs::{ProgramError, SchedClassifier, TestRunResult, Xdp};
 use aya::{TestRun as _, TestRunOptions};
 use natbpf::datapath::{Hook, Loaded};
-use natbpf_common::flow::FlowKey;
+use natbpf_common::flow::{Direction, FlowKey};
 use natbpf_common::mapping::Endpoint;
-use natbpf_common::reap::{COUNT, KEY_SIZE, KEYS, OPERATION, Operation};
+use natbpf_common::reap::{BEFORE, COUNT, KEY_SIZE, KEYS, OPERATION, Operation};
 use zerocopy::IntoBytes as _;
 
 use super::step::Verdict;
@@ -25,7 +25,7 @@ impl Context {
     }
 
     /// A `struct __sk_buff` (linux/bpf.h).
-    fn to_sk_buff(self) -> [u8; 192] {
+    pub(super) fn to_sk_buff(self) -> [u8; 192] {
         const INTERFACE: usize = 40;
         const GSO_SEGMENTS: usize = 164;
         const GSO_SIZE: usize = 176;
@@ -44,6 +44,10 @@ pub struct Runner<'a> {
     egress: &'a SchedClassifier,
     ingress: &'a SchedClassifier,
     inside: &'a SchedClassifier,
+    port_ingress: &'a SchedClassifier,
+    port_egress: &'a SchedClassifier,
+    port_xdp: &'a Xdp,
+    uplink_xdp: &'a Xdp,
     reap: &'a SchedClassifier,
 }
 
@@ -55,10 +59,19 @@ impl<'a> Runner<'a> {
                 .and_then(|program| program.try_into().ok())
                 .expect("the object has the program")
         };
+        let xdp = |name: &str| -> &'a Xdp {
+            ebpf.program(name)
+                .and_then(|program| program.try_into().ok())
+                .expect("the object has the program")
+        };
         Self {
             egress: program(Hook::Egress.program()),
             ingress: program(Hook::Ingress.program()),
             inside: program(Hook::Inside.program()),
+            port_ingress: program(Hook::PortIngress.program()),
+            port_egress: program(Hook::PortEgress.program()),
+            port_xdp: xdp("port_xdp"),
+            uplink_xdp: xdp("uplink_xdp"),
             reap: program("reap"),
         }
     }
@@ -74,6 +87,8 @@ impl<'a> Runner<'a> {
             Hook::Egress => self.egress,
             Hook::Ingress => self.ingress,
             Hook::Inside => self.inside,
+            Hook::PortIngress => self.port_ingress,
+            Hook::PortEgress => self.port_egress,
         };
         let mut after = vec![0; frame.len() + 64];
         let sk_buff = context.to_sk_buff();
@@ -94,6 +109,37 @@ impl<'a> Runner<'a> {
         Some((Verdict::of(return_value), after))
     }
 
+    /// Runs the XDP program of a direction on a frame; returns whether it sent it elsewhere, and the frame.
+    pub fn run_xdp(&self, direction: Direction, frame: &[u8]) -> (bool, Vec<u8>) {
+        self.try_run_xdp(direction, frame).expect("the kernel takes the frame")
+    }
+
+    /// `None`: the kernel finds the frame too short to be one.
+    pub fn try_run_xdp(&self, direction: Direction, frame: &[u8]) -> Option<(bool, Vec<u8>)> {
+        const PASS: u32 = 2;
+        const REDIRECT: u32 = 4;
+        let program = match direction {
+            Direction::Original => self.port_xdp,
+            Direction::Reply => self.uplink_xdp,
+        };
+        let mut after = vec![0; frame.len() + 64];
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut after), ..TestRunOptions::default() };
+        let result = match program.test_run(options) {
+            Ok(result) => result,
+            Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EINVAL) => {
+                return None;
+            }
+            Err(error) => panic!("the kernel does not run the program: {error:?}"),
+        };
+        after.truncate(result.data_size_out as usize);
+        Some(match result.return_value {
+            PASS => (false, after),
+            REDIRECT => (true, after),
+            other => panic!("an XDP program returned {other}"),
+        })
+    }
+
     /// Carries out an operation on one flow; whether it acted.
     pub fn operate(&self, operation: Operation, key: &FlowKey) -> bool {
         self.request(operation, key.as_bytes())
@@ -107,6 +153,7 @@ impl<'a> Runner<'a> {
     /// A request for one key, as [`natbpf_common::reap`] lays it out.
     fn request(&self, operation: Operation, key: &[u8]) -> bool {
         let mut request = vec![0; KEYS + KEY_SIZE];
+        request[BEFORE..BEFORE + 8].fill(0xff);
         request[OPERATION] = operation as u8;
         request[COUNT] = 1;
         request[KEYS..KEYS + key.len()].copy_from_slice(key);

@@ -64,7 +64,8 @@ impl Step {
     #[track_caller]
     fn expect_traffic(&self, events: &[Counter]) {
         let (packets, bytes) = match self.hook {
-            Hook::Egress => (Counter::EgressPackets, Counter::EgressBytes),
+            Hook::Egress | Hook::PortIngress => (Counter::EgressPackets, Counter::EgressBytes),
+            Hook::PortEgress => panic!("nothing is counted where packets leave for an instance"),
             Hook::Ingress => (Counter::IngressPackets, Counter::IngressBytes),
             Hook::Inside => (Counter::HairpinPackets, Counter::HairpinBytes),
         };

@@ -60,8 +60,8 @@ fn watch_tells_the_story_of_a_connection() -> Result<()> {
     ensure!((new.original.src, new.external()) == (VM1, (GATEWAY, seen.port())), "{new:?}");
     let replied = flow(&line(&watcher, " [UPDATE] tcp      6 ", port)?)?;
     ensure!(replied.state.as_deref() == Some("SYN_RECV") && !replied.unreplied, "{replied:?}");
-    let told = watcher.stdout_text();
-    ensure!(told.lines().any(|line| line.contains(" ESTABLISHED ") && line.ends_with("[ASSURED]")), "{told}");
+    let established = |line: &str| line.contains(" ESTABLISHED ") && line.trim_end().ends_with("[ASSURED]");
+    watcher.wait_for(Stream::Stdout, PATIENCE, established)?;
 
     ensure!(daemon.cli().output(["flows", "flush", "-p", "tcp"])?.status.success());
     let end = line(&watcher, "[DESTROY] tcp      6 ", port)?;

@@ -7,8 +7,8 @@ use toml::Spanned;
 
 use super::{Misplaced, Text, list, networks, value};
 use crate::config::{
-    Action, AddressPool, AddressRange, Choices, Filtering, Mapping, MasqueradeRule, NetworkMatch, Networks,
-    Ports, Problem, Profile, Translation, Unsolicited, values,
+    Action, AddressPool, AddressRange, Choices, Filtering, Interfaces, Mapping, MasqueradeRule, NetworkMatch,
+    Networks, Ports, Problem, Profile, Translation, Unsolicited, values,
 };
 
 #[derive(Deserialize)]
@@ -25,6 +25,7 @@ pub struct RawRule {
     inbound_refresh: Option<Spanned<bool>>,
     hairpin: Option<Spanned<bool>>,
     inside: Option<Spanned<Vec<Text>>>,
+    ports: Option<Spanned<Vec<Text>>>,
     unsolicited: Option<Spanned<Unsolicited>>,
     pub to: Option<Spanned<Vec<Text>>>,
     to_ports: Option<Text>,
@@ -65,6 +66,7 @@ impl RawRule {
             ("inbound_refresh", span(&self.inbound_refresh)),
             ("hairpin", span(&self.hairpin)),
             ("inside", span(&self.inside)),
+            ("ports", span(&self.ports)),
             ("unsolicited", span(&self.unsolicited)),
             ("to", span(&self.to)),
             ("to_ports", span(&self.to_ports)),
@@ -103,11 +105,22 @@ impl RawRule {
             except: self.except.as_ref().map_or(Ok(Vec::new()), |except| networks(except.get_ref()))?,
             behaviour,
             inside,
+            ports: self.ports()?,
             pool: self.pool()?,
             to_ports: self.to_ports.as_ref().map(|text| value(text, str::parse::<Ports>)).transpose()?,
             random: get(&self.random).unwrap_or_default(),
             new_flows_per_second: self.rate()?,
         })
+    }
+
+    fn ports(&self) -> Result<Vec<Interfaces>, Misplaced> {
+        match &self.ports {
+            Some(ports) if ports.get_ref().is_empty() => {
+                Err(Misplaced { span: ports.span(), problem: Problem::NoPort })
+            }
+            Some(ports) => list(ports.get_ref(), str::parse),
+            None => Ok(Vec::new()),
+        }
     }
 
     fn pool(&self) -> Result<Option<AddressPool>, Misplaced> {

@@ -78,16 +78,23 @@ fn a_forward_is_for_its_host_and_for_who_is_masqueraded_by_its_uplink() {
     assert_eq!(inside(&config, &wider()), ["lan0", "lan1"]);
     config.forwards[0].hairpin = false;
     assert_eq!(inside(&config, &wider()), [""; 0]);
-    assert!(!config.wants_routes());
+    assert!(!config.looks_for_inside());
     let pair = "203.0.113.50=10.0.2.11".parse().unwrap();
     config.floating = vec![Floating { uplink: "eth0".to_owned(), pair, hairpin: true }];
     assert_eq!(inside(&config, &wider()), ["lan1", "lan2"]);
-    assert!(config.wants_routes());
+    assert!(config.looks_for_inside());
 }
 
 #[test]
 fn routes_matter_only_where_interfaces_have_to_be_found() {
-    assert!(!config(vec![rule("eth0", &[])]).wants_routes());
-    assert!(!config(vec![hairpin(&[], &["lan0"])]).wants_routes());
-    assert!(config(vec![hairpin(&[], &[])]).wants_routes());
+    let wants = |rule: MasqueradeRule, offload| {
+        let datapath = DatapathConfig { offload: Some(offload), ..DatapathConfig::default() };
+        Config { datapath, ..config(vec![rule]) }.wants_routes()
+    };
+    assert!(!wants(rule("eth0", &[]), Switch::Off));
+    assert!(!wants(hairpin(&[], &["lan0"]), Switch::Off));
+    assert!(wants(hairpin(&[], &[]), Switch::Off));
+    assert!(wants(rule("eth0", &[]), Switch::On), "to find the inside ports");
+    let ports = vec!["veth*".parse().unwrap()];
+    assert!(!wants(rule_with("eth0", &[], Translation { ports, ..Translation::default() }), Switch::On));
 }

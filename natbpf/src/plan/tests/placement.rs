@@ -3,6 +3,7 @@
 use natbpf_common::{
     Port,
     flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
+    offload::Offload,
     protocol::{TCP, UDP},
     state::State,
 };
@@ -34,6 +35,7 @@ fn flow(protocol: u8, inside: (&str, u16), external: (&str, u16)) -> (FlowKey, F
         uplink: ETH0,
         status: Status::new(State::UdpStream as u8).to_word(),
         traits: 0,
+        offload: Offload::default(),
     };
     (key, entry)
 }

@@ -6,7 +6,7 @@ use crate::tags::Tags;
 use crate::tools::ping;
 
 pub fn tags_in_the_buffer_and_in_the_frame(bed: &Bed) -> Result<Outcome> {
-    let _nat = bed.translate(&Setup::default())?;
+    let _nat = bed.translate(&Setup::default().coexist())?;
     let _tags = Tags::between(&[(&bed.gw, "wan"), (&bed.out1, "eth0")])?;
     let [server, untagged] =
         [(&bed.out1, OUT1), (&bed.out2, OUT2)].map(|(host, address)| Reflector::start(host, (address, 9)));

@@ -76,7 +76,7 @@ pub fn memory_is_known_beforehand(bed: &Bed) -> Result<Outcome> {
     }
     // What docs/architecture.md says that a flow takes at least and at most.
     let each = memory / u64::from(room);
-    expect!((354..=420).contains(&each), "a flow takes {each} bytes; the documentation says 354 to 406");
+    expect!((418..=484).contains(&each), "a flow takes {each} bytes; the documentation says 418 to 470");
     let status = nat.natbpf()?.status()?;
     if !status.contains("bytes of memory") && !status.contains("memory") {
         return Ok(Partly("documented and allocated at the start, but no command reports it".to_owned()));

@@ -25,7 +25,7 @@ fn works(bed: &Bed) -> Result<Option<&'static str>> {
 }
 
 pub fn tags_in_metadata_and_frame(bed: &Bed) -> Result<Outcome> {
-    let _nat = bed.translate(&Setup::default())?;
+    let _nat = bed.translate(&Setup::default().coexist())?;
     let link = [(&bed.gw, "wan"), (&*bed.out1, "eth0")];
     // The first tag is in the metadata when natbpf sees the packet; a second one moves it into the frame.
     let mut tags = Vec::new();

@@ -1,0 +1,34 @@
+//! The epoch in the datapath, for a thread of its own.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result};
+use aya::maps::{Array, Map, MapData};
+use natbpf_common::config::Gauge;
+
+use super::{Pins, open};
+
+/// [`Gauge::Epoch`]
+pub struct EpochGauge(Array<MapData, u64>);
+
+impl EpochGauge {
+    /// Opens the pinned map.
+    pub fn open(pins: &Pins) -> Result<Self> {
+        Ok(Self(Array::try_from(Map::Array(open(&pins.path("GAUGES"))?))?))
+    }
+
+    pub fn get(&self) -> Result<u16> {
+        Ok(self.0.get(&(Gauge::Epoch as u32), 0).context("cannot read the epoch")? as u16)
+    }
+
+    /// 0: offload is off.
+    pub fn set(&mut self, epoch: u16) -> Result<()> {
+        self.0.set(Gauge::Epoch as u32, u64::from(epoch), 0).context("cannot write the epoch")
+    }
+}
+
+impl fmt::Debug for EpochGauge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EpochGauge").field(&self.get().ok()).finish()
+    }
+}

@@ -1,0 +1,34 @@
+//! The table of inside ports.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use natbpf_common::config::InsidePort;
+
+use super::Tables;
+
+impl Tables {
+    /// Enters inside ports, by interface index, or changes what is known of them. To be done before programs are attached to them.
+    pub fn add_ports(&mut self, ports: &BTreeMap<u32, InsidePort>) -> Result<()> {
+        let known = self.ports()?;
+        for (interface, port) in ports {
+            if known.get(interface) != Some(port) {
+                self.ports.insert(interface, port, 0).context("cannot write an inside port")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out every port but these. To be done after the programs are off the others.
+    pub fn keep_ports(&mut self, ports: &BTreeMap<u32, InsidePort>) -> Result<()> {
+        for interface in self.ports()?.into_keys().filter(|interface| !ports.contains_key(interface)) {
+            self.ports.remove(&interface).context("cannot remove an inside port")?;
+        }
+        Ok(())
+    }
+
+    /// All of them.
+    pub fn ports(&self) -> Result<BTreeMap<u32, InsidePort>> {
+        self.ports.iter().collect::<Result<_, _>>().context("cannot read the inside ports")
+    }
+}

@@ -1,0 +1,181 @@
+//! Whether packets are repeated as the kernel has sent those before, and under which epoch.
+
+use std::fmt;
+
+use natbpf_common::config::Settings;
+
+use crate::config::DatapathConfig;
+
+pub mod conntrack;
+mod epoch;
+
+pub use epoch::{Epoch, next};
+
+use conntrack::Conntrack;
+
+/// Whether there is offload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    On,
+    Off(Reason),
+}
+
+/// Why there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The operator wants it so.
+    Asked,
+    /// Programs of somebody else may be on the same hooks, and are to see every packet.
+    Coexist,
+    /// conntrack is strict, and is to stay so.
+    Strict,
+    /// conntrack is strict, and cannot be told otherwise.
+    Unwritable(String),
+}
+
+impl State {
+    pub const fn is_on(&self) -> bool {
+        matches!(self, Self::On)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked => f.write_str("as told"),
+            Self::Coexist => {
+                f.write_str("since coexist is set, and others' programs are to see every packet")
+            }
+            Self::Strict => write!(f, "since {} is 0 and natbpf was told to leave it so", conntrack::SYSCTL),
+            Self::Unwritable(error) => write!(f, "since {} cannot be set: {error}", conntrack::SYSCTL),
+        }
+    }
+}
+
+/// What has to be done to conntrack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Nothing,
+    MakeLiberal,
+    /// Back to what it was before natbpf came.
+    MakeStrict,
+}
+
+/// Whether there can be offload, and what is needed for it. `made`: natbpf has made conntrack liberal before.
+fn decide(config: &DatapathConfig, conntrack: Conntrack, made: bool) -> (State, Step) {
+    let back = if made { Step::MakeStrict } else { Step::Nothing };
+    match (config.wants_offload(), conntrack, config.conntrack_liberal) {
+        (false, ..) if config.offload.is_none() => (State::Off(Reason::Coexist), back),
+        (false, ..) => (State::Off(Reason::Asked), back),
+        (true, Conntrack::Absent, _) | (true, Conntrack::Liberal, true) => (State::On, Step::Nothing),
+        // Somebody else's decision.
+        (true, Conntrack::Liberal, false) if !made => (State::On, Step::Nothing),
+        (true, _, false) => (State::Off(Reason::Strict), back),
+        (true, Conntrack::Strict, true) => (State::On, Step::MakeLiberal),
+    }
+}
+
+/// Puts conntrack right for what the configuration wants, and says whether there can be offload. `settings` remember what natbpf has
+/// changed; `remember` writes them.
+///
+/// `in_use`: ways are in use that were noted before, so conntrack has to stay liberal for flows whose packets it has not seen.
+pub fn settle(
+    config: &DatapathConfig,
+    settings: &mut Settings,
+    in_use: bool,
+    mut remember: impl FnMut(Settings) -> anyhow::Result<()>,
+) -> anyhow::Result<State> {
+    let made = settings.changes & Settings::MADE_LIBERAL != 0;
+    let (state, step) = decide(config, conntrack::look(), made);
+    match step {
+        Step::Nothing => {}
+        Step::MakeLiberal => {
+            // Remembered first: whoever is killed in between puts back what is as it was.
+            settings.changes |= Settings::MADE_LIBERAL;
+            remember(*settings)?;
+            if let Err(error) = conntrack::make_liberal() {
+                settings.changes &= !Settings::MADE_LIBERAL;
+                remember(*settings)?;
+                return Ok(State::Off(Reason::Unwritable(error.to_string())));
+            }
+            tracing::info!(
+                "set {} = 1, because conntrack does not see the packets that are offloaded; `natbpf detach` puts it back",
+                conntrack::SYSCTL
+            );
+        }
+        Step::MakeStrict if in_use => {}
+        Step::MakeStrict => {
+            put_back(*settings);
+            settings.changes &= !Settings::MADE_LIBERAL;
+            remember(*settings)?;
+        }
+    }
+    Ok(state)
+}
+
+/// Puts back what the settings say that natbpf has changed in the calling thread's network namespace.
+pub fn put_back(settings: Settings) {
+    if settings.changes & Settings::MADE_LIBERAL == 0 {
+        return;
+    }
+    match conntrack::make_strict() {
+        Ok(()) => tracing::info!("set {} = 0, as it was", conntrack::SYSCTL),
+        Err(error) => tracing::warn!(
+            "cannot set {} = 0, as it was: {error}; do it with: sysctl -w {}=0",
+            conntrack::SYSCTL,
+            conntrack::SYSCTL
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Switch;
+
+    fn decided(offload: Switch, liberal: bool, conntrack: Conntrack, made: bool) -> (State, Step) {
+        let offload = Some(offload);
+        let config = DatapathConfig { offload, conntrack_liberal: liberal, ..DatapathConfig::default() };
+        decide(&config, conntrack, made)
+    }
+
+    #[test]
+    fn beside_others_there_is_offload_only_where_it_is_asked_for() {
+        let beside = |offload| {
+            let config = DatapathConfig { offload, coexist: true, ..DatapathConfig::default() };
+            decide(&config, Conntrack::Absent, false).0
+        };
+        assert_eq!(beside(None), State::Off(Reason::Coexist));
+        assert_eq!(beside(Some(Switch::On)), State::On);
+        assert_eq!(decide(&DatapathConfig::default(), Conntrack::Absent, false).0, State::On);
+    }
+
+    #[test]
+    fn conntrack_is_made_liberal_only_where_it_is_strict() {
+        let wanted = |conntrack, made| decided(Switch::On, true, conntrack, made);
+        for made in [false, true] {
+            assert_eq!(wanted(Conntrack::Absent, made), (State::On, Step::Nothing));
+            assert_eq!(wanted(Conntrack::Liberal, made), (State::On, Step::Nothing));
+            assert_eq!(wanted(Conntrack::Strict, made), (State::On, Step::MakeLiberal));
+        }
+    }
+
+    #[test]
+    fn told_to_leave_it_there_is_no_offload_beside_a_strict_one() {
+        let forbidden = |conntrack, made| decided(Switch::On, false, conntrack, made);
+        let strict = State::Off(Reason::Strict);
+        assert_eq!(forbidden(Conntrack::Absent, false), (State::On, Step::Nothing));
+        assert_eq!(forbidden(Conntrack::Liberal, false), (State::On, Step::Nothing));
+        assert_eq!(forbidden(Conntrack::Strict, false), (strict.clone(), Step::Nothing));
+        assert_eq!(forbidden(Conntrack::Liberal, true), (strict, Step::MakeStrict), "it was natbpf's");
+    }
+
+    #[test]
+    fn what_natbpf_has_changed_goes_back_without_offload() {
+        for conntrack in [Conntrack::Absent, Conntrack::Liberal, Conntrack::Strict] {
+            let off = State::Off(Reason::Asked);
+            assert_eq!(decided(Switch::Off, true, conntrack, true), (off.clone(), Step::MakeStrict));
+            assert_eq!(decided(Switch::Off, true, conntrack, false), (off, Step::Nothing));
+        }
+    }
+}

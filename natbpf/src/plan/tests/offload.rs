@@ -1,0 +1,188 @@
+//! Which devices are inside ports.
+
+use natbpf_common::{
+    config::{InsidePort, MAX_PORTS},
+    offload::Offload,
+};
+
+use super::*;
+use crate::{
+    config::{Floating, PortForward},
+    network::Route,
+};
+
+fn with_ports(sources: &[&str], ports: &[&str]) -> Config {
+    let ports = ports.iter().map(|port| port.parse().unwrap()).collect();
+    config(vec![rule_with("eth0", sources, Translation { ports, ..Translation::default() })])
+}
+
+fn of_kind(index: u32, name: &str, kind: &str) -> Link {
+    Link { kind: Some(kind.to_owned()), ..link(index, name) }
+}
+
+fn slave(index: u32, name: &str, kind: &str, master: u32) -> Link {
+    Link { master: Some(master), port: true, ..of_kind(index, name, kind) }
+}
+
+fn above(index: u32, name: &str, kind: &str, lower: u32) -> Link {
+    Link { lower: Some(lower), ..of_kind(index, name, kind) }
+}
+
+/// `lan0` as before, a bridge with an instance's veth, a TAP and a physical port, a bond, and a VLAN on each.
+fn wider() -> Snapshot {
+    let mut snapshot = snapshot();
+    snapshot.links.extend([
+        of_kind(10, "br0", "bridge"),
+        Link { abroad: true, takes_unfinished: true, ..slave(11, "veth1", "veth", 10) },
+        slave(12, "tap1", "tun", 10),
+        slave(13, "eth1", "", 10),
+        above(14, "br0.7", "vlan", 10),
+        of_kind(20, "bond0", "bond"),
+        slave(21, "eth2", "", 20),
+        above(22, "bond0.8", "vlan", 20),
+        Link { abroad: true, takes_unfinished: true, ..of_kind(30, "veth2", "veth") },
+        slave(40, "ovs1", "tun", 41),
+        of_kind(41, "ovs-system", "openvswitch"),
+        of_kind(50, "vrf0", "vrf"),
+    ]);
+    snapshot.addresses.extend([
+        address(10, [10, 1, 0, 1]),
+        address(14, [10, 7, 0, 1]),
+        address(20, [10, 2, 0, 1]),
+        address(22, [10, 8, 0, 1]),
+        address(50, [10, 5, 0, 1]),
+    ]);
+    snapshot.routes.push(Route { interface: 30, network: "10.3.0.5/32".parse().unwrap() });
+    snapshot
+}
+
+fn ports(config: &Config, snapshot: &Snapshot) -> Vec<String> {
+    let plan = plan(config, snapshot, Missing::Refused).unwrap();
+    plan.ports.into_iter().map(|port| port.name).collect()
+}
+
+#[test]
+fn the_devices_that_route_a_source_and_of_a_bridge_its_ports() {
+    let found = |source: &[&str]| ports(&with_ports(source, &[]), &wider());
+    assert_eq!(found(&["10.0.0.0/24"]), ["lan0"]);
+    assert_eq!(found(&["10.1.0.0/24"]), ["veth1", "tap1", "eth1"]);
+    assert_eq!(found(&["10.7.0.0/24"]), ["veth1", "tap1", "eth1"], "a VLAN on the bridge");
+    assert_eq!(found(&["10.2.0.0/24"]), ["bond0"]);
+    assert_eq!(found(&["10.8.0.0/24"]), ["bond0.8"]);
+    assert_eq!(found(&["10.3.0.5"]), ["veth2"]);
+    assert_eq!(found(&["172.16.0.0/12"]), [""; 0]);
+    assert_eq!(found(&[]), ["lan0", "ppp0", "veth1", "tap1", "eth1", "bond0", "veth2"]);
+}
+
+#[test]
+fn no_packet_meets_two_ports_on_its_way() {
+    let both = ports(&with_ports(&["10.2.0.0/24", "10.8.0.0/24"], &[]), &wider());
+    assert_eq!(both, ["bond0"], "what is tagged comes by the bond, too");
+}
+
+#[test]
+fn an_uplink_is_no_port_and_nor_is_what_has_no_ethernet() {
+    let mut snapshot = wider();
+    snapshot.links[3].link_layer = libc::ARPHRD_PPP;
+    snapshot.links[6].link_layer = libc::ARPHRD_NONE;
+    let found = ports(&with_ports(&[], &[]), &snapshot);
+    assert_eq!(found, ["lan0", "veth1", "eth1", "bond0", "veth2"]);
+    let mut config = with_ports(&[], &[]);
+    config.rules.push(rule("eth1", &[]));
+    assert_eq!(ports(&config, &snapshot), ["lan0", "veth1", "bond0", "veth2"]);
+}
+
+#[test]
+fn names_and_patterns_take_the_place_of_looking() {
+    let found = |names: &[&str]| ports(&with_ports(&["10.0.0.0/8"], names), &wider());
+    assert_eq!(found(&["veth*"]), ["veth1", "veth2"]);
+    assert_eq!(found(&["br0"]), ["veth1", "tap1", "eth1"]);
+    assert_eq!(found(&["tap1", "later0"]), ["tap1"]);
+    assert_eq!(found(&["ovs1"]), ["ovs1"]);
+    assert_eq!(found(&["bond0.8"]), ["bond0.8"]);
+    let all = found(&["*"]);
+    assert_eq!(
+        all,
+        ["lan0", "ppp0", "veth1", "tap1", "eth1", "bond0", "veth2", "ovs1", "ovs-system"],
+        "all but uplinks, bridges, ports of bonds"
+    );
+}
+
+#[test]
+fn a_name_that_cannot_be_a_port_is_refused_at_the_start() {
+    let config = |name| with_ports(&[], &[name]);
+    let error = |name| plan(&config(name), &wider(), Missing::Refused).unwrap_err().to_string();
+    assert!(error("eth0").contains("eth0, which is an uplink"));
+    assert!(error("lo").contains("lo, which is no Ethernet device"));
+    assert!(error("vrf0").contains("no Ethernet device"));
+    assert!(error("eth2").contains("name bond0 instead"));
+    // Later it may become so; then the rest goes on.
+    assert_eq!(plan(&config("eth2"), &wider(), Missing::LeftOut).unwrap().ports, []);
+}
+
+#[test]
+fn hosts_that_are_reached_from_outside_are_sources_too() {
+    let mut config = with_ports(&["10.0.0.0/24"], &[]);
+    let redirection = "tcp:8080:10.1.0.11:80".parse().unwrap();
+    config.forwards = vec![PortForward { uplink: "eth0".to_owned(), redirection, hairpin: false }];
+    assert_eq!(ports(&config, &wider()), ["lan0", "veth1", "tap1", "eth1"]);
+    let pair = "203.0.113.50=10.3.0.5".parse().unwrap();
+    config.floating = vec![Floating { uplink: "eth0".to_owned(), pair, hairpin: false }];
+    assert_eq!(ports(&config, &wider()), ["lan0", "veth1", "tap1", "eth1", "veth2"]);
+    let named = with_ports(&[], &["tap1"]);
+    config.rules = named.rules;
+    assert_eq!(ports(&config, &wider()), ["tap1"]);
+}
+
+#[test]
+fn the_other_end_of_a_pair_is_reached_at_once_where_it_is_in_another_namespace() {
+    let flags = |name: &str| {
+        let plan = plan(&with_ports(&[], &[name]), &wider(), Missing::Refused).unwrap();
+        let [(_, InsidePort { flags })] = plan.port_table().into_iter().collect::<Vec<_>>()[..] else {
+            panic!("{name}")
+        };
+        flags
+    };
+    assert_eq!(flags("veth1"), u32::from(Offload::PEER));
+    assert_eq!(flags("tap1"), 0);
+    let mut snapshot = wider();
+    snapshot.links[5].abroad = false;
+    let plan = plan(&with_ports(&[], &["veth1"]), &snapshot, Missing::Refused).unwrap();
+    assert_eq!(plan.ports[0].port.flags, 0);
+}
+
+#[test]
+fn no_queue_is_passed_by() {
+    let mut snapshot = wider();
+    let found = |source: &[&str], snapshot: &Snapshot| {
+        let plan = plan(&with_ports(source, &[]), snapshot, Missing::Refused).unwrap();
+        plan.ports.into_iter().map(|port| (port.name, port.port.flags)).collect::<Vec<_>>()
+    };
+    let peer = u32::from(Offload::PEER);
+    let port = |name: &str, flags| (name.to_owned(), flags);
+    let all = |veth| [port("veth1", veth), port("tap1", 0), port("eth1", 0)];
+    assert_eq!(found(&["10.1.0.0/24"], &snapshot), all(peer));
+    snapshot.links[5].queue = true;
+    assert_eq!(found(&["10.1.0.0/24"], &snapshot), all(0), "that of a container");
+    snapshot.links[8].queue = true;
+    assert_eq!(found(&["10.1.0.0/24"], &snapshot), all(0));
+    assert_eq!(found(&["10.7.0.0/24"], &snapshot), [port("br0.7", 0)], "that of a VLAN");
+    snapshot.links[4].queue = true;
+    assert_eq!(found(&["10.1.0.0/24"], &snapshot), [port("br0", 0)], "that of the bridge");
+}
+
+#[test]
+fn there_is_a_limit_and_more_is_told() {
+    let mut snapshot = snapshot();
+    snapshot.links.extend((100..100 + MAX_PORTS + 1).map(|index| link(index, &format!("veth{index}"))));
+    let plan = plan(&with_ports(&[], &["veth*"]), &snapshot, Missing::Refused).unwrap();
+    assert_eq!(plan.ports.len(), MAX_PORTS as usize);
+    assert!(plan.warnings.iter().any(|warning| warning.contains("4097 inside ports")), "{:?}", plan.warnings);
+}
+
+#[test]
+fn without_offload_there_are_none() {
+    let mut config = with_ports(&[], &["eth0"]);
+    config.datapath.offload = Some(Switch::Off);
+    assert_eq!(ports(&config, &wider()), [""; 0]);
+}

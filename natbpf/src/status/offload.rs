@@ -1,0 +1,74 @@
+//! Offload, as status shows it.
+
+use natbpf_common::{config::InsidePort, offload::Offload};
+use serde::Serialize;
+
+use super::AttachInfo;
+
+/// Whether packets are repeated, and for how long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct OffloadStatus {
+    pub on: bool,
+    /// Counted up at every change of the network; 0 where offload is off.
+    pub epoch: u16,
+    pub revalidate_seconds: f64,
+}
+
+/// An inside port.
+#[derive(Clone, Debug, Serialize)]
+pub struct PortStatus {
+    pub name: String,
+    /// Interface index.
+    pub interface: u32,
+    /// Replies go to the other end of the pair at once.
+    pub peer: bool,
+    pub attached: PortAttached,
+}
+
+/// The programs on the two hooks of a port.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PortAttached {
+    pub ingress: Option<AttachInfo>,
+    pub egress: Option<AttachInfo>,
+}
+
+impl OffloadStatus {
+    /// Of an epoch and of the interval in the settings.
+    pub const fn new(epoch: u16, revalidate: natbpf_common::offload::Ticks) -> Self {
+        // A tick is 2^20 ns. Nobody asks for more than milliseconds.
+        let milliseconds = ((revalidate as u64) << 20).div_ceil(1_000_000);
+        Self { on: epoch != 0, epoch, revalidate_seconds: milliseconds as f64 / 1000.0 }
+    }
+
+    pub(super) fn text(&self) -> String {
+        if self.on {
+            format!(
+                "on, each flow asks the kernel again every {} s, epoch {}",
+                self.revalidate_seconds, self.epoch
+            )
+        } else {
+            "off".to_owned()
+        }
+    }
+}
+
+impl PortStatus {
+    pub fn new(name: String, interface: u32, port: InsidePort, attached: PortAttached) -> Self {
+        Self { name, interface, peer: port.flags & u32::from(Offload::PEER) != 0, attached }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use natbpf_common::{SECOND, offload::ticks};
+
+    use super::*;
+
+    #[test]
+    fn the_interval_is_shown_as_it_was_given() {
+        for (milliseconds, seconds) in [(10_000, 10.0), (1_000, 1.0), (1_500, 1.5), (600_000, 600.0)] {
+            let status = OffloadStatus::new(3, ticks(milliseconds * SECOND / 1000));
+            assert!((status.revalidate_seconds - seconds).abs() < 0.002, "{status:?}");
+        }
+    }
+}

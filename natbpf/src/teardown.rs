@@ -1,0 +1,47 @@
+//! Leaving the host as it was before.
+
+use anyhow::Result;
+use natbpf_common::config::{Gauge, Settings};
+
+use crate::{
+    datapath::{Attacher, Pins, Tables},
+    netns,
+    network::Snapshot,
+    offload::{
+        conntrack::{self, Conntrack},
+        put_back,
+    },
+};
+
+/// Takes everything off, removes all pins, and puts back what was changed.
+pub async fn detach(pins: &Pins, attacher: &Attacher, snapshot: &Snapshot) -> Result<()> {
+    // What was changed is known to the maps, which go with their pins. Those of another version nobody can read.
+    let settings = Tables::open(pins).and_then(|mut tables| {
+        // No reply goes straight to a port any more.
+        tables.set_gauge(Gauge::Epoch, 0)?;
+        tables.settings()
+    });
+    let unreadable =
+        settings.is_err() && pins.list_all_versions()?.iter().any(|(path, _)| path.ends_with("SETTINGS"));
+    attacher.detach_all(|interface| snapshot.existing_name(interface)).await?;
+    match settings {
+        Ok(settings) if is_here(&settings) => put_back(settings),
+        Ok(settings) if settings.changes & Settings::MADE_LIBERAL != 0 => tracing::warn!(
+            "natbpf had set {} = 1 in another network namespace, where it stays so",
+            conntrack::SYSCTL
+        ),
+        Ok(_) => {}
+        Err(_) if unreadable && conntrack::look() == Conntrack::Liberal => tracing::warn!(
+            "nobody can read any more whether natbpf had set {}; if it was 0 before, put it back with: sysctl -w {}=0",
+            conntrack::SYSCTL,
+            conntrack::SYSCTL
+        ),
+        Err(_) => {}
+    }
+    Ok(())
+}
+
+/// Whether the settings are about the calling thread's network namespace.
+fn is_here(settings: &Settings) -> bool {
+    netns::cookie().is_ok_and(|cookie| cookie == settings.netns)
+}

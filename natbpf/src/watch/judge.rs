@@ -1,0 +1,193 @@
+//! Which messages of netlink are a reason to ask the kernel again about every flow.
+
+use std::fmt;
+
+use super::{
+    links::Links,
+    message::{Message, messages},
+    neighbours::Neighbours,
+};
+
+/// How many interfaces, neighbours and stations each are remembered.
+const LIMIT: usize = 1 << 16;
+
+/// Not in libc (linux/rtnetlink.h): bridge VLANs, next hops.
+const RTM_NEWVLAN: u16 = 112;
+const RTM_DELVLAN: u16 = 113;
+const RTM_NEWNEXTHOP: u16 = 104;
+const RTM_DELNEXTHOP: u16 = 105;
+const RTM_NEWNEXTHOPBUCKET: u16 = 116;
+const RTM_DELNEXTHOPBUCKET: u16 = 117;
+
+/// `NFNL_SUBSYS_NFTABLES` and `NFT_MSG_NEWGEN`: what ends every commit (linux/netfilter/nfnetlink.h, nf_tables.h).
+const NEWGEN: u16 = 10 << 8 | 15;
+
+/// What of the network has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    Link,
+    Address,
+    Route,
+    Rule,
+    NextHop,
+    /// Forwarding or the like of an interface.
+    Setting,
+    Vlan,
+    Neighbour,
+    Ruleset,
+    /// Nobody knows: messages were lost, or cannot be read.
+    Lost,
+    /// All that is known was asked for anew, and may differ from what was known before.
+    Asked,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Link => "an interface has changed",
+            Self::Address => "an address has changed",
+            Self::Route => "a route has changed",
+            Self::Rule => "a routing rule has changed",
+            Self::NextHop => "a next hop has changed",
+            Self::Setting => "a setting of an interface has changed",
+            Self::Vlan => "the VLANs of a bridge have changed",
+            Self::Neighbour => "a neighbour has moved or gone",
+            Self::Ruleset => "the rules of nftables have changed",
+            Self::Lost => "messages of the kernel were lost",
+            Self::Asked => "the neighbours were looked up",
+        })
+    }
+}
+
+/// What a datagram comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    pub reason: Option<Reason>,
+    /// The answers to a request have ended with it.
+    pub answered: bool,
+}
+
+/// What is known of the network.
+#[derive(Debug, Default)]
+pub struct Judge {
+    links: Links,
+    neighbours: Neighbours,
+}
+
+impl Judge {
+    /// Forgets everything, since something may have been missed.
+    pub fn forget(&mut self) {
+        self.links.clear();
+        self.neighbours.clear();
+    }
+
+    /// A datagram of `NETLINK_ROUTE`.
+    pub fn route(&mut self, datagram: &[u8]) -> Judgement {
+        let mut judgement = Judgement::default();
+        for message in messages(datagram) {
+            let Some(message) = message else {
+                judgement.reason = Some(Reason::Lost);
+                continue;
+            };
+            // An error, too, is an answer: this kernel has no such table.
+            judgement.answered |= matches!(i32::from(message.kind), libc::NLMSG_DONE | libc::NLMSG_ERROR);
+            let reason = self.route_message(message);
+            judgement.reason = judgement.reason.or(reason.filter(|_| !message.is_answer()));
+        }
+        judgement
+    }
+
+    fn route_message(&mut self, message: Message<'_>) -> Option<Reason> {
+        match message.kind {
+            libc::RTM_NEWLINK | libc::RTM_DELLINK => self.links.learn(message, LIMIT).then_some(Reason::Link),
+            libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH => {
+                self.neighbours.learn(message, LIMIT).then_some(Reason::Neighbour)
+            }
+            libc::RTM_NEWADDR | libc::RTM_DELADDR => Some(Reason::Address),
+            libc::RTM_NEWROUTE | libc::RTM_DELROUTE => Some(Reason::Route),
+            libc::RTM_NEWRULE | libc::RTM_DELRULE => Some(Reason::Rule),
+            libc::RTM_NEWNETCONF | libc::RTM_DELNETCONF => Some(Reason::Setting),
+            RTM_NEWVLAN | RTM_DELVLAN => Some(Reason::Vlan),
+            RTM_NEWNEXTHOP | RTM_DELNEXTHOP | RTM_NEWNEXTHOPBUCKET | RTM_DELNEXTHOPBUCKET => {
+                Some(Reason::NextHop)
+            }
+            _ => None,
+        }
+    }
+
+    /// A datagram of `NETLINK_NETFILTER`: the commit counts, and not each of its parts.
+    pub fn netfilter(datagram: &[u8]) -> Option<Reason> {
+        messages(datagram).find_map(|message| match message {
+            Some(message) => (message.kind == NEWGEN).then_some(Reason::Ruleset),
+            None => Some(Reason::Lost),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{super::message::build, *};
+
+    fn judged(kind: u16, flags: u16, body: &[u8]) -> Option<Reason> {
+        Judge::default().route(&build::message(kind, flags, body)).reason
+    }
+
+    #[test]
+    fn each_kind_of_change_counts() {
+        for (kind, reason) in [
+            (libc::RTM_NEWROUTE, Reason::Route),
+            (libc::RTM_DELROUTE, Reason::Route),
+            (libc::RTM_NEWRULE, Reason::Rule),
+            (libc::RTM_DELADDR, Reason::Address),
+            (libc::RTM_NEWNETCONF, Reason::Setting),
+            (RTM_NEWNEXTHOP, Reason::NextHop),
+            (RTM_DELVLAN, Reason::Vlan),
+            (libc::RTM_DELLINK, Reason::Link),
+        ] {
+            assert_eq!(judged(kind, 0, &[0; 16]), Some(reason));
+        }
+        assert_eq!(judged(libc::RTM_NEWQDISC, 0, &[0; 16]), None);
+    }
+
+    #[test]
+    fn answers_teach_and_are_no_change() {
+        let mut judge = Judge::default();
+        let link = |flags| build::message(libc::RTM_NEWLINK, flags, &[0; 16]);
+        assert_eq!(judge.route(&link(2)), Judgement::default());
+        assert_eq!(judge.route(&link(0)), Judgement::default(), "known by the answer");
+        judge.forget();
+        assert_eq!(judge.route(&link(0)).reason, Some(Reason::Link));
+        for kind in [libc::NLMSG_DONE, libc::NLMSG_ERROR] {
+            let end = build::message(kind as u16, 2, &[0; 4]);
+            assert_eq!(judge.route(&end), Judgement { reason: None, answered: true });
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_counts() {
+        let message = build::message(libc::RTM_NEWQDISC, 0, &[0; 16]);
+        assert_eq!(Judge::default().route(&message[..20]).reason, Some(Reason::Lost));
+        assert_eq!(Judge::netfilter(&message[..20]), Some(Reason::Lost));
+    }
+
+    #[test]
+    fn of_nftables_the_commit_counts() {
+        const NEWRULE: u16 = 10 << 8 | 6;
+        let rule = build::message(NEWRULE, 0, &[2, 0, 0, 0]);
+        assert_eq!(Judge::netfilter(&rule), None);
+        let commit = [rule, build::message(NEWGEN, 0, &[2, 0, 0, 0])].concat();
+        assert_eq!(Judge::netfilter(&commit), Some(Reason::Ruleset));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(kind in 0..130u16, body: Vec<u8>, bytes: Vec<u8>) {
+            let mut judge = Judge::default();
+            judge.route(&build::message(kind, 0, &body));
+            judge.route(&bytes);
+            Judge::netfilter(&bytes);
+        }
+    }
+}

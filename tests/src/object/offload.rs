@@ -1,0 +1,78 @@
+//! Ways of flows, as the datapath would have noted them. (A test run takes no `tc_index`, so the noting itself is tested end to end.)
+
+use aya::maps::{Map, MapData, xdp::DevMapHash};
+use natbpf::clock;
+use natbpf_common::SECOND;
+use natbpf_common::config::Gauge;
+use natbpf_common::flow::{Direction, FlowKey};
+use natbpf_common::offload::{Frame, Offload, Validity, ticks};
+
+use super::programs::second_handle;
+use super::{Context, LO, Object, Packet, Step};
+use crate::VM1;
+use natbpf::datapath::Hook;
+
+/// Destination and source with which offloaded frames leave.
+pub const NEXT_HOP: [u8; 12] = [2, 0, 0, 0, 1, 1, 2, 0, 0, 0, 1, 2];
+
+const EPOCH: u16 = 7;
+
+fn words(bytes: &[u8]) -> [u32; 3] {
+    let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    [word(0), word(4), word(8)]
+}
+
+/// What is noted of a direction whose frames come in by `lo` as [`Packet::bytes`] makes them, and leave by it: packets of up to 1500 bytes,
+/// for ten seconds.
+pub fn noted(direction: Direction) -> Offload {
+    let frame = Frame { interface: LO, ethernet: words(&Packet::udp((VM1, 1), (VM1, 1)).bytes()), vlan: 0 };
+    let frame = match direction {
+        Direction::Original => frame,
+        Direction::Reply => frame.without_source(),
+    };
+    let validity = Validity::new(ticks(clock::now()), ticks(10 * SECOND), EPOCH, 1500);
+    Offload {
+        validity: validity.to_word(),
+        port: LO,
+        frame: frame.fingerprint(),
+        ethernet: words(&NEXT_HOP),
+        vlan: 0,
+        flags: 0,
+    }
+}
+
+impl Object {
+    /// Turns offload on.
+    pub fn offload(&mut self) {
+        self.set_gauge(Gauge::Epoch, u64::from(EPOCH));
+    }
+
+    /// Another epoch: nothing that was noted holds.
+    pub fn next_epoch(&mut self) {
+        self.set_gauge(Gauge::Epoch, u64::from(EPOCH) + 1);
+    }
+
+    /// Notes the way of a direction of a packet's flow; `change` makes it another than [`noted`].
+    #[track_caller]
+    pub fn note(&mut self, key: &FlowKey, change: impl FnOnce(&mut Offload)) {
+        let mut offload = noted(key.direction());
+        change(&mut offload);
+        self.change(key, |entry| entry.offload = offload);
+    }
+
+    /// A packet of an instance arrives at its port.
+    pub fn port(&mut self, packet: &Packet) -> Step {
+        self.step(Hook::PortIngress, &packet.bytes(), Context::default())
+    }
+
+    /// `lo` takes frames of XDP programs, or not.
+    pub fn set_xdp_target(&mut self, takes: bool) {
+        let map: MapData = second_handle(&mut self.programs.loaded, "XDP_TARGETS");
+        let mut map = DevMapHash::try_from(Map::DevMapHash(map)).expect("a map of this layout");
+        if takes {
+            map.insert(LO, LO, None, 0).expect("the map has room");
+        } else {
+            let _ = map.remove(LO);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Packets of flows whose way through the kernel is known: translated, and sent there.
+
+use lab::object::{Context, NEW, NEXT_HOP, Object, Packet, key_of};
+use lab::{GATEWAY, VM1};
+use natbpf::datapath::Hook;
+use natbpf_common::counter::Counter;
+use natbpf_common::flow::{Direction, FlowKey};
+use natbpf_common::life::Life;
+use natbpf_common::offload::{Offload, Validity};
+use natbpf_common::protocol::GRE;
+use natbpf_common::tcp::{ACK, FIN, PSH, RST, SYN};
+
+use super::{A, S, one_of_each};
+
+const OUT: &[Counter] = &[Counter::EgressOffloaded];
+const BACK: &[Counter] = &[Counter::IngressOffloaded];
+
+/// What a packet looks like on its way: other addresses on the link, one less of time to live.
+fn routed(packet: &Packet) -> Vec<u8> {
+    let mut frame = packet.clone().ttl(packet.ip.time_to_live - 1).bytes();
+    frame[..12].copy_from_slice(&NEXT_HOP);
+    frame
+}
+
+/// A running flow of each protocol, both of whose ways are known: the object, and a packet of each.
+fn running() -> (Object, [Packet; 3]) {
+    let mut object = Object::default();
+    object.offload();
+    let packets = one_of_each(A);
+    for packet in &packets {
+        object.out(packet, NEW);
+        let reply = packet.answer((GATEWAY, A.1)).flags(SYN | ACK);
+        object.back(&reply, A);
+        let (key, reply_key) = (key_of(packet), object.reply_key(packet));
+        object.egress(&packet.clone().flags(ACK)).translated(&[]);
+        object.note(&key, |_| {});
+        object.note(&reply_key, |_| {});
+    }
+    (object, packets.map(|packet| packet.flags(ACK)))
+}
+
+fn tcp() -> (Object, Packet, FlowKey) {
+    let (object, [packet, ..]) = running();
+    let key = key_of(&packet);
+    (object, packet, key)
+}
+
+#[test]
+fn from_the_port_to_the_uplink_and_back() {
+    let (mut object, packets) = running();
+    for packet in packets {
+        for packet in [packet.clone(), packet.clone().flags(ACK | PSH), packet.clone().payload(vec![7; 1400])]
+        {
+            let after = object.port(&packet).redirected(OUT);
+            assert_eq!(after, routed(&packet.clone().with_source((GATEWAY, A.1))), "{packet:?}");
+        }
+        let reply = packet.answer((GATEWAY, A.1)).flags(ACK);
+        let after = object.ingress(&reply).redirected(BACK);
+        assert_eq!(after, routed(&reply.clone().with_destination(A)), "{reply:?}");
+    }
+    object.census();
+}
+
+#[test]
+fn a_port_that_was_changed_is_changed() {
+    let mut object = Object::new(lab::object::to_ports(40000, 40000));
+    object.offload();
+    for (packet, counted) in
+        [(Packet::udp(A, S), lab::object::NEW_PORT), (Packet::tcp(A, S, SYN), lab::object::NEW_PORT)]
+    {
+        object.out(&packet, counted);
+        object.back(&packet.answer((GATEWAY, 40000)).flags(SYN | ACK), A);
+        let (key, reply_key) = (key_of(&packet), object.reply_key(&packet));
+        let packet = packet.flags(ACK);
+        object.egress(&packet).translated(&[]);
+        object.note(&key, |_| {});
+        object.note(&reply_key, |_| {});
+        let after = object.port(&packet).redirected(OUT);
+        assert_eq!(after, routed(&packet.clone().with_source((GATEWAY, 40000))));
+        let reply = packet.answer((GATEWAY, 40000)).flags(ACK);
+        assert_eq!(object.ingress(&reply).redirected(BACK), routed(&reply.clone().with_destination(A)));
+    }
+}
+
+#[test]
+fn udp_without_a_checksum_stays_without() {
+    let (mut object, [_, udp, _]) = running();
+    let packet = udp.without_sum();
+    let after = object.port(&packet).redirected(OUT);
+    assert_eq!(after, routed(&packet.clone().with_source((GATEWAY, A.1))));
+}
+
+/// At the uplink it is dealt with as ever.
+#[track_caller]
+fn takes_the_slow_path(object: &mut Object, packet: &Packet) {
+    object.port(packet).untouched(&[]);
+}
+
+#[test]
+fn only_plain_packets() {
+    let (mut object, packet, _) = tcp();
+    for other in [
+        packet.clone().flags(SYN),
+        packet.clone().flags(ACK | FIN),
+        packet.clone().flags(RST),
+        packet.clone().ttl(1),
+        packet.clone().ttl(0),
+        packet.clone().options(1),
+        packet.clone().fragment(0, true),
+        packet.clone().fragment(10, false),
+        packet.clone().tags(&[lab::object::CUSTOMER_TAG]),
+        packet.clone().payload(vec![0; 1461]),
+        Packet::icmp_error(VM1, S.0, 3, 3, 0, &packet.answer(A).ip_bytes()),
+        Packet::other(GRE, VM1, S.0),
+        Packet::tcp((VM1, 5001), S, ACK),
+    ] {
+        takes_the_slow_path(&mut object, &other);
+    }
+    object.port(&packet).redirected(OUT);
+    // The same of a reply: translated, and on through the stack.
+    let reply = packet.answer((GATEWAY, A.1));
+    for other in [reply.clone().flags(ACK).ttl(1), reply.clone().flags(ACK).payload(vec![0; 1461])] {
+        object.back(&other, A);
+    }
+}
+
+#[test]
+fn segments_count_and_not_what_they_are_cut_from() {
+    let (mut object, packet, key) = tcp();
+    let long = packet.payload(vec![0; 2500]);
+    let frame = long.bytes();
+    takes_the_slow_path(&mut object, &long);
+    // Of 1000 bytes each.
+    let context = Context { segments: 3, ..Context::default() };
+    object.step(Hook::PortIngress, &frame, context).redirected(OUT);
+    object.note(&key, |offload| set_size(offload, 1039));
+    object.step(Hook::PortIngress, &frame, context).untouched(&[]);
+    object.note(&key, |offload| set_size(offload, 1040));
+    object.step(Hook::PortIngress, &frame, context).redirected(OUT);
+}
+
+fn set_size(offload: &mut Offload, size: u16) {
+    offload.validity = Validity { size, ..Validity::from_word(offload.validity) }.to_word();
+}
+
+#[test]
+fn only_while_it_holds() {
+    let (mut object, packet, key) = tcp();
+    object.port(&packet).redirected(OUT);
+    object.next_epoch();
+    takes_the_slow_path(&mut object, &packet);
+    object.offload();
+    let past = |offload: &mut Offload| {
+        let validity = Validity::from_word(offload.validity);
+        offload.validity = Validity { until: validity.until.wrapping_sub(10_000), ..validity }.to_word();
+    };
+    object.note(&key, past);
+    takes_the_slow_path(&mut object, &packet);
+    for word in [Validity::NONE, Validity::BUSY] {
+        object.note(&key, |offload| offload.validity = word);
+        takes_the_slow_path(&mut object, &packet);
+    }
+    object.note(&key, |_| {});
+    object.port(&packet).redirected(OUT);
+    object.set_gauge(natbpf_common::config::Gauge::Epoch, 0);
+    takes_the_slow_path(&mut object, &packet);
+}
+
+#[test]
+fn only_by_the_frame_and_the_port_that_were_noted() {
+    let (mut object, packet, key) = tcp();
+    let mut frame = packet.bytes();
+    for byte in 0..12 {
+        frame[byte] ^= 4;
+        object.step(Hook::PortIngress, &frame, Context::default()).untouched(&[]);
+        frame[byte] ^= 4;
+    }
+    object.step(Hook::PortIngress, &frame, Context::default()).redirected(OUT);
+    // Nobody else takes the place of what holds.
+    assert_eq!(
+        object.entry(&key).map(|entry| entry.offload.frame),
+        Some(lab::object::noted(Direction::Original).frame)
+    );
+    object.note(&key, |offload| offload.port = 9);
+    takes_the_slow_path(&mut object, &packet);
+    // Of a reply the destination counts.
+    let mut frame = packet.answer((GATEWAY, A.1)).flags(ACK).bytes();
+    for byte in 0..6 {
+        frame[byte] ^= 4;
+        object.step(Hook::Ingress, &frame, Context::default()).translated(&[]);
+        frame[byte] ^= 4;
+    }
+    for byte in 6..12 {
+        frame[byte] ^= 4;
+        object.step(Hook::Ingress, &frame, Context::default()).redirected(BACK);
+    }
+}
+
+#[test]
+fn where_nothing_holds_the_frame_is_noted() {
+    let (mut object, packet, key) = tcp();
+    object.note(&key, |offload| *offload = Offload::default());
+    takes_the_slow_path(&mut object, &packet);
+    let noted = object.flow(&packet).offload;
+    let expected = lab::object::noted(Direction::Original);
+    assert_eq!((noted.validity, noted.port, noted.frame), (Validity::NONE, expected.port, expected.frame));
+}
+
+#[test]
+fn a_flow_that_ends_or_ended_is_no_more_repeated() {
+    let (mut object, packet, key) = tcp();
+    object.kill(&[key]);
+    takes_the_slow_path(&mut object, &packet);
+    let (mut object, packet, key) = tcp();
+    object.idle_entry(&key, 3600);
+    takes_the_slow_path(&mut object, &packet);
+    // What changes the state is noted where all is at hand.
+    let (mut object, packet, _) = tcp();
+    object.egress(&packet.clone().flags(ACK | FIN)).translated(&[]);
+    let state = object.state(&packet);
+    takes_the_slow_path(&mut object, &packet);
+    assert_eq!(object.state(&packet), state);
+    object.egress(&packet).translated(&[]);
+    assert_ne!(object.state(&packet), state);
+}
+
+#[test]
+fn repeated_packets_keep_a_flow_alive() {
+    let (mut object, packet, key) = tcp();
+    object.idle_entry(&key, 5);
+    object.port(&packet).redirected(OUT);
+    assert!(object.idle_seconds(&key) < 2);
+    let reply_key = object.reply_key(&packet);
+    object.idle(&packet, 5);
+    object.ingress(&packet.answer((GATEWAY, A.1)).flags(ACK)).redirected(BACK);
+    assert!(object.idle_seconds(&reply_key) < 2 && object.idle_seconds(&key) < 2);
+}
+
+#[test]
+fn a_new_translation_forgets_the_way() {
+    let (mut object, packet, key) = tcp();
+    object.kill(&[key]);
+    object.out(&packet, &[Counter::FlowsRemapped]);
+    let entry = object.flow(&packet);
+    assert!(matches!(Life::from_word(entry.life), Life::Live(_)));
+    assert_eq!(entry.offload.validity, Validity::NONE);
+    takes_the_slow_path(&mut object, &packet);
+}
+
+#[test]
+fn the_peer_of_a_veth_is_reached_as_any_port() {
+    let (mut object, packet, _) = tcp();
+    let reply_key = object.reply_key(&packet);
+    object.note(&reply_key, |offload| offload.flags = Offload::PEER);
+    let reply = packet.answer((GATEWAY, A.1)).flags(ACK);
+    assert_eq!(object.ingress(&reply).redirected(BACK), routed(&reply.clone().with_destination(A)));
+}
+
+/// The XDP programs do the same.
+#[test]
+fn xdp_repeats_too() {
+    let (mut object, packets) = running();
+    object.set_xdp_target(true);
+    for packet in packets {
+        for packet in [packet.clone(), packet.clone().payload(vec![7; 1400]), packet.clone().without_sum()] {
+            let (redirected, after) = object.runner().run_xdp(Direction::Original, &packet.bytes());
+            assert!(redirected, "{packet:?}");
+            assert_eq!(after, routed(&packet.clone().with_source((GATEWAY, A.1))), "{packet:?}");
+        }
+        let reply = packet.answer((GATEWAY, A.1)).flags(ACK);
+        let (redirected, after) = object.runner().run_xdp(Direction::Reply, &reply.bytes());
+        assert!(redirected, "{reply:?}");
+        assert_eq!(after, routed(&reply.clone().with_destination(A)), "{reply:?}");
+    }
+    object.set_xdp_target(false);
+}
+
+#[test]
+fn xdp_passes_the_rest_on_as_it_came() {
+    let (mut object, packet, key) = tcp();
+    let passes = |object: &mut Object, packet: &Packet| {
+        for direction in [Direction::Original, Direction::Reply] {
+            let frame = packet.bytes();
+            assert_eq!(object.runner().run_xdp(direction, &frame), (false, frame), "{packet:?}");
+        }
+    };
+    // Nobody takes the frame.
+    passes(&mut object, &packet);
+    object.set_xdp_target(true);
+    for other in [
+        packet.clone().flags(SYN),
+        packet.clone().flags(ACK | FIN),
+        packet.clone().ttl(1),
+        packet.clone().options(1),
+        packet.clone().fragment(0, true),
+        packet.clone().tags(&[lab::object::CUSTOMER_TAG]),
+        packet.clone().payload(vec![0; 1461]),
+        Packet::other(GRE, VM1, S.0),
+        Packet::udp((VM1, 1), S),
+    ] {
+        passes(&mut object, &other);
+    }
+    object.note(&key, |offload| offload.validity = Validity::NONE);
+    passes(&mut object, &packet);
+    object.note(&key, |offload| offload.port = 9);
+    passes(&mut object, &packet);
+    object.set_xdp_target(false);
+}
