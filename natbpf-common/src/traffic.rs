@@ -30,12 +30,23 @@ pub struct Workload {
     pub flows: u64,
     /// Source address of the first endpoint.
     pub source: Address,
-    /// What packets should come from after translation.
-    pub expected_source: Address,
+    /// The address outside that packets come from after translation, and that replies go to. Unspecified
+    /// where nothing translates.
+    pub external: Address,
     /// The Ethernet header, two bytes as they are in the packet in each.
     pub ethernet: [u16; 7],
-    /// Spare, zero.
-    pub reserved: u16,
+    /// Not 0: packets of the reply direction.
+    pub reply: u16,
+}
+
+/// Where a program that forwards everything sends it; the only value of its map.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Way {
+    /// Index of the device.
+    pub interface: u32,
+    /// Destination and source of the Ethernet header, two bytes as they are in the packet in each.
+    pub ethernet: [u16; 6],
 }
 
 /// The tuple of a generated packet.
@@ -51,9 +62,9 @@ pub struct Tuple {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Received {
-    /// Packets from [`Workload::expected_source`].
+    /// Packets from [`Workload::external`]; replies to an endpoint's own address.
     pub expected: u64,
-    /// Packets from elsewhere.
+    /// Others.
     pub other: u64,
 }
 
@@ -75,9 +86,45 @@ impl Workload {
         }
     }
 
-    /// Whether an address (its octets as one native integer) is one that workloads are sent to.
+    /// The tuple as the packet has it that the generator makes: a reply comes from the flow's destination, to
+    /// what stands for the source outside.
     #[inline(always)]
-    pub const fn is_destination(&self, address: u32) -> bool {
+    pub const fn sent(&self, packet: u64) -> Tuple {
+        let flow = self.flow(packet);
+        if self.reply == 0 {
+            return flow;
+        }
+        let translated = self.external.to_wire() != Address::UNSPECIFIED.to_wire();
+        Tuple {
+            source: flow.destination,
+            destination: if translated { self.external } else { flow.source },
+            source_port: flow.destination_port,
+            destination_port: flow.source_port,
+        }
+    }
+
+    /// Whether the sink counts a packet with these addresses (their octets as one native integer) as expected.
+    /// `None`: it is not of a workload.
+    #[inline(always)]
+    pub const fn is_expected(&self, source: u32, destination: u32) -> Option<bool> {
+        let (outside, expected) = if self.reply == 0 {
+            (destination, source == self.external.to_wire())
+        } else {
+            (source, self.is_source(destination))
+        };
+        if Self::is_destination(outside) { Some(expected) } else { None }
+    }
+
+    /// Whether an address is that of an endpoint.
+    #[inline(always)]
+    const fn is_source(&self, address: u32) -> bool {
+        let place = u32::from_be(address).wrapping_sub(u32::from_be(self.source.to_wire()));
+        place <= ENDPOINTS as u32 / PORTS_PER_SOURCE
+    }
+
+    /// Whether an address is one that workloads are sent to.
+    #[inline(always)]
+    const fn is_destination(address: u32) -> bool {
         u32::from_be(address) >> (32 - DESTINATION_BITS) == DESTINATIONS >> (32 - DESTINATION_BITS)
     }
 }
@@ -88,6 +135,8 @@ mod user {
     unsafe impl aya::Pod for super::Workload {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Received {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Way {}
 }
 
 #[cfg(test)]
@@ -102,7 +151,7 @@ mod tests {
             Workload { flows: 60_000, source: Ipv4Addr::new(10, 0, 0, 16).into(), ..Workload::default() };
         let tuples: Vec<Tuple> = (0..60_000).map(|packet| workload.flow(packet)).collect();
         assert_eq!(tuples.iter().collect::<HashSet<_>>().len(), 60_000);
-        assert!(tuples.iter().all(|tuple| workload.is_destination(tuple.destination.to_wire())));
+        assert!(tuples.iter().all(|tuple| Workload::is_destination(tuple.destination.to_wire())));
         let endpoints: HashSet<_> = tuples.iter().map(|tuple| (tuple.source, tuple.source_port)).collect();
         let ports: HashSet<_> = endpoints.iter().map(|(_, port)| *port).collect();
         assert_eq!(endpoints.len() as u64, ENDPOINTS);
@@ -110,5 +159,30 @@ mod tests {
         assert_eq!(workload.flow(60_000), tuples[0], "they take turns");
         let last = tuples.iter().map(|tuple| Ipv4Addr::from(tuple.source)).max().unwrap();
         assert_eq!(last, Ipv4Addr::new(10, 0, 0, 115));
+    }
+
+    #[test]
+    fn replies_turn_the_flow_around() {
+        let source = Ipv4Addr::new(10, 0, 0, 16).into();
+        let external: Address = Ipv4Addr::new(203, 0, 113, 1).into();
+        let original = Workload { flows: 60_000, source, external, ..Workload::default() };
+        let reply = Workload { reply: 1, ..original };
+        let plain = Workload { external: Address::UNSPECIFIED, ..reply };
+        for packet in [0, 251, 59_999] {
+            let there = original.sent(packet);
+            let back = reply.sent(packet);
+            assert_eq!((back.source, back.source_port), (there.destination, there.destination_port));
+            assert_eq!((back.destination, back.destination_port), (external, there.source_port));
+            assert_eq!(plain.sent(packet).destination, there.source);
+            let wire = |address: Address| address.to_wire();
+            let expected = |workload: &Workload, source, destination| {
+                workload.is_expected(wire(source), wire(destination))
+            };
+            assert_eq!(expected(&original, external, there.destination), Some(true));
+            assert_eq!(expected(&original, there.source, there.destination), Some(false));
+            assert_eq!(expected(&original, there.destination, there.source), None);
+            assert_eq!(expected(&reply, there.destination, there.source), Some(true));
+            assert_eq!(expected(&reply, there.destination, external), Some(false));
+        }
     }
 }

@@ -20,6 +20,7 @@
 //! }
 //! ```
 
+pub mod bench;
 pub mod capture;
 pub mod conformance;
 pub mod counters;

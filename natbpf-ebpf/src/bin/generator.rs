@@ -1,5 +1,6 @@
 //! Traffic for tests and benchmarks, at the speed of the kernel: `generate` makes UDP packets (an XDP
-//! program, run on live frames), `sink` counts and drops them where they arrive. Not part of the product.
+//! program, run on live frames), `sink` and `sink_xdp` count and drop them where they arrive. Not part of the
+//! product.
 #![no_std]
 #![no_main]
 
@@ -28,8 +29,8 @@ static MADE: PerCpuArray<u64, 1> = PerCpuArray::new();
 #[btf_map]
 static RECEIVED: PerCpuArray<Received, 1> = PerCpuArray::new();
 
-/// Offset of the source address, and how much is read from there.
-const SOURCE: u32 = 26;
+/// Offset of the source address in a frame; the destination follows it.
+const SOURCE: usize = 26;
 
 /// Makes the next packet of the workload. Every byte is written: frames come back as their last user left
 /// them.
@@ -48,7 +49,7 @@ pub fn generate(ctx: XdpContext) -> u32 {
         *made = number + 1;
         number
     };
-    let flow = workload.flow(number);
+    let flow = workload.sent(number);
     let frame = start as *mut u16;
     // SAFETY: the frame is as long as checked, and two bytes may be written at any even offset.
     let put = |offset: usize, word: u16| unsafe { frame.byte_add(offset).write_volatile(word) };
@@ -82,7 +83,7 @@ pub fn generate(ctx: XdpContext) -> u32 {
     xdp_action::XDP_TX
 }
 
-/// Counts the packets of workloads by their source, and drops them.
+/// Counts the packets of workloads, and drops them.
 #[classifier]
 pub fn sink(ctx: TcContext) -> i32 {
     let mut addresses = [0u32; 2];
@@ -90,26 +91,41 @@ pub fn sink(ctx: TcContext) -> i32 {
     let loaded = unsafe {
         bpf_skb_load_bytes(
             ctx.as_ptr().cast(),
-            SOURCE,
+            SOURCE as u32,
             addresses.as_mut_ptr().cast(),
             size_of_val(&addresses) as u32,
         )
     };
-    let (Some(workload), Some(received), 0) = (WORKLOAD.get(0), RECEIVED.get_ptr_mut(0), loaded) else {
-        return TC_ACT_UNSPEC;
-    };
-    if !workload.is_destination(addresses[1]) {
-        return TC_ACT_UNSPEC;
+    if loaded == 0 && count(addresses) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
+}
+
+/// The same for frames that have no socket buffer yet.
+#[xdp]
+pub fn sink_xdp(ctx: XdpContext) -> u32 {
+    let (start, end) = (ctx.data(), ctx.data_end());
+    if start + FRAME > end {
+        return xdp_action::XDP_PASS;
     }
+    // SAFETY: the frame is as long as checked, and two bytes may be read at any even offset.
+    let word = |offset: usize| unsafe { *((start + offset) as *const u16) } as u32;
+    let address = |offset: usize| word(offset) | word(offset + 2) << 16;
+    if count([address(SOURCE), address(SOURCE + 4)]) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+}
+
+/// Whether a packet with this source and destination is of the workload; then it is counted.
+#[inline(always)]
+fn count([source, destination]: [u32; 2]) -> bool {
+    let (Some(workload), Some(received)) = (WORKLOAD.get(0), RECEIVED.get_ptr_mut(0)) else { return false };
+    let Some(expected) = workload.is_expected(source, destination) else { return false };
     // SAFETY: the value belongs to this processor.
     unsafe {
-        if addresses[0] == workload.expected_source.to_wire() {
+        if expected {
             (*received).expected += 1;
         } else {
             (*received).other += 1;
         }
     }
-    TC_ACT_SHOT
+    true
 }
 
 /// Puts a VLAN tag on what leaves, in the buffer's metadata, as a VLAN device does.

@@ -1,0 +1,96 @@
+//! Telling pktgen what to do: files of /proc/net/pktgen, a line a command
+//! (Documentation/networking/pktgen.rst of the kernel).
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::result::{self, Sent};
+use crate::netns::Namespace;
+use crate::topology::{Lab, VM1};
+use crate::traffic::link_address;
+
+/// pktgen is one a network namespace, and this is that of the calling thread.
+const FOLDER: &str = "/proc/thread-self/net/pktgen";
+
+/// Source ports times destination addresses.
+pub const FLOWS: u32 = 4096;
+
+/// pktgen in vm1, set up.
+#[derive(Debug)]
+pub struct Pktgen<'a> {
+    vm1: &'a Namespace,
+}
+
+impl<'a> Pktgen<'a> {
+    pub fn of(lab: &'a Lab) -> Result<Self> {
+        let vm1 = &lab.vm1;
+        ensure!(
+            vm1.enter(|| fs::exists(format!("{FOLDER}/pgctrl")))??,
+            "this kernel has no pktgen: `modprobe pktgen` loads it where it is a module, and \
+             `cargo xtask vm -- bench --pktgen` runs this on a kernel that has it"
+        );
+        let pktgen = Self { vm1 };
+        pktgen.write("kpktgend_0", "rem_device_all")?;
+        pktgen.write("kpktgend_0", "add_device eth0")?;
+        let gateway = link_address(&lab.gw, "port1")?.map(|byte| format!("{byte:02x}")).join(":");
+        for line in commands(&gateway) {
+            pktgen.write("eth0", &line)?;
+        }
+        // Packets that nobody else holds, as instances send them. Kernels without this flag refuse it; the gateway then
+        // copies each packet before it changes it.
+        let _ = pktgen.write("eth0", "flag !SHARED");
+        Ok(pktgen)
+    }
+
+    /// Sends so many packets, as fast as it can.
+    pub fn run(&self, packets: u32) -> Result<Sent> {
+        self.write("eth0", &format!("count {packets}"))?;
+        // Returns when all are sent.
+        self.write("pgctrl", "start")?;
+        let text = self.vm1.read(&format!("{FOLDER}/eth0"))?;
+        result::parse(&text).with_context(|| format!("pktgen says\n{text}"))
+    }
+
+    fn write(&self, file: &str, line: &str) -> Result<()> {
+        let path = format!("{FOLDER}/{file}");
+        let written = self.vm1.enter(|| fs::write(&path, format!("{line}\n")))?;
+        written.with_context(|| format!("pktgen does not take `{line}` in {file}"))
+    }
+}
+
+fn commands(gateway: &str) -> Vec<String> {
+    let text = |line: &str| line.to_owned();
+    vec![
+        // A new packet each time: the gateway changes those that it gets.
+        text("clone_skb 0"),
+        text("pkt_size 60"),
+        text("delay 0"),
+        format!("dst_mac {gateway}"),
+        format!("src_min {VM1}"),
+        format!("src_max {VM1}"),
+        // Of the workloads of the benchmarks, which the sink counts.
+        text("dst_min 198.18.0.1"),
+        text("dst_max 198.18.0.1"),
+        text("udp_src_min 10000"),
+        format!("udp_src_max {}", 10_000 + FLOWS),
+        text("udp_dst_min 9"),
+        text("udp_dst_max 9"),
+        text("flag UDPSRC_RND"),
+        // Sums are the instance's to write.
+        text("flag UDPCSUM"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_of_as_many_flows_as_is_said() {
+        let lines = commands("02:00:00:00:00:01");
+        assert!(lines.contains(&"dst_mac 02:00:00:00:00:01".to_owned()));
+        // pktgen does not reach the upper end of a random range.
+        assert!(lines.contains(&"udp_src_max 14096".to_owned()));
+    }
+}

@@ -1,0 +1,76 @@
+//! Measures by TCP between real ends: bulk, requests, connections.
+
+use anyhow::{Context as _, Result};
+
+use super::gateway::Running;
+use super::latency::{self, Latencies};
+use super::measure::{Group, Measure, Percentile};
+use super::options::Plan;
+use super::side::Side;
+use crate::interrupt;
+use crate::tools::iperf3;
+use crate::topology::{GATEWAY, INSIDE, Lab, Options, SERVER};
+use crate::traffic::Direction;
+
+/// Takes them in a lab of their own.
+pub fn measure(side: &Side, plan: &Plan, record: &mut dyn FnMut(Measure, f64)) -> Result<()> {
+    let lab = Lab::with(Options { bridge: false, ..Options::default() })?;
+    // Every connection has its own port until the last one's is free again.
+    lab.vm1.sysctl("net.ipv4.ip_local_port_range", "1024 65000")?;
+    if !side.kind.translates() {
+        lab.out.ip(&format!("route add {INSIDE} via {GATEWAY}"))?;
+    }
+    if side.kind.is_xdp() {
+        ready_for_xdp(&lab)?;
+    }
+    let _running = Running::start(&lab, side)?;
+    // These also warm up what comes after them.
+    if plan.wants_group(Group::Requests) {
+        let latencies = latency::requests(&lab, plan.seconds).context("requests")?;
+        say(&latencies, Measure::Requests, Measure::RequestLatency, record);
+    }
+    if plan.wants_group(Group::Connections) {
+        let latencies = latency::connections(&lab, plan.seconds).context("connections")?;
+        say(&latencies, Measure::Connections, Measure::ConnectionLatency, record);
+    }
+    // A processor each for client and server, where there are two: where the scheduler puts them changes the figures
+    // more than what is measured.
+    let other = std::thread::available_parallelism().map_or(0, |count| usize::from(count.get() > 1));
+    for streams in [1, 8] {
+        for direction in [Direction::Original, Direction::Reply] {
+            interrupt::check()?;
+            let measure = Measure::Stream { direction, streams };
+            if plan.wants(side, measure) {
+                let way = if direction == Direction::Reply { "-R" } else { "" };
+                let options = format!("-t {} -P {streams} -A 0,{other} {way}", plan.seconds);
+                let report = iperf3(&lab.vm1, (&lab.out, SERVER), &options).context("bulk TCP")?;
+                record(measure, report.bits_per_second / 1e9);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn say(
+    latencies: &Latencies,
+    rate: Measure,
+    latency: fn(Percentile) -> Measure,
+    record: &mut dyn FnMut(Measure, f64),
+) {
+    record(rate, latencies.rate());
+    for percentile in Percentile::ALL {
+        record(latency(percentile), latencies.percentile(percentile.share()));
+    }
+}
+
+/// XDP of veth sees packets before their sender's device would have summed them, and a redirect loses what is to be done:
+/// so the ends sum them. It also needs NAPI at the far ends, which GRO switches on.
+fn ready_for_xdp(lab: &Lab) -> Result<()> {
+    for (namespace, device) in [(&lab.vm1, "eth0"), (&lab.out, "eth0")] {
+        namespace.cmd("ethtool").args(["-K", device, "tx", "off", "gro", "on"]).run()?;
+    }
+    for device in ["port1", "wan"] {
+        lab.gw.cmd("ethtool").args(["-K", device, "gro", "on"]).run()?;
+    }
+    Ok(())
+}
