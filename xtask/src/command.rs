@@ -114,7 +114,8 @@ pub fn show(command: &Command) -> String {
     variables.chain(words).collect::<Vec<_>>().join(" ")
 }
 
-fn quote(word: &str) -> String {
+/// `word` as a shell takes it for one.
+pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./:,@".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.into();

@@ -6,6 +6,7 @@ mod lint;
 mod products;
 mod setup;
 mod test;
+mod vm;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -75,7 +76,20 @@ enum Task {
     /// The packet code runs on this host, under libFuzzer; what it finds is kept in fuzz/artifacts. The object gets
     /// random and damaged packets of every kind. It prints what was tried; a failure says how to see it again.
     Fuzz(fuzz::Options),
-    /// Measure natbpf beside iptables, as root
+    /// Boot Debian's kernels 6.1, 6.12 and the newest one in virtual machines and test natbpf there
+    ///
+    /// Kernels are fetched as Debian packages into target/vm, and QEMU emulates the processor, so it needs no root and changes
+    /// nothing on this machine. On each kernel: every program of the object is loaded, the lab is run, then the tests of the
+    /// loaded object and end-to-end tests. It prints a line for each step and a table; logs are in target/vm/KERNEL.
+    ///
+    /// With a command, that is run in a virtual machine instead; output and exit status are its own: `cargo xtask vm -- bench --pktgen`, `cargo xtask vm --kernel 6.1 -- object udp`, `cargo xtask vm -- sh -c
+    /// 'lab; dmesg'`. Times mean nothing there.
+    #[command(override_usage = "cargo xtask vm [OPTIONS] [-- <COMMAND> [<ARGS>...]]")]
+    Vm(vm::Options),
+    /// Measure natbpf beside iptables, nft, plain forwarding and bare redirects, as root
+    ///
+    /// `bench -- --quick` takes less than two minutes, `bench -- --gate` tells whether a program of the object has become
+    /// more costly, and `bench -- --pktgen` drives the kernel's own packet generator.
     Bench {
         /// Arguments of the benchmark; see `cargo xtask bench -- --help`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
@@ -89,6 +103,7 @@ enum Purpose {
     Test,
     Lint,
     Fuzz,
+    Vm,
 }
 
 impl From<Purpose> for Need {
@@ -98,6 +113,7 @@ impl From<Purpose> for Need {
             Purpose::Test => Self::Test,
             Purpose::Lint => Self::Lint,
             Purpose::Fuzz => Self::Fuzz,
+            Purpose::Vm => Self::Vm,
         }
     }
 }
@@ -121,6 +137,7 @@ fn start() -> Result<ExitCode> {
         Task::Test { parts, args } => return test::run(&parts, &args),
         Task::Lint => lint::run_all()?,
         Task::Fuzz(options) => return fuzz::run(&options),
+        Task::Vm(options) => return vm::run(&options),
         Task::Conformance { args } => return products::exec_conformance(&args),
         Task::Bench { args } => return products::exec_bench(&args),
     }

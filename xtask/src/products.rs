@@ -16,6 +16,9 @@ use crate::{
     setup::{self, Need},
 };
 
+/// The programs of the workspace.
+pub const PROGRAMS: [&str; 5] = ["natbpf", "lab", "bench", "conformance", "fuzz"];
+
 /// Builds natbpf and the programs of natbpf-tests.
 pub fn build() -> Command {
     cargo(["build", "--release", "--package", "natbpf", "--package", "natbpf-tests", "--bins"])
@@ -79,7 +82,7 @@ fn natbpf_out_dir(message: &str) -> Option<PathBuf> {
 }
 
 /// The path in the JSON field `name`.
-fn path_after(name: &str, message: &str) -> Option<PathBuf> {
+pub fn path_after(name: &str, message: &str) -> Option<PathBuf> {
     let (_, value) = message.split_once(&format!(r#""{name}":""#))?;
     Some(value.split_once('"')?.0.into())
 }

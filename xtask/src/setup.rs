@@ -4,7 +4,7 @@ mod apt;
 mod bpf_linker;
 mod cargo_fuzz;
 mod components;
-mod tools;
+pub mod tools;
 
 use anyhow::Result;
 
@@ -20,6 +20,8 @@ pub enum Need {
     /// Tests and benchmarks.
     Test,
     Lint,
+    /// Virtual machines with the tests in them.
+    Vm,
     /// Tests, and cargo-fuzz.
     Fuzz,
     All,
@@ -28,7 +30,7 @@ pub enum Need {
 /// Installs what `need` asks for and is missing, with one line a step on stderr.
 pub fn ensure(need: Need) -> Result<()> {
     components::ensure(match need {
-        Need::Build | Need::Run | Need::Test | Need::Fuzz => components::BUILD,
+        Need::Build | Need::Run | Need::Test | Need::Vm | Need::Fuzz => components::BUILD,
         Need::Lint | Need::All => components::LINT,
     })?;
     let mut apt = Apt::default();
@@ -36,7 +38,9 @@ pub fn ensure(need: Need) -> Result<()> {
         Need::Build | Need::Lint => {}
         Need::Run => tools::ensure(&[tools::LAB], &mut apt)?,
         Need::Test => tools::ensure(&[tools::LAB, tools::TEST], &mut apt)?,
-        Need::Fuzz | Need::All => tools::ensure(&[tools::LAB, tools::TEST, tools::FUZZ], &mut apt)?,
+        Need::Vm => tools::ensure(&[tools::LAB, tools::TEST, tools::VM], &mut apt)?,
+        Need::Fuzz => tools::ensure(&[tools::LAB, tools::TEST, tools::FUZZ], &mut apt)?,
+        Need::All => tools::ensure(&[tools::LAB, tools::TEST, tools::FUZZ, tools::VM], &mut apt)?,
     }
     if need != Need::Lint {
         bpf_linker::ensure(&mut apt)?;

@@ -43,11 +43,26 @@ pub const TEST: &[Tool] = &[
     tool("turnutils_natdiscovery", "coturn"),
 ];
 
+/// Debian's kernels in virtual machines.
+pub const VM: &[Tool] = &[
+    tool("busybox", "busybox"),
+    tool("depmod", "kmod"),
+    tool("ldd", "libc-bin"),
+    tool("qemu-system-x86_64", "qemu-system-x86"),
+    tool("strip", "binutils"),
+    tool("sysctl", "procps"),
+];
+
 /// Services that a package of the above brings and starts. Only its programs are wanted.
 const SERVICES: &[(&str, &str)] = &[("coturn", "coturn.service")];
 
 /// libFuzzer is C++.
 pub const FUZZ: &[Tool] = &[tool("c++", "g++")];
+
+/// The names of the programs in `sets`.
+pub fn programs_of(sets: &[&[Tool]]) -> impl Iterator<Item = &'static str> {
+    sets.concat().into_iter().map(|tool| tool.program)
+}
 
 pub fn ensure(sets: &[&[Tool]], apt: &mut Apt) -> Result<()> {
     let missing = missing(sets);
