@@ -78,6 +78,9 @@ pub struct Run {
 pub enum Sink {
     /// At the TC hook of the outside alone.
     Outside,
+    /// By XDP outside, and at the TC hook of the instance: an XDP program at that end of a veth would switch off segmentation at the
+    /// other, and natbpf then sends nothing past it.
+    Instance,
     /// As early as possible, at both ends: by XDP, and at the TC hook what a peer redirect brings, which XDP does
     /// not see.
     Both,
@@ -205,17 +208,22 @@ impl Traffic {
 fn attach_sinks(object: &mut Ebpf, lab: &Lab, sink: Sink) -> Result<()> {
     let ends: &[&Namespace] = match sink {
         Sink::Outside => &[&lab.out],
-        Sink::Both => &[&lab.out, &lab.vm1],
+        Sink::Instance | Sink::Both => &[&lab.out, &lab.vm1],
+    };
+    let early: &[&Namespace] = match sink {
+        Sink::Outside => &[],
+        Sink::Instance => &[&lab.out],
+        Sink::Both => ends,
     };
     let program: &mut SchedClassifier = object.program_mut("sink").context("no program sink")?.try_into()?;
     program.load().context("the kernel refused the sink")?;
     for end in ends {
         end.enter(|| program.attach("eth0", TcAttachType::Ingress))?.context("cannot attach the sink")?;
     }
-    if sink == Sink::Both {
+    if !early.is_empty() {
         let program: &mut Xdp = object.program_mut("sink_xdp").context("no program sink_xdp")?.try_into()?;
         program.load().context("the kernel refused the sink for XDP")?;
-        for end in ends {
+        for end in early {
             let attached = end.enter(|| program.attach("eth0", XdpMode::Driver))?;
             attached.context("cannot attach the sink for XDP")?;
         }

@@ -34,7 +34,8 @@ struct Bench<'a> {
 pub fn measure(side: &Side, plan: &Plan, record: &mut dyn FnMut(Measure, f64)) -> Result<()> {
     let lab = Lab::with(Options { bridge: false, ..Options::default() })?;
     let running = Running::start(&lab, side)?;
-    let traffic = Traffic::with(&lab, external(side), Sink::Both)?;
+    let sink = if side.kind.is_xdp() { Sink::Both } else { Sink::Instance };
+    let traffic = Traffic::with(&lab, external(side), sink)?;
     let mut bench = Bench { lab: &lab, side, plan, traffic, begun: 0 };
     // Caches, and for flows that take another way once they are known both directions.
     bench.begin(1)?;
