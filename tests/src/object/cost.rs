@@ -9,12 +9,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::programs::Program;
 use aya::{TestRun as _, TestRunOptions};
 use natbpf::clock;
+use natbpf_common::config::Gauge;
 use natbpf_common::counter::Counter;
 use natbpf_common::flow::{Direction, FlowEntry, FlowKey, Rewrite, Status};
 use natbpf_common::life::Life;
 use natbpf_common::state::{self, State};
 use natbpf_common::{Port, SECOND, protocol};
 
+use super::offload::own_addresses;
 use super::packet::{End, Packet};
 use super::runner::Context;
 use super::tables::key_of;
@@ -27,32 +29,71 @@ const B: End = (VM2, 5000);
 const C: End = (VM1, 6000);
 const REMOTE: End = (SERVER, 9000);
 
+/// So many runs in a row that take one from the time to live.
+const LIVES: u32 = 250;
+/// So often, at most: a test run at XDP takes its time to begin, and a reply's time stamp lasts a second.
+const TIMES: u32 = 20;
+
+fn is_offload(counter: Counter) -> bool {
+    matches!(counter, Counter::EgressOffloaded | Counter::IngressOffloaded)
+}
+
 impl Object {
     /// Nanoseconds a run of a program of the object, of so many runs; `None`: it does not take packets.
     ///
     /// # Errors
-    /// When a program of an uplink has not translated every time.
+    /// When a program has not translated every time, or sent it on where it does that.
     pub fn cost(&mut self, name: &str, repeat: u32) -> Result<Option<Duration>> {
         let reply = Packet::udp(REMOTE, (GATEWAY, C.1));
         let (packet, counter) = match name {
             "reap" => return Ok(None),
             "uplink_egress" => (Packet::udp(A, REMOTE), Some(Counter::EgressPackets)),
             "uplink_ingress" => (reply, Some(Counter::IngressPackets)),
+            "port_ingress" | "port_xdp" => (Packet::udp(A, REMOTE), Some(Counter::EgressOffloaded)),
+            "uplink_xdp" => (reply, Some(Counter::IngressOffloaded)),
             // What else looks at the way in, and has its own counters.
             _ if name.starts_with("uplink") => (reply, None),
             "port_egress" => (Packet::udp(REMOTE, C), None),
             _ => (Packet::udp(A, REMOTE), None),
         };
+        let times = TIMES.min(repeat / LIVES).max(1);
+        let offloaded = counter.is_some_and(is_offload);
         self.swing();
+        if offloaded {
+            self.offload_in_place();
+        }
         let before = self.programs.tables.counters()?;
         let program = self.programs.loaded.ebpf().program(name).context("the object has the program")?;
-        let duration = time(program, &packet.bytes(), repeat).with_context(|| name.to_owned())?;
+        let duration = match offloaded {
+            false => time(program, &packet.bytes(), repeat),
+            // Each run takes one from the time to live.
+            true => (0..times)
+                .map(|_| time(program, &packet.clone().ttl(LIVES as u8 + 1).bytes(), LIVES))
+                .sum::<Result<Duration>>()
+                .map(|sum| sum / times),
+        };
+        let duration = duration.with_context(|| name.to_owned())?;
         let after = self.programs.tables.counters()?;
         if let Some(counter) = counter {
             let translated = after[counter as usize] - before[counter as usize];
-            ensure!(translated == u64::from(repeat), "{name} translated {translated} packets of {repeat}");
+            let runs = if offloaded { times * LIVES } else { repeat };
+            ensure!(translated == u64::from(runs), "{name} translated {translated} packets of {runs}");
+        }
+        if offloaded {
+            self.set_gauge(Gauge::Epoch, 0);
+            self.set_xdp_target(false);
         }
         Ok(Some(duration))
+    }
+
+    /// Turns offload on for the flows of [`Object::swing`], whose frames leave with the addresses that they have.
+    fn offload_in_place(&mut self) {
+        self.offload();
+        self.set_xdp_target(true);
+        let keys: Vec<_> = self.entries().into_iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.note(&key, |offload| offload.ethernet = own_addresses());
+        }
     }
 
     /// Whether a program of the object runs at XDP.

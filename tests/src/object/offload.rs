@@ -22,10 +22,15 @@ fn words(bytes: &[u8]) -> [u32; 3] {
     [word(0), word(4), word(8)]
 }
 
+/// Destination and source of the frames of [`Packet::bytes`].
+pub(super) fn own_addresses() -> [u32; 3] {
+    words(&Packet::udp((VM1, 1), (VM1, 1)).bytes())
+}
+
 /// What is noted of a direction whose frames come in by `lo` as [`Packet::bytes`] makes them, and leave by it: packets of up to 1500 bytes,
 /// for ten seconds.
 pub fn noted(direction: Direction) -> Offload {
-    let frame = Frame { interface: LO, ethernet: words(&Packet::udp((VM1, 1), (VM1, 1)).bytes()), vlan: 0 };
+    let frame = Frame { interface: LO, ethernet: own_addresses(), vlan: 0 };
     let frame = match direction {
         Direction::Original => frame,
         Direction::Reply => frame.without_source(),
