@@ -175,6 +175,10 @@ fn repeat_at_xdp(context: &XdpContext, direction: Direction) -> Option<u32> {
         Direction::Reply => (End::Destination, frame.without_source(), packet.length()),
     };
     let way = valid(&packet, &headers, entry, frame.fingerprint(), epoch, now)?;
+    if way.exit.vlan != 0 {
+        // A tag has to be pushed, which is done at the other hook.
+        return None;
+    }
     let out = match direction {
         Direction::Original if way.port == packet.interface() => entry.uplink(),
         Direction::Original => return None,

@@ -21,15 +21,17 @@ use crate::{
     config::Config,
     datapath::{Attacher, Loaded, Pins, Reaper, Role, Sizes, Tables, attached, attachments},
     gc, netns,
-    network::{Change, Network, Snapshot},
+    network::{Change, Network, Snapshot, devices},
     notices::Notices,
     plan::{Missing, Plan, plan},
     preflight, teardown,
 };
 
 mod offload;
+mod xdp;
 
 use offload::{Offloading, configured};
+use xdp::XdpState;
 
 /// Between two rounds of housekeeping while the table is nearly full.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -152,6 +154,7 @@ struct Daemon {
     in_force: bool,
     announcer: Announcer,
     offloading: Offloading,
+    xdp: XdpState,
     /// Since the last look.
     routes_changed: bool,
     /// They are not looked at before.
@@ -226,6 +229,7 @@ async fn start(
         in_force: false,
         announcer: Announcer::default(),
         offloading,
+        xdp: XdpState::default(),
         routes_changed: false,
         routes_due: Instant::now(),
         adopted,
@@ -252,6 +256,9 @@ async fn look(network: &Network, config: &Config) -> Result<Snapshot> {
     let mut snapshot = network.snapshot().await?;
     if config.wants_routes() {
         snapshot.routes = network.routes().await?;
+    }
+    if config.datapath.wants_offload() {
+        snapshot.devices = devices(&snapshot.links);
     }
     Ok(snapshot)
 }
@@ -282,7 +289,7 @@ fn secret() -> Result<[u64; 2]> {
 
 impl Daemon {
     /// Makes the datapath what a plan says.
-    async fn apply(&mut self, plan: Plan, snapshot: &Snapshot, attacher: &Attacher) -> Result<()> {
+    async fn apply(&mut self, mut plan: Plan, snapshot: &Snapshot, attacher: &Attacher) -> Result<()> {
         let pins = &self.options.pins;
         // Before anything is changed: this is what fails most.
         self.tables.check_room(&plan.sources, &plan.destinations)?;
@@ -297,6 +304,7 @@ impl Daemon {
             // No reply goes straight to a port any more.
             self.offloading.watcher.switch(false).await?;
         }
+        self.withdraw_targets(&plan)?;
         let wanted: BTreeSet<(u32, Role)> =
             plan.interfaces().map(|(interface, _, role)| (interface, role)).collect();
         let mut gone: Vec<(u32, Role)> = before.difference(&wanted).copied().collect();
@@ -316,6 +324,7 @@ impl Daemon {
             tracing::info!("attached to {name}{}", role.purpose());
         }
         self.attach_ports(&plan, attacher).await?;
+        self.attach_xdp(&mut plan, snapshot, attacher).await?;
         self.plan = plan;
         self.in_force = true;
         self.offloading.watcher.switch(self.offloading.state.is_on()).await?;
@@ -393,6 +402,7 @@ impl Daemon {
         for (interface, role) in &removed {
             attacher.detach(*interface, None, *role).await?;
         }
+        self.xdp.forget(&change.removed);
         let started = Instant::now();
         let snapshot = look(network, &self.config).await?;
         // Where there are as many routes as in the Internet, they change all the time.
@@ -435,6 +445,7 @@ impl Daemon {
         for warning in &plan.warnings {
             tracing::warn!("{warning}");
         }
+        self.xdp.forget_refusals();
         if let Err(error) = self.apply(plan, &snapshot, attacher).await {
             let snapshot = look(network, &self.config).await?;
             let old = self.plan_now(&snapshot)?;
@@ -449,6 +460,7 @@ impl Daemon {
 
     fn keep_house(&mut self) {
         self.announcer.tick();
+        self.recheck_targets();
         self.skipped += 1;
         if !self.crowded && self.skipped < LEISURE {
             return;
@@ -514,12 +526,13 @@ impl Daemon {
             attachments(&self.options.pins)?.iter().map(|attached| attached.mode.name()).collect();
         let uplinks: Vec<String> = self.plan.uplinks.iter().map(ToString::to_string).collect();
         println!(
-            "ready: masquerading out of {}; {} flows at most, attached by {}{}; {}",
+            "ready: masquerading out of {}; {} flows at most, attached by {}{}; {}{}",
             uplinks.join(", "),
             self.tables.max_entries()? / 2,
             modes.into_iter().collect::<Vec<_>>().join(" and "),
             if self.adopted { ", went on from the earlier state" } else { "" },
-            self.describe_offload()
+            self.describe_offload(),
+            self.describe_xdp()
         );
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         Ok(())

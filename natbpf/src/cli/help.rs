@@ -49,9 +49,14 @@ An example of a configuration, with every key:
   to = \"10.0.0.12\"
   hairpin = true
 
+  [[interface]]                     # what holds for one interface alone
+  name = \"eth0\"
+  hook = \"xdp\"
+
   [datapath]
   max_flows = 262144
   attach = \"auto\"                   # or \"tcx\", \"clsact\"
+  hook = \"auto\"                     # of offload: or \"tc\", \"xdp\"
   coexist = false                   # stay beside TC programs of somebody else
   offload = \"on\"                    # or \"off\": every packet takes its way through the kernel
   revalidate = \"10s\"                # how often an offloaded flow asks the kernel again

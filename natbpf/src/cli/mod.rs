@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 use natbpf_common::state::State;
 
 use crate::{
-    config::{AttachMode, DatapathConfig, Pair, Redirection, Switch, values},
+    config::{AttachMode, DatapathConfig, HookMode, Pair, Redirection, Switch, values},
     flows::filter,
 };
 
@@ -120,6 +120,10 @@ pub struct DatapathArgs {
     /// How to attach to the uplink
     #[arg(long, value_enum, value_name = "HOW")]
     pub attach: Option<AttachMode>,
+
+    /// Where packets of running flows are taken from port to port [default: auto]
+    #[arg(long, value_enum, value_name = "HOOK")]
+    pub hook: Option<HookMode>,
 
     /// Stay beside TC programs of somebody else; without it they are a reason not to start
     #[arg(long)]

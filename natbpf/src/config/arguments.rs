@@ -1,5 +1,7 @@
 //! From the arguments of `natbpf masquerade` to what a file would say.
 
+use std::collections::BTreeMap;
+
 use natbpf_common::state::Timeouts;
 
 use super::{
@@ -24,7 +26,7 @@ pub fn config(arguments: &MasqueradeArgs) -> Result<Config, Problem> {
         floating.extend(arguments.floating.iter().map(|&pair| Floating { uplink: uplink(), pair, hairpin }));
     }
     let (datapath, timeouts) = (DatapathConfig::default(), Timeouts::default());
-    Ok(Config { rules: vec![rule], forwards, floating, datapath, timeouts })
+    Ok(Config { rules: vec![rule], forwards, floating, interfaces: BTreeMap::new(), datapath, timeouts })
 }
 
 fn rule(arguments: &RuleArgs) -> Result<MasqueradeRule, Problem> {

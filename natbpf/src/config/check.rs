@@ -45,6 +45,8 @@ pub enum Problem {
         "inside names interfaces for hairpin, which is off in this rule; write hairpin = true, or leave inside out"
     )]
     InsideWithoutHairpin,
+    #[error("there are two [[interface]] named {0}; leave one out")]
+    InterfaceTwice(String),
     #[error("new_flows_per_second = {0} is not within 0 to {max}", max = Translation::MAX_RATE)]
     Rate(u32),
     #[error(

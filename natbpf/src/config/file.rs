@@ -13,7 +13,7 @@ use serde::Deserialize;
 use toml::{Spanned, Value};
 
 use super::{
-    AttachMode, Config, DatapathConfig, Switch,
+    AttachMode, Config, DatapathConfig, HookMode, Switch,
     check::{self, Place, Problem},
     timeouts, values,
 };
@@ -50,9 +50,18 @@ struct RawFile {
     #[serde(default)]
     floating: Vec<RawFloating>,
     #[serde(default)]
+    interface: Vec<RawInterface>,
+    #[serde(default)]
     datapath: RawDatapath,
     #[serde(default)]
     timeouts: BTreeMap<Spanned<String>, Spanned<Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawInterface {
+    name: Text,
+    hook: HookMode,
 }
 
 #[derive(Default, Deserialize)]
@@ -61,6 +70,8 @@ struct RawDatapath {
     max_flows: Option<Spanned<u32>>,
     #[serde(default)]
     attach: AttachMode,
+    #[serde(default)]
+    hook: HookMode,
     #[serde(default)]
     coexist: bool,
     offload: Option<Switch>,
@@ -95,6 +106,7 @@ fn parse(text: &str) -> Result<Config, Misplaced> {
         rules: raw.masquerade.iter().map(RawRule::rule).collect::<Result<_, _>>()?,
         forwards: raw.forward.iter().map(RawForward::forward).collect::<Result<_, _>>()?,
         floating: raw.floating.iter().map(RawFloating::floating).collect::<Result<_, _>>()?,
+        interfaces: interfaces(&raw.interface)?,
         datapath: datapath(&raw.datapath)?,
         timeouts: timeouts(&raw.timeouts)?,
     };
@@ -133,6 +145,17 @@ fn value<T>(raw: &Text, parse: impl FnOnce(&str) -> Result<T, values::ValueError
     parse(raw.get_ref()).map_err(|error| Misplaced { span: raw.span(), problem: error.into() })
 }
 
+fn interfaces(raw: &[RawInterface]) -> Result<BTreeMap<String, HookMode>, Misplaced> {
+    let mut interfaces = BTreeMap::new();
+    for interface in raw {
+        let name = value(&interface.name, values::interface)?;
+        if interfaces.insert(name.clone(), interface.hook).is_some() {
+            return Err(Misplaced { span: interface.name.span(), problem: Problem::InterfaceTwice(name) });
+        }
+    }
+    Ok(interfaces)
+}
+
 fn datapath(raw: &RawDatapath) -> Result<DatapathConfig, Misplaced> {
     let max_flows = match &raw.max_flows {
         None => DatapathConfig::default().max_flows,
@@ -149,6 +172,7 @@ fn datapath(raw: &RawDatapath) -> Result<DatapathConfig, Misplaced> {
     Ok(DatapathConfig {
         max_flows,
         attach: raw.attach,
+        hook: raw.hook,
         coexist: raw.coexist,
         offload: raw.offload,
         revalidate: raw

@@ -1,6 +1,6 @@
 //! What the operator wants, checked: from a file or from the arguments of `natbpf masquerade`.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use ipnet::Ipv4Net;
 use natbpf_common::state::Timeouts;
@@ -27,7 +27,7 @@ pub use forward::{Floating, Pair, PortForward, Redirection, Target};
 pub use interfaces::Interfaces;
 pub use networks::{NetworkMatch, Networks};
 pub use pool::{AddressPool, AddressRange};
-pub use values::{AttachMode, Filtering, Mapping, Ports, Profile, Protocol, Switch, Unsolicited};
+pub use values::{AttachMode, Filtering, HookMode, Mapping, Ports, Profile, Protocol, Switch, Unsolicited};
 
 /// A whole configuration. Interfaces may still be missing: `plan` finds out.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Config {
     pub forwards: Vec<PortForward>,
     /// No address and no host twice on an uplink.
     pub floating: Vec<Floating>,
+    /// Of single interfaces, by name; none twice.
+    pub interfaces: BTreeMap<String, HookMode>,
     pub datapath: DatapathConfig,
     pub timeouts: Timeouts,
 }
@@ -91,6 +93,8 @@ pub struct DatapathConfig {
     /// Flows the table holds, [`DatapathConfig::MIN_FLOWS`] to [`DatapathConfig::MAX_FLOWS`].
     pub max_flows: u32,
     pub attach: AttachMode,
+    /// Of every interface that has none of its own ([`Config::interfaces`]).
+    pub hook: HookMode,
     /// Stay beside TC programs of somebody else instead of refusing to attach.
     pub coexist: bool,
     /// `None`: on, but not beside programs of somebody else ([`DatapathConfig::coexist`]), which are to see every packet.
@@ -121,6 +125,7 @@ impl DatapathConfig {
         if let Some(attach) = arguments.attach {
             self.attach = attach;
         }
+        self.hook = arguments.hook.unwrap_or(self.hook);
         self.coexist |= arguments.coexist;
         self.offload = arguments.offload.or(self.offload);
         self.revalidate = arguments.revalidate.unwrap_or(self.revalidate);
@@ -133,6 +138,7 @@ impl Default for DatapathConfig {
         Self {
             max_flows: 1 << 18,
             attach: AttachMode::Auto,
+            hook: HookMode::Auto,
             coexist: false,
             offload: None,
             revalidate: Duration::from_secs(10),
@@ -142,6 +148,11 @@ impl Default for DatapathConfig {
 }
 
 impl Config {
+    /// The hook that is asked for on an interface.
+    pub fn hook(&self, interface: &str) -> HookMode {
+        self.interfaces.get(interface).copied().unwrap_or(self.datapath.hook)
+    }
+
     /// Reads and checks a TOML file. The error names file, line and column.
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         file::read(path)

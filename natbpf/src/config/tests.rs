@@ -151,6 +151,7 @@ fn a_whole_file() {
         config.datapath,
         DatapathConfig {
             max_flows: 16,
+            hook: HookMode::Auto,
             attach: AttachMode::Clsact,
             coexist: true,
             offload: Some(Switch::Off),
@@ -504,6 +505,8 @@ prop_compose! {
         offload in prop::sample::select(&[None, Some(Switch::On), Some(Switch::Off)][..]),
         revalidate in 1_000..=600_000u64,
         conntrack_liberal: bool,
+        hook in prop_oneof![Just(HookMode::Auto), Just(HookMode::Tc), Just(HookMode::Xdp)],
+        interfaces in prop::collection::btree_map("[a-z]{1,4}", prop_oneof![Just(HookMode::Tc), Just(HookMode::Xdp)], 0..3),
         extra in prop::collection::vec(0..100_000_000u64, State::COUNT),
     ) -> Config {
         let mut timeouts = Timeouts::default();
@@ -512,8 +515,8 @@ prop_compose! {
         }
         let revalidate = Duration::from_millis(revalidate);
         let datapath =
-            DatapathConfig { max_flows, attach, coexist, offload, revalidate, conntrack_liberal };
-        Config { rules, forwards: Vec::new(), floating: Vec::new(), datapath, timeouts }
+            DatapathConfig { max_flows, attach, hook, coexist, offload, revalidate, conntrack_liberal };
+        Config { rules, forwards: Vec::new(), floating: Vec::new(), interfaces, datapath, timeouts }
     }
 }
 
@@ -531,9 +534,13 @@ fn toml(config: &Config) -> String {
             Action::Masquerade(translation) => write_translation(&mut text, translation),
         }
     }
-    let DatapathConfig { max_flows, attach, coexist, offload, revalidate, conntrack_liberal } =
+    for (interface, hook) in &config.interfaces {
+        writeln!(text, "[[interface]]\nname = \"{interface}\"\nhook = \"{}\"", name(hook)).unwrap();
+    }
+    let DatapathConfig { max_flows, attach, hook, coexist, offload, revalidate, conntrack_liberal } =
         &config.datapath;
     writeln!(text, "[datapath]\nmax_flows = {max_flows}\ncoexist = {coexist}").unwrap();
+    writeln!(text, "hook = \"{}\"", name(hook)).unwrap();
     writeln!(text, "conntrack_liberal = {conntrack_liberal}").unwrap();
     if let Some(offload) = offload {
         writeln!(text, "offload = \"{}\"", name(offload)).unwrap();

@@ -76,6 +76,19 @@ pub enum AttachMode {
     Clsact,
 }
 
+/// At which hooks packets of offloaded flows are served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HookMode {
+    /// XDP on NICs whose driver has it, where that helps; else traffic control
+    #[default]
+    Auto,
+    /// Traffic control
+    Tc,
+    /// XDP of the driver, or no start
+    Xdp,
+}
+
 /// Whether something is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]

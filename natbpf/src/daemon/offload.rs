@@ -13,6 +13,7 @@ use super::Daemon;
 use crate::{
     config::{Config, DatapathConfig},
     datapath::{Attacher, EpochGauge, Pins, Role, Tables, attached},
+    network::Snapshot,
     offload::{self, Reason, State},
     plan::Plan,
     watch::Watcher,
@@ -120,15 +121,15 @@ impl Daemon {
 
     /// Somebody's filters have come to interfaces, or gone from them: a port that has some is the kernel's from now on.
     pub(super) async fn recheck_ports(&mut self, changed: &BTreeSet<u32>, attacher: &Attacher) -> Result<()> {
-        let plan = std::mem::take(&mut self.plan);
-        let rechecked = self.try_recheck_ports(&plan, changed, attacher).await;
+        let mut plan = std::mem::take(&mut self.plan);
+        let rechecked = self.try_recheck_ports(&mut plan, changed, attacher).await;
         self.plan = plan;
         rechecked
     }
 
     async fn try_recheck_ports(
         &mut self,
-        plan: &Plan,
+        plan: &mut Plan,
         changed: &BTreeSet<u32>,
         attacher: &Attacher,
     ) -> Result<()> {
@@ -143,6 +144,8 @@ impl Daemon {
             }
         }
         self.attach_ports(plan, attacher).await?;
+        plan.choose_again();
+        self.attach_xdp(plan, &Snapshot::default(), attacher).await?;
         self.offloading.watcher.change();
         Ok(())
     }

@@ -63,7 +63,7 @@ pub struct Attachment {
 /// Attaches and detaches in the network namespace in which it was made.
 #[derive(Debug)]
 pub struct Attacher {
-    pins: Pins,
+    pub(super) pins: Pins,
     mode: AttachMode,
     coexist: bool,
     netlink: Handle,
@@ -254,9 +254,12 @@ impl Attacher {
 
     /// Takes the programs of a role off an interface, and the qdisc with the last one. The interface may be gone already.
     pub async fn detach(&self, interface: u32, name: Option<&str>, role: Role) -> Result<()> {
-        let pins = self.pins.list().context("cannot list what is pinned")?;
+        let mut pins = self.pins.list().context("cannot list what is pinned")?;
+        // XDP goes first: it is never there without the programs that do what it passes on.
+        pins.sort_by_key(|(_, pin)| !matches!(pin, Pin::Xdp(..)));
         let belongs = |pin: &Pin| match pin {
             Pin::Tcx(owner, hook) | Pin::Clsact(owner, hook) => *owner == interface && hook.role() == role,
+            Pin::Xdp(owner, of) => (*owner, *of) == (interface, role),
             Pin::Qdisc(_) | Pin::Other => false,
         };
         for (path, pin) in pins.iter().filter(|(_, pin)| belongs(pin)) {
@@ -278,6 +281,7 @@ impl Attacher {
         // What sends packets to uplinks goes first. Egress goes before ingress, so that no packet is translated
         // whose reply would not be; qdiscs go last.
         pins.sort_by_key(|(_, pin)| match pin {
+            Pin::Xdp(..) => 0,
             Pin::Tcx(_, hook) | Pin::Clsact(_, hook) => match hook {
                 Hook::PortIngress | Hook::PortEgress => 0,
                 Hook::Inside => 1,
@@ -290,14 +294,14 @@ impl Attacher {
         for (path, pin) in pins {
             let name = match pin {
                 Pin::Tcx(interface, _) | Pin::Clsact(interface, _) | Pin::Qdisc(interface) => name(interface),
-                Pin::Other => None,
+                Pin::Xdp(..) | Pin::Other => None,
             };
             self.remove(&path, pin, name.as_deref()).await?;
         }
         self.pins.remove()
     }
 
-    async fn remove(&self, path: &Path, pin: Pin, name: Option<&str>) -> Result<()> {
+    pub(super) async fn remove(&self, path: &Path, pin: Pin, name: Option<&str>) -> Result<()> {
         match (pin, name) {
             (Pin::Clsact(_, hook), Some(name)) => {
                 let link =
@@ -310,7 +314,7 @@ impl Attacher {
                 }
             }
             (Pin::Qdisc(interface), Some(name)) => self.remove_qdisc(interface, name).await?,
-            (Pin::Tcx(interface, _), _) => match sys::detach_pinned_link(path) {
+            (Pin::Tcx(interface, _) | Pin::Xdp(interface, _), _) => match sys::detach_pinned_link(path) {
                 // The interface that the link was of is gone, and this is another one with its number.
                 Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {}
                 other => other.with_context(|| format!("cannot detach from interface {interface}"))?,
@@ -373,8 +377,14 @@ pub fn attached(pins: &Pins) -> Result<BTreeSet<(u32, Role)>> {
     let pins = pins.list().context("cannot list what is pinned")?;
     let mut attached = BTreeSet::new();
     for (_, pin) in &pins {
-        if let Pin::Tcx(interface, hook) | Pin::Clsact(interface, hook) = pin {
-            attached.insert((*interface, hook.role()));
+        match pin {
+            Pin::Tcx(interface, hook) | Pin::Clsact(interface, hook) => {
+                attached.insert((*interface, hook.role()));
+            }
+            Pin::Xdp(interface, role) => {
+                attached.insert((*interface, *role));
+            }
+            Pin::Qdisc(_) | Pin::Other => {}
         }
     }
     // A qdisc alone is what is left of a start that was killed.
@@ -412,13 +422,13 @@ impl Filter {
     }
 }
 
-fn describe(program: &ProgramInfo) -> String {
+pub(super) fn describe(program: &ProgramInfo) -> String {
     let name = program.name_as_str().unwrap_or("?");
     format!("the BPF program {name} (number {})", program.id())
 }
 
 /// The program of a pinned link.
-fn program_of(path: &Path) -> Option<u32> {
+pub(super) fn program_of(path: &Path) -> Option<u32> {
     let link = FdLink::from(PinnedLink::from_pin(path).ok()?);
     link.info().ok().map(|info| info.program_id())
 }
@@ -451,7 +461,7 @@ fn is_gone(error: &ProgramError) -> bool {
 }
 
 /// Whether an error, or one beneath it, is this of the kernel's.
-fn has_code(error: &(dyn std::error::Error + 'static), code: i32) -> bool {
+pub(super) fn has_code(error: &(dyn std::error::Error + 'static), code: i32) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if error.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error() == Some(code)) {

@@ -6,12 +6,12 @@ use anyhow::{Context as _, Result, bail};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Map, MapData},
-    programs::{Program, ProgramError, SchedClassifier},
+    programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use aya_log::EbpfLogger;
 use tokio::io::unix::AsyncFd;
 
-use super::{Hook, Pins, layout};
+use super::{Hook, Pins, Role, layout};
 
 /// The object that natbpf-ebpf is built to; empty in a build without it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/datapath"));
@@ -115,6 +115,14 @@ impl Loaded {
         self.program(hook.program())
     }
 
+    /// The XDP program of an uplink or a port.
+    pub(super) fn xdp(&mut self, role: Role) -> Result<&mut Xdp> {
+        let name = if role == Role::Uplink { "uplink_xdp" } else { "port_xdp" };
+        let program =
+            self.ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
+        program.try_into().with_context(|| format!("{name} is no XDP program"))
+    }
+
     /// Pins the program that removes flows, in the place of an older one.
     pub fn pin_reaper(&mut self, pins: &Pins) -> Result<()> {
         let path = pins.path(REAP);
@@ -130,7 +138,13 @@ impl Loaded {
     /// Takes a map out of the loaded object; the programs keep it alive.
     pub(super) fn take_map(&mut self, name: &str) -> Result<MapData> {
         match self.ebpf.take_map(name) {
-            Some(Map::HashMap(map) | Map::Array(map) | Map::LpmTrie(map) | Map::PerCpuArray(map)) => Ok(map),
+            Some(
+                Map::HashMap(map)
+                | Map::Array(map)
+                | Map::LpmTrie(map)
+                | Map::PerCpuArray(map)
+                | Map::DevMapHash(map),
+            ) => Ok(map),
             _ => bail!("the object has no map {name}"),
         }
     }

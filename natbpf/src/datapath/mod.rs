@@ -3,7 +3,7 @@
 use std::{fmt, os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, xdp::DevMapHash};
 use natbpf_common::{
     Nanoseconds,
     config::{
@@ -29,6 +29,7 @@ mod rules;
 mod scan;
 mod serve;
 mod sys;
+mod xdp;
 
 pub use attach::{Attacher, Attachment, Mode, attached, attachments};
 pub use epoch::EpochGauge;
@@ -37,6 +38,7 @@ pub use load::{Loaded, Sizes, object};
 pub use pins::Pins;
 pub use reaper::Reaper;
 pub use ring::Records;
+pub use xdp::{XdpAttachment, xdp_attachments};
 
 /// Which way packets go through an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -140,6 +142,7 @@ pub struct Tables {
     externals: HashMap<MapData, ExternalKey, External>,
     pools: Array<MapData, Pool>,
     ports: HashMap<MapData, u32, InsidePort>,
+    targets: DevMapHash<MapData>,
     settings: Array<MapData, Settings>,
     gauges: Array<MapData, u64>,
     counters: PerCpuArray<MapData, Counters>,
@@ -176,6 +179,7 @@ impl Tables {
             externals: HashMap::try_from(Map::HashMap(map("EXTERNALS")?))?,
             pools: Array::try_from(Map::Array(map("POOLS")?))?,
             ports: HashMap::try_from(Map::HashMap(map("PORTS")?))?,
+            targets: DevMapHash::try_from(Map::DevMapHash(map("XDP_TARGETS")?))?,
             settings: Array::try_from(Map::Array(map("SETTINGS")?))?,
             gauges: Array::try_from(Map::Array(map("GAUGES")?))?,
             counters: PerCpuArray::try_from(Map::PerCpuArray(map("COUNTERS")?))?,

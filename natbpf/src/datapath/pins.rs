@@ -6,6 +6,7 @@
 //!     FLOWS, MAPPINGS, …            maps
 //!     reap                          a program that is run, not attached
 //!     tcx_IFINDEX_HOOK              links
+//!     xdp_IFINDEX_port, …_uplink    links of XDP
 //!     clsact_IFINDEX_HOOK           programs attached by a filter: the pin says that the filter is ours
 //!     qdisc_IFINDEX                 a program; the pin says that the clsact qdisc is ours
 //! ```
@@ -21,12 +22,15 @@ use anyhow::{Context as _, Result, bail};
 use natbpf_common::SCHEMA;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::Hook;
+use super::{Hook, Role};
 
 const NATBPF: &str = "natbpf";
 const TCX: &str = "tcx";
+const XDP: &str = "xdp";
 const CLSACT: &str = "clsact";
 const QDISC: &str = "qdisc";
+const UPLINK: &str = "uplink";
+const PORT: &str = "port";
 
 /// The pins of an instance.
 #[derive(Clone, Debug)]
@@ -39,6 +43,8 @@ pub struct Pins {
 pub enum Pin {
     /// A TCX link.
     Tcx(u32, Hook),
+    /// A link of XDP, of an uplink or a port.
+    Xdp(u32, Role),
     /// A filter of the clsact qdisc.
     Clsact(u32, Hook),
     /// A clsact qdisc.
@@ -63,6 +69,12 @@ impl Pins {
 
     pub fn tcx(&self, interface: u32, hook: Hook) -> PathBuf {
         self.path(&format!("{TCX}_{interface}_{hook}"))
+    }
+
+    /// Of an uplink or a port.
+    pub fn xdp(&self, interface: u32, role: Role) -> PathBuf {
+        let role = if role == Role::Uplink { UPLINK } else { PORT };
+        self.path(&format!("{XDP}_{interface}_{role}"))
     }
 
     pub fn clsact(&self, interface: u32, hook: Hook) -> PathBuf {
@@ -191,9 +203,13 @@ fn list(folder: &Path) -> io::Result<Vec<(PathBuf, Pin)>> {
 fn parse(name: &str) -> Pin {
     let mut parts = name.split('_');
     let mut next = || parts.next();
-    let (kind, interface, hook) =
-        (next(), next().and_then(|number| number.parse().ok()), next().and_then(Hook::from_name));
-    match (kind, interface, hook) {
+    let (kind, interface, last) = (next(), next().and_then(|number| number.parse().ok()), next());
+    match (kind, interface, last) {
+        (Some(XDP), Some(interface), Some(UPLINK)) => return Pin::Xdp(interface, Role::Uplink),
+        (Some(XDP), Some(interface), Some(PORT)) => return Pin::Xdp(interface, Role::Port),
+        _ => {}
+    }
+    match (kind, interface, last.and_then(Hook::from_name)) {
         (Some(TCX), Some(interface), Some(hook)) => Pin::Tcx(interface, hook),
         (Some(CLSACT), Some(interface), Some(hook)) => Pin::Clsact(interface, hook),
         (Some(QDISC), Some(interface), None) => Pin::Qdisc(interface),
@@ -217,8 +233,13 @@ mod tests {
         for hook in Hook::ALL {
             assert_eq!(pin(pins.clsact(9, hook)), Pin::Clsact(9, hook));
         }
+        for role in [Role::Uplink, Role::Port] {
+            assert_eq!(pin(pins.xdp(7, role)), Pin::Xdp(7, role));
+        }
+        assert_eq!(pins.xdp(7, Role::Port).file_name().unwrap(), "xdp_7_port");
         assert_eq!(pin(pins.qdisc(7)), Pin::Qdisc(7));
-        for other in ["FLOWS", "reap", "tcx_x_egress", "tcx_7_sideways", "qdisc"] {
+        for other in ["FLOWS", "reap", "tcx_x_egress", "tcx_7_sideways", "qdisc", "xdp_7_egress", "xdp_port"]
+        {
             assert_eq!(parse(other), Pin::Other, "{other}");
         }
         assert_eq!(pins.path("FLOWS"), Path::new(&format!("/b/natbpf/gw/v{SCHEMA}/FLOWS")));

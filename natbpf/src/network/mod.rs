@@ -1,7 +1,7 @@
 //! The interfaces and IPv4 addresses of the network namespace, by rtnetlink.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, Ipv4Addr},
 };
@@ -10,7 +10,7 @@ use futures::TryStreamExt;
 use netlink_packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
-    link::{InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp},
 };
 use rtnetlink::{
     Handle,
@@ -18,10 +18,12 @@ use rtnetlink::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
-mod features;
+mod device;
+mod finishing;
 mod routes;
 
-use features::Features;
+pub use device::{Device, Features, devices, features};
+use finishing::Finishing;
 pub use routes::Route;
 
 /// Bytes of a `struct nlmsghdr` and a `struct ifinfomsg` (rtnetlink(7)).
@@ -66,6 +68,8 @@ pub struct Link {
     pub queue: bool,
     /// It takes packets that are to be summed and cut; asked only of those whose other end is elsewhere.
     pub takes_unfinished: bool,
+    /// The kernel's number of the XDP program on it.
+    pub xdp: Option<u32>,
 }
 
 /// An IPv4 address of an interface.
@@ -92,6 +96,8 @@ pub struct Snapshot {
     pub addresses: Vec<Ipv4Address>,
     /// Empty where nobody has asked for them.
     pub routes: Vec<Route>,
+    /// What is known of the devices, by interface index.
+    pub devices: BTreeMap<u32, Device>,
 }
 
 /// Asks the kernel. A task of the current runtime does the talking.
@@ -202,15 +208,15 @@ impl Network {
         let links = self.handle.link().get().execute().map_ok(link);
         let mut links: Vec<_> = links.try_collect().await.map_err(NetworkError::Dump)?;
         links.sort_by_key(|link| link.index);
-        let features = Features::open().map_err(NetworkError::Open)?;
+        let finishing = Finishing::open().map_err(NetworkError::Open)?;
         for link in links.iter_mut().filter(|link| link.abroad) {
-            link.takes_unfinished = features.takes_unfinished(&link.name);
+            link.takes_unfinished = finishing.takes_unfinished(&link.name);
         }
         let mut request = self.handle.address().get();
         request.message_mut().header.family = AddressFamily::Inet;
         let addresses = request.execute().try_filter_map(|message| async move { Ok(address(&message)) });
         let addresses = addresses.try_collect().await.map_err(NetworkError::Dump)?;
-        Ok(Snapshot { links, addresses, routes: Vec::new() })
+        Ok(Snapshot { links, addresses, routes: Vec::new(), devices: BTreeMap::new() })
     }
 
     /// Starts to listen for changes, in the network namespace of the calling thread.
@@ -310,6 +316,7 @@ fn link(message: LinkMessage) -> Link {
         abroad: false,
         queue: false,
         takes_unfinished: false,
+        xdp: None,
     };
     for attribute in message.attributes {
         match attribute {
@@ -317,6 +324,12 @@ fn link(message: LinkMessage) -> Link {
             LinkAttribute::Address(address) => link.mac = address.try_into().ok(),
             // The latter is that of an interface that is down.
             LinkAttribute::Qdisc(name) => link.queue = !matches!(&*name, "noqueue" | "noop"),
+            LinkAttribute::Xdp(attributes) => {
+                link.xdp = attributes.iter().find_map(|attribute| match attribute {
+                    LinkXdp::ProgId(program) => Some(*program),
+                    _ => None,
+                });
+            }
             LinkAttribute::Controller(master) => link.master = Some(master),
             LinkAttribute::Link(lower) => link.lower = Some(lower),
             LinkAttribute::LinkNetNsId(_) => link.abroad = true,

@@ -17,6 +17,7 @@ use crate::{
 };
 
 mod compile;
+mod hook;
 mod inside;
 mod offload;
 mod placement;
@@ -27,6 +28,7 @@ pub(crate) mod tests;
 mod warn;
 
 pub use compile::{DestinationEntry, SourceEntry};
+pub use hook::PlannedHook;
 pub use inside::PlannedInside;
 pub use offload::PlannedPort;
 pub use placement::Placement;
@@ -53,6 +55,12 @@ pub struct Plan {
     pub inside: Vec<PlannedInside>,
     /// Whose flows are offloaded.
     pub ports: Vec<PlannedPort>,
+    /// Of the uplinks and ports.
+    pub hooks: Vec<PlannedHook>,
+    /// The same, before anybody has tried.
+    chosen: Vec<PlannedHook>,
+    /// What becomes of what cannot be had.
+    pub missing: Missing,
     /// What the operator should know, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -74,11 +82,12 @@ pub struct PlannedUplink {
 }
 
 /// What becomes of what is for an interface that is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Missing {
     /// It is a mistake: at the start and when the configuration is read again.
     Refused,
     /// It waits until the interface comes.
+    #[default]
     LeftOut,
 }
 
@@ -106,6 +115,8 @@ pub enum PlanError {
     PortLinkLayer(String),
     #[error("ports names {name}, whose packets come in by {master}; name {master} instead")]
     PortOfBond { name: String, master: String },
+    #[error("{name} cannot have hook = \"xdp\", since {reason}; write hook = \"auto\" or \"tc\" for it")]
+    Xdp { name: String, reason: String },
     #[error(
         "{0} is one uplink too many; an instance has at most {MAX_UPLINKS}, \
          so narrow the patterns of out, or start another natbpf with --instance"
@@ -115,7 +126,7 @@ pub enum PlanError {
 
 /// Works out what the datapath has to be told.
 pub fn plan(config: &Config, snapshot: &Snapshot, missing: Missing) -> Result<Plan, PlanError> {
-    let mut plan = Plan::default();
+    let mut plan = Plan { missing, ..Plan::default() };
     let mut rules: Vec<PlannedRule<'_>> = Vec::new();
     for rule in &config.rules {
         let links = links(&rule.out, snapshot, missing)?;
@@ -140,6 +151,8 @@ pub fn plan(config: &Config, snapshot: &Snapshot, missing: Missing) -> Result<Pl
     plan.find_inside(config, &rules, snapshot, missing)?;
     plan.warn(config, &rules, snapshot);
     plan.find_ports(config, snapshot, missing)?;
+    plan.choose_hooks(config, snapshot, missing)?;
+    plan.chosen.clone_from(&plan.hooks);
     Ok(plan)
 }
 
@@ -195,6 +208,17 @@ impl Plan {
             && self.externals == other.externals
             && self.inside == other.inside
             && self.ports == other.ports
+            && self.has_same_hooks(other)
+    }
+
+    /// Back to what was chosen, to be tried again.
+    pub fn choose_again(&mut self) {
+        self.hooks.clone_from(&self.chosen);
+    }
+
+    /// What was chosen, whatever came of it.
+    fn has_same_hooks(&self, other: &Self) -> bool {
+        self.chosen == other.chosen
     }
 
     /// Whether every running flow is as much in its place as before, see [`Plan::placement`].
@@ -206,6 +230,9 @@ impl Plan {
     pub fn with_offload(mut self, on: bool) -> Self {
         if !on {
             self.ports.clear();
+            self.hooks.retain(|hook| hook.role == Role::Uplink);
+            self.without_xdp();
+            self.chosen.clone_from(&self.hooks);
         }
         self
     }

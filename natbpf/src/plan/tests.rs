@@ -12,6 +12,7 @@ use crate::{
     network::Ipv4Address,
 };
 
+mod hook;
 mod inside;
 mod offload;
 mod placement;
@@ -39,7 +40,7 @@ pub fn snapshot() -> Snapshot {
     Snapshot {
         links: vec![link(1, "lo"), link(2, "lan0"), link(3, "eth0"), link(4, "ppp0")],
         addresses: vec![address(2, [10, 0, 0, 1]), address(3, [203, 0, 113, 1]), address(4, [198, 18, 0, 1])],
-        routes: Vec::new(),
+        ..Snapshot::default()
     }
 }
 
@@ -62,6 +63,7 @@ fn config(rules: Vec<MasqueradeRule>) -> Config {
         rules,
         forwards: Vec::new(),
         floating: Vec::new(),
+        interfaces: BTreeMap::new(),
         datapath: DatapathConfig::default(),
         timeouts: Timeouts::default(),
     }

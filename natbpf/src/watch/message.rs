@@ -87,7 +87,6 @@ pub mod build {
         bytes
     }
 
-    #[cfg(test)]
     pub fn attribute(number: u16, value: &[u8]) -> Vec<u8> {
         let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
         bytes.extend(number.to_ne_bytes());

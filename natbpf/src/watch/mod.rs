@@ -14,7 +14,7 @@ use crate::{datapath::EpochGauge, offload::Epoch};
 
 mod judge;
 mod links;
-mod message;
+pub(crate) mod message;
 mod neighbours;
 mod socket;
 

@@ -20,11 +20,11 @@ struct Value {
 
 /// A socket to ask by, of the calling thread's network namespace.
 #[derive(Debug)]
-pub struct Features {
+pub struct Finishing {
     socket: OwnedFd,
 }
 
-impl Features {
+impl Finishing {
     pub fn open() -> io::Result<Self> {
         // SAFETY: no pointers; the descriptor is new and ours.
         let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
@@ -62,8 +62,8 @@ mod tests {
 
     #[test]
     fn the_loopback_finishes_nothing() {
-        let features = Features::open().unwrap();
-        assert!(features.takes_unfinished("lo"));
-        assert!(!features.takes_unfinished("there-is-none"));
+        let finishing = Finishing::open().unwrap();
+        assert!(finishing.takes_unfinished("lo"));
+        assert!(!finishing.takes_unfinished("there-is-none"));
     }
 }

@@ -1,0 +1,147 @@
+//! The daemon's part in XDP: which interfaces have it, and which take frames from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result};
+
+use super::Daemon;
+use crate::{
+    config::HookMode,
+    datapath::{Attacher, Role, attached, xdp_attachments},
+    network::{Snapshot, features},
+    plan::{Missing, Plan, PlannedHook},
+};
+
+/// What the daemon knows of XDP.
+#[derive(Debug, Default)]
+pub struct XdpState {
+    /// Where this daemon has put its programs.
+    ours: BTreeSet<(u32, Role)>,
+    /// Where XDP could not be had, and why. Asked again when the configuration is read again, and when the interface has gone.
+    refused: BTreeMap<(u32, Role), String>,
+    /// What the operator was told.
+    said: BTreeMap<(u32, Role), String>,
+}
+
+impl XdpState {
+    /// Reasons of old count no more.
+    pub fn forget_refusals(&mut self) {
+        self.refused.clear();
+    }
+
+    /// The numbers of interfaces that are gone may be others' soon.
+    pub fn forget(&mut self, gone: &BTreeSet<u32>) {
+        self.ours.retain(|(interface, _)| !gone.contains(interface));
+        self.refused.retain(|(interface, _), _| !gone.contains(interface));
+        self.said.retain(|(interface, _), _| !gone.contains(interface));
+    }
+}
+
+impl Daemon {
+    /// To be done before programs are taken off: no frame is sent to who does not take it any more.
+    pub(super) fn withdraw_targets(&mut self, plan: &Plan) -> Result<()> {
+        self.tables
+            .keep_targets(&plan.hooks.iter().filter(|hook| hook.target).map(|hook| hook.interface).collect())
+    }
+
+    /// Makes the XDP hooks what a plan says. To be done after the TC programs are attached, which do what XDP passes on.
+    pub(super) async fn attach_xdp(
+        &mut self,
+        plan: &mut Plan,
+        snapshot: &Snapshot,
+        attacher: &Attacher,
+    ) -> Result<()> {
+        let before = xdp_attachments(&self.options.pins)?;
+        let there = attached(&self.options.pins)?;
+        self.xdp.ours.retain(|place| before.iter().any(|known| (known.interface, known.role) == *place));
+        let strict = plan.missing == Missing::Refused;
+        for hook in &mut plan.hooks {
+            let place = (hook.interface, hook.role);
+            if !there.contains(&place) {
+                hook.target = false;
+                refuse(hook, "its TC programs are not attached");
+            } else if hook.xdp
+                && let Some(reason) = self.xdp.refused.get(&place)
+            {
+                refuse(hook, reason);
+            }
+            if !hook.xdp {
+                attacher.detach_xdp(hook.interface, hook.role).await?;
+                self.xdp.ours.remove(&place);
+            } else if !self.xdp.ours.contains(&place) {
+                let link = snapshot.links.iter().find(|link| link.index == hook.interface);
+                let other = link.and_then(|link| link.xdp);
+                match attacher.attach_xdp(&mut self.loaded, hook.interface, hook.role, other) {
+                    Ok(()) => {
+                        self.xdp.ours.insert(place);
+                    }
+                    Err(error) if hook.asked == HookMode::Xdp && strict => {
+                        return Err(error).with_context(|| {
+                            format!(
+                                "{0} cannot have hook = \"xdp\"; mend that, or write hook = \"tc\" for it",
+                                hook.name
+                            )
+                        });
+                    }
+                    Err(error) => {
+                        let reason = format!("{error:#}");
+                        tracing::warn!("{} has no XDP, but TC: {reason}", hook.name);
+                        refuse(hook, &reason);
+                        self.xdp.refused.insert(place, reason);
+                    }
+                }
+            }
+        }
+        self.set_targets(plan)?;
+        self.say_hooks(plan);
+        Ok(())
+    }
+
+    /// A driver may take frames only since it has a program, or the far end of a veth has come to be ready.
+    fn set_targets(&mut self, plan: &Plan) -> Result<()> {
+        let runs = |role| plan.hooks.iter().any(|hook| hook.xdp && hook.role != role);
+        let takes = features();
+        let ready = |hook: &PlannedHook| match &takes {
+            Some(features) => features.get(&hook.interface).is_some_and(|features| features.takes_frames()),
+            // The kernel does not tell; whoever asked for XDP knows.
+            None => hook.asked == HookMode::Xdp,
+        };
+        let targets = plan.hooks.iter().filter(|hook| hook.target && runs(hook.role) && ready(hook));
+        let targets = targets.map(|hook| hook.interface).collect();
+        self.tables.set_targets(&targets)
+    }
+
+    /// Whether frames are taken is nothing that netlink tells of with the interfaces.
+    pub(super) fn recheck_targets(&mut self) {
+        if self.xdp.ours.is_empty() {
+            return;
+        }
+        let plan = std::mem::take(&mut self.plan);
+        if let Err(error) = self.set_targets(&plan) {
+            tracing::error!("{error:#}");
+        }
+        self.plan = plan;
+    }
+
+    fn say_hooks(&mut self, plan: &Plan) {
+        for hook in &plan.hooks {
+            let sentence = hook.sentence();
+            let said = self.xdp.said.insert((hook.interface, hook.role), sentence.clone());
+            if said.as_ref() != Some(&sentence) {
+                tracing::info!("{sentence}");
+            }
+        }
+    }
+
+    /// `, XDP on eth0 and eth1`, or nothing.
+    pub(super) fn describe_xdp(&self) -> String {
+        let names: Vec<&str> =
+            self.plan.hooks.iter().filter(|hook| hook.xdp).map(|hook| &*hook.name).collect();
+        if names.is_empty() { String::new() } else { format!(", XDP on {}", names.join(" and ")) }
+    }
+}
+
+fn refuse(hook: &mut PlannedHook, reason: &str) {
+    hook.xdp = false;
+    reason.clone_into(&mut hook.reason);
+}

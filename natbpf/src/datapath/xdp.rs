@@ -1,0 +1,121 @@
+//! Attaching to XDP hooks, by links that outlive the daemon, and the interfaces that take frames from there.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::programs::{
+    links::{FdLink, PinnedLink},
+    loaded_programs,
+    xdp::XdpLink,
+};
+
+use super::{
+    Attacher, Loaded, Pins, Role, Tables,
+    attach::{describe, has_code, program_of},
+    pins::Pin,
+    sys,
+};
+
+/// A program on an XDP hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XdpAttachment {
+    /// Interface index.
+    pub interface: u32,
+    /// Of an uplink or a port.
+    pub role: Role,
+    /// The kernel's number of the program.
+    pub program: u32,
+}
+
+/// What is attached to XDP hooks, by the pins.
+pub fn xdp_attachments(pins: &Pins) -> Result<Vec<XdpAttachment>> {
+    let pins = pins.list().context("cannot list what is pinned")?;
+    let attachment = |(path, pin): &(PathBuf, Pin)| match *pin {
+        Pin::Xdp(interface, role) => {
+            program_of(path).map(|program| XdpAttachment { interface, role, program })
+        }
+        _ => None,
+    };
+    Ok(pins.iter().filter_map(attachment).collect())
+}
+
+impl Attacher {
+    /// Puts the program of a role into the driver of an interface, in the place of an older version's if there is one. `other` is the
+    /// program that is there, which may be somebody else's.
+    pub fn attach_xdp(
+        &self,
+        loaded: &mut Loaded,
+        interface: u32,
+        role: Role,
+        other: Option<u32>,
+    ) -> Result<()> {
+        let path = self.pins.xdp(interface, role);
+        let program = loaded.xdp(role)?;
+        if let Ok(pinned) = PinnedLink::from_pin(&path) {
+            match program.attach_to_link(XdpLink::try_from(FdLink::from(pinned))?) {
+                Ok(id) => {
+                    // Dropping the descriptor leaves the pin.
+                    drop(FdLink::try_from(program.take_link(id)?)?);
+                    return Ok(());
+                }
+                // The interface it belonged to is gone, and another has its number now.
+                Err(error) if has_code(&error, libc::ENOLINK) => {
+                    fs::remove_file(&path).context("cannot remove a dead link")?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match sys::attach_xdp(std::os::fd::AsFd::as_fd(program.fd()?), interface, &path) {
+            Ok(()) => Ok(()),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) => {
+                bail!("{} is there already, by somebody else; remove it", name(other))
+            }
+            Err(error) => Err(anyhow!(
+                "the driver refuses XDP ({error}): maybe its MTU is too large, or LRO is on, or its queues are too few"
+            )),
+        }
+    }
+
+    /// Takes the program of a role off the driver, and leaves those of TC.
+    pub async fn detach_xdp(&self, interface: u32, role: Role) -> Result<()> {
+        let path = self.pins.xdp(interface, role);
+        if !path.exists() {
+            return Ok(());
+        }
+        self.remove(&path, Pin::Xdp(interface, role), None).await
+    }
+}
+
+/// What the operator finds it by.
+fn name(program: Option<u32>) -> String {
+    let known = loaded_programs().filter_map(Result::ok).find(|known| Some(known.id()) == program);
+    known.map_or_else(|| "an XDP program".to_owned(), |program| format!("at XDP {}", describe(&program)))
+}
+
+impl Tables {
+    /// Has these interfaces take frames from XDP, and no others. To be looked up in the network namespace of the calling thread.
+    pub fn set_targets(&mut self, targets: &BTreeSet<u32>) -> Result<()> {
+        let known = self.targets()?;
+        for &interface in known.difference(targets) {
+            // It goes with its interface.
+            let _ = self.targets.remove(interface);
+        }
+        for &interface in targets.difference(&known) {
+            self.targets
+                .insert(interface, interface, None, 0)
+                .with_context(|| format!("cannot have interface {interface} take frames from XDP"))?;
+        }
+        Ok(())
+    }
+
+    /// Takes out those that are not among these.
+    pub fn keep_targets(&mut self, targets: &BTreeSet<u32>) -> Result<()> {
+        let kept = self.targets()?.intersection(targets).copied().collect();
+        self.set_targets(&kept)
+    }
+
+    /// Interfaces that take frames from XDP.
+    pub fn targets(&self) -> Result<BTreeSet<u32>> {
+        self.targets.keys().collect::<Result<_, _>>().context("cannot read who takes frames from XDP")
+    }
+}

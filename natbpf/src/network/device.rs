@@ -1,0 +1,191 @@
+//! What the devices and their drivers can do: by the generic netlink family `netdev` (Linux 6.3 and later) and by ethtool(8)'s requests.
+
+use std::{collections::BTreeMap, io, os::fd::AsRawFd as _};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_GENERIC};
+
+use super::Link;
+use crate::watch::message::{attribute, build, messages, u16_at, u32_at};
+
+/// Bytes of a `struct genlmsghdr`.
+const HEADER: usize = 4;
+
+/// `NLM_F_REQUEST`, `NLM_F_REQUEST | NLM_F_DUMP` (linux/netlink.h)
+const REQUEST: u16 = 1;
+const DUMP: u16 = REQUEST | 0x300;
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+
+/// The family that knows the families (linux/genetlink.h).
+const CONTROL: u16 = 16;
+const GET_FAMILY: u8 = 3;
+const FAMILY_ID: u16 = 1;
+const FAMILY_NAME: u16 = 2;
+
+/// `NETDEV_CMD_DEV_GET`, `NETDEV_A_DEV_IFINDEX`, `NETDEV_A_DEV_XDP_FEATURES` (linux/netdev.h)
+const DEVICE_GET: u8 = 1;
+const INTERFACE: u16 = 1;
+const XDP_FEATURES: u16 = 3;
+
+/// `ETHTOOL_GDRVINFO`, `ETHTOOL_GFLAGS`, `ETH_FLAG_RXVLAN` (linux/ethtool.h)
+const GET_DRIVER: u32 = 3;
+const GET_FLAGS: u32 = 0x25;
+const STRIPS_TAGS: u32 = 1 << 8;
+
+/// What a driver says of XDP: `enum netdev_xdp_act` (linux/netdev.h).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features(pub u64);
+
+impl Features {
+    pub const BASIC: u64 = 1;
+    pub const REDIRECT: u64 = 1 << 1;
+    pub const TRANSMIT: u64 = 1 << 2;
+
+    /// A program can run in it and redirect.
+    pub const fn is_native(self) -> bool {
+        let needed = Self::BASIC | Self::REDIRECT;
+        self.0 & needed == needed
+    }
+
+    /// It sends frames that others redirect to it, as things are now.
+    pub const fn takes_frames(self) -> bool {
+        self.0 & Self::TRANSMIT != 0
+    }
+}
+
+/// A device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    /// Name of the driver, if it says it.
+    pub driver: Option<String>,
+    /// `None`: the kernel does not tell.
+    pub xdp: Option<Features>,
+    /// VLAN tags are not in the frames any more when XDP sees them.
+    pub strips_tags: bool,
+}
+
+/// What is known of devices. What cannot be asked is left out.
+pub fn devices(links: &[Link]) -> BTreeMap<u32, Device> {
+    let features = features();
+    let control = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).ok();
+    let device = |link: &Link| Device {
+        driver: control.as_ref().and_then(|socket| driver(socket.as_raw_fd(), &link.name)),
+        xdp: features.as_ref().map(|known| known.get(&link.index).copied().unwrap_or_default()),
+        strips_tags: control
+            .as_ref()
+            .and_then(|socket| flags(socket.as_raw_fd(), &link.name))
+            .is_some_and(|flags| flags & STRIPS_TAGS != 0),
+    };
+    links.iter().map(|link| (link.index, device(link))).collect()
+}
+
+/// What each device can do with XDP, by interface index. `None`: the kernel does not tell.
+pub fn features() -> Option<BTreeMap<u32, Features>> {
+    ask().map_err(|error| tracing::debug!("the kernel does not tell which devices have XDP: {error}")).ok()
+}
+
+fn ask() -> io::Result<BTreeMap<u32, Features>> {
+    let mut socket = Socket::new(NETLINK_GENERIC)?;
+    socket.bind_auto()?;
+    let name = build::attribute(FAMILY_NAME, b"netdev\0");
+    let family = request(&socket, CONTROL, REQUEST, &[&[GET_FAMILY, 1, 0, 0], &name[..]].concat(), |body| {
+        u16_at(attribute(body.get(HEADER..)?, FAMILY_ID)?, 0)
+    })?;
+    let family = *family.first().ok_or(io::ErrorKind::NotFound)?;
+    let devices = request(&socket, family, DUMP, &[DEVICE_GET, 1, 0, 0], |body| device_features(body))?;
+    Ok(devices.into_iter().collect())
+}
+
+fn device_features(body: &[u8]) -> Option<(u32, Features)> {
+    let attributes = body.get(HEADER..)?;
+    let features = attribute(attributes, XDP_FEATURES)?.first_chunk()?;
+    Some((u32_at(attribute(attributes, INTERFACE)?, 0)?, Features(u64::from_ne_bytes(*features))))
+}
+
+/// Asks, and reads what the answers say.
+fn request<T>(
+    socket: &Socket,
+    family: u16,
+    flags: u16,
+    body: &[u8],
+    read: impl Fn(&[u8]) -> Option<T>,
+) -> io::Result<Vec<T>> {
+    socket.send_to(&build::message(family, flags, body), &SocketAddr::new(0, 0), 0)?;
+    let mut answers = Vec::new();
+    loop {
+        let (datagram, _) = socket.recv_from_full()?;
+        for message in messages(&datagram) {
+            let message = message.ok_or(io::ErrorKind::UnexpectedEof)?;
+            match message.kind {
+                DONE => return Ok(answers),
+                ERROR => {
+                    let code = u32_at(message.body, 0).unwrap_or_default().cast_signed();
+                    return Err(io::Error::from_raw_os_error(-code));
+                }
+                _ => answers.extend(read(message.body)),
+            }
+            if flags == REQUEST {
+                return Ok(answers);
+            }
+        }
+    }
+}
+
+fn driver(socket: i32, name: &str) -> Option<String> {
+    // `struct ethtool_drvinfo`
+    let mut information = [0u8; 196];
+    information[..4].copy_from_slice(&GET_DRIVER.to_ne_bytes());
+    ethtool(socket, name, &mut information)?;
+    let driver = information[4..36].split(|&byte| byte == 0).next()?;
+    String::from_utf8(driver.to_vec()).ok().filter(|driver| !driver.is_empty())
+}
+
+fn flags(socket: i32, name: &str) -> Option<u32> {
+    // `struct ethtool_value`
+    let mut value = [0u8; 8];
+    value[..4].copy_from_slice(&GET_FLAGS.to_ne_bytes());
+    ethtool(socket, name, &mut value)?;
+    u32_at(&value, 4)
+}
+
+fn ethtool(socket: i32, name: &str, request: &mut [u8]) -> Option<()> {
+    // SAFETY: plain numbers.
+    let mut ifreq: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= ifreq.ifr_name.len() {
+        return None;
+    }
+    for (place, byte) in ifreq.ifr_name.iter_mut().zip(name.bytes()) {
+        *place = byte.cast_signed();
+    }
+    ifreq.ifr_ifru.ifru_data = request.as_mut_ptr().cast();
+    // SAFETY: the request is as long as its command says, and valid while this runs.
+    let result = unsafe { libc::ioctl(socket, libc::SIOCETHTOOL, &raw mut ifreq) };
+    (result == 0).then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_says_what_a_device_can_do() {
+        let body = |features: u64| {
+            let interface = build::attribute(INTERFACE, &7u32.to_ne_bytes());
+            [vec![DEVICE_GET, 1, 0, 0], interface, build::attribute(XDP_FEATURES, &features.to_ne_bytes())]
+                .concat()
+        };
+        let (interface, features) = device_features(&body(3)).unwrap();
+        assert_eq!((interface, features.is_native(), features.takes_frames()), (7, true, false));
+        let (_, features) = device_features(&body(5)).unwrap();
+        assert_eq!((features.is_native(), features.takes_frames()), (false, true));
+        assert_eq!(device_features(&body(3)[..12]), None);
+    }
+
+    #[test]
+    fn the_loopback_has_no_xdp_of_its_own() {
+        let links = [Link { index: 1, name: "lo".to_owned(), ..Link::default() }];
+        let devices = devices(&links);
+        assert!(devices[&1].xdp.is_none_or(|features| !features.is_native()), "{devices:?}");
+    }
+}
