@@ -19,4 +19,5 @@ mod e2e {
     mod twin;
     mod udp;
     mod uplinks;
+    mod xdp;
 }

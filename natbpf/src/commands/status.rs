@@ -7,12 +7,12 @@ use natbpf_common::{SCHEMA, flow::Direction};
 
 use crate::{
     cli::{Cli, StatusArgs},
-    datapath::{Attachment, Hook, Pins, Role, Tables, attached, attachments},
+    datapath::{Attachment, Hook, Pins, Role, Tables, attached, attachments, xdp_attachments},
     netns,
     network::{Network, Snapshot},
     status::{
-        AttachInfo, Attached, CounterReport, InsideStatus, OffloadStatus, PoolStatus, PortAttached,
-        PortStatus, Report, UplinkStatus, Usage, forwards,
+        AttachInfo, Attached, CounterReport, HookStatus, InsideStatus, OffloadStatus, PoolStatus,
+        PortAttached, PortStatus, Report, UplinkStatus, Usage, forwards,
     },
 };
 
@@ -44,6 +44,7 @@ fn report(cli: &Cli, pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Resul
         uplinks: uplinks(pins, tables, snapshot)?,
         inside: inside(pins, snapshot)?,
         ports: ports(pins, tables, snapshot)?,
+        hooks: hooks(pins, tables, snapshot)?,
         forwards,
         floating,
         pools: tables.pools()?.iter().map(PoolStatus::from).collect(),
@@ -93,6 +94,17 @@ fn ports(pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Result<Vec<PortSt
         PortStatus::new(snapshot.name(interface), interface, port, attached)
     });
     Ok(ports.collect())
+}
+
+fn hooks(pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Result<Vec<HookStatus>> {
+    let (programs, targets) = (xdp_attachments(pins)?, tables.targets()?);
+    let places = attached(pins)?.into_iter().filter(|(_, role)| *role != Role::Inside);
+    let hooks = places.map(|(interface, role)| {
+        let found = programs.iter().find(|program| (program.interface, program.role) == (interface, role));
+        let program = found.map(|program| AttachInfo { mode: "xdp".to_owned(), program_id: program.program });
+        HookStatus::new(snapshot.name(interface), interface, program, targets.contains(&interface))
+    });
+    Ok(hooks.collect())
 }
 
 fn uplinks(pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Result<Vec<UplinkStatus>> {

@@ -6,9 +6,11 @@ use comfy_table::{CellAlignment, Table, presets};
 use natbpf_common::counter::{Counter, Counters, Kind};
 use serde::Serialize;
 
+mod hook;
 mod offload;
 mod serve;
 
+pub use hook::HookStatus;
 pub use offload::{OffloadStatus, PortAttached, PortStatus};
 pub use serve::{FloatingStatus, ForwardStatus, PoolStatus, forwards};
 
@@ -27,6 +29,8 @@ pub struct Report {
     pub inside: Vec<InsideStatus>,
     /// Whose flows are offloaded.
     pub ports: Vec<PortStatus>,
+    /// Of uplinks and ports: where packets of offloaded flows are served.
+    pub hooks: Vec<HookStatus>,
     pub forwards: Vec<ForwardStatus>,
     pub floating: Vec<FloatingStatus>,
     pub pools: Vec<PoolStatus>,
@@ -193,6 +197,13 @@ fn leading_inside(report: &Report) -> Vec<Table> {
         ]
     });
     add(&["port", "index", "ingress", "egress", "replies go"], ports.collect());
+    // TC alone is told by the tables above.
+    if report.hooks.iter().any(HookStatus::is_xdp) {
+        add(
+            &["hook of", "index", "hook", "takes frames from XDP"],
+            report.hooks.iter().map(HookStatus::row).collect(),
+        );
+    }
     let forwards = report.forwards.iter();
     let forwards = forwards.map(|forward| vec![forward.uplink.clone(), forward.external(), forward.inside()]);
     add(&["forward at", "external", "inside"], forwards.collect());
@@ -277,6 +288,7 @@ mod tests {
             }],
             inside: Vec::new(),
             ports: Vec::new(),
+            hooks: Vec::new(),
             forwards: Vec::new(),
             floating: Vec::new(),
             pools: Vec::new(),
@@ -326,6 +338,9 @@ mod tests {
             PortStatus::new(name.to_owned(), interface, InsidePort { flags }, attached)
         };
         report.ports = vec![port("veth1", 7, u32::from(Offload::PEER)), port("vnet0", 8, 0)];
+        let program = AttachInfo { mode: "xdp".to_owned(), program_id: 43 };
+        let hook = |name: &str, program, takes| HookStatus::new(name.to_owned(), 7, program, takes);
+        report.hooks = vec![hook("veth1", Some(program), true), hook("vnet0", None, false)];
         report.forwards = vec![ForwardStatus {
             uplink: uplink.to_owned(),
             protocol: "udp",
@@ -344,6 +359,8 @@ mod tests {
             "br0 2 tcx program 42",
             "veth1 7 tcx program 42 missing to the other end of the pair",
             "vnet0 8 tcx program 42 missing to the port",
+            "veth1 7 xdp program 43 yes",
+            "vnet0 7 tc no",
             "eth0 udp 203.0.113.50:53 10.0.0.11:5353",
             "eth0 203.0.113.50 10.0.0.11",
             "2 203.0.113.50 10.0.0.11",
@@ -356,6 +373,7 @@ mod tests {
         assert_eq!(json["inside"][0]["attached"]["program_id"], 42);
         assert_eq!((&json["ports"][0]["peer"], &json["ports"][1]["peer"]), (&true.into(), &false.into()));
         assert_eq!(json["ports"][0]["attached"]["ingress"]["program_id"], 42);
+        assert_eq!((&json["hooks"][0]["hook"], &json["hooks"][1]["hook"]), (&"xdp".into(), &"tc".into()));
         assert_eq!(json["offload"]["epoch"], 17);
         assert_eq!(json["pools"][0]["addresses"][1], "10.0.0.11");
     }

@@ -27,7 +27,9 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 
+pub use bare::Bare;
 pub use options::Options;
+pub use side::Kind;
 
 use figures::{Figure, Figures};
 use limits::Raised;
