@@ -51,7 +51,7 @@ pub enum Source {
     /// A file, which is read again on SIGHUP.
     File(PathBuf, DatapathArgs),
     /// The command line.
-    Arguments(Config),
+    Arguments(Box<Config>),
 }
 
 impl Source {
@@ -62,7 +62,7 @@ impl Source {
                 config.datapath.apply(arguments);
                 Ok(config)
             }
-            Self::Arguments(config) => Ok(config.clone()),
+            Self::Arguments(config) => Ok((**config).clone()),
         }
     }
 }

@@ -36,7 +36,7 @@ async fn run_file(cli: &Cli, pins: Pins, arguments: &RunArgs) -> Result<ExitCode
 }
 
 async fn masquerade(cli: &Cli, pins: Pins, arguments: &MasqueradeArgs) -> Result<ExitCode> {
-    let source = Source::Arguments(Config::from_masquerade(arguments)?);
+    let source = Source::Arguments(Box::new(Config::from_masquerade(arguments)?));
     start(cli, pins, source, arguments.datapath.stay).await
 }
 

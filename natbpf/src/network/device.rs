@@ -93,7 +93,7 @@ fn ask() -> io::Result<BTreeMap<u32, Features>> {
         u16_at(attribute(body.get(HEADER..)?, FAMILY_ID)?, 0)
     })?;
     let family = *family.first().ok_or(io::ErrorKind::NotFound)?;
-    let devices = request(&socket, family, DUMP, &[DEVICE_GET, 1, 0, 0], |body| device_features(body))?;
+    let devices = request(&socket, family, DUMP, &[DEVICE_GET, 1, 0, 0], device_features)?;
     Ok(devices.into_iter().collect())
 }
 
