@@ -1,13 +1,11 @@
 //! Ways of flows, as the datapath would have noted them. (A test run takes no `tc_index`, so the noting itself is tested end to end.)
 
-use aya::maps::{Map, MapData, xdp::DevMapHash};
 use natbpf::clock;
 use natbpf_common::SECOND;
 use natbpf_common::config::Gauge;
 use natbpf_common::flow::{Direction, FlowKey};
 use natbpf_common::offload::{Frame, Offload, Validity, ticks};
 
-use super::programs::second_handle;
 use super::{Context, LO, Object, Packet, Step};
 use crate::VM1;
 use natbpf::datapath::Hook;
@@ -72,8 +70,7 @@ impl Object {
 
     /// `lo` takes frames of XDP programs, or not.
     pub fn set_xdp_target(&mut self, takes: bool) {
-        let map: MapData = second_handle(&mut self.programs.loaded, "XDP_TARGETS");
-        let mut map = DevMapHash::try_from(Map::DevMapHash(map)).expect("a map of this layout");
+        let map = &mut self.programs.xdp_targets;
         if takes {
             map.insert(LO, LO, None, 0).expect("the map has room");
         } else {

@@ -6,6 +6,7 @@ use std::thread;
 
 use aya::Pod;
 use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::xdp::DevMapHash;
 use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use natbpf::datapath::{Loaded, Sizes, Tables};
 use natbpf_common::config::{External, ExternalKey, Forward, ForwardKey, Gauge, Pool};
@@ -30,6 +31,7 @@ pub(super) struct Programs {
     pub(super) externals: HashMap<MapData, ExternalKey, External>,
     pub(super) pools: Array<MapData, Pool>,
     pub(super) notices: RingBuf<MapData>,
+    pub(super) xdp_targets: DevMapHash<MapData>,
 }
 
 impl Programs {
@@ -42,6 +44,7 @@ impl Programs {
         let pools = Array::try_from(Map::Array(second_handle(&mut loaded, "POOLS")));
         let notices = RingBuf::try_from(Map::RingBuf(second_handle(&mut loaded, "NOTICES")));
         let datagrams = hash_map(&mut loaded, "FRAGMENTS");
+        let xdp_targets = DevMapHash::try_from(Map::DevMapHash(second_handle(&mut loaded, "XDP_TARGETS")));
         let kept = Array::try_from(loaded.ebpf().take_map("KEPT").expect("the object has it"));
         Self {
             sizes,
@@ -53,6 +56,7 @@ impl Programs {
             forwards: forwards.expect("a map of this layout"),
             pools: pools.expect("a map of this layout"),
             notices: notices.expect("a ring buffer"),
+            xdp_targets: xdp_targets.expect("a map of this layout"),
             tables: Tables::of(&mut loaded).expect("the object has all maps"),
             loaded,
         }
@@ -75,7 +79,7 @@ impl Programs {
     }
 }
 
-pub(super) fn second_handle(loaded: &mut Loaded, name: &str) -> MapData {
+fn second_handle(loaded: &mut Loaded, name: &str) -> MapData {
     let info = match loaded.ebpf().map(name) {
         Some(
             Map::HashMap(map)
