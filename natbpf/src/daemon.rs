@@ -245,6 +245,7 @@ async fn start(
     if daemon.offloading.settle(&mut daemon.tables, &daemon.config)? && daemon.offloading.state.is_on() {
         daemon.apply(plan, &snapshot, attacher).await?;
     }
+    daemon.say_hooks();
     for warning in preflight::warnings().iter().chain(&daemon.plan.warnings) {
         tracing::warn!("{warning}");
     }
@@ -418,6 +419,7 @@ impl Daemon {
                 tracing::info!("{uplink}");
             }
             self.apply(plan, &snapshot, attacher).await?;
+            self.say_hooks();
         } else {
             // A link may have come back.
             self.announcer.update(self.plan.announced(&snapshot));
@@ -455,6 +457,7 @@ impl Daemon {
         let settings = self.tables.settings()?;
         self.tables.set_settings(configured(&config, settings))?;
         self.config = config;
+        self.say_hooks();
         Ok(())
     }
 

@@ -92,9 +92,7 @@ impl Daemon {
                 }
             }
         }
-        self.set_targets(plan)?;
-        self.say_hooks(plan);
-        Ok(())
+        self.set_targets(plan)
     }
 
     /// A driver may take frames only since it has a program, or the far end of a veth has come to be ready.
@@ -123,8 +121,10 @@ impl Daemon {
         self.plan = plan;
     }
 
-    fn say_hooks(&mut self, plan: &Plan) {
-        for hook in &plan.hooks {
+    /// Says what was chosen, where that is news. To be called when all has succeeded: what fails says one sentence, and that is
+    /// another.
+    pub(super) fn say_hooks(&mut self) {
+        for hook in &self.plan.hooks {
             let sentence = hook.sentence();
             let said = self.xdp.said.insert((hook.interface, hook.role), sentence.clone());
             if said.as_ref() != Some(&sentence) {

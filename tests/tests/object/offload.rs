@@ -304,5 +304,10 @@ fn xdp_passes_the_rest_on_as_it_came() {
     passes(&mut object, &packet);
     object.note(&key, |offload| offload.port = 9);
     passes(&mut object, &packet);
+    // A tag would have to be written into the frame.
+    object.note(&key, |offload| offload.vlan = 42);
+    passes(&mut object, &packet);
+    object.note(&key, |_| {});
+    assert!(object.runner().run_xdp(Direction::Original, &packet.bytes()).0);
     object.set_xdp_target(false);
 }
