@@ -104,4 +104,14 @@ mod tests {
     fn built_and_damaged_packets() {
         packets::run(check, packets::input(packets::packet()));
     }
+
+    /// Found by libFuzzer: four bytes of UDP in the first fragment, and padding behind them.
+    #[test]
+    fn a_first_fragment_without_its_header() {
+        let input = [
+            1, 0, 0, 0, 6, 149, 149, 10, 255, 69, 0, 0, 24, 21, 0, 32, 0, 0, 17, 195, 19, 0, 0, 0, 0, 0, 0,
+            0, 0, 26, 149, 149, 36, 251, 0, 149, 0, 149,
+        ];
+        assert_eq!(check(&input), Reached::Read);
+    }
 }

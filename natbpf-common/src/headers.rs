@@ -154,8 +154,8 @@ impl Headers {
                 let header = view::<P, { UdpHdr::LEN }>(packet, offset)?;
                 let length = u16::from_be(header.u16::<4>()) as u32;
                 // The length is that of all fragments together.
-                let too_long = self.payload < length && self.fragment == 0;
-                if too_long || length < UdpHdr::LEN as u32 {
+                let least = if self.fragment == 0 { length } else { UdpHdr::LEN as u32 };
+                if self.payload < least || length < UdpHdr::LEN as u32 {
                     return None;
                 }
                 self.source_port = Port::from_wire(header.u16::<0>());
