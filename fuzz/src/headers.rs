@@ -1,5 +1,5 @@
 //! Reading headers: lengths and offsets stay within the packet, the pieces that it is in make no difference, and
-//! etherparse sees the same.
+//! etherparse sees the same. What is plain is read alike in both ways.
 
 use etherparse::{IpSlice, LaxIpSlice, TcpSlice, UdpSlice};
 use natbpf_common::Address;
@@ -10,17 +10,25 @@ use natbpf_common::protocol::{ICMP, TCP, UDP};
 use crate::Reached;
 use crate::input::{Bytes, Input};
 
+/// Length of the link layer header that plain packets have.
+const ETHERNET: u32 = 14;
+
 /// A [`Kind`] by its number.
 const KINDS: [Kind; 6] =
     [Kind::Forward, Kind::IcmpReply, Kind::IcmpError, Kind::IcmpOther, Kind::Fragment, Kind::Malformed];
 
 pub fn check(data: &[u8]) -> Reached {
     let Some(mut input) = Input::read(data) else { return Reached::Nothing };
-    let mut whole = input.linear();
+    let (mut whole, mut pieces) = (input.linear(), input.packet.clone());
     let (found, headers) = read(&mut input.packet, input.link_header);
     let (again, headers_again) = read(&mut whole, input.link_header);
     assert_eq!(found, again, "the pieces that the packet is in make a difference");
     assert_eq!(format!("{headers:?}"), format!("{headers_again:?}"), "the pieces make a difference");
+    if input.link_header == ETHERNET {
+        let plain = Headers::plain(&mut pieces).map(|headers| format!("{headers:?}"));
+        let expected = (found == Found::Ipv4 && is_plain(&headers)).then(|| format!("{headers:?}"));
+        assert_eq!(plain, expected, "a plain packet is read otherwise");
+    }
     if found != Found::Ipv4 {
         return Reached::Nothing;
     }
@@ -31,6 +39,11 @@ pub fn check(data: &[u8]) -> Reached {
 fn read(packet: &mut Bytes, link_header: u32) -> (Found, Headers) {
     let mut headers = Headers::default();
     (headers.read(packet, link_header), headers)
+}
+
+fn is_plain(headers: &Headers) -> bool {
+    let shape = headers.network == ETHERNET && headers.transport == ETHERNET + 20 && headers.fragment == 0;
+    shape && !headers.is(Kind::Malformed)
 }
 
 /// What is said of offsets and lengths.

@@ -92,7 +92,30 @@ impl FlowEntry {
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Status(u16);
 
+/// Two numbers of so many bits as one that has them in memory one after the other.
+#[inline(always)]
+const fn in_order(first: u64, second: u64, bits: u32) -> u64 {
+    if cfg!(target_endian = "little") { first | second << bits } else { first << bits | second }
+}
+
 impl FlowKey {
+    /// Made of two words: whoever hashes and compares it reads words, which a processor has to wait for when they were written in
+    /// pieces.
+    #[inline(always)]
+    pub const fn new(
+        source: Address,
+        destination: Address,
+        (source_port, destination_port): (Port, Port),
+        protocol: u8,
+        direction: Direction,
+    ) -> Self {
+        let addresses = in_order(source.to_wire() as u64, destination.to_wire() as u64, 32);
+        let ports = in_order(source_port.to_wire() as u64, destination_port.to_wire() as u64, 16);
+        let kind = in_order(protocol as u64, direction as u64, 8);
+        let rest = in_order(ports, in_order(kind, 0, 16), 32);
+        zerocopy::transmute!([addresses, rest])
+    }
+
     #[inline(always)]
     pub fn direction(&self) -> Direction {
         if self.direction == Direction::Original as u8 { Direction::Original } else { Direction::Reply }

@@ -112,7 +112,8 @@ impl Frame {
     /// Of a frame from inside: another source is another instance.
     #[inline(always)]
     pub const fn fingerprint(&self) -> u32 {
-        mix(mix(mix(mix(self.interface, self.vlan), self.ethernet[0]), self.ethernet[1]), self.ethernet[2])
+        let [first, second, third] = self.ethernet;
+        mix(mix(self.vlan as u64, first, second), third, self.interface) as u32
     }
 
     /// Of a frame from outside: routers may send by turns, so the source does not count.
@@ -125,9 +126,11 @@ impl Frame {
     }
 }
 
+/// Two words more in a hash; its lower half depends on all of them.
 #[inline(always)]
-const fn mix(hash: u32, word: u32) -> u32 {
-    (hash ^ word).rotate_left(13).wrapping_mul(0x9e37_79b1)
+const fn mix(hash: u64, low: u32, high: u32) -> u64 {
+    let mixed = (hash ^ (low as u64 | (high as u64) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ mixed >> 32
 }
 
 /// The mark of a packet that takes its way through the stack: where it leaves it tells by which frame it came. Never one of the

@@ -128,15 +128,8 @@ impl Quote {
     /// The key of the flow that the quoted packet belongs to: that of the direction opposite to it.
     #[inline(always)]
     pub fn answered_by(&self, direction: Direction) -> FlowKey {
-        FlowKey {
-            source: self.destination,
-            destination: self.source,
-            source_port: self.destination_port,
-            destination_port: self.source_port,
-            protocol: self.protocol,
-            direction: direction as u8,
-            zone: 0,
-        }
+        let ports = (self.destination_port, self.source_port);
+        FlowKey::new(self.destination, self.source, ports, self.protocol, direction)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Counting.
 
-use natbpf_common::{config::Gauge, counter::Counter};
+use natbpf_common::{config::Gauge, counter::Counter, flow::Direction};
 
 use crate::{
     atomic,
@@ -39,6 +39,23 @@ pub fn traffic(packets: Counter, bytes: Counter, length: u32) {
         unsafe {
             (*counters)[packets as usize] += 1;
             (*counters)[bytes as usize] += length as u64;
+        }
+    }
+}
+
+/// Counts a packet that was repeated.
+#[inline(always)]
+pub fn repeated(direction: Direction, length: u32) {
+    let (packets, bytes, offloaded) = match direction {
+        Direction::Original => (Counter::EgressPackets, Counter::EgressBytes, Counter::EgressOffloaded),
+        Direction::Reply => (Counter::IngressPackets, Counter::IngressBytes, Counter::IngressOffloaded),
+    };
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+        // SAFETY: as in `add`.
+        unsafe {
+            (*counters)[packets as usize] += 1;
+            (*counters)[bytes as usize] += length as u64;
+            (*counters)[offloaded as usize] += 1;
         }
     }
 }

@@ -15,7 +15,9 @@ use natbpf_common::{
 use crate::{
     Handled, Outcome, arp, clock,
     entry::{Entry, Original, timeout},
-    event, fragment, icmp, inbound, offload, parse,
+    event, fragment, icmp, inbound,
+    offload::{self, Arrival},
+    parse,
     skb::Skb,
     uplink,
 };
@@ -23,8 +25,15 @@ use crate::{
 #[inline(always)]
 pub fn handle(skb: &mut Skb<'_>) -> Handled {
     let Some(uplink) = uplink::of(skb.interface()) else { return Ok(Outcome::Untouched) };
+    let mut arrival = Arrival::Slow;
+    if uplink.link_header != 0 {
+        arrival = offload::at_uplink_ingress(skb)?;
+        if arrival == Arrival::Repeated {
+            return Ok(Outcome::Repeated);
+        }
+    }
     match parse::headers(skb, uplink.link_header) {
-        Ok(Some(mut headers)) => decide(skb, uplink, &mut headers),
+        Ok(Some(mut headers)) => decide(skb, uplink, &mut headers, arrival),
         Ok(None) if arp::answer(skb, uplink) => Ok(Outcome::Redirected),
         _ => Ok(Outcome::Untouched),
     }
@@ -32,7 +41,7 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
 
 /// What becomes of an IPv4 packet.
 #[inline(always)]
-pub fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Handled {
+fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers, arrival: Arrival) -> Handled {
     if headers.is(Kind::IcmpError) {
         return claimed(uplink, headers, icmp::translate(skb, uplink, headers, Direction::Reply));
     }
@@ -43,15 +52,12 @@ pub fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Hand
         return claimed(uplink, headers, Ok(Outcome::Untouched));
     }
     let key = headers.key(Direction::Reply);
-    let rewrite = match known(&key, headers.tcp_flags) {
-        Known::Flow(entry, rewrite) => {
-            if uplink.link_header != 0
-                && let Some(outcome) = offload::at_uplink_ingress(skb, headers, entry, rewrite)?
-            {
-                return Ok(outcome);
-            }
-            rewrite
-        }
+    let known = match arrival {
+        Arrival::Stranger => Known::Nothing,
+        _ => known(&key, headers.tcp_flags),
+    };
+    let rewrite = match known {
+        Known::Flow(rewrite) => rewrite,
         Known::Host => Rewrite::NONE,
         Known::Nothing => inbound::begin(skb, uplink, headers)?.unwrap_or(Rewrite::NONE),
     };
@@ -81,7 +87,7 @@ fn claimed(uplink: &Uplink, headers: &Headers, handled: Handled) -> Handled {
 /// What the flow table says of a packet from outside.
 enum Known {
     /// It belongs to a flow.
-    Flow(Entry, Rewrite),
+    Flow(Rewrite),
     /// It is the host's, or toward an instance's own address: nothing is to be translated.
     Host,
     Nothing,
@@ -94,7 +100,7 @@ fn known(key: &FlowKey, tcp_flags: u8) -> Known {
     if !touch(key, entry, rewrite, tcp_flags) {
         return Known::Nothing;
     }
-    if is_itself(key, rewrite) { Known::Host } else { Known::Flow(entry, rewrite) }
+    if is_itself(key, rewrite) { Known::Host } else { Known::Flow(rewrite) }
 }
 
 /// A reservation of the host's own flow, and a flow toward an instance's own address, translate nothing.
@@ -105,7 +111,7 @@ fn is_itself(key: &FlowKey, rewrite: Rewrite) -> bool {
 
 /// Notes a packet of the reply direction in its flow. False: the flow is over.
 #[inline(always)]
-fn touch(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: u8) -> bool {
+pub fn touch(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: u8) -> bool {
     let now = clock::now();
     let Some(age) = Life::age(entry.life(), now) else { return false };
     let status = entry.status();

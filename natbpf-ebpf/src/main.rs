@@ -18,6 +18,7 @@ mod egress;
 mod entry;
 mod event;
 mod fragment;
+mod frame;
 mod hairpin;
 mod host;
 mod icmp;
@@ -60,6 +61,8 @@ pub enum Outcome {
     Replayed,
     /// It goes elsewhere: a helper was told where.
     Redirected,
+    /// It goes elsewhere, as those before it, and has been counted.
+    Repeated,
 }
 
 /// Every way in which a packet can be handled; the error is the reason to drop it.
@@ -143,6 +146,7 @@ fn verdict(ctx: &TcContext, handled: Handled, packets: Counter, bytes: Counter) 
             count::traffic(packets, bytes, ctx.len());
             TC_ACT_REDIRECT
         }
+        Ok(Outcome::Repeated) => TC_ACT_REDIRECT,
         Err(reason) => {
             count::dropped(reason);
             TC_ACT_SHOT

@@ -16,8 +16,8 @@ use natbpf_common::{
     Nanoseconds,
     config::Gauge,
     counter::Counter,
-    flow::{Direction, FlowKey, Rewrite},
-    headers::{Found, Headers},
+    flow::{Direction, FlowKey},
+    headers::Headers,
     life::{Life, RENEWAL},
     offload::{self, Frame, Offload, Validity, is_for, is_plain, mark, spread, ticks},
     packet::{End, Packet},
@@ -28,10 +28,11 @@ use network_types::eth::EthHdr;
 use crate::{
     Handled, Outcome, clock, count,
     entry::{Entry, timeout},
-    hairpin,
+    frame::Exit,
+    hairpin, ingress,
     maps::{PORTS, SETTINGS},
     parse,
-    skb::{DOT1Q, Exit, Skb},
+    skb::{DOT1Q, Skb},
     xdp,
 };
 
@@ -65,66 +66,101 @@ pub fn epoch() -> Option<u16> {
 pub fn at_port_ingress(skb: &mut Skb<'_>) -> Handled {
     let (Some(epoch), Some(frame)) = (epoch(), frame(skb)) else { return Ok(Outcome::Untouched) };
     let frame = frame.fingerprint();
-    skb.set_tc_index(mark(frame));
-    let Ok(Some(headers)) = parse::headers(skb, ETHERNET) else { return Ok(Outcome::Untouched) };
-    if !is_for(headers.protocol) || !is_plain(&headers, ETHERNET) {
-        return Ok(Outcome::Untouched);
-    }
+    let outcome = repeat_original(skb, frame, epoch)?;
+    skb.set_tc_index(if matches!(outcome, Outcome::Repeated) { REPEATED } else { mark(frame) });
+    Ok(outcome)
+}
+
+#[inline(always)]
+fn repeat_original(skb: &mut Skb<'_>, frame: u32, epoch: u16) -> Handled {
+    let Some(headers) = plain(skb) else { return Ok(Outcome::Untouched) };
     let key = headers.key(Direction::Original);
     let Some(entry) = Entry::find(&key) else { return Ok(Outcome::Untouched) };
     let Some(rewrite) = entry.rewrite(&key) else { return Ok(Outcome::Untouched) };
     let now = clock::now();
-    let Some(way) = valid(skb, &headers, entry, frame, epoch, now) else { return Ok(Outcome::Untouched) };
+    let Some(way) = way(skb, &headers, entry, frame, epoch, now) else {
+        learn(skb, entry, frame, epoch, now);
+        return Ok(Outcome::Untouched);
+    };
     if way.port != skb.interface() || !goes_on(&key, entry, Direction::Original, headers.tcp_flags, now) {
         return Ok(Outcome::Untouched);
     }
+    let length = skb.length();
     skb.repeat(&headers, End::Source, rewrite, &way.exit)?;
-    skb.set_tc_index(REPEATED);
-    count::add(Counter::EgressOffloaded);
+    count::repeated(Direction::Original, length);
     // SAFETY: takes no pointers.
     unsafe { bpf_redirect(entry.uplink(), 0) };
-    Ok(Outcome::Redirected)
+    Ok(Outcome::Repeated)
 }
 
-/// At the ingress of an uplink: a packet of a flow that lives. `None`: it takes its way through the stack, translated.
+/// The headers of a packet that may be repeated.
 #[inline(always)]
-pub fn at_uplink_ingress(
-    skb: &mut Skb<'_>,
-    headers: &Headers,
-    entry: Entry,
-    rewrite: Rewrite,
-) -> Result<Option<Outcome>, Counter> {
-    match repeat_reply(skb.raw(), headers, entry, rewrite.to_word()) {
-        SLOW => Ok(None),
-        DONE => Ok(Some(Outcome::Redirected)),
+fn plain<P: Packet>(packet: &mut P) -> Option<Headers> {
+    let headers = Headers::plain(packet)?;
+    if is_for(headers.protocol) && is_plain(&headers, ETHERNET) { Some(headers) } else { None }
+}
+
+/// What is known of a packet from outside.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Arrival {
+    /// It has been sent on.
+    Repeated = 0,
+    /// The flow table does not have it.
+    Stranger = 1,
+    /// Nothing, or nothing that could be repeated.
+    Slow = 2,
+    /// It is half changed.
+    Damaged = 3,
+}
+
+/// At the ingress of an uplink, with an Ethernet header.
+#[inline(always)]
+pub fn at_uplink_ingress(skb: &Skb<'_>) -> Result<Arrival, Counter> {
+    // What is turned round has a mark of its own, and comes from no router.
+    if hairpin::is_turning(skb) {
+        return Ok(Arrival::Slow);
+    }
+    match repeat_reply(skb.raw()) {
+        number if number == Arrival::Repeated as u32 => Ok(Arrival::Repeated),
+        number if number == Arrival::Stranger as u32 => Ok(Arrival::Stranger),
+        number if number == Arrival::Slow as u32 => Ok(Arrival::Slow),
         _ => Err(Counter::WriteFailed),
     }
 }
 
-const SLOW: u32 = 0;
-const DONE: u32 = 1;
-const FAILED: u32 = 2;
-
-/// Not inlined, for the stack: that of the ways that begin flows must not come on top.
+/// Returns an [`Arrival`]. Not inlined, for the stack: that of the ways that begin flows must not come on top.
 #[inline(never)]
-fn repeat_reply(skb: *mut __sk_buff, headers: &Headers, entry: Entry, rewrite: u64) -> u32 {
+fn repeat_reply(skb: *mut __sk_buff) -> u32 {
     let mut skb = Skb::of(skb);
-    // What is turned round has a mark of its own, and comes from no router.
-    if hairpin::is_turning(&skb) {
-        return SLOW;
-    }
-    let Some(epoch) = epoch() else { return SLOW };
-    let Some(frame) = frame(&skb) else { return SLOW };
-    let frame = frame.without_source().fingerprint();
+    reply(&mut skb).unwrap_or(Arrival::Slow) as u32
+}
+
+#[inline(always)]
+fn reply(skb: &mut Skb<'_>) -> Option<Arrival> {
+    let epoch = epoch()?;
+    let headers = Headers::plain(skb)?;
+    let key = headers.key(Direction::Reply);
+    let Some(entry) = Entry::find(&key) else { return Some(Arrival::Stranger) };
+    let rewrite = entry.rewrite(&key)?;
+    let now = clock::now();
+    let frame = frame(skb)?.without_source().fingerprint();
     skb.set_tc_index(mark(frame));
-    if !is_for(headers.protocol) || !is_plain(headers, ETHERNET) {
-        return SLOW;
+    if !is_for(headers.protocol) || !is_plain(&headers, ETHERNET) {
+        return None;
     }
-    let Some(way) = valid(&skb, headers, entry, frame, epoch, clock::now()) else { return SLOW };
-    if skb.repeat(headers, End::Destination, Rewrite::from_word(rewrite), &way.exit).is_err() {
-        return FAILED;
+    let Some(way) = way(skb, &headers, entry, frame, epoch, now) else {
+        learn(skb, entry, frame, epoch, now);
+        return None;
+    };
+    if !ingress::touch(&key, entry, rewrite, headers.tcp_flags) {
+        return None;
     }
-    count::add(Counter::IngressOffloaded);
+    let length = skb.length();
+    if skb.repeat(&headers, End::Destination, rewrite, &way.exit).is_err() {
+        return Some(Arrival::Damaged);
+    }
+    count::repeated(Direction::Reply, length);
     if way.flags & Offload::PEER != 0 {
         // No hook is on that way.
         skb.set_tc_index(0);
@@ -135,7 +171,7 @@ fn repeat_reply(skb: *mut __sk_buff, headers: &Headers, entry: Entry, rewrite: u
         // SAFETY: takes no pointers.
         unsafe { bpf_redirect(way.port, 0) };
     }
-    DONE
+    Some(Arrival::Repeated)
 }
 
 /// At the XDP hook of an inside port. What is not offloaded takes its way through the stack, where `port_ingress` sees it.
@@ -155,26 +191,18 @@ pub fn at_uplink_xdp(context: &XdpContext) -> u32 {
 fn repeat_at_xdp(context: &XdpContext, direction: Direction) -> Option<u32> {
     let epoch = epoch()?;
     let mut packet = xdp::Frame::new(context);
-    // SAFETY: plain numbers.
-    let mut headers: Headers = unsafe { core::mem::zeroed() };
-    let found = headers.read(&mut packet, ETHERNET);
-    if found != Found::Ipv4 || !is_for(headers.protocol) || !is_plain(&headers, ETHERNET) {
-        return None;
-    }
+    let headers = plain(&mut packet)?;
     let key = headers.key(direction);
     let entry = Entry::find(&key)?;
     let rewrite = entry.rewrite(&key)?;
     let now = clock::now();
-    if !holds(entry, epoch, now) {
-        // The programs of the other hook do the noting.
-        return None;
-    }
     let frame = frame(&packet)?;
-    let (end, frame, length) = match direction {
-        Direction::Original => (End::Source, frame, packet.length()),
-        Direction::Reply => (End::Destination, frame.without_source(), packet.length()),
+    let (end, frame) = match direction {
+        Direction::Original => (End::Source, frame),
+        Direction::Reply => (End::Destination, frame.without_source()),
     };
-    let way = valid(&packet, &headers, entry, frame.fingerprint(), epoch, now)?;
+    // If none holds, the programs of the other hook do the noting.
+    let way = way(&packet, &headers, entry, frame.fingerprint(), epoch, now)?;
     if way.exit.vlan != 0 {
         // A tag has to be pushed, which is done at the other hook.
         return None;
@@ -187,13 +215,9 @@ fn repeat_at_xdp(context: &XdpContext, direction: Direction) -> Option<u32> {
     if !goes_on(&key, entry, direction, headers.tcp_flags, now) || !xdp::redirect(out) {
         return None;
     }
+    let length = packet.length();
     packet.repeat(&headers, end, rewrite, &way.exit)?;
-    let (packets, bytes, offloaded) = match direction {
-        Direction::Original => (Counter::EgressPackets, Counter::EgressBytes, Counter::EgressOffloaded),
-        Direction::Reply => (Counter::IngressPackets, Counter::IngressBytes, Counter::IngressOffloaded),
-    };
-    count::traffic(packets, bytes, length);
-    count::add(offloaded);
+    count::repeated(direction, length);
     Some(xdp_action::XDP_REDIRECT)
 }
 
@@ -204,9 +228,9 @@ struct Way {
     exit: Exit,
 }
 
-/// The way of an entry, if it holds for this packet. If none holds, it is noted by which frame such packets come in.
+/// The way of an entry, if it holds for this packet.
 #[inline(always)]
-fn valid<P: Arriving>(
+fn way<P: Arriving>(
     packet: &P,
     headers: &Headers,
     entry: Entry,
@@ -216,20 +240,25 @@ fn valid<P: Arriving>(
 ) -> Option<Way> {
     let word = entry.validity();
     let validity = Validity::from_word(word);
-    if !validity.holds(ticks(now), epoch) {
-        if entry.frame() != frame && entry.lock_offload(word) {
-            entry.set_origin(packet.interface(), frame);
-            entry.set_validity(Validity::NONE);
-        }
-        return None;
-    }
-    if entry.frame() != frame || offload::size(headers, packet.gso_size()) > validity.size as u32 {
+    let fits = offload::size(headers, packet.gso_size()) <= validity.size as u32;
+    if !validity.holds(ticks(now), epoch) || !fits || entry.frame() != frame {
         return None;
     }
     let (vlan, flags) = entry.offload_vlan_and_flags();
     let way = Way { port: entry.port(), flags, exit: Exit { ethernet: entry.ethernet(), vlan: vlan as u32 } };
     // Whoever writes locks first, so it is whole if the word is what it was.
     if entry.validity() == word { Some(way) } else { None }
+}
+
+/// Notes by which frame such packets come in, if no way holds.
+#[inline(always)]
+fn learn<P: Arriving>(packet: &P, entry: Entry, frame: u32, epoch: u16, now: Nanoseconds) {
+    let word = entry.validity();
+    let holds = Validity::from_word(word).holds(ticks(now), epoch);
+    if !holds && entry.frame() != frame && entry.lock_offload(word) {
+        entry.set_origin(packet.interface(), frame);
+        entry.set_validity(Validity::NONE);
+    }
 }
 
 /// Whether a packet changes nothing about its flow but the time stamp. That of the original direction is renewed here; a reply that would

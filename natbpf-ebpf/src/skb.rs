@@ -1,8 +1,8 @@
 //! Packets at TC hooks.
 //!
-//! They are read in place and written by helpers alone. The helpers know the states of a socket buffer's
-//! checksum (`CHECKSUM_PARTIAL`, `CHECKSUM_COMPLETE`), and a program that writes in place would make the
-//! kernel copy the headers of every cloned packet that passes, also of those that it leaves alone.
+//! They are read in place and written by helpers, which know the states of a socket buffer's checksum (`CHECKSUM_PARTIAL`,
+//! `CHECKSUM_COMPLETE`). A program that writes in place makes the kernel copy the headers of every cloned packet that
+//! passes, also of those that it leaves alone: so only the programs do it where nearly everything is repeated.
 
 use core::{ffi::c_void, marker::PhantomData};
 
@@ -25,13 +25,13 @@ use natbpf_common::{
 use network_types::eth::EtherType;
 use zerocopy::FromBytes;
 
-use crate::offload::Arriving;
+use crate::{
+    frame::{self, Exit},
+    offload::Arriving,
+};
 
 /// Offset of the header checksum in an IPv4 header. The source follows it, and the destination that.
 const CHECKSUM: u32 = 10;
-
-/// Offset of the time to live; protocol, checksum, source and destination follow.
-const TIME_TO_LIVE: u32 = 8;
 
 /// From linux/if_packet.h.
 const PACKET_BROADCAST: u32 = 1;
@@ -95,9 +95,42 @@ impl<'a> Skb<'a> {
         rewrite: Rewrite,
         exit: &Exit,
     ) -> Result<(), Counter> {
-        let destination = matches!(end, End::Destination) as u32;
-        let result = repeat(self.raw, headers, destination, rewrite.to_word(), exit);
-        if result == 0 { Ok(()) } else { Err(Counter::WriteFailed) }
+        let change = headers.translation(end, rewrite.address, rewrite.port);
+        self.write_plain(headers, &change, exit).map_err(|()| Counter::WriteFailed)
+    }
+
+    /// The checksum by helpers, which know its state; the rest in place.
+    #[inline(always)]
+    fn write_plain(&mut self, headers: &Headers, change: &Translation, exit: &Exit) -> Result<(), ()> {
+        write_checksum(self, change)?;
+        let (data, end) = self.bounds();
+        // For the verifier, which forgets all bounds over a helper.
+        if data + frame::SHORTEST > end {
+            return Err(());
+        }
+        let frame = data as *mut u8;
+        // SAFETY: checked just now; the port is within the shortest frame. Volatile as in `frame`.
+        unsafe {
+            if change.port != 0 {
+                frame.add(change.port as usize).cast::<u16>().write_volatile(change.new_port.to_wire());
+            }
+            frame::write_headers(frame, headers, change, exit);
+        }
+        self.set_vlan(exit.vlan)
+    }
+
+    /// Where the linear part begins and ends.
+    ///
+    /// Read anew each time, since helpers may have moved the data; volatile, or LLVM would keep the old value.
+    #[inline(always)]
+    fn bounds(&self) -> (usize, usize) {
+        // SAFETY: the context is valid while the program runs.
+        unsafe {
+            (
+                (&raw const (*self.raw).data).read_volatile() as usize,
+                (&raw const (*self.raw).data_end).read_volatile() as usize,
+            )
+        }
     }
 
     /// Copies bytes, wherever in the buffer they are.
@@ -204,15 +237,7 @@ impl Packet for Skb<'_> {
 
     #[inline(always)]
     fn view<const LENGTH: usize>(&self, offset: u32) -> Option<View<LENGTH>> {
-        // Read anew each time, since helpers may have moved the data; volatile, or LLVM would keep the old
-        // value.
-        // SAFETY: the context is valid while the program runs.
-        let (data, end) = unsafe {
-            (
-                (&raw const (*self.raw).data).read_volatile() as usize,
-                (&raw const (*self.raw).data_end).read_volatile() as usize,
-            )
-        };
+        let (data, end) = self.bounds();
         let start = data + offset as usize;
         if start + LENGTH > end {
             return None;
@@ -267,55 +292,6 @@ extern "C" fn translate(skb: *mut __sk_buff, headers: *const Headers, destinatio
     write(&mut Skb::of(skb), &change).is_err() as u32
 }
 
-/// How a frame leaves. Plain numbers alone, for a global function.
-#[repr(C)]
-pub struct Exit {
-    /// Destination and source, as they stand in the frame.
-    pub ethernet: [u32; 3],
-    /// 802.1Q, host order; 0: none.
-    pub vlan: u32,
-}
-
-/// A global function, as [`translate`] is.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn repeat(
-    skb: *mut __sk_buff,
-    headers: *const Headers,
-    destination: u32,
-    rewrite: u64,
-    exit: *const Exit,
-) -> u32 {
-    if headers.is_null() || exit.is_null() {
-        return 1;
-    }
-    // SAFETY: the caller's, checked by the verifier.
-    let (headers, exit) = unsafe { (&*headers, &*exit) };
-    let end = if destination != 0 { End::Destination } else { End::Source };
-    let rewrite = Rewrite::from_word(rewrite);
-    let change = headers.translation(end, rewrite.address, rewrite.port);
-    write_repeated(&mut Skb::of(skb), headers, &change, exit).is_err() as u32
-}
-
-#[inline(always)]
-fn write_repeated(skb: &mut Skb<'_>, headers: &Headers, change: &Translation, exit: &Exit) -> Result<(), ()> {
-    write_transport(skb, change)?;
-    let (source, destination) = if change.has(Translation::DESTINATION) {
-        (change.other, change.new)
-    } else {
-        (change.new, change.other)
-    };
-    // Time to live and protocol are one word of the header's sum.
-    let old = u16::from_ne_bytes([headers.time_to_live, headers.protocol]);
-    let new = u16::from_ne_bytes([headers.time_to_live - 1, headers.protocol]);
-    let sum = checksum::replace_address(change.network_checksum, change.old, change.new);
-    let sum = checksum::replace_half(sum, old, new);
-    let word = new as u32 | (sum as u32) << 16;
-    skb.store(change.network + TIME_TO_LIVE, &[word, source.to_wire(), destination.to_wire()])?;
-    skb.store(0, &exit.ethernet)?;
-    skb.set_vlan(exit.vlan)
-}
-
 #[inline(always)]
 fn write(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
     write_transport(skb, change)?;
@@ -335,6 +311,16 @@ fn write(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
 /// Everything but the IPv4 header.
 #[inline(always)]
 fn write_transport(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
+    write_checksum(skb, change)?;
+    if change.port != 0 {
+        skb.store(change.port, &change.new_port.to_wire())?;
+    }
+    Ok(())
+}
+
+/// The transport checksum, in whatever state it is.
+#[inline(always)]
+fn write_checksum(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
     let (old, new) = (change.old.to_wire(), change.new.to_wire());
     if change.checksum != 0 {
         let mangled = if change.has(Translation::ZERO_IS_NONE) { BPF_F_MARK_MANGLED_0 as u64 } else { 0 };
@@ -347,9 +333,6 @@ fn write_transport(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
             let (old, new) = (change.old_port.to_wire() as u64, change.new_port.to_wire() as u64);
             skb.replace_checksum(change.checksum, old, new, mangled | size_of::<u16>() as u64)?;
         }
-    }
-    if change.port != 0 {
-        skb.store(change.port, &change.new_port.to_wire())?;
     }
     Ok(())
 }

@@ -7,13 +7,13 @@ use natbpf_common::{
     packet::{End, Packet, View},
     protocol::Transport,
 };
-use network_types::{eth::EthHdr, icmp::Icmpv4Hdr, ip::Ipv4Hdr, tcp::TcpHdr, udp::UdpHdr};
+use network_types::{icmp::Icmpv4Hdr, tcp::TcpHdr, udp::UdpHdr};
 
-use crate::{maps::XDP_TARGETS, offload::Arriving, skb::Exit};
-
-const NETWORK: usize = EthHdr::LEN;
-/// A plain packet has no options.
-const TRANSPORT: usize = NETWORK + Ipv4Hdr::LEN;
+use crate::{
+    frame::{self, Exit, TRANSPORT},
+    maps::XDP_TARGETS,
+    offload::Arriving,
+};
 
 /// A frame as the driver has it.
 pub struct Frame<'a> {
@@ -87,25 +87,15 @@ fn write<const CHECKSUM: usize, const PORT: usize>(
     exit: &Exit,
 ) {
     let change = headers.translation(end, rewrite.address, rewrite.port);
-    let [time_to_live, protocol] = [headers.time_to_live - 1, headers.protocol];
-    let word = u16::from_ne_bytes([time_to_live, protocol]) as u32;
-    let sum = headers.repeated_checksum(&change) as u32;
-    let (source, destination) = change.addresses();
-    // SAFETY: the caller has checked the bounds. Volatile, or LLVM would write byte by byte.
+    // SAFETY: the caller has checked the bounds. Volatile as in `frame`.
     unsafe {
         let half = |at: usize| frame.add(at).cast::<u16>();
-        let word_at = |at: usize| frame.add(at).cast::<u32>();
         half(CHECKSUM).write_volatile(change.transport_checksum(half(CHECKSUM).read_volatile()));
         if change.port != 0 {
             let at = if PORT == TRANSPORT && matches!(end, End::Destination) { PORT + 2 } else { PORT };
             half(at).write_volatile(rewrite.port.to_wire());
         }
-        word_at(NETWORK + 8).write_volatile(word | sum << 16);
-        word_at(NETWORK + 12).write_volatile(source.to_wire());
-        word_at(NETWORK + 16).write_volatile(destination.to_wire());
-        word_at(0).write_volatile(exit.ethernet[0]);
-        word_at(4).write_volatile(exit.ethernet[1]);
-        word_at(8).write_volatile(exit.ethernet[2]);
+        frame::write_headers(frame, headers, &change, exit);
     }
 }
 

@@ -1,0 +1,43 @@
+//! Writing plain frames in place (`Headers::plain`), at whichever hook.
+
+use natbpf_common::{headers::Headers, packet::Translation};
+use network_types::{eth::EthHdr, icmp::Icmpv4Hdr, ip::Ipv4Hdr};
+
+/// Offset of the IPv4 header: no tag is in the frame.
+const NETWORK: usize = EthHdr::LEN;
+
+/// Offset of what follows it: there are no options.
+pub const TRANSPORT: usize = NETWORK + Ipv4Hdr::LEN;
+
+/// No plain frame is shorter.
+pub const SHORTEST: usize = TRANSPORT + Icmpv4Hdr::LEN;
+
+/// How a frame leaves.
+pub struct Exit {
+    /// Destination and source, as they stand in the frame.
+    pub ethernet: [u32; 3],
+    /// 802.1Q, host order; 0: none.
+    pub vlan: u32,
+}
+
+/// Writes the Ethernet addresses and the IPv4 header with one less of time to live. The change of the header's own checksum
+/// cancels the others in the checksum of the whole packet.
+///
+/// # Safety
+/// The frame has to be plain, [`SHORTEST`] bytes of it have to be writable, and the verifier has to have seen the check.
+#[inline(always)]
+pub unsafe fn write_headers(frame: *mut u8, headers: &Headers, change: &Translation, exit: &Exit) {
+    let protocol = u16::from_ne_bytes([headers.time_to_live - 1, headers.protocol]);
+    let sum = headers.repeated_checksum(change);
+    let (source, destination) = change.addresses();
+    let word = |at: usize, value: u32| {
+        // SAFETY: within the shortest frame. Volatile, or LLVM would write byte by byte: the packet may stand at odd addresses.
+        unsafe { frame.add(at).cast::<u32>().write_volatile(value) }
+    };
+    word(NETWORK + 8, protocol as u32 | (sum as u32) << 16);
+    word(NETWORK + 12, source.to_wire());
+    word(NETWORK + 16, destination.to_wire());
+    word(0, exit.ethernet[0]);
+    word(4, exit.ethernet[1]);
+    word(8, exit.ethernet[2]);
+}
