@@ -7,6 +7,7 @@ mod offloads;
 mod routes;
 mod tables;
 mod tags;
+mod xdp;
 
 use crate::conformance::row::Level::{Must, Should};
 use crate::conformance::row::{Row, row};
@@ -30,10 +31,10 @@ pub const ROWS: &[Row] = &[
         .natbpf(test!(attach::programs_of_others_are_found_and_named)),
     row("X06", Must, "XDP MTU")
         .says("native XDP limit (~3.5 kB per page) detected; falls back to generic or TC with message")
-        .none("natbpf has no XDP program yet: it works at the TC hooks, where no limit on the MTU applies"),
+        .natbpf(test!(xdp::an_mtu_that_is_too_large_is_found)),
     row("X07", Must, "devmap redirect")
         .says("XDP_REDIRECT target without XDP/ndo_xdp_xmit: counters, not silent loss")
-        .none("natbpf has no XDP program yet, and redirects into no device map"),
+        .natbpf(test!(xdp::who_takes_no_frames_gets_them_otherwise)),
     row("X08", Must, "neighbour/route cache")
         .says("fib_lookup result NO_NEIGH, FRAG_NEEDED, BLACKHOLE, UNREACHABLE all handled")
         .both(test!(routes::every_answer_of_the_routing_is_handled)),
