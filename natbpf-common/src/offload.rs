@@ -37,8 +37,6 @@ pub struct Offload {
 impl Offload {
     /// The port is one end of a veth pair whose other end is in another network namespace: straight there.
     pub const PEER: u16 = 1;
-    /// The port takes frames from XDP programs.
-    pub const XDP: u16 = 2;
 }
 
 /// The clock of validities: nanoseconds shifted by this, about a millisecond.

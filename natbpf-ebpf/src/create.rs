@@ -16,7 +16,7 @@ use natbpf_common::{
 
 use crate::{
     allocate::{self, Request, Search},
-    clock, count,
+    clock, code, count,
     entry::Entry,
     event, mapping, pool, rules,
     skb::Skb,
@@ -25,10 +25,9 @@ use crate::{
 
 const EEXIST: i32 = -17;
 
-/// What the global functions return; above these, a drop reason and [`DROP`].
+/// What the global functions return, beside reasons to drop the packet.
 const NO_RULE: u32 = 0;
 const DONE: u32 = 1;
-const DROP: u32 = 2;
 
 /// Whose flow it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,19 +54,14 @@ pub fn begin(
     match prepare_flow(skb.raw(), key, uplink.interface, how) {
         NO_RULE => return Ok(None),
         DONE => {}
-        reason => return Err(dropped(reason)),
+        reason => return Err(code::reason(reason)),
     }
     let found = allocate::find_port(skb.raw());
     let mut rewrite = 0;
     match enter_flow(key, found, &raw mut rewrite) {
         DONE => Ok(Some(Rewrite::from_word(rewrite))),
-        reason => Err(dropped(reason)),
+        reason => Err(code::reason(reason)),
     }
-}
-
-#[inline(always)]
-fn dropped(code: u32) -> Counter {
-    Counter::from_number((code - DROP) as usize).unwrap_or(Counter::Busy)
 }
 
 /// Beside the TCP flags: the flow is [`Owner::Host`]'s.
@@ -84,14 +78,14 @@ extern "C" fn prepare_flow(skb: *mut __sk_buff, key: *const FlowKey, interface: 
     // SAFETY: the caller's, checked by the verifier.
     let key = unsafe { *key };
     let (Some(uplink), Some(search)) = (uplink::of(interface), allocate::search()) else {
-        return DROP + Counter::NotConfigured as u32;
+        return code::drop(Counter::NotConfigured);
     };
     let owner = if how & HOST != 0 { Owner::Host } else { Owner::Instance };
     let chosen = match owner {
         Owner::Host => choose_for_host(search, uplink, &key, how as u8),
         Owner::Instance => {
             let entry = Entry::find(&key);
-            let Ok(before) = entry.map_or(Ok(0), occupy) else { return DROP + Counter::Busy as u32 };
+            let Ok(before) = entry.map_or(Ok(0), occupy) else { return code::drop(Counter::Busy) };
             // SAFETY: nobody else has this processor's search.
             unsafe { (*search).before = before };
             let counted = entry.is_some_and(|entry| entry.traits() & FlowEntry::COUNTED != 0);
@@ -105,7 +99,7 @@ extern "C" fn prepare_flow(skb: *mut __sk_buff, key: *const FlowKey, interface: 
     match chosen {
         Ok(true) => DONE,
         Ok(false) => NO_RULE,
-        Err(reason) => DROP + reason as u32,
+        Err(reason) => code::drop(reason),
     }
 }
 
@@ -211,7 +205,7 @@ fn address(skb: *mut __sk_buff, uplink: &Uplink, rule: &Rule, key: &FlowKey) -> 
 #[inline(never)]
 extern "C" fn enter_flow(key: *const FlowKey, found: u32, rewrite: *mut u64) -> u32 {
     let (Some(search), false) = (allocate::search(), key.is_null() || rewrite.is_null()) else {
-        return DROP + Counter::Busy as u32;
+        return code::drop(Counter::Busy);
     };
     // SAFETY: as in `prepare_flow`.
     let (key, rewrite) = unsafe { (*key, &mut *rewrite) };
@@ -240,7 +234,7 @@ extern "C" fn enter_flow(key: *const FlowKey, found: u32, rewrite: *mut u64) -> 
             if let (true, Some(entry)) = (before != 0, Entry::find(&key)) {
                 entry.set_life(ended(before));
             }
-            DROP + reason as u32
+            code::drop(reason)
         }
     }
 }

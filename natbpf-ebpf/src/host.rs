@@ -16,18 +16,17 @@ use natbpf_common::{
 };
 
 use crate::{
-    allocate, clock, count,
+    allocate, clock, code, count,
     create::{self, Owner},
     egress,
     entry::{Entry, Original},
     skb::Skb,
 };
 
-/// What the functions here return; above these, a drop reason and [`DROP`].
+/// What the functions here return, beside reasons to drop the packet.
 const STAYS: u32 = 0;
 const MOVED: u32 = 1;
 const TO_BE_MOVED: u32 = 2;
-const DROP: u32 = 3;
 
 /// The translation of a host's packet, if it needs one.
 #[inline(always)]
@@ -43,7 +42,7 @@ pub fn handle(
         MOVED => Ok(Some(Rewrite::from_word(rewrite))),
         // As netfilter does it.
         TO_BE_MOVED => create::begin(skb, uplink, key, tcp_flags, Owner::Host),
-        reason => Err(Counter::from_number((reason - DROP) as usize).unwrap_or(Counter::Busy)),
+        reason => Err(code::reason(reason)),
     }
 }
 
@@ -76,7 +75,7 @@ fn look(key: &FlowKey, tcp_flags: u8, interface: u32, rewrite: &mut u64) -> u32 
         TO_BE_MOVED
     } else {
         // The replies would go to the instance. Netfilter drops such a packet too.
-        DROP + Counter::ProtocolCollision as u32
+        code::drop(Counter::ProtocolCollision)
     }
 }
 
@@ -117,5 +116,5 @@ fn moved(key: &FlowKey, tcp_flags: u8, entry: Entry, rewrite: Rewrite) -> u32 {
         }
         Life::Busy | Life::Gone => Err(Counter::Busy),
     };
-    touched.map_or_else(|reason| DROP + reason as u32, |()| MOVED)
+    touched.map_or_else(|reason| code::drop(reason), |()| MOVED)
 }

@@ -22,17 +22,16 @@ use natbpf_common::{
 };
 
 use crate::{
-    Handled, Outcome, clock, count,
+    Handled, Outcome, clock, code, count,
     entry::{Entry, Original, timeout},
     parse, rules,
     skb::Skb,
     uplink,
 };
 
-/// What [`translate_error`] returns; above these, a drop reason and [`DROP`].
+/// What [`translate_error`] returns, beside reasons to drop the packet.
 const UNTOUCHED: u32 = 0;
 const TRANSLATED: u32 = 1;
-const DROP: u32 = 2;
 
 /// Offset of the checksum in an ICMP header.
 const CHECKSUM: u32 = 2;
@@ -43,7 +42,7 @@ pub fn translate(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers, directio
     match translate_error(skb.raw(), headers, uplink.interface, direction as u32) {
         UNTOUCHED => Ok(Outcome::Untouched),
         TRANSLATED => Ok(Outcome::Translated),
-        reason => Err(Counter::from_number((reason - DROP) as usize).unwrap_or(Counter::Busy)),
+        reason => Err(code::reason(reason)),
     }
 }
 
@@ -71,7 +70,7 @@ extern "C" fn translate_error(
     match handled {
         Ok(Outcome::Translated) => TRANSLATED,
         Ok(_) => UNTOUCHED,
-        Err(reason) => DROP + reason as u32,
+        Err(reason) => code::drop(reason),
     }
 }
 

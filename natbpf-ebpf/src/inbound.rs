@@ -20,7 +20,7 @@ use natbpf_common::{
 
 use crate::{
     allocate::{self, Search},
-    atomic, clock, count, create,
+    atomic, clock, code, count, create,
     entry::{Entry, timeout},
     event,
     mapping::{self, Joined},
@@ -32,10 +32,9 @@ use crate::{
 
 const EEXIST: i32 = -17;
 
-/// What the global functions return; above these, a drop reason and [`DROP`].
+/// What the global functions return, beside reasons to drop the packet.
 const UNTOUCHED: u32 = 0;
 const DONE: u32 = 1;
-const DROP: u32 = 2;
 
 /// Where a packet from outside leads. Plain numbers alone, for global functions.
 #[repr(C)]
@@ -66,19 +65,14 @@ pub fn begin(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Result<Op
     match find_target(skb.raw(), headers, uplink.interface, &raw mut target) {
         UNTOUCHED => return Ok(None),
         DONE => {}
-        reason => return Err(dropped(reason)),
+        reason => return Err(code::reason(reason)),
     }
     match enter_inbound(headers, uplink.interface, &raw const target) {
         // Nothing is done to such a packet, whatever comes of it.
         _ if target.traits & FlowEntry::UNTRANSLATED != 0 => Ok(None),
         DONE => Ok(Some(Rewrite { address: target.address, port: target.port, tag: 0 })),
-        reason => Err(dropped(reason)),
+        reason => Err(code::reason(reason)),
     }
-}
-
-#[inline(always)]
-fn dropped(code: u32) -> Counter {
-    Counter::from_number((code - DROP) as usize).unwrap_or(Counter::Busy)
 }
 
 /// The port forward or floating address that the destination of a key of the reply direction is.
@@ -164,7 +158,7 @@ extern "C" fn find_target(
             DONE
         }
         Ok(None) => UNTOUCHED,
-        Err(reason) => DROP + reason as u32,
+        Err(reason) => code::drop(reason),
     }
 }
 
@@ -207,13 +201,13 @@ fn decide(
 #[inline(never)]
 extern "C" fn enter_inbound(headers: *const Headers, interface: u32, target: *const Target) -> u32 {
     if headers.is_null() || target.is_null() {
-        return DROP;
+        return code::drop(Counter::Busy);
     }
     // SAFETY: the caller's, checked by the verifier.
     let (headers, target) = unsafe { (&*headers, &*target) };
     match enter(interface, &headers.key(Direction::Reply), headers.tcp_flags, target) {
         Ok(()) => DONE,
-        Err(reason) => DROP + reason as u32,
+        Err(reason) => code::drop(reason),
     }
 }
 

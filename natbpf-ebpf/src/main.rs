@@ -12,6 +12,7 @@ mod allocate;
 mod arp;
 mod atomic;
 mod clock;
+mod code;
 mod count;
 mod create;
 mod egress;

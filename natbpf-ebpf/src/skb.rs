@@ -255,12 +255,6 @@ impl Packet for Skb<'_> {
 
 impl Arriving for Skb<'_> {
     #[inline(always)]
-    fn ethernet(&self) -> Option<[u32; 3]> {
-        let view = self.view::<12>(0)?;
-        Some([view.u32::<0>(), view.u32::<4>(), view.u32::<8>()])
-    }
-
-    #[inline(always)]
     fn vlan(&self) -> u32 {
         // SAFETY: as above.
         unsafe {

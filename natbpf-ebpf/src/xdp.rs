@@ -149,12 +149,6 @@ impl Packet for Frame<'_> {
 
 impl Arriving for Frame<'_> {
     #[inline(always)]
-    fn ethernet(&self) -> Option<[u32; 3]> {
-        let view = self.view::<12>(0)?;
-        Some([view.u32::<0>(), view.u32::<4>(), view.u32::<8>()])
-    }
-
-    #[inline(always)]
     fn vlan(&self) -> u32 {
         0
     }

@@ -21,7 +21,7 @@ use natbpf_common::{
 };
 
 use crate::{
-    Handled, Outcome, atomic, count,
+    Handled, Outcome, atomic, code, count,
     fragment::{datagram::Known, keep::Kept},
     maps::EXTERNALS,
     rules,
@@ -29,13 +29,12 @@ use crate::{
     uplink,
 };
 
-/// What the global functions return; above these, a drop reason and [`DROP`].
+/// What the global functions return, beside reasons to drop the packet.
 const GOES_ON: u32 = 0;
 const TRANSLATED: u32 = 1;
 const REPLAYED: u32 = 2;
 /// Some that were kept are to be sent round with it: above this their number.
 const REPLAY: u32 = 3;
-const DROP: u32 = 4;
 
 const NUMBER_SHIFT: u32 = 8;
 const CODE: u32 = (1 << NUMBER_SHIFT) - 1;
@@ -63,7 +62,7 @@ pub fn first(
     match code {
         GOES_ON => Ok(None),
         REPLAYED => Ok(Some(Outcome::Replayed)),
-        reason => Err(dropped(reason)),
+        reason => Err(code::reason(reason)),
     }
 }
 
@@ -73,7 +72,7 @@ pub fn later(skb: &mut Skb<'_>, headers: &Headers, direction: Direction) -> Hand
     match later_fragment(skb.raw(), headers, skb.interface(), direction as u32) {
         GOES_ON => Ok(Outcome::Untouched),
         TRANSLATED => Ok(Outcome::Translated),
-        reason => Err(dropped(reason)),
+        reason => Err(code::reason(reason)),
     }
 }
 
@@ -83,11 +82,6 @@ pub fn is_known(headers: &Headers, interface: u32) -> bool {
     let key = DatagramKey::of(headers, interface, Direction::Original as u32);
     let verdict = Known::find(&key).and_then(Known::verdict);
     verdict.is_some_and(|verdict| verdict.decision != Decision::Open)
-}
-
-#[inline(always)]
-fn dropped(code: u32) -> Counter {
-    Counter::from_number((code.wrapping_sub(DROP)) as usize).unwrap_or(Counter::Busy)
 }
 
 /// Which fragments of datagrams that nothing is known of may concern an instance.
@@ -123,7 +117,7 @@ extern "C" fn first_fragment(
     let address = Address::from_wire(address);
     let translated = !address.is_unspecified();
     let Some(piece) = Piece::of(headers) else {
-        return if translated { DROP + Counter::Fragment as u32 } else { GOES_ON };
+        return if translated { code::drop(Counter::Fragment) } else { GOES_ON };
     };
     if !translated && concern(headers, interface, &key) == Concern::None {
         return GOES_ON;
@@ -132,19 +126,19 @@ extern "C" fn first_fragment(
     let Some(known) = Known::decide(&key, address) else { return GOES_ON };
     let Some(verdict) = known.verdict() else { return GOES_ON };
     if verdict.decision == Decision::Drop {
-        return DROP + Counter::Fragment as u32;
+        return code::drop(Counter::Fragment);
     }
     let kept = known.close();
     if kept > 0 && (translated || key.leaves()) {
         return REPLAY | kept << NUMBER_SHIFT;
     }
     if !passes(&key, known, verdict, piece) {
-        return DROP + Counter::Fragment as u32;
+        return code::drop(Counter::Fragment);
     }
     if translated && key.leaves() {
         let new = verdict.identification;
         if Skb::of(skb).store(headers.network + IDENTIFICATION, &new).is_err() {
-            return DROP + Counter::WriteFailed as u32;
+            return code::drop(Counter::WriteFailed);
         }
         headers.checksum = checksum::replace_half(headers.checksum, headers.identification, new);
         headers.identification = new;
@@ -170,7 +164,7 @@ extern "C" fn later_fragment(
     let mut known = Known::find(&key);
     if known.and_then(Known::verdict).is_none_or(|verdict| verdict.decision == Decision::Open) {
         let concern = concern(headers, interface, &key);
-        let lost = |reason: Counter| if concern == Concern::Held { DROP + reason as u32 } else { GOES_ON };
+        let lost = |reason: Counter| if concern == Concern::Held { code::drop(reason) } else { GOES_ON };
         if concern == Concern::None {
             return GOES_ON;
         }
@@ -182,7 +176,7 @@ extern "C" fn later_fragment(
         }
         let Some(known) = known else { return lost(Counter::FragmentLost) };
         match keep::keep(skb, headers, &key, known, concern == Concern::Held) {
-            Kept::Yes if concern == Concern::Held => return DROP + Counter::FragmentKept as u32,
+            Kept::Yes if concern == Concern::Held => return code::drop(Counter::FragmentKept),
             Kept::Yes => {
                 count::add(Counter::FragmentKept);
                 return GOES_ON;
@@ -191,20 +185,20 @@ extern "C" fn later_fragment(
             Kept::Decided => {}
         }
     }
-    let Some(known) = known else { return DROP + Counter::FragmentLost as u32 };
-    let Some(verdict) = known.verdict() else { return DROP + Counter::FragmentLost as u32 };
+    let Some(known) = known else { return code::drop(Counter::FragmentLost) };
+    let Some(verdict) = known.verdict() else { return code::drop(Counter::FragmentLost) };
     let Some(piece) = piece else {
-        return if verdict.decision == Decision::Pass { GOES_ON } else { DROP + Counter::Fragment as u32 };
+        return if verdict.decision == Decision::Pass { GOES_ON } else { code::drop(Counter::Fragment) };
     };
     if verdict.decision == Decision::Drop || !passes(&key, known, verdict, piece) {
-        return DROP + Counter::Fragment as u32;
+        return code::drop(Counter::Fragment);
     }
     if verdict.decision == Decision::Pass {
         return GOES_ON;
     }
     match write(&mut Skb::of(skb), headers, verdict, key.leaves()) {
         Ok(()) => TRANSLATED,
-        Err(reason) => DROP + reason as u32,
+        Err(reason) => code::drop(reason),
     }
 }
 

@@ -14,8 +14,8 @@ use natbpf_common::{
     headers::Headers,
 };
 
-use super::{DROP, REPLAYED, datagram::Known, keep::Occupied};
-use crate::count;
+use super::{REPLAYED, datagram::Known, keep::Occupied};
+use crate::{code, count};
 
 /// What the steps need.
 struct Replay {
@@ -37,13 +37,13 @@ pub extern "C" fn replay_kept(
     kept: u32,
 ) -> u32 {
     if headers.is_null() {
-        return DROP + Counter::FragmentLost as u32;
+        return code::drop(Counter::FragmentLost);
     }
     // SAFETY: the caller's, checked by the verifier.
     let headers = unsafe { &*headers };
     let key = DatagramKey::of(headers, interface, direction);
     if !send(skb, &key) {
-        return DROP + Counter::FragmentLost as u32;
+        return code::drop(Counter::FragmentLost);
     }
     let mut replay = Replay { skb, key, network: headers.network, shortest: headers.transport };
     let body: unsafe extern "C" fn(u64, *mut Replay) -> i64 = replay_one;
