@@ -82,7 +82,7 @@ fn repeat_original(skb: &mut Skb<'_>, frame: u32, epoch: u16) -> Handled {
         learn(skb, entry, frame, epoch, now);
         return Ok(Outcome::Untouched);
     };
-    if way.port != skb.interface() || !goes_on(&key, entry, Direction::Original, headers.tcp_flags, now) {
+    if way.port != skb.interface() || !goes_on(&key, entry, headers.tcp_flags, now) {
         return Ok(Outcome::Untouched);
     }
     let length = skb.length();
@@ -212,7 +212,11 @@ fn repeat_at_xdp(context: &XdpContext, direction: Direction) -> Option<u32> {
         Direction::Original => return None,
         Direction::Reply => way.port,
     };
-    if !goes_on(&key, entry, direction, headers.tcp_flags, now) || !xdp::redirect(out) {
+    let alive = match direction {
+        Direction::Original => goes_on(&key, entry, headers.tcp_flags, now),
+        Direction::Reply => ingress::touch(&key, entry, rewrite, headers.tcp_flags),
+    };
+    if !alive || !xdp::redirect(out) {
         return None;
     }
     let length = packet.length();
@@ -261,19 +265,18 @@ fn learn<P: Arriving>(packet: &P, entry: Entry, frame: u32, epoch: u16, now: Nan
     }
 }
 
-/// Whether a packet changes nothing about its flow but the time stamp. That of the original direction is renewed here; a reply that would
-/// have to renew goes to where both are.
+/// Whether a packet of the original direction changes nothing about its flow but the time stamp, which is renewed here.
 #[inline(always)]
-fn goes_on(key: &FlowKey, entry: Entry, direction: Direction, tcp_flags: u8, now: Nanoseconds) -> bool {
+fn goes_on(key: &FlowKey, entry: Entry, tcp_flags: u8, now: Nanoseconds) -> bool {
     let life = entry.life();
     let Some(age) = Life::age(life, now) else { return false };
     let status = entry.status();
     let old = age >= RENEWAL;
-    if old && (matches!(direction, Direction::Reply) || Life::expired(age, timeout(status))) {
+    if old && Life::expired(age, timeout(status)) {
         return false;
     }
     let flow_age = now.saturating_sub(entry.created());
-    let step = state::next(status, key.protocol, direction, tcp_flags, flow_age);
+    let step = state::next(status, key.protocol, Direction::Original, tcp_flags, flow_age);
     if step.status != status {
         return false;
     }
@@ -291,7 +294,11 @@ fn holds(entry: Entry, epoch: u16, now: Nanoseconds) -> bool {
 /// A packet that comes in, at whichever hook.
 pub trait Arriving: Packet {
     /// Destination and source of its Ethernet frame.
-    fn ethernet(&self) -> Option<[u32; 3]>;
+    #[inline(always)]
+    fn ethernet(&self) -> Option<[u32; 3]> {
+        let view = self.view::<12>(0)?;
+        Some([view.u32::<0>(), view.u32::<4>(), view.u32::<8>()])
+    }
 
     /// The tag beside the frame, protocol and TCI; 0: none.
     fn vlan(&self) -> u32;
