@@ -116,5 +116,5 @@ fn moved(key: &FlowKey, tcp_flags: u8, entry: Entry, rewrite: Rewrite) -> u32 {
         }
         Life::Busy | Life::Gone => Err(Counter::Busy),
     };
-    touched.map_or_else(|reason| code::drop(reason), |()| MOVED)
+    touched.map_or_else(code::drop, |()| MOVED)
 }
