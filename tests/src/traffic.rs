@@ -130,7 +130,28 @@ impl Traffic {
             End { interface: index(&lab.vm1)??, ethernet: ethernet(inner, instance) },
             End { interface: index(&lab.out)??, ethernet: ethernet(outer, server) },
         ];
-        Ok(Self { object, ends, source: Address::from(FIRST_SOURCE), external: Address::from(external) })
+        let mut traffic =
+            Self { object, ends, source: Address::from(FIRST_SOURCE), external: Address::from(external) };
+        // The sinks count what others send, too.
+        traffic.set(traffic.workload(Direction::Original, 1, 0))?;
+        Ok(traffic)
+    }
+
+    fn workload(&self, direction: Direction, flows: u64, first: u64) -> Workload {
+        Workload {
+            first,
+            flows,
+            source: self.source,
+            external: self.external,
+            ethernet: self.ends[usize::from(direction == Direction::Reply)].ethernet,
+            reply: u16::from(direction == Direction::Reply),
+        }
+    }
+
+    fn set(&mut self, workload: Workload) -> Result<()> {
+        let mut map: Array<&mut MapData, Workload> =
+            Array::try_from(self.object.map_mut("WORKLOAD").context("no map WORKLOAD")?)?;
+        Ok(map.set(0, workload, 0)?)
     }
 
     /// Sends so many packets of so many flows, in turns, beginning with the flow of number `first`.
@@ -151,18 +172,8 @@ impl Traffic {
             Direction::Original => (&lab.vm1, self.ends[0]),
             Direction::Reply => (&lab.out, self.ends[1]),
         };
-        let workload = Workload {
-            first,
-            flows,
-            source: self.source,
-            external: self.external,
-            ethernet: end.ethernet,
-            reply: u16::from(direction == Direction::Reply),
-        };
         let before = self.received()?;
-        let mut map: Array<&mut MapData, Workload> =
-            Array::try_from(self.object.map_mut("WORKLOAD").context("no map WORKLOAD")?)?;
-        map.set(0, workload, 0)?;
+        self.set(self.workload(direction, flows, first))?;
         let mut made: PerCpuArray<&mut MapData, u64> =
             PerCpuArray::try_from(self.object.map_mut("MADE").context("no map MADE")?)?;
         let zero = made.get(&0, 0)?.iter().map(|_| 0).collect::<Vec<u64>>();

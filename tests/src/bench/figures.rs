@@ -22,7 +22,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
+    pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (minimum, maximum) = (*values.first()?, *values.last()?);
         let middle = values.len() / 2;

@@ -56,7 +56,8 @@ pub fn run(options: &Options) -> Result<bool> {
     let mut plan = Plan::new(options);
     let sides = Sides::choose(&options.side, options.against.as_ref(), plan.max_flows())?;
     if options.pktgen {
-        return pktgen::run(&sides.all, plan.packets).map(|()| true);
+        println!("{}", pktgen::run(&sides.all, plan.rounds, plan.packets)?);
+        return Ok(true);
     }
     let _raised = options.raise_limits.then(|| Raised::to(plan.max_flows())).transpose()?;
     if let Some(connections) = limits::connections() {

@@ -79,7 +79,7 @@ pub struct Options {
     pub record: bool,
 
     /// Drive the kernel's pktgen instead, through plain forwarding, iptables and natbpf
-    #[arg(long, conflicts_with_all = ["quick", "svg"])]
+    #[arg(long, conflicts_with_all = ["quick", "json", "svg", "measure", "flows"])]
     pub pktgen: bool,
 }
 

@@ -6,8 +6,10 @@
 mod control;
 mod result;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use comfy_table::{CellAlignment, Table, presets};
 
+use super::figures::Summary;
 use super::gateway::{Running, external};
 use super::side::{Kind, Side};
 use super::table::number;
@@ -17,7 +19,7 @@ use crate::traffic::{Sink, Traffic};
 
 use control::Pktgen;
 
-/// What came of a side.
+/// What came of a side in a round.
 #[derive(Clone, Copy, Debug)]
 struct Outcome {
     sent: u64,
@@ -27,38 +29,58 @@ struct Outcome {
     seconds: f64,
 }
 
-impl Outcome {
-    fn rate(&self) -> f64 {
-        self.arrived as f64 / self.seconds
+/// Plain forwarding, iptables and every natbpf, in turns. The table has sums over the rounds, and the medians of the rates.
+pub fn run(sides: &[Side], rounds: u32, packets: u32) -> Result<Table> {
+    let sides: Vec<_> = sides.iter().filter(|side| takes_part(side.kind)).collect();
+    let mut outcomes = vec![Vec::new(); sides.len()];
+    for round in 0..rounds as usize {
+        for turn in 0..sides.len() {
+            let place = (turn + round) % sides.len();
+            let side = sides[place];
+            interrupt::check()?;
+            eprintln!("bench: round {} of {rounds}: pktgen, {side}", round + 1);
+            let outcome = drive(side, packets).with_context(|| side.to_string())?;
+            if outcome.wrong > 0 {
+                bail!("{side}: {} packets arrived with the wrong source", outcome.wrong);
+            }
+            outcomes[place].push(outcome);
+        }
     }
+    Ok(table(&sides, &outcomes))
 }
 
-/// Plain forwarding, iptables and every natbpf, one after the other.
-pub fn run(sides: &[Side], packets: u32) -> Result<()> {
-    let mut iptables = None;
-    for side in sides {
-        if !matches!(side.kind, Kind::Plain | Kind::Iptables) && !side.kind.is_natbpf() {
-            continue;
-        }
-        interrupt::check()?;
-        let outcome = drive(side, packets)?;
-        if side.kind == Kind::Iptables {
-            iptables = Some(outcome.rate());
-        }
-        let times = iptables.map_or_else(|| "–".to_owned(), |rate| format!("{:.2}", outcome.rate() / rate));
-        println!(
-            "{side}, {} flows: sent {}, forwarded {}, dropped {}, {} packets/s, × iptables {times}",
-            control::FLOWS,
-            outcome.sent,
-            outcome.arrived,
-            outcome.sent.saturating_sub(outcome.arrived),
-            number(outcome.rate()),
-        );
-        if outcome.wrong > 0 {
-            bail!("{side}: {} packets arrived with the wrong source", outcome.wrong);
-        }
+fn takes_part(kind: Kind) -> bool {
+    matches!(kind, Kind::Plain | Kind::Iptables) || kind.is_natbpf()
+}
+
+fn table(sides: &[&Side], outcomes: &[Vec<Outcome>]) -> Table {
+    let rates: Vec<_> = outcomes.iter().map(|outcomes| rate(outcomes)).collect();
+    let iptables = sides.iter().position(|side| side.kind == Kind::Iptables).map(|place| rates[place]);
+    let header = ["", "sent", "forwarded", "dropped", "packets/s", "× iptables"];
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header(header);
+    for ((side, outcomes), rate) in sides.iter().zip(outcomes).zip(&rates) {
+        let sent: u64 = outcomes.iter().map(|outcome| outcome.sent).sum();
+        let arrived: u64 = outcomes.iter().map(|outcome| outcome.arrived).sum();
+        table.add_row([
+            side.to_string(),
+            sent.to_string(),
+            arrived.to_string(),
+            sent.saturating_sub(arrived).to_string(),
+            number(*rate),
+            iptables.map_or_else(|| "–".to_owned(), |iptables| format!("{:.2}", rate / iptables)),
+        ]);
     }
-    Ok(())
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// The median of what arrived each second.
+fn rate(outcomes: &[Outcome]) -> f64 {
+    let rates = outcomes.iter().map(|outcome| outcome.arrived as f64 / outcome.seconds);
+    Summary::of(rates.collect()).map_or(0.0, |summary| summary.median)
 }
 
 fn drive(side: &Side, packets: u32) -> Result<Outcome> {
