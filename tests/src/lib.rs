@@ -49,6 +49,7 @@ pub mod tools;
 mod topology;
 pub mod traffic;
 mod tun;
+mod wait;
 pub mod wire;
 
 pub use capture::Capture;
@@ -61,3 +62,4 @@ pub use process::{Cmd, Process};
 pub use rule::Rule;
 pub use setup::Setup;
 pub use topology::{GATEWAY, GATEWAY_INSIDE, INSIDE, Lab, Options, SERVER, SERVER2, Uplink, VM1, VM2};
+pub use wait::{becomes_true, wait_until};

@@ -15,10 +15,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::{Deref, RangeInclusive};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::isolate::{Isolation, isolate};
 use crate::nat::{Kind, Translation};
@@ -245,27 +243,6 @@ impl Bed {
         }
         Ok(())
     }
-}
-
-/// Waits until `check` is true.
-///
-/// # Errors
-/// When it is not after `limit`, and when `check` fails.
-pub fn wait_until(what: &str, limit: Duration, check: impl Fn() -> Result<bool>) -> Result<()> {
-    if becomes_true(limit, check)? { Ok(()) } else { bail!("after {limit:?} still not true: {what}") }
-}
-
-/// Whether `check` is true before `limit` is over.
-pub fn becomes_true(limit: Duration, check: impl Fn() -> Result<bool>) -> Result<bool> {
-    let end = Instant::now() + limit;
-    while !check()? {
-        crate::interrupt::check()?;
-        if Instant::now() > end {
-            return Ok(false);
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(true)
 }
 
 /// The same as an address of the standard library.

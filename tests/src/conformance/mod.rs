@@ -38,7 +38,7 @@
 //!
 //! # What there is to work with
 //!
-//! - [`bed`]: hosts, addresses, [`Bed::translate`], [`Bed::uplink`], [`Bed::udp_mapping`], `wait_until`. Hosts are
+//! - [`bed`]: hosts, addresses, [`Bed::translate`], [`Bed::uplink`], [`Bed::udp_mapping`]. Hosts are
 //!   namespaces: `bed.in1.udp((IN1, 5000))`, `.tcp_listener(…)`, `.cmd("ping")`, `.ip("route …")`, `.sysctl(…)`.
 //! - [`crate::Setup`], [`crate::Rule`], [`crate::setup::Forward`], [`crate::setup::Floating`]: the configuration.
 //! - [`crate::Translation`]: `flows()`, `flow_from`, `remaining`, `counter("no_port")` (natbpf only), `natbpf()`.
@@ -75,7 +75,7 @@ pub mod prelude {
 
     pub use super::bed::{
         Bed, FAR, GW, GW_INSIDE, Host, IN1, IN2, INSIDE, OUT1, OUT1_ALIAS, OUT2, R2, SILENT_IN1, SILENT_IN2,
-        SILENT_OUT1, SILENT_OUT2, becomes_true, end, wait_until,
+        SILENT_OUT1, SILENT_OUT2, end,
     };
     pub use super::passage::Passage;
     pub use super::row::Outcome::{self, Fails, Meets, Partly};
@@ -86,6 +86,7 @@ pub mod prelude {
     pub use crate::rule::Rule;
     pub use crate::seen::Seen;
     pub use crate::setup::{Floating, Forward, Setup};
+    pub use crate::wait::{becomes_true, wait_until};
     pub use crate::wire::Wire;
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use super::bed::{Bed, IN1, OUT1, OUT1_ALIAS, wait_until};
+use super::bed::{Bed, IN1, OUT1, OUT1_ALIAS};
 use crate::process::Process;
+use crate::wait_until;
 
 /// coturn's server at both addresses of `out1`; ends when dropped.
 #[derive(Debug)]

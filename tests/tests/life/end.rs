@@ -4,11 +4,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Lab, Namespace, state};
+use lab::{Lab, Namespace, state, wait_until};
 use nix::sys::signal::Signal;
 
 use super::sentence::sentence;
-use super::setup::{MODES, end, masquerade, programs, unchanged, wait_until, works, works_not};
+use super::setup::{MODES, end, masquerade, programs, unchanged, works, works_not};
 
 /// Takes no packet: a classic BPF program of one instruction, `ret #0`.
 const FOREIGN_FILTER: [&str; 10] =

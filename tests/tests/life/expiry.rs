@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lab::flows::{self, Flow};
 use lab::raw::{RawSocket, ipv4};
-use lab::{INSIDE, Lab, Namespace, Natbpf, SERVER, VM1, VM2};
+use lab::{INSIDE, Lab, Namespace, Natbpf, SERVER, VM1, VM2, wait_until};
 
-use super::setup::{ConfigFile, wait_until};
+use super::setup::ConfigFile;
 
 /// Nobody is there, but the gateway knows how to reach it.
 const SILENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 99);

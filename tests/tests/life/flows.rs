@@ -8,12 +8,12 @@ use lab::flows::{self, Flow};
 use lab::natbpf::Cli;
 use lab::process::{Process, Stream};
 use lab::reflector::Reflector;
-use lab::{GATEWAY, Lab, SERVER, VM1, VM2};
+use lab::{GATEWAY, Lab, SERVER, VM1, VM2, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::sentence::sentence;
-use super::setup::{gateway, masquerade, wait_until};
+use super::setup::{gateway, masquerade};
 
 const PATIENCE: Duration = Duration::from_secs(12);
 

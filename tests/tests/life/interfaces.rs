@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::reflector::Reflector;
-use lab::{Lab, Natbpf, SERVER, VM1, state};
+use lab::{Lab, Natbpf, SERVER, VM1, state, wait_until};
 use nix::sys::signal::Signal;
 
-use super::setup::{MODES, end, gateway, masquerade, wait_until, works, works_not};
+use super::setup::{MODES, end, gateway, masquerade, works, works_not};
 
 const SECOND: Duration = Duration::from_secs(1);
 

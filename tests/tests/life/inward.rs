@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lab::flows;
 use lab::reflector::Reflector;
-use lab::{Capture, GATEWAY, Lab, Natbpf, SERVER, VM1, VM2, state};
+use lab::{Capture, GATEWAY, Lab, Natbpf, SERVER, VM1, VM2, state, wait_until};
 use nix::sys::signal::Signal;
 
-use super::setup::{ConfigFile, MODES, end, gateway, seen, unchanged, wait_until, works};
+use super::setup::{ConfigFile, MODES, end, gateway, seen, unchanged, works};
 
 const MASQUERADE: &str = "[[masquerade]]\nout = \"wan\"\nsource = [\"10.0.0.0/24\"]\n";
 const FORWARD: &str =

@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use lab::flows::{self, Tuple};
 use lab::process::Stream;
 use lab::reflector::Reflector;
@@ -79,18 +78,6 @@ pub fn programs(daemon: &Natbpf) -> Result<Vec<u64>> {
 pub fn translations(list: &str) -> Result<BTreeSet<(String, Tuple, Tuple)>> {
     let flows = flows::parse(list)?;
     Ok(flows.into_iter().map(|flow| (flow.protocol, flow.original, flow.reply)).collect())
-}
-
-/// Tries until it is so.
-pub fn wait_until(what: &str, limit: Duration, is_so: impl Fn() -> Result<bool>) -> Result<()> {
-    let start = Instant::now();
-    while !is_so()? {
-        if start.elapsed() > limit {
-            bail!("after {limit:?} it is not so: {what}");
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
 }
 
 /// A configuration file.

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::pattern::{Check, Source};
-use lab::{Lab, SERVER};
-
-use super::setup::wait_until;
+use lab::{Lab, SERVER, wait_until};
 
 const PORT: u16 = 7000;
 const PIECE: usize = 16 << 10;
