@@ -129,7 +129,8 @@ impl Natbpf {
         Self::for_toml(cli, &setup.toml())
     }
 
-    pub(crate) fn for_toml(cli: &Cli, toml: &str) -> Result<Self> {
+    /// Starts one by a configuration file of its own.
+    pub fn for_toml(cli: &Cli, toml: &str) -> Result<Self> {
         let dir = tempfile::tempdir().context("cannot make a directory for natbpf.toml")?;
         let file = dir.path().join("natbpf.toml");
         std::fs::write(&file, toml).with_context(|| format!("cannot write {}", file.display()))?;
@@ -179,7 +180,7 @@ impl Natbpf {
     }
 
     /// Writes another configuration into its file, has it read that, and waits until it counts.
-    pub(crate) fn reconfigure(&mut self, toml: &str) -> Result<()> {
+    pub fn reconfigure(&mut self, toml: &str) -> Result<()> {
         let file = self.config_file().context("natbpf was started without a file: Setup::in_a_file")?;
         std::fs::write(&file, toml).with_context(|| format!("cannot write {}", file.display()))?;
         let answer = |line: &str| line.contains("reloaded");

@@ -3,12 +3,12 @@
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lab::bench::{Bare, Kind};
 use lab::http::Server;
 use lab::natbpf::Cli;
 use lab::tools::{download, ping, upload};
-use lab::{INSIDE, Lab, Natbpf, Options, SERVER, counters, state};
+use lab::{INSIDE, Lab, Natbpf, Options, SERVER, counters, state, wait_until};
 
 const ARGUMENTS: [&str; 7] = ["masquerade", "-o", "wan", "-s", INSIDE, "--port", "port1"];
 
@@ -109,6 +109,67 @@ fn a_far_end_that_takes_no_frames_gets_them_by_tc() -> Result<()> {
     let takes: Vec<bool> = hooks(natbpf.cli())?.into_iter().map(|(_, takes)| takes).collect();
     ensure!(takes.contains(&false), "{takes:?}");
     works(&lab, natbpf.cli())
+}
+
+fn configuration(hook: &str) -> String {
+    format!(
+        "[datapath]\nhook = \"{hook}\"\n\
+         [[masquerade]]\nout = \"wan\"\nsource = [\"{INSIDE}\"]\nports = [\"port1\"]\n"
+    )
+}
+
+fn xdp_on(cli: &Cli) -> Result<Vec<bool>> {
+    Ok(hooks(cli)?.into_iter().map(|(hook, _)| hook == "xdp").collect())
+}
+
+#[test]
+fn another_hook_is_taken_while_flows_run() -> Result<()> {
+    let lab = ready()?;
+    let mut natbpf = Natbpf::for_toml(&lab.natbpf_cli()?, &configuration("tc"))?;
+    let with_tc = state::of(&lab.gw)?;
+    // One connection through all of it.
+    let server = Server::start(&lab.out, (SERVER, 8080))?;
+    let url = server.url("/bytes/100000000")?;
+    thread::scope(|scope| {
+        let transfer = scope.spawn(|| download(&lab.vm1, &url, &["--limit-rate", "25M"]));
+        for hook in ["xdp", "tc", "auto", "xdp"] {
+            natbpf.reconfigure(&configuration(hook))?;
+            let expected = [hook == "xdp"; 2];
+            ensure!(xdp_on(natbpf.cli())? == expected, "{hook}: {}", natbpf.status()?);
+            thread::sleep(Duration::from_millis(700));
+        }
+        let transfer = transfer.join().expect("the transfer does not panic")?;
+        ensure!(transfer.bytes == 100_000_000, "{transfer:?}");
+        works(&lab, natbpf.cli())?;
+        natbpf.reconfigure(&configuration("tc"))
+    })?;
+    let left = state::differences(&with_tc, &state::of(&lab.gw)?);
+    ensure!(left.is_empty(), "{left}");
+    works(&lab, natbpf.cli())
+}
+
+/// With the number of the old one, too, so that it looks like that.
+#[test]
+fn a_new_interface_of_the_same_name_has_xdp_again() -> Result<()> {
+    let lab = ready()?;
+    let natbpf = start(&lab, "xdp")?;
+    works(&lab, natbpf.cli())?;
+    let old = lab.gw.enter(|| nix::net::if_::if_nametoindex("wan"))??;
+    for index in [None, Some(old)] {
+        let index = index.map_or(String::new(), |index| format!("index {index}"));
+        lab.gw.ip(&format!(
+            "link del wan\nlink add wan {index} type veth peer name eth0 netns out\n\
+             addr add 203.0.113.1/24 dev wan"
+        ))?;
+        lab.out.ip("addr add 203.0.113.10/24 dev eth0\nlink set eth0 up")?;
+        lab.out.cmd("ethtool").args(["-K", "eth0", "tx", "off", "gro", "on"]).run()?;
+        lab.gw.ip("link set wan up")?;
+        let is_there = || Ok(hooks(natbpf.cli())? == vec![("xdp".to_owned(), true); 2]);
+        wait_until("XDP on both", Duration::from_secs(5), is_there)
+            .with_context(|| format!("{}\n{}", natbpf.log(), natbpf.status().unwrap_or_default()))?;
+        works(&lab, natbpf.cli())?;
+    }
+    Ok(())
 }
 
 #[test]
