@@ -9,7 +9,7 @@ use crate::{
     cli::{Cli, StatusArgs},
     datapath::{Attachment, Hook, Pins, Role, Tables, attached, attachments, xdp_attachments},
     netns,
-    network::{Network, Snapshot},
+    network::{Network, Snapshot, devices},
     status::{
         AttachInfo, Attached, CounterReport, HookStatus, InsideStatus, OffloadStatus, PoolStatus,
         PortAttached, PortStatus, Report, UplinkStatus, Usage, forwards,
@@ -98,11 +98,15 @@ fn ports(pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Result<Vec<PortSt
 
 fn hooks(pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Result<Vec<HookStatus>> {
     let (programs, targets) = (xdp_attachments(pins)?, tables.targets()?);
+    let devices = devices(&snapshot.links);
     let places = attached(pins)?.into_iter().filter(|(_, role)| *role != Role::Inside);
     let hooks = places.map(|(interface, role)| {
         let found = programs.iter().find(|program| (program.interface, program.role) == (interface, role));
         let program = found.map(|program| AttachInfo { mode: "xdp".to_owned(), program_id: program.program });
+        let kind =
+            snapshot.links.iter().find(|link| link.index == interface).and_then(|link| link.kind.clone());
         HookStatus::new(snapshot.name(interface), interface, program, targets.contains(&interface))
+            .on_device(kind, devices.get(&interface).cloned().unwrap_or_default())
     });
     Ok(hooks.collect())
 }

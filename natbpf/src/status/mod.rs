@@ -197,13 +197,8 @@ fn leading_inside(report: &Report) -> Vec<Table> {
         ]
     });
     add(&["port", "index", "ingress", "egress", "replies go"], ports.collect());
-    // TC alone is told by the tables above.
-    if report.hooks.iter().any(HookStatus::is_xdp) {
-        add(
-            &["hook of", "index", "hook", "takes frames from XDP"],
-            report.hooks.iter().map(HookStatus::row).collect(),
-        );
-    }
+    let hooks = report.hooks.iter().filter(|hook| hook.is_of_interest()).map(HookStatus::row);
+    add(&["hook of", "index", "hook", "takes frames from XDP", "driver"], hooks.collect());
     let forwards = report.forwards.iter();
     let forwards = forwards.map(|forward| vec![forward.uplink.clone(), forward.external(), forward.inside()]);
     add(&["forward at", "external", "inside"], forwards.collect());
@@ -268,6 +263,7 @@ mod tests {
     use natbpf_common::{config::InsidePort, offload::Offload};
 
     use super::*;
+    use crate::network::{Device, Features};
 
     fn report() -> Report {
         let mut counters: Counters = [0; Counter::COUNT];
@@ -340,7 +336,16 @@ mod tests {
         report.ports = vec![port("veth1", 7, u32::from(Offload::PEER)), port("vnet0", 8, 0)];
         let program = AttachInfo { mode: "xdp".to_owned(), program_id: 43 };
         let hook = |name: &str, program, takes| HookStatus::new(name.to_owned(), 7, program, takes);
-        report.hooks = vec![hook("veth1", Some(program), true), hook("vnet0", None, false)];
+        let device = |name: &str, features| Device {
+            driver: Some(name.to_owned()),
+            xdp: Some(Features(features)),
+            ..Device::default()
+        };
+        report.hooks = vec![
+            hook("veth1", Some(program), true).on_device(Some("veth".to_owned()), device("veth", 7)),
+            hook("vnet0", None, false).on_device(Some("tun".to_owned()), device("tun", 0)),
+            hook("eth1", None, false).on_device(None, device("tg3", 0)),
+        ];
         report.forwards = vec![ForwardStatus {
             uplink: uplink.to_owned(),
             protocol: "udp",
@@ -359,14 +364,15 @@ mod tests {
             "br0 2 tcx program 42",
             "veth1 7 tcx program 42 missing to the other end of the pair",
             "vnet0 8 tcx program 42 missing to the port",
-            "veth1 7 xdp program 43 yes",
-            "vnet0 7 tc no",
+            "veth1 7 xdp program 43 yes veth, has native XDP",
+            "eth1 7 tc no tg3, no native XDP",
             "eth0 udp 203.0.113.50:53 10.0.0.11:5353",
             "eth0 203.0.113.50 10.0.0.11",
             "2 203.0.113.50 10.0.0.11",
         ] {
             assert!(words.iter().any(|words| words == line), "{line} is not in\n{text}");
         }
+        assert!(!words.iter().any(|words| words.starts_with("vnet0 7 tc")), "a TAP at TC is told in\n{text}");
         assert!(text.lines().all(|line| line == line.trim_end()), "blanks at the end of a line");
         let json = serde_json::to_value(report).unwrap();
         assert_eq!(json["forwards"][0]["to_port"], 5353);
