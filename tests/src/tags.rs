@@ -5,7 +5,11 @@
 
 use anyhow::{Context, Result};
 use aya::Ebpf;
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, tc::TcAttachOptions};
+use aya::programs::{
+    LinkOrder, SchedClassifier, TcAttachType,
+    tc::{NlOptions, TcAttachOptions, qdisc_add_clsact},
+};
+use aya::util::KernelVersion;
 
 use crate::netns::Namespace;
 use crate::topology::Lab;
@@ -35,25 +39,37 @@ impl Tags {
             tags.program(program)?.load().with_context(|| format!("the kernel refused {program}"))?;
         }
         for (namespace, device) in devices {
-            tags.attach(namespace, device, "push_tag", TcAttachType::Egress, LinkOrder::first())?;
-            tags.attach(namespace, device, "pop_tag", TcAttachType::Ingress, LinkOrder::last())?;
+            tags.attach(namespace, device, "push_tag", TcAttachType::Egress)?;
+            tags.attach(namespace, device, "pop_tag", TcAttachType::Ingress)?;
         }
         Ok(tags)
     }
 
+    /// Before natbpf at egress, behind it at ingress.
     fn attach(
         &mut self,
         namespace: &Namespace,
         device: &str,
         program: &str,
         hook: TcAttachType,
-        order: LinkOrder,
     ) -> Result<()> {
+        let at_ingress = hook == TcAttachType::Ingress;
+        let options = if KernelVersion::current()? >= KernelVersion::new(6, 6, 0) {
+            TcAttachOptions::TcxOrder(if at_ingress { LinkOrder::last() } else { LinkOrder::first() })
+        } else {
+            // A filter without a priority of its own comes before all others; natbpf's have 50000.
+            let priority = if at_ingress { 60_000 } else { 0 };
+            TcAttachOptions::Netlink(NlOptions { priority, ..NlOptions::default() })
+        };
         let program = self.program(program)?;
-        namespace
-            .enter(|| program.attach_with_options(device, hook, TcAttachOptions::TcxOrder(order)))?
-            .with_context(|| format!("cannot attach to {device}"))?;
-        Ok(())
+        let attached = namespace.enter(|| {
+            if matches!(options, TcAttachOptions::Netlink(_)) {
+                // It may be there already; if it cannot be had, neither can the filter.
+                let _ = qdisc_add_clsact(device);
+            }
+            program.attach_with_options(device, hook, options)
+        })?;
+        attached.map(drop).with_context(|| format!("cannot attach to {device}"))
     }
 
     fn program(&mut self, name: &str) -> Result<&mut SchedClassifier> {
