@@ -61,15 +61,21 @@ impl Tags {
             let priority = if at_ingress { 60_000 } else { 0 };
             TcAttachOptions::Netlink(NlOptions { priority, ..NlOptions::default() })
         };
+        let is_filter = matches!(options, TcAttachOptions::Netlink(_));
         let program = self.program(program)?;
         let attached = namespace.enter(|| {
-            if matches!(options, TcAttachOptions::Netlink(_)) {
+            if is_filter {
                 // It may be there already; if it cannot be had, neither can the filter.
                 let _ = qdisc_add_clsact(device);
             }
             program.attach_with_options(device, hook, options)
         })?;
-        attached.map(drop).with_context(|| format!("cannot attach to {device}"))
+        let id = attached.with_context(|| format!("cannot attach to {device}"))?;
+        if is_filter {
+            // aya tells filters by numbers of interfaces, which are the same in many namespaces. This one goes with its device.
+            std::mem::forget(program.take_link(id)?);
+        }
+        Ok(())
     }
 
     fn program(&mut self, name: &str) -> Result<&mut SchedClassifier> {

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use aya::util::KernelVersion;
 use lab::bench::{Bare, Kind};
 use lab::http::Server;
 use lab::natbpf::Cli;
@@ -107,6 +108,11 @@ fn a_far_end_that_takes_no_frames_gets_them_by_tc() -> Result<()> {
     lab.vm1.cmd("ethtool").args(["-K", "eth0", "gro", "off"]).run()?;
     thread::sleep(Duration::from_millis(2500));
     let takes: Vec<bool> = hooks(natbpf.cli())?.into_iter().map(|(_, takes)| takes).collect();
+    if KernelVersion::current()? < KernelVersion::new(6, 3, 0) {
+        // The kernel does not tell: who asks for XDP answers for it.
+        ensure!(takes == [true, true], "{takes:?}");
+        return Ok(());
+    }
     ensure!(takes.contains(&false), "{takes:?}");
     works(&lab, natbpf.cli())
 }

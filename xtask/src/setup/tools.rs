@@ -28,6 +28,7 @@ pub const LAB: &[Tool] = &[
 
 pub const TEST: &[Tool] = &[
     tool("bpftool", "bpftool"),
+    tool("bridge", "iproute2"),
     tool("conntrack", "conntrack"),
     tool("dnsmasq", "dnsmasq-base"),
     tool("iptables", "iptables"),

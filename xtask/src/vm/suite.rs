@@ -5,8 +5,18 @@ use std::fmt::Write as _;
 use super::console::{self, Step, Tests};
 
 /// End-to-end tests for every kernel: of each part a few that are over soon, even where a processor is emulated.
-const REPRESENTATIVE: [&str; 8] =
-    ["address::m05", "icmp::", "leak::no_odd", "mapping::", "ports::", "protocols::", "rules::", "uplinks::"];
+const REPRESENTATIVE: [&str; 10] = [
+    "address::m05",
+    "icmp::",
+    "leak::no_odd",
+    "mapping::",
+    "offload::",
+    "ports::",
+    "protocols::",
+    "rules::",
+    "uplinks::",
+    "xdp::",
+];
 
 /// How much of the suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
