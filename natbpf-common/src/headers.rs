@@ -20,9 +20,9 @@ use crate::{
 
 const ICMP_HEADER: usize = 8;
 
-/// The headers of an IPv4 packet. Plain numbers alone, since a global function of the datapath fills it.
+/// The headers of an IPv4 packet. Plain numbers alone, since a global function of the datapath fills it; words without a rest.
 #[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct Headers {
     /// Offset of the IPv4 header in the packet.
     pub network: u32,

@@ -26,10 +26,13 @@ use crate::{
 pub fn handle(skb: &mut Skb<'_>) -> Handled {
     // The program is attached to uplinks alone, so an unknown one is one in the making.
     let uplink = uplink::of(skb.interface()).ok_or(Counter::NotConfigured)?;
-    let Some(mut headers) = parse::headers(skb, uplink.link_header)? else { return Ok(Outcome::Untouched) };
-    let handled = decide(skb, uplink, &mut headers);
+    let mut room = parse::Room::uninit();
+    let Some(headers) = parse::headers(skb, uplink.link_header, &mut room)? else {
+        return Ok(Outcome::Untouched);
+    };
+    let handled = decide(skb, uplink, headers);
     if let Err(reason) = handled {
-        notice::emit(skb, &headers, reason);
+        notice::emit(skb, headers, reason);
         log(
             skb.raw(),
             headers.source.to_wire(),

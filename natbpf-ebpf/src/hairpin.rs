@@ -36,14 +36,17 @@ const CHECKSUM: u32 = 10;
 /// At the inside interface, which has Ethernet: user space attaches to no other.
 #[inline(always)]
 pub fn handle(skb: &mut Skb<'_>) -> Handled {
-    let Ok(Some(headers)) = parse::headers(skb, EthHdr::LEN as u32) else { return Ok(Outcome::Untouched) };
+    let mut room = parse::Room::uninit();
+    let Ok(Some(headers)) = parse::headers(skb, EthHdr::LEN as u32, &mut room) else {
+        return Ok(Outcome::Untouched);
+    };
     let key = ExternalKey { uplink: 0, address: headers.destination };
     let Some(external) = EXTERNALS.get_ptr(key) else { return Ok(Outcome::Untouched) };
     // SAFETY: a projection, no access.
     let uplink = atomic::load(unsafe { &raw const (*external).uplink });
     // A source that is external itself is forged, or the host's: the kernel knows what to do (RFC 1812, section 5.3.8).
     let source = ExternalKey { uplink: 0, address: headers.source };
-    if EXTERNALS.get_ptr(source).is_some() || !leads_inside(skb, &headers, uplink) {
+    if EXTERNALS.get_ptr(source).is_some() || !leads_inside(skb, headers, uplink) {
         return Ok(Outcome::Untouched);
     }
     skb.set_tc_index(TURNING);
@@ -118,7 +121,8 @@ pub fn at_ingress(skb: &mut Skb<'_>, handled: Handled) -> Handled {
 extern "C" fn send_inside(skb: *mut __sk_buff) -> u32 {
     let mut skb = Skb::of(skb);
     let Some(uplink) = crate::uplink::of(skb.interface()) else { return 1 };
-    let Ok(Some(headers)) = parse::headers(&mut skb, uplink.link_header) else { return 1 };
+    let mut room = parse::Room::uninit();
+    let Ok(Some(headers)) = parse::headers(&mut skb, uplink.link_header, &mut room) else { return 1 };
     let Some(word) = skb.load::<u16>(headers.network + TIME_TO_LIVE) else { return 1 };
     let [time_to_live, protocol] = word.to_ne_bytes();
     if time_to_live <= 1 {

@@ -32,8 +32,9 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
             return Ok(Outcome::Repeated);
         }
     }
-    match parse::headers(skb, uplink.link_header) {
-        Ok(Some(mut headers)) => decide(skb, uplink, &mut headers, arrival),
+    let mut room = parse::Room::uninit();
+    match parse::headers(skb, uplink.link_header, &mut room) {
+        Ok(Some(headers)) => decide(skb, uplink, headers, arrival),
         Ok(None) if arp::answer(skb, uplink) => Ok(Outcome::Redirected),
         _ => Ok(Outcome::Untouched),
     }

@@ -366,9 +366,10 @@ pub fn at_port_egress(skb: &mut Skb<'_>) {
     if mark(came_by as u32) != came_by {
         return;
     }
-    let Ok(Some(headers)) = parse::headers(skb, ETHERNET) else { return };
+    let mut room = parse::Room::uninit();
+    let Ok(Some(headers)) = parse::headers(skb, ETHERNET, &mut room) else { return };
     if is_for(headers.protocol) {
-        note_reply(skb.raw(), &headers, epoch as u32);
+        note_reply(skb.raw(), headers, epoch as u32);
     }
     // Not into the instance's namespace.
     skb.set_tc_index(0);

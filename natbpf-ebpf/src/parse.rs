@@ -3,6 +3,8 @@
 //! Global to the kernel, which verifies each of them by itself: otherwise the verifier of Linux 6.1 would follow the rest
 //! of a program once for every way through here.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
     counter::Counter,
@@ -16,12 +18,28 @@ const IPV4: u32 = 0;
 const NOT_IPV4: u32 = 1;
 const CUT_SHORT: u32 = 2;
 
+/// Room for headers.
+pub type Room = MaybeUninit<Headers>;
+
 /// Reads the headers. `None`: it is not IPv4. An error: it is cut short before the end of the addresses.
+///
+/// The caller has the room, so that they are used where they were written: who copies words that were written in pieces waits for
+/// the processor to put them together.
 #[inline(always)]
-pub fn headers(skb: &mut Skb<'_>, link_header: u32) -> Result<Option<Headers>, Counter> {
-    // SAFETY: plain numbers.
-    let mut headers: Headers = unsafe { core::mem::zeroed() };
-    match parse_headers(skb.raw(), link_header, &raw mut headers) {
+pub fn headers<'a>(
+    skb: &mut Skb<'_>,
+    link_header: u32,
+    room: &'a mut Room,
+) -> Result<Option<&'a mut Headers>, Counter> {
+    let words = room.as_mut_ptr().cast::<u64>();
+    for word in 0..size_of::<Headers>() / size_of::<u64>() {
+        // For the verifier, which wants memory that is handed on to have been written. Volatile, or LLVM would call `memset`.
+        // SAFETY: within the room, and aligned as that is.
+        unsafe { words.add(word).write_volatile(0) };
+    }
+    // SAFETY: headers are plain numbers.
+    let headers = unsafe { room.assume_init_mut() };
+    match parse_headers(skb.raw(), link_header, headers) {
         IPV4 => Ok(Some(headers)),
         NOT_IPV4 => Ok(None),
         _ => Err(Counter::Malformed),
