@@ -98,7 +98,7 @@ enum Known {
 fn known(key: &FlowKey, tcp_flags: u8) -> Known {
     let Some(entry) = Entry::find(key) else { return Known::Nothing };
     let Some(rewrite) = entry.rewrite(key) else { return Known::Nothing };
-    if !touch(key, entry, rewrite, tcp_flags) {
+    if !touch(key, entry, rewrite, tcp_flags, clock::now()) {
         return Known::Nothing;
     }
     if is_itself(key, rewrite) { Known::Host } else { Known::Flow(rewrite) }
@@ -112,8 +112,7 @@ fn is_itself(key: &FlowKey, rewrite: Rewrite) -> bool {
 
 /// Notes a packet of the reply direction in its flow. False: the flow is over.
 #[inline(always)]
-pub fn touch(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: u8) -> bool {
-    let now = clock::now();
+pub fn touch(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: u8, now: Nanoseconds) -> bool {
     let Some(age) = Life::age(entry.life(), now) else { return false };
     let status = entry.status();
     (age < RENEWAL && step(key, entry, status, tcp_flags, now).status == status)

@@ -153,7 +153,7 @@ fn reply(skb: &mut Skb<'_>) -> Option<Arrival> {
         learn(skb, entry, frame, epoch, now);
         return None;
     };
-    if !ingress::touch(&key, entry, rewrite, headers.tcp_flags) {
+    if !ingress::touch(&key, entry, rewrite, headers.tcp_flags, now) {
         return None;
     }
     let length = skb.length();
@@ -214,7 +214,7 @@ fn repeat_at_xdp(context: &XdpContext, direction: Direction) -> Option<u32> {
     };
     let alive = match direction {
         Direction::Original => goes_on(&key, entry, headers.tcp_flags, now),
-        Direction::Reply => ingress::touch(&key, entry, rewrite, headers.tcp_flags),
+        Direction::Reply => ingress::touch(&key, entry, rewrite, headers.tcp_flags, now),
     };
     if !alive || !xdp::redirect(out) {
         return None;
