@@ -4,6 +4,7 @@ use aya::programs::{ProgramError, SchedClassifier, TestRunResult, Xdp};
 use aya::{TestRun as _, TestRunOptions};
 use natbpf::datapath::{Hook, Loaded};
 use natbpf_common::flow::{Direction, FlowKey};
+use natbpf_common::fragment::LONGEST;
 use natbpf_common::mapping::Endpoint;
 use natbpf_common::reap::{BEFORE, COUNT, KEY_SIZE, KEYS, OPERATION, Operation};
 use zerocopy::IntoBytes as _;
@@ -90,7 +91,8 @@ impl<'a> Runner<'a> {
             Hook::PortIngress => self.port_ingress,
             Hook::PortEgress => self.port_egress,
         };
-        let mut after = vec![0; frame.len() + 64];
+        // What is left of a first fragment is as long as the last of those that were sent after it; the kernel refuses to say less.
+        let mut after = vec![0; frame.len().max(LONGEST) + 64];
         let sk_buff = context.to_sk_buff();
         let options = TestRunOptions {
             data_in: Some(frame),
