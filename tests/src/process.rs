@@ -132,8 +132,8 @@ impl Cmd {
             io::ErrorKind::NotFound => missing(&self.command),
             _ => anyhow!("cannot start `{line}`: {error}"),
         })?;
-        let stdout = child.stdout.take().map_or_else(Lines::none, Lines::read);
-        let stderr = child.stderr.take().map_or_else(Lines::none, Lines::read);
+        let stdout = child.stdout.take().map_or_else(|| Ok(Lines::none()), Lines::read)?;
+        let stderr = child.stderr.take().map_or_else(|| Ok(Lines::none()), Lines::read)?;
         Ok(Process { child, line, stdout, stderr })
     }
 
@@ -181,12 +181,12 @@ impl Process {
         }
     }
 
-    /// Standard output so far.
+    /// Standard output so far: all that was written before this call.
     pub fn stdout_text(&self) -> String {
         self.stdout.text()
     }
 
-    /// Standard error so far.
+    /// Standard error so far: all that was written before this call.
     pub fn stderr_text(&self) -> String {
         self.stderr.text()
     }
