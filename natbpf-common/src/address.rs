@@ -35,6 +35,12 @@ impl Address {
         self.0
     }
 
+    /// A multicast group, the broadcast of the link, or reserved (224.0.0.0/3): not one host's.
+    #[inline(always)]
+    pub const fn is_for_many(self) -> bool {
+        self.0.to_ne_bytes()[0] >= 224
+    }
+
     /// The address ANDed with a mask.
     #[inline(always)]
     pub const fn masked(self, mask: Self) -> Self {

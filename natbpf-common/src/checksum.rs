@@ -31,6 +31,16 @@ pub const fn replace_address(checksum: u16, old: Address, new: Address) -> u16 {
     replace_word(checksum, old.to_wire(), new.to_wire())
 }
 
+/// Whether the checksum of an IPv4 header without options is right; its five words.
+#[inline(always)]
+pub const fn is_right(header: [u32; 5]) -> bool {
+    let [a, b, c, d, e] = header;
+    let sum = a as u64 + b as u64 + c as u64 + d as u64 + e as u64;
+    // Halves of a word are digits of one number, and 2^16 counts as 1.
+    let folded = (sum >> 32) as u32 as u64 + sum as u32 as u64;
+    fold(((folded & 0xffff) + (folded >> 16)) as u32) == 0xffff
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -41,6 +51,22 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn a_header_is_right_by_its_checksum_alone(
+            source: [u8; 4], destination: [u8; 4], length in 0..1400u16, ttl: u8, id: u16, bit in 0..160usize,
+        ) {
+            let mut header = Ipv4Header::new(length, ttl, IpNumber::UDP, source, destination).unwrap();
+            header.identification = id;
+            header.header_checksum = header.calc_header_checksum();
+            let words = |bytes: &[u8]| -> [u32; 5] {
+                core::array::from_fn(|word| u32::from_ne_bytes(bytes[word * 4..word * 4 + 4].try_into().unwrap()))
+            };
+            let mut bytes = header.to_bytes();
+            prop_assert!(is_right(words(&bytes)));
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(!is_right(words(&bytes)));
+        }
+
         /// Against etherparse's full recomputation.
         #[test]
         fn an_ipv4_header_stays_valid(source: [u8; 4], destination: [u8; 4], new: [u8; 4], length in 0..1400u16, ttl: u8, id: u16) {

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Address, Port, flow::FlowEntry, offload::Ticks, siphash::Secret, state::Timeouts};
+use crate::{Address, Port, flow::FlowEntry, keyed::Keys, offload::Ticks, siphash::Secret, state::Timeouts};
 
 /// How many uplinks an instance can have.
 pub const MAX_UPLINKS: usize = 16;
@@ -28,7 +28,7 @@ pub struct Uplink {
     pub interface: u32,
     /// Length of the link layer header: 14 with Ethernet, 0 without.
     pub link_header: u32,
-    /// Of [`Uplink::SERVES`], [`Uplink::SILENT`].
+    /// Of [`Uplink::SERVES`], [`Uplink::SILENT`], [`Uplink::MOSTLY_FORWARDED`].
     pub flags: u32,
     /// How many of `addresses` count. Zero: nothing can be translated, and what would have to be is dropped.
     pub address_count: u32,
@@ -43,6 +43,8 @@ impl Uplink {
     /// A SYN that nobody wants is dropped in silence, instead of being left to the host's stack, which answers with a RST
     /// (RFC 5382 REQ-4).
     pub const SILENT: u32 = 2;
+    /// Most of its ports are forwarded, as for a "DMZ host": none is kept free for that.
+    pub const MOSTLY_FORWARDED: u32 = 4;
 
     #[inline(always)]
     pub const fn has(&self, flag: u32) -> bool {
@@ -218,7 +220,8 @@ impl ForwardKey {
     pub const PORT_BITS: u32 = 96;
 }
 
-/// Where an external endpoint leads.
+/// Where an external endpoint leads. The other way round, in the map that is asked from inside: the external endpoint that leads to an inside
+/// one, whose key has the inside address and port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Forward {
@@ -285,12 +288,17 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Made once for a pinned instance, so that ports stay the same over a restart.
     pub secret: Secret,
+    /// Of the fingerprints of frames; made like the secret.
+    pub keys: Keys,
     /// Cookie of the network namespace whose flows these are.
     pub netns: u64,
     /// How long a noted way holds at most, see [`crate::offload`].
     pub revalidate: Ticks,
     /// Of [`Settings::MADE_LIBERAL`].
     pub changes: u32,
+    /// How many reservations there may be for flows of one of the host's addresses; 0: no limit.
+    pub host_share: u32,
+    pub reserved: u32,
 }
 
 impl Settings {
@@ -327,11 +335,21 @@ pub enum Gauge {
     /// Number from 1 to 65535; ways noted under another one do not hold (see [`crate::offload`]). User space counts it up when something of
     /// the network has changed. 0: offload is off.
     Epoch = 4,
+    /// How many [`Crossing`](crate::crossing::Crossing)s have been claimed.
+    Crossings = 5,
+    /// Until this time of the datapath's clock there may be strangers that wait for an answer ([`crate::pending`]).
+    StrangersUntil = 6,
+    /// How many flows have begun.
+    Begun = 7,
+    /// How many of them have been looked at by early drop, in the order in which they began.
+    LookedAt = 8,
+    /// The last [`Moment`](crate::flow::Moment) in which a search for a port found none.
+    Refused = 9,
 }
 
 impl Gauge {
     /// Number of gauges.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 10;
 }
 
 #[cfg(feature = "user")]

@@ -129,6 +129,8 @@ counters! {
     /// Ways of flows through the kernel noted, or found unchanged when their time was over, so that packets can be sent there
     /// straight.
     OffloadsNoted = 36, "offloads_noted", Flows;
+    /// Flows that were never answered and gave way to new ones, because the table was full.
+    FlowsDroppedEarly = 37, "flows_dropped_early", Flows;
 }
 
 impl Counter {

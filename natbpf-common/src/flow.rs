@@ -54,6 +54,8 @@ pub struct Rewrite {
     pub port: Port,
     /// [`FlowKey::tag`] of the entry's own key.
     pub tag: u16,
+    /// [`FlowEntry::outside_port`], which is not part of the word: it never changes while the flow has this translation.
+    pub outside_port: Port,
 }
 
 /// Value of the flow table, 64 bytes: a cache line.
@@ -65,14 +67,52 @@ pub struct FlowEntry {
     /// A [`Rewrite`].
     pub rewrite: u64,
     /// When the flow began.
-    pub created: Nanoseconds,
+    pub created: Moment,
     /// Interface index of the uplink that the flow leaves by.
     pub uplink: u32,
     /// A [`Status`].
     pub status: u16,
     /// Of [`FlowEntry::COUNTED`] and its like; never changed while the flow has this translation.
     pub traits: u16,
+    /// The outside's port after translation, if that is translated, too; else zero. It is where a stranger uses one port toward two
+    /// forwards of one inside endpoint, which could not tell the two flows apart.
+    pub outside_port: Port,
+    /// Tag (802.1Q) with which packets of this direction leave if they are repeated, host order; 0: none. Goes with `offload`.
+    pub vlan: u16,
     pub offload: Offload,
+}
+
+/// A point in time, coarse and short: the monotonic clock in units of 2^26 nanoseconds, 67 milliseconds. Wraps after nine years.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(transparent)]
+pub struct Moment(u32);
+
+impl Moment {
+    const SHIFT: u32 = 26;
+
+    #[inline(always)]
+    pub const fn of(time: Nanoseconds) -> Self {
+        Self((time >> Self::SHIFT) as u32)
+    }
+
+    /// When it was, at the earliest.
+    #[inline(always)]
+    pub const fn time(self) -> Nanoseconds {
+        (self.0 as u64) << Self::SHIFT
+    }
+
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// How long ago it was, at the most.
+    #[inline(always)]
+    pub const fn age(self, now: Nanoseconds) -> Nanoseconds {
+        now.saturating_sub(self.time())
+    }
 }
 
 impl FlowEntry {
@@ -86,6 +126,11 @@ impl FlowEntry {
     pub const OUTBOUND_REFRESH: u16 = 8;
     /// It is not translated: it began outside, toward the instance's own address.
     pub const UNTRANSLATED: u16 = 16;
+
+    /// The whole rewrite of its direction.
+    pub const fn rewrite(&self) -> Rewrite {
+        Rewrite { outside_port: self.outside_port, ..Rewrite::from_word(self.rewrite) }
+    }
 }
 
 /// State and flags of a flow, written together. Both entries of a flow have a copy.
@@ -150,10 +195,16 @@ impl FlowKey {
             Direction::Original => {
                 translated.source = rewrite.address;
                 translated.source_port = rewrite.port;
+                if rewrite.has_outside_port() {
+                    translated.destination_port = rewrite.outside_port;
+                }
             }
             Direction::Reply => {
                 translated.destination = rewrite.address;
                 translated.destination_port = rewrite.port;
+                if rewrite.has_outside_port() {
+                    translated.source_port = rewrite.outside_port;
+                }
             }
         }
         translated.reversed()
@@ -175,6 +226,12 @@ impl Rewrite {
     /// No translation.
     pub const NONE: Self = Self::from_word(0);
 
+    /// Of one end alone.
+    #[inline(always)]
+    pub const fn new(address: Address, port: Port, tag: u16) -> Self {
+        Self { address, port, tag, outside_port: Port::from_wire(0) }
+    }
+
     #[inline(always)]
     pub const fn is_none(self) -> bool {
         self.address.is_unspecified()
@@ -191,7 +248,14 @@ impl Rewrite {
             address: Address::from_wire(word as u32),
             port: Port::from_wire((word >> 32) as u16),
             tag: (word >> 48) as u16,
+            outside_port: Port::from_wire(0),
         }
+    }
+
+    /// The outside's port changes, too.
+    #[inline(always)]
+    pub const fn has_outside_port(self) -> bool {
+        self.outside_port.to_wire() != 0
     }
 }
 
@@ -207,6 +271,9 @@ impl Status {
     const HOST: u16 = 1 << 10;
     const MAPPED: u16 = 1 << 11;
     const INBOUND: u16 = 1 << 12;
+    /// A FIN of the side that began, and of the other one.
+    const FIN_OF_FIRST: u16 = 1 << 13;
+    const FIN_OF_SECOND: u16 = 1 << 14;
 
     /// A status with this [`State`](crate::state::State) and no flags.
     #[inline(always)]
@@ -268,6 +335,30 @@ impl Status {
     #[inline(always)]
     pub const fn with_assured(self) -> Self {
         Self(self.0 | Self::ASSURED)
+    }
+
+    /// A side of the conversation, as the protocol sees it, says that it has sent its last.
+    #[inline(always)]
+    pub const fn with_fin(self, side: Direction) -> Self {
+        Self(self.0 | Self::fin(side))
+    }
+
+    #[inline(always)]
+    pub const fn has_fin(self, side: Direction) -> bool {
+        self.0 & Self::fin(side) != 0
+    }
+
+    #[inline(always)]
+    pub const fn without_fins(self) -> Self {
+        Self(self.0 & !(Self::FIN_OF_FIRST | Self::FIN_OF_SECOND))
+    }
+
+    #[inline(always)]
+    const fn fin(side: Direction) -> u16 {
+        match side {
+            Direction::Original => Self::FIN_OF_FIRST,
+            Direction::Reply => Self::FIN_OF_SECOND,
+        }
     }
 
     /// The flow is the host's own, kept so that no instance's flow takes its tuple.
@@ -364,12 +455,14 @@ mod tests {
         }
 
         #[test]
-        fn the_peer_of_the_peer_is_the_key(key in keys(), address: u32, port: u16) {
-            let rewrite = Rewrite { address: Address::from_wire(address), port: Port::from_wire(port), tag: key.tag() };
+        fn the_peer_of_the_peer_is_the_key(key in keys(), address: u32, port: u16, outside: u16) {
+            let outside_port = Port::from_wire(outside);
+            let rewrite = Rewrite { address: Address::from_wire(address), port: Port::from_wire(port), tag: key.tag(), outside_port };
             let peer = key.peer(rewrite);
+            let other = |port: Port| if outside == 0 { Port::from_wire(0) } else { port };
             let back = match key.direction() {
-                Direction::Original => Rewrite { address: key.source, port: key.source_port, tag: 0 },
-                Direction::Reply => Rewrite { address: key.destination, port: key.destination_port, tag: 0 },
+                Direction::Original => Rewrite { address: key.source, port: key.source_port, tag: 0, outside_port: other(key.destination_port) },
+                Direction::Reply => Rewrite { address: key.destination, port: key.destination_port, tag: 0, outside_port: other(key.source_port) },
             };
             prop_assert_eq!(peer.peer(back), key);
             prop_assert_ne!(peer.direction(), key.direction());
@@ -377,7 +470,7 @@ mod tests {
 
         #[test]
         fn a_rewrite_survives_its_word(address: u32, port: u16, tag: u16) {
-            let rewrite = Rewrite { address: Address::from_wire(address), port: Port::from_wire(port), tag };
+            let rewrite = Rewrite { address: Address::from_wire(address), port: Port::from_wire(port), tag, outside_port: Port::from_wire(0) };
             prop_assert_eq!(Rewrite::from_word(rewrite.to_word()), rewrite);
         }
     }

@@ -20,6 +20,9 @@ use crate::{
 
 const ICMP_HEADER: usize = 8;
 
+/// Shorter frames are filled up to this (`ETH_ZLEN`).
+const SHORTEST_FRAME: u32 = 60;
+
 /// The headers of an IPv4 packet. Plain numbers alone, since a global function of the datapath fills it; words without a rest.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(8))]
@@ -50,7 +53,8 @@ pub struct Headers {
     pub time_to_live: u8,
     /// Length of a TCP segment's header.
     pub tcp_header: u8,
-    pub reserved: u8,
+    /// Type of service: DSCP and ECN.
+    pub service: u8,
 }
 
 /// What can be done with a packet.
@@ -100,10 +104,11 @@ impl Headers {
         Found::Ipv4
     }
 
-    /// The headers of a frame that has nothing special: no tag in it, IPv4 without options, no fragment. `None`: it is another, or
-    /// something is wrong with it; [`Headers::read`] tells what.
+    /// The headers of a frame that has nothing special: no tag in it, IPv4 without options, no fragment, nothing behind the packet but
+    /// Ethernet's padding. `None`: it is another, or something is wrong with it; [`Headers::read`] tells what.
     ///
-    /// The same as that, with every offset known beforehand: a few loads for those packets that are most of all.
+    /// The same as that, with every offset known beforehand: a few loads for those packets that are most of all. What the kernel refuses
+    /// or cuts off on its way (`ip_rcv`: a wrong checksum, bytes behind the end) is looked at here, since these packets may not go that way.
     #[inline(always)]
     pub fn plain<P: Packet>(packet: &mut P) -> Option<Self> {
         const NETWORK: u32 = EthHdr::LEN as u32;
@@ -122,7 +127,12 @@ impl Headers {
             0 if packet.is_gso() => present,
             total => total,
         };
-        if total < LENGTH || total > present {
+        if total < LENGTH || total > present || total != present && present > SHORTEST_FRAME - NETWORK {
+            return None;
+        }
+        let words =
+            [frame.u32::<14>(), frame.u32::<18>(), frame.u32::<22>(), frame.u32::<26>(), frame.u32::<30>()];
+        if !checksum::is_right(words) {
             return None;
         }
         let mut headers = Self {
@@ -142,7 +152,7 @@ impl Headers {
             fragment: 0,
             icmp_type: 0,
             tcp_header: 0,
-            reserved: 0,
+            service: frame.u8::<15>(),
         };
         headers.read_transport(packet)?;
         Some(headers)
@@ -162,6 +172,7 @@ impl Headers {
         self.source = Address::from_wire(header.u32::<12>());
         self.destination = Address::from_wire(header.u32::<16>());
         self.time_to_live = header.u8::<8>();
+        self.service = header.u8::<1>();
         self.protocol = header.u8::<9>();
         self.checksum = header.u16::<10>();
         let present = packet.length() - offset;

@@ -11,15 +11,20 @@ pub mod arp;
 pub mod checksum;
 pub mod config;
 pub mod counter;
+pub mod crossing;
 pub mod event;
 pub mod flow;
 pub mod fragment;
+pub mod handover;
 pub mod headers;
+pub mod keyed;
 pub mod life;
 pub mod mapping;
 pub mod notice;
 pub mod offload;
 pub mod packet;
+pub mod pending;
+
 pub mod ports;
 pub mod protocol;
 pub mod quote;
@@ -39,4 +44,4 @@ pub const SECOND: Nanoseconds = 1_000_000_000;
 
 /// Number of the layout of everything that is pinned. A change to any shared type, or to the meaning of a
 /// field, raises it.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;

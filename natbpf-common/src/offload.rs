@@ -1,7 +1,7 @@
 //! Offload: how the kernel has forwarded the packets of a flow, so that the datapath can repeat it.
 //!
-//! The kernel decides: a packet that comes in by an inside port, or by the uplink, is given a mark, takes its ordinary way
-//! through the stack, and is seen again where it leaves. There the way is noted in the flow's entry of its direction, and the packets
+//! The kernel decides: a packet that comes in by an inside port, or by the uplink, is remembered ([`crate::crossing`]), takes its ordinary
+//! way through the stack, and is seen again where it leaves. There the way is noted in the flow's entry of its direction, and the packets
 //! after it are sent that way at once. What was noted holds for a time and for an epoch; then one packet asks the kernel again.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -9,6 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{
     Nanoseconds,
     headers::{Headers, Kind},
+    keyed::Keys,
     protocol::{self, TCP, UDP},
     tcp,
 };
@@ -21,22 +22,19 @@ use crate::{
 pub struct Offload {
     /// A [`Validity`].
     pub validity: u64,
-    /// Interface index of the inside port: where packets of the original direction come in, and those of the reply direction go out. The
-    /// other end of the way is the flow's uplink.
-    pub port: u32,
     /// [`Frame::fingerprint`] of the frames that it is for, as they come in.
-    pub frame: u32,
+    pub frame: u64,
     /// The frame's destination and source as it leaves; as three words, as they stand there.
     pub ethernet: [u32; 3],
-    /// Tag (802.1Q) with which it leaves, host order; 0: none.
-    pub vlan: u16,
-    /// Of [`Offload::PEER`].
-    pub flags: u16,
+    /// Interface index of the inside port: where packets of the original direction come in, and those of the reply direction go out, the
+    /// latter with [`Offload::PEER`]. The other end of the way is the flow's uplink.
+    pub port: u32,
 }
 
 impl Offload {
-    /// The port is one end of a veth pair whose other end is in another network namespace: straight there.
-    pub const PEER: u16 = 1;
+    /// The port is one end of a veth pair whose other end is in another network namespace: straight there. A bit that no interface index
+    /// has.
+    pub const PEER: u32 = 1 << 31;
 }
 
 /// The clock of validities: nanoseconds shifted by this, about a millisecond.
@@ -104,14 +102,19 @@ pub struct Frame {
     pub ethernet: [u32; 3],
     /// Tag in the buffer's metadata: protocol and TCI; 0: none.
     pub vlan: u32,
+    /// Type of service of the IPv4 header. Routes and rules may depend on DSCP; ECN is the network's, and changes on the way.
+    pub service: u8,
 }
 
+/// The bits of the type of service that are not ECN (RFC 3168, section 5).
+const DSCP: u8 = 0xfc;
+
 impl Frame {
-    /// Of a frame from inside: another source is another instance.
+    /// A keyed hash, see [`Keys`]. Of a frame from inside: another source is another instance.
     #[inline(always)]
-    pub const fn fingerprint(&self) -> u32 {
+    pub const fn fingerprint(&self, keys: &Keys) -> u64 {
         let [first, second, third] = self.ethernet;
-        mix(mix(self.vlan as u64, first, second), third, self.interface) as u32
+        keys.hash(&[first, second, third, self.interface, self.vlan, (self.service & DSCP) as u32])
     }
 
     /// Of a frame from outside: routers may send by turns, so the source does not count.
@@ -124,29 +127,29 @@ impl Frame {
     }
 }
 
-/// Two words more in a hash; its lower half depends on all of them.
+/// Whether the first word of a frame begins the address of a group (IEEE 802.3, section 3.2.3): it may be for many.
 #[inline(always)]
-const fn mix(hash: u64, low: u32, high: u32) -> u64 {
-    let mixed = (hash ^ (low as u64 | (high as u64) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed ^ mixed >> 32
+pub const fn is_group(ethernet: u32) -> bool {
+    ethernet.to_ne_bytes()[0] & 1 != 0
 }
 
-/// The mark of a packet that takes its way through the stack: where it leaves it tells by which frame it came. Never one of the
-/// marks that say what to do with a packet, which have no top bit.
+/// `skb->priority` of a packet that the kernel has forwarded (`rt_tos2priority`): by it queueing disciplines choose the band.
 #[inline(always)]
-pub const fn mark(fingerprint: u32) -> u16 {
-    (fingerprint >> 16) as u16 ^ fingerprint as u16 | 0x8000
+pub const fn priority(service: u8) -> u32 {
+    // TC_PRIO_BESTEFFORT, _BULK, _INTERACTIVE, _INTERACTIVE_BULK of linux/pkt_sched.h, by two bits of the type of service.
+    const PRIORITIES: u32 = 0x4620;
+    PRIORITIES >> ((service >> 3 & 3) << 2) & 0xf
 }
 
-/// Whether a packet is one that may be repeated: no beginning and no end, no fragment, no options, no tag in the frame, nothing that
-/// the kernel answers. `link_header` is Ethernet's.
+/// Whether a packet is one that may be repeated: to one host, no beginning and no end, no fragment, no options, no tag in the frame,
+/// nothing that the kernel answers. `link_header` is Ethernet's.
 #[inline(always)]
 pub const fn is_plain(headers: &Headers, link_header: u32) -> bool {
     let forward = headers.is(Kind::Forward) || headers.is(Kind::IcmpReply);
     let simple =
         headers.network == link_header && headers.transport == headers.network + 20 && !headers.is_fragment();
     let running = headers.protocol != TCP || headers.tcp_flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0;
-    forward && simple && running && headers.time_to_live > 1
+    forward && simple && running && headers.time_to_live > 1 && !headers.destination.is_for_many()
 }
 
 /// Length of the IPv4 packet, or of the longest segment that will be cut from it. More than 16 bits: no way is for it.
@@ -200,22 +203,39 @@ mod tests {
         }
 
         #[test]
-        fn marks_are_no_orders(fingerprint: u32) {
-            prop_assert!(mark(fingerprint) & 0x8000 != 0);
-        }
-
-        #[test]
-        fn every_part_of_a_frame_counts(interface: u32, ethernet: [u32; 3], vlan: u32, bit in 0..160u32) {
-            let frame = Frame { interface, ethernet, vlan };
+        fn every_part_of_a_frame_counts(interface: u32, ethernet: [u32; 3], vlan: u32, service: u8, bit in 0..168u32, secret: [u8; Keys::BYTES]) {
+            let keys: Keys = zerocopy::transmute!(secret);
+            let frame = Frame { interface, ethernet, vlan, service };
             let mut other = frame;
-            let word = match bit / 32 {
-                0 => &mut other.interface,
-                1 => &mut other.vlan,
-                n => &mut other.ethernet[n as usize - 2],
-            };
-            *word ^= 1 << (bit % 32);
-            prop_assert_ne!(frame.fingerprint(), other.fingerprint());
+            match bit / 32 {
+                0 => other.interface ^= 1 << bit,
+                1 => other.vlan ^= 1 << (bit % 32),
+                5 => other.service ^= 1 << (bit % 8),
+                n => other.ethernet[n as usize - 2] ^= 1 << (bit % 32),
+            }
+            let ecn = bit >= 160 && bit % 8 < 2;
+            prop_assert_eq!(frame.fingerprint(&keys) == other.fingerprint(&keys), ecn);
         }
+    }
+
+    #[test]
+    fn priorities_are_the_kernels() {
+        // ip_tos2prio of net/ipv4/route.c.
+        let table = [0, 0, 0, 0, 2, 2, 2, 2, 6, 6, 6, 6, 4, 4, 4, 4];
+        for service in 0..=u8::MAX {
+            assert_eq!(priority(service), table[usize::from(service >> 1 & 15)], "{service:#x}");
+        }
+    }
+
+    #[test]
+    fn groups_have_the_first_bit() {
+        let word = |bytes| u32::from_ne_bytes(bytes);
+        assert!(
+            is_group(word([0xff, 0xff, 0xff, 0xff]))
+                && is_group(word([1, 0, 0x5e, 0]))
+                && is_group(word([0x33, 0x33, 0, 0]))
+        );
+        assert!(!is_group(word([2, 0xff, 0xff, 0xff])) && !is_group(0));
     }
 
     #[test]
@@ -234,7 +254,7 @@ mod tests {
                 |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
             [word(0), word(4), word(8)]
         };
-        let frame = |ethernet| Frame { interface: 2, ethernet: bytes(ethernet), vlan: 0 };
+        let frame = |ethernet| Frame { interface: 2, ethernet: bytes(ethernet), vlan: 0, service: 0 };
         let one = frame([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
         let other_source = frame([1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0]);
         let other_destination = frame([1, 2, 3, 4, 5, 7, 7, 8, 9, 10, 11, 12]);
@@ -266,6 +286,10 @@ mod tests {
         assert!(!is_plain(&Headers { fragment: 1, ..plain }, 14));
         assert!(!is_plain(&Headers { transport: 38, ..plain }, 14));
         assert!(!is_plain(&Headers { network: 18, transport: 38, ..plain }, 14));
+        for address in [[224, 0, 0, 1], [239, 1, 2, 3], [255, 255, 255, 255]] {
+            let destination = core::net::Ipv4Addr::from(address).into();
+            assert!(!is_plain(&Headers { destination, ..plain }, 14));
+        }
         for kind in [Kind::IcmpError, Kind::IcmpOther, Kind::Fragment, Kind::Malformed] {
             assert!(!is_plain(&Headers { kind: kind as u32, ..plain }, 14));
         }

@@ -174,4 +174,20 @@ impl Quote {
         message = checksum::replace_half(message, self.transport_checksum, transport);
         Checksums { network, transport, message }
     }
+
+    /// The same after a port of the other end has changed as well. Only TCP and UDP have such.
+    #[inline(always)]
+    pub fn with_port(&self, sums: Checksums, old: Port, new: Port) -> Checksums {
+        let (old, new) = (old.to_wire(), new.to_wire());
+        let mut transport = sums.transport;
+        let is_udp = matches!(self.protocol, protocol::UDP);
+        if self.checksum_at != 0 && !(is_udp && transport == 0) {
+            transport = checksum::replace_half(transport, old, new);
+            if is_udp && transport == 0 {
+                transport = 0xffff;
+            }
+        }
+        let message = checksum::replace_half(sums.message, old, new);
+        Checksums { transport, message: checksum::replace_half(message, sums.transport, transport), ..sums }
+    }
 }

@@ -86,14 +86,10 @@ impl State {
 pub struct Timeouts([Nanoseconds; 16]);
 
 impl Timeouts {
-    /// The timeout of a flow. One that began outside and leads nowhere but to its own endpoint has [`UNANSWERED`] at most until
-    /// it is answered, so that nobody outside holds an instance's share of the table for long. Those that came by an open mapping
-    /// keep that alive, and so have the mapping's time.
+    /// The timeout of a flow.
     #[inline(always)]
     pub const fn of(&self, status: Status) -> Nanoseconds {
-        let timeout = self.0[(status.state() & 15) as usize];
-        let unanswered = status.inbound() && !status.mapped() && !status.seen_reply();
-        if unanswered && timeout > UNANSWERED { UNANSWERED } else { timeout }
+        self.0[(status.state() & 15) as usize]
     }
 
     pub fn set(&mut self, state: State, timeout: Nanoseconds) {
@@ -110,9 +106,6 @@ impl Default for Timeouts {
         Self(all)
     }
 }
-
-/// Conntrack's for UDP without an answer (`UDP_CT_UNREPLIED`).
-pub const UNANSWERED: Nanoseconds = 30 * SECOND;
 
 /// A UDP flow is a stream (and assured) when traffic goes on this long after it began
 /// (`nf_conntrack_udp_packet`).
@@ -169,6 +162,7 @@ pub const fn next(
                 status.with_state(step.state as u8)
             };
             renews = step.renews;
+            status = tcp::note_fin(status, before, direction, tcp_flags);
             if status.state() == State::TcpEstablished as u8 && status.seen_reply() {
                 status = status.with_assured();
             }
@@ -194,22 +188,6 @@ mod tests {
             assert!(state.default_timeout() >= state.shortest_timeout());
         }
         assert_eq!(State::from_number(200), State::Other);
-    }
-
-    #[test]
-    fn flows_from_outside_are_short_until_they_are_answered() {
-        let timeouts = Timeouts::default();
-        let inside = first(UDP, 0).unwrap();
-        let outside = inside.with_inbound();
-        assert_eq!(timeouts.of(inside), 300 * SECOND);
-        assert_eq!(timeouts.of(outside), UNANSWERED);
-        assert_eq!(timeouts.of(first(TCP, tcp::SYN).unwrap().with_inbound()), UNANSWERED);
-        let answered = next(outside, UDP, Direction::Original, 0, SECOND).status;
-        assert_eq!(timeouts.of(answered), 300 * SECOND);
-        assert_eq!(timeouts.of(outside.with_mapped()), 300 * SECOND);
-        let mut short = Timeouts::default();
-        short.set(State::UdpUnreplied, SECOND);
-        assert_eq!(short.of(outside), SECOND);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //!
 //! Where conntrack would call a packet of a known flow invalid, the state stays as it is and the packet goes
 //! on: the ends decide what is valid. A RST closes; data after it opens again, since the RST may have been
-//! forged or ignored (RFC 7857 section
-//! 2.2).
+//! forged or ignored (RFC 7857 section 2.2). So does data from a side whose FIN has been seen: who has sent a FIN sends no more, so that FIN
+//! was somebody else's.
 
 use crate::{
     flow::{Direction, Status},
@@ -63,6 +63,23 @@ pub const fn plausible(flags: u8) -> bool {
 #[inline(always)]
 const fn place(flags: u8) -> u32 {
     (flags & (FIN | SYN | RST) | flags >> 1 & (ACK | URG) >> 1) as u32
+}
+
+/// Notes whose FIN was seen in a status that the machine has stepped from `before`, and opens again what a forged one had begun to close.
+///
+/// A segment with PSH carries data. One FIN alone can be forged by a stranger; the second one is of the other side, so a connection that
+/// both have closed stays closed.
+#[inline(always)]
+pub const fn note_fin(status: Status, before: Status, direction: Direction, flags: u8) -> Status {
+    let state = status.state();
+    let closing = state == State::TcpFinWait as u8 || state == State::TcpCloseWait as u8;
+    if flags & FIN != 0 {
+        return if closing || state == State::TcpLastAck as u8 { status.with_fin(direction) } else { status };
+    }
+    if closing && flags & (PSH | RST | SYN) == PSH && before.has_fin(direction) {
+        return status.with_state(State::TcpEstablished as u8).without_fins();
+    }
+    status
 }
 
 /// The sets of flags that have an [`event`], a bit each.
@@ -163,6 +180,17 @@ mod tests {
         let states =
             after_handshake(&[(Reply, FIN | ACK), (Original, ACK), (Original, ACK | PSH), (Reply, ACK)]);
         assert_eq!(states, ["FIN_WAIT", "CLOSE_WAIT", "CLOSE_WAIT", "CLOSE_WAIT"]);
+    }
+
+    #[test]
+    fn data_after_a_forged_fin_opens_again() {
+        let states =
+            after_handshake(&[(Reply, FIN | ACK), (Original, ACK), (Reply, ACK | PSH), (Reply, FIN | ACK)]);
+        assert_eq!(states, ["FIN_WAIT", "CLOSE_WAIT", "ESTABLISHED", "FIN_WAIT"]);
+        let states = after_handshake(&[(Original, FIN | ACK), (Original, ACK | PSH)]);
+        assert_eq!(states, ["FIN_WAIT", "ESTABLISHED"]);
+        let closed = after_handshake(&[(Reply, FIN | ACK), (Original, FIN | ACK), (Reply, ACK | PSH)]);
+        assert_eq!(closed, ["FIN_WAIT", "LAST_ACK", "TIME_WAIT"]);
     }
 
     #[test]

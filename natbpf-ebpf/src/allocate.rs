@@ -14,7 +14,7 @@ use natbpf_common::{
     Address, Port,
     config::Rule,
     counter::Counter,
-    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
+    flow::{Direction, FlowEntry, FlowKey, Moment, Rewrite, Status},
     life::Life,
     mapping::{Endpoint, Mapping, Side},
     offload::Validity,
@@ -37,8 +37,8 @@ const EEXIST: i32 = -17;
 #[btf_map]
 static SEARCH: PerCpuArray<Search, 1> = PerCpuArray::new();
 
-/// Nanoseconds shifted by this make about 17 seconds.
-const RANDOM_SHIFT: u32 = 34;
+/// A moment's number shifted by this makes about 17 seconds.
+const RANDOM_SHIFT: u32 = 8;
 
 /// What is asked for.
 pub struct Request<'a> {
@@ -52,8 +52,10 @@ pub struct Request<'a> {
     pub status: Status,
     /// Of [`FlowEntry::traits`].
     pub traits: u16,
-    /// Some external endpoints of the uplink lead inside.
+    /// Some external endpoints of the uplink lead inside, and are to be kept for that.
     pub forwards: bool,
+    /// The port by which a forward leads to this endpoint: the outside knows it by that.
+    pub known_as: Option<Port>,
 }
 
 /// Where a search stands, as the global functions return it.
@@ -90,8 +92,11 @@ pub struct Search {
     preserve: bool,
     /// It must be kept: the external address is this source's alone.
     fixed: bool,
-    /// Some external ports lead inside ([`FORWARDS`](crate::maps::FORWARDS)); flows must not take these.
+    /// Some external ports lead inside ([`FORWARDS`](crate::maps::FORWARDS)); flows take these last.
     forwards: bool,
+    /// The endpoint has one of these itself.
+    is_known: bool,
+    known_as: Port,
     /// Of the rule.
     pub flags: u32,
 }
@@ -120,7 +125,7 @@ pub fn prepare(search: *mut Search, request: &Request<'_>) {
         (*search).reply.direction = Direction::Reply as u8;
         (*search).reply.zone = key.zone;
         (*search).entry.life = Life::Live(now).to_word();
-        (*search).entry.created = now;
+        (*search).entry.created = Moment::of(now);
         (*search).entry.uplink = request.interface;
         (*search).entry.traits = request.traits;
         (*search).inside = key.source;
@@ -130,6 +135,9 @@ pub fn prepare(search: *mut Search, request: &Request<'_>) {
         (*search).map = request.rule.is_some() && !has(Rule::PER_DESTINATION) && !has(Rule::FIXED);
         (*search).fixed = has(Rule::FIXED);
         (*search).forwards = request.forwards;
+        (*search).is_known = request.known_as.is_some();
+        (*search).known_as = request.known_as.unwrap_or(Port::from_wire(0));
+        (*search).entry.outside_port = Port::from_wire(0);
         (*search).flags = flags;
         (*search).random = random;
         // Ports that are not in their own class's range (512 to 599) are kept too; only a rule's range binds.
@@ -145,6 +153,7 @@ pub fn insert(search: *mut Search, key: &FlowKey, rewrite: Rewrite) -> Result<()
     // SAFETY: nobody else has this processor's search; see there.
     unsafe {
         (*search).entry.rewrite = rewrite.to_word();
+        (*search).entry.outside_port = rewrite.outside_port;
         FLOWS.insert(key, &(*search).entry, BPF_NOEXIST as u64)
     }
 }
@@ -186,9 +195,10 @@ pub extern "C" fn find_port(skb: *mut __sk_buff) -> u32 {
 fn find(skb: *mut __sk_buff, search: *mut Search) -> u32 {
     // SAFETY: here and below, nobody else has this processor's search, and no reference to it lives over a call of
     // `try_port`.
-    let (protocol, own, wanted_map, open, preserve, fixed, endpoint) = unsafe {
+    let (known_as, protocol, own, wanted_map, open, preserve, fixed, endpoint) = unsafe {
         let search = &*search;
         (
+            if search.is_known { Some(search.known_as) } else { None },
             search.reply.protocol,
             search.inside_port,
             search.map,
@@ -204,11 +214,17 @@ fn find(skb: *mut __sk_buff, search: *mut Search) -> u32 {
         return attempt(skb, own);
     }
     let pinned = if wanted_map { mapped_port(&endpoint) } else { None };
-    let mut progress = match pinned {
-        Some(port) => attempt(skb, port),
-        None if preserve => attempt(skb, own),
+    let mut progress = match known_as {
+        Some(port) => attempt_own(skb, search, port),
         None => SEARCHING,
     };
+    if progress == SEARCHING {
+        progress = match pinned {
+            Some(port) => attempt(skb, port),
+            None if preserve => attempt(skb, own),
+            None => SEARCHING,
+        };
+    }
     if progress == SEARCHING {
         // SAFETY: as above.
         unsafe { (*search).seed = (*search).seed(&endpoint) };
@@ -224,11 +240,34 @@ fn find(skb: *mut __sk_buff, search: *mut Search) -> u32 {
         unsafe { (*search).map = false };
         progress = run(skb, search);
     }
+    // Nothing is left but the ports that lead inside. Netfilter gives these away like any other: what belongs to a flow is the flow's.
+    // SAFETY: as above.
+    if progress == SEARCHING && unsafe { (*search).forwards } {
+        // SAFETY: as above.
+        unsafe { (*search).forwards = false };
+        progress = if preserve { attempt(skb, own) } else { SEARCHING };
+        if progress == SEARCHING {
+            progress = run(skb, search);
+        }
+    }
     if progress == FOUND {
         // SAFETY: as above.
         unsafe { (*search).note(&endpoint, pinned.is_some(), wanted_map) };
     }
     progress
+}
+
+/// Tries the port by which a forward leads to the endpoint itself.
+#[inline(always)]
+fn attempt_own(skb: *mut __sk_buff, search: *mut Search, port: Port) -> u32 {
+    // SAFETY: as in `find`.
+    unsafe {
+        let forwards = (*search).forwards;
+        (*search).forwards = false;
+        let progress = attempt(skb, port);
+        (*search).forwards = forwards;
+        progress
+    }
 }
 
 /// What the kernel's loop hands to its body.
@@ -294,7 +333,7 @@ fn reserve(skb: *mut __sk_buff, search: &mut Search, port: Port) -> u32 {
         }
     }
     let status = if search.map { search.status.with_mapped() } else { search.status };
-    let rewrite = Rewrite { address: search.inside, port: search.inside_port, tag: search.reply.tag() };
+    let rewrite = Rewrite::new(search.inside, search.inside_port, search.reply.tag());
     search.entry.rewrite = rewrite.to_word();
     search.entry.status = status.to_word();
     match FLOWS.insert(&search.reply, &search.entry, BPF_NOEXIST as u64) {
@@ -345,7 +384,7 @@ impl Search {
         if self.random {
             // Another one every few seconds, and the same on all processors: flows of one endpoint that begin at
             // once should find the same port.
-            secret[1] ^= self.entry.created >> RANDOM_SHIFT;
+            secret[1] ^= (self.entry.created.number() >> RANDOM_SHIFT) as u64;
         }
         if !self.map {
             secret[0] ^= (self.reply.source.to_wire() as u64) << 16 | self.reply.source_port.to_wire() as u64;
@@ -359,7 +398,9 @@ impl Search {
     fn adopt(&self) -> bool {
         let Some(entry) = Entry::find(&self.reply) else { return false };
         let status = Status::from_word(self.entry.status);
-        let same = entry.rewrite(&self.reply).is_some_and(|rewrite| rewrite.to_word() == self.entry.rewrite);
+        let same = entry
+            .rewrite(&self.reply)
+            .is_some_and(|rewrite| rewrite.to_word() == self.entry.rewrite && !rewrite.has_outside_port());
         if !same || entry.status().host() != status.host() {
             return false;
         }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
-    Address,
+    Address, Port,
     config::{Gauge, Rule, Uplink},
     counter::Counter,
     event::EventKind,
@@ -16,9 +16,9 @@ use natbpf_common::{
 
 use crate::{
     allocate::{self, Request, Search},
-    clock, code, count,
+    clock, code, count, early,
     entry::Entry,
-    event, mapping, pool, rules,
+    event, inbound, mapping, pool, refusal, rules,
     skb::Skb,
     uplink,
 };
@@ -51,6 +51,21 @@ pub fn begin(
     owner: Owner,
 ) -> Result<Option<Rewrite>, Counter> {
     let how = tcp_flags as u32 | if owner == Owner::Host { HOST } else { 0 };
+    if refusal::is_fresh(key) {
+        return Err(Counter::NoPort);
+    }
+    let begun = match attempt(skb, uplink, key, how) {
+        Err(Counter::TableFull) if early::make_room() => attempt(skb, uplink, key, how),
+        begun => begun,
+    };
+    if let Err(Counter::NoPort) = begun {
+        refusal::note(key);
+    }
+    begun
+}
+
+#[inline(always)]
+fn attempt(skb: &mut Skb<'_>, uplink: &Uplink, key: &FlowKey, how: u32) -> Result<Option<Rewrite>, Counter> {
     match prepare_flow(skb.raw(), key, uplink.interface, how) {
         NO_RULE => return Ok(None),
         DONE => {}
@@ -152,10 +167,18 @@ fn choose(
         rule: Some(rule),
         status,
         traits,
-        forwards: uplink.has(Uplink::SERVES),
+        forwards: uplink.has(Uplink::SERVES) && !uplink.has(Uplink::MOSTLY_FORWARDED),
+        known_as: if uplink.has(Uplink::SERVES) { known_as(uplink.interface, key, external) } else { None },
     };
     allocate::prepare(search, &request);
     Ok(true)
+}
+
+/// The port by which the outside reaches this endpoint at the flow's address, by a forward.
+#[inline(always)]
+fn known_as(interface: u32, key: &FlowKey, external: Address) -> Option<Port> {
+    let (address, port) = inbound::known_as(interface, key)?;
+    if address == external { Some(port) } else { None }
 }
 
 /// False: it must not be moved. In mid-stream the host was there first, and another port would help nobody.
@@ -177,7 +200,8 @@ fn choose_for_host(
         rule: None,
         status: status.with_host(),
         traits: 0,
-        forwards: uplink.has(Uplink::SERVES),
+        forwards: uplink.has(Uplink::SERVES) && !uplink.has(Uplink::MOSTLY_FORWARDED),
+        known_as: None,
     };
     // SAFETY: nobody else has this processor's search.
     unsafe {
@@ -251,7 +275,7 @@ fn enter(key: &FlowKey, search: *mut Search) -> Result<Rewrite, Counter> {
         // SAFETY: as above.
         unsafe { (*search).entry.traits |= FlowEntry::PEERED };
     }
-    let rewrite = Rewrite { address, port, tag: key.tag() };
+    let rewrite = Rewrite::new(address, port, key.tag());
     // SAFETY: as above.
     let (traits, interface) = unsafe { ((*search).entry.traits, (*search).entry.uplink) };
     if again {
@@ -278,6 +302,7 @@ fn insert(
     }
     let Err(error) = allocate::insert(search, key, rewrite) else {
         count::add(Counter::FlowsCreated);
+        early::remember(key);
         if status.host() {
             count::add(Counter::HostMoved);
         }

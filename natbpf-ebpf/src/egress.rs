@@ -6,7 +6,7 @@ use natbpf_common::{
     config::Uplink,
     counter::Counter,
     event::EventKind,
-    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
+    flow::{Direction, FlowEntry, FlowKey, Moment, Rewrite, Status},
     headers::{Headers, Kind},
     life::{Life, RENEWAL},
     packet::{End, Packet as _},
@@ -19,7 +19,7 @@ use crate::{
     entry::{Entry, timeout},
     event, fragment, host, icmp, notice, offload, parse, rules,
     skb::Skb,
-    uplink,
+    stranger, uplink,
 };
 
 #[inline(always)]
@@ -91,10 +91,13 @@ pub fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Hand
     let rewrite = match known {
         Known::Flow(rewrite) => rewrite,
         Known::Untouched => Rewrite::NONE,
-        Known::Nothing if reply => return refuse(uplink, headers),
-        Known::Nothing => {
-            create::begin(skb, uplink, &key, headers.tcp_flags, Owner::Instance)?.unwrap_or(Rewrite::NONE)
-        }
+        Known::Nothing => match stranger::answer(skb.raw(), headers)? {
+            Some(rewrite) => rewrite,
+            None if reply => return refuse(uplink, headers),
+            None => {
+                create::begin(skb, uplink, &key, headers.tcp_flags, Owner::Instance)?.unwrap_or(Rewrite::NONE)
+            }
+        },
     };
     if headers.is_fragment()
         && let Some(outcome) = fragment::first(skb, headers, Direction::Original, rewrite.address)?
@@ -140,11 +143,16 @@ fn refuse(uplink: &Uplink, headers: &Headers) -> Handled {
 fn known(uplink: &Uplink, key: &FlowKey, entry: Entry, tcp_flags: u8) -> Result<Known, Counter> {
     let life = entry.life();
     let rewrite = entry.rewrite(key).ok_or(Counter::Busy)?;
+    // What answers a stranger comes from the address that he asked, whichever way it leaves.
+    let mut home = uplink;
     if entry.uplink() != uplink.interface {
-        return Ok(Known::Nothing);
+        match uplink::of(entry.uplink()) {
+            Some(other) if entry.status().inbound() => home = other,
+            _ => return Ok(Known::Nothing),
+        }
     }
     let mut untranslated = false;
-    if !uplink::has(uplink, rewrite.address) {
+    if !uplink::has(home, rewrite.address) {
         let traits = entry.traits();
         untranslated = traits & FlowEntry::UNTRANSLATED != 0;
         let lost = if untranslated {
@@ -186,7 +194,7 @@ pub fn touch(key: &FlowKey, entry: Entry, life: u64, rewrite: Rewrite, tcp_flags
         Some(age) if age < RENEWAL || !Life::expired(age, timeout(status)) => age,
         _ => return restart(key, entry, life, rewrite, tcp_flags),
     };
-    let flow_age = now.saturating_sub(entry.created());
+    let flow_age = entry.created().age(now);
     let step = state::next(status, key.protocol, Direction::Original, tcp_flags, flow_age);
     if step.status != status {
         entry.set_status(step.status);
@@ -213,7 +221,7 @@ fn restart(key: &FlowKey, entry: Entry, life: u64, rewrite: Rewrite, tcp_flags: 
     }
     let status = entry.status().restarted(first);
     entry.set_status(status);
-    entry.set_created(now);
+    entry.set_created(Moment::of(now));
     if let Some(reply) = Entry::find(&key.peer(rewrite)) {
         reply.set_status(status);
     }

@@ -2,7 +2,7 @@
 
 use natbpf_common::{
     Nanoseconds,
-    flow::{FlowEntry, FlowKey, Rewrite, Status},
+    flow::{FlowEntry, FlowKey, Moment, Rewrite, Status},
     life::Life,
     offload::Validity,
 };
@@ -47,11 +47,16 @@ impl Entry {
     pub fn rewrite(self, key: &FlowKey) -> Option<Rewrite> {
         // SAFETY: a projection, no access.
         let rewrite = Rewrite::from_word(atomic::load(unsafe { &raw const (*self.0).rewrite }));
+        // SAFETY: a projection, no access.
+        let outside_port = atomic::load(unsafe { &raw const (*self.0).outside_port });
+        let rewrite = Rewrite { outside_port, ..rewrite };
         if rewrite.tag == key.tag() { Some(rewrite) } else { None }
     }
 
     #[inline(always)]
     pub fn set_rewrite(self, rewrite: Rewrite) {
+        // SAFETY: a projection, no access.
+        atomic::store(unsafe { &raw mut (*self.0).outside_port }, rewrite.outside_port);
         // SAFETY: a projection, no access.
         atomic::store(unsafe { &raw mut (*self.0).rewrite }, rewrite.to_word());
     }
@@ -91,13 +96,13 @@ impl Entry {
     }
 
     #[inline(always)]
-    pub fn created(self) -> Nanoseconds {
+    pub fn created(self) -> Moment {
         // SAFETY: a projection, no access.
         atomic::load(unsafe { &raw const (*self.0).created })
     }
 
     #[inline(always)]
-    pub fn set_created(self, created: Nanoseconds) {
+    pub fn set_created(self, created: Moment) {
         // SAFETY: a projection, no access.
         atomic::store(unsafe { &raw mut (*self.0).created }, created);
     }
@@ -138,11 +143,12 @@ impl Entry {
     }
 
     #[inline(always)]
-    pub fn frame(self) -> u32 {
+    pub fn frame(self) -> u64 {
         // SAFETY: a projection, no access.
         atomic::load(unsafe { &raw const (*self.0).offload.frame })
     }
 
+    /// With [`Offload::PEER`](natbpf_common::offload::Offload::PEER).
     #[inline(always)]
     pub fn port(self) -> u32 {
         // SAFETY: a projection, no access.
@@ -162,45 +168,23 @@ impl Entry {
     }
 
     #[inline(always)]
-    pub fn offload_vlan_and_flags(self) -> (u16, u16) {
-        // SAFETY: projections, no access.
-        unsafe {
-            (
-                atomic::load(&raw const (*self.0).offload.vlan),
-                atomic::load(&raw const (*self.0).offload.flags),
-            )
-        }
+    pub fn vlan(self) -> u16 {
+        // SAFETY: a projection, no access.
+        atomic::load(unsafe { &raw const (*self.0).vlan })
     }
 
     /// Only for whoever has locked it.
     #[inline(always)]
-    pub fn set_origin(self, port: u32, frame: u32) {
+    pub fn set_way(self, frame: u64, port: u32, ethernet: [u32; 3], vlan: u16) {
         // SAFETY: projections, no access.
         unsafe {
-            atomic::store(&raw mut (*self.0).offload.port, port);
             atomic::store(&raw mut (*self.0).offload.frame, frame);
-        }
-    }
-
-    /// Only for whoever has locked it.
-    #[inline(always)]
-    pub fn set_exit(self, port: u32, ethernet: [u32; 3], vlan: u16, flags: u16) {
-        // SAFETY: projections, no access.
-        unsafe {
             atomic::store(&raw mut (*self.0).offload.port, port);
             atomic::store(&raw mut (*self.0).offload.ethernet[0], ethernet[0]);
             atomic::store(&raw mut (*self.0).offload.ethernet[1], ethernet[1]);
             atomic::store(&raw mut (*self.0).offload.ethernet[2], ethernet[2]);
-            atomic::store(&raw mut (*self.0).offload.vlan, vlan);
-            atomic::store(&raw mut (*self.0).offload.flags, flags);
+            atomic::store(&raw mut (*self.0).vlan, vlan);
         }
-    }
-
-    /// Differs from flow to flow.
-    #[inline(always)]
-    pub fn created_seed(self) -> u32 {
-        let created = self.created();
-        (created >> 20) as u32 ^ (created >> 10) as u32
     }
 }
 

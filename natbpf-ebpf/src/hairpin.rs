@@ -1,31 +1,31 @@
 //! Hairpinning: from one inside host to another by an external address (RFC 4787 REQ-9).
 //!
 //! The kernel would take such a packet for its own, since the address is local. At the inside interface it is turned
-//! off instead, to the uplink: there it is translated as if it left, is turned round to the uplink's other hook, is
-//! translated as if it came, and is sent inside. So both ends see what they would see of a stranger, by the same code and
-//! under the same rules, and nothing ever is on the wire outside.
+//! off instead, to the uplink: there it is translated as if it left, then as if it came, and is sent inside. So both ends see what they
+//! would see of a stranger, by the same code and under the same rules, and nothing ever is on the wire outside.
 
 use aya_ebpf::{
-    bindings::{
-        __sk_buff, BPF_F_INGRESS, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup,
-    },
-    helpers::generated::{self, bpf_redirect, bpf_redirect_neigh},
+    bindings::{__sk_buff, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup},
+    btf_maps::ProgramArray,
+    helpers::generated::{self, bpf_redirect_neigh},
+    macros::btf_map,
 };
 use natbpf_common::{
     Address, checksum,
     config::ExternalKey,
     counter::Counter,
     flow::{Direction, FlowKey},
+    handover::Purpose,
     headers::{Headers, Kind},
     packet::Packet,
     quote::ICMP_HEADER,
 };
 use network_types::eth::EthHdr;
 
-use crate::{Handled, Outcome, atomic, entry::Entry, fragment, inbound, maps::EXTERNALS, parse, skb::Skb};
-
-/// Value of `skb->tc_index` of a packet on its way round. It stays over redirects, and nothing else sets it on such ways.
-const TURNING: u16 = 0x4e42;
+use crate::{
+    Handled, Outcome, atomic, count, entry::Entry, fragment, handover, inbound, ingress, maps::EXTERNALS,
+    parse, skb::Skb, stranger,
+};
 
 const AF_INET: u8 = 2;
 
@@ -36,6 +36,9 @@ const CHECKSUM: u32 = 10;
 /// At the inside interface, which has Ethernet: user space attaches to no other.
 #[inline(always)]
 pub fn handle(skb: &mut Skb<'_>) -> Handled {
+    if skb.is_for_others() {
+        return Ok(Outcome::Untouched);
+    }
     let mut room = parse::Room::uninit();
     let Ok(Some(headers)) = parse::headers(skb, EthHdr::LEN as u32, &mut room) else {
         return Ok(Outcome::Untouched);
@@ -49,9 +52,7 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
     if EXTERNALS.get_ptr(source).is_some() || !leads_inside(skb, headers, uplink) {
         return Ok(Outcome::Untouched);
     }
-    skb.set_tc_index(TURNING);
-    // SAFETY: takes no pointers.
-    unsafe { bpf_redirect(uplink, 0) };
+    handover::redirect(uplink, Purpose::Turning, headers.source, headers.destination);
     Ok(Outcome::Redirected)
 }
 
@@ -61,8 +62,7 @@ fn leads_inside(skb: &mut Skb<'_>, headers: &Headers, uplink: u32) -> bool {
     if headers.is(Kind::IcmpError) {
         let length = headers.payload.wrapping_sub(ICMP_HEADER);
         return parse::quote(skb, headers.transport + ICMP_HEADER, length).is_some_and(|quote| {
-            quote.source == headers.destination
-                && Entry::find(&quote.answered_by(Direction::Original)).is_some()
+            quote.source == headers.destination && belongs(&quote.answered_by(Direction::Original))
         });
     }
     if headers.is(Kind::Fragment) {
@@ -71,7 +71,7 @@ fn leads_inside(skb: &mut Skb<'_>, headers: &Headers, uplink: u32) -> bool {
     if !headers.is(Kind::Forward) && !headers.is(Kind::IcmpReply) {
         return false;
     }
-    if Entry::find(&headers.key(Direction::Original)).is_some() {
+    if belongs(&headers.key(Direction::Original)) {
         return true;
     }
     // To who is asked for, it will come from an external address.
@@ -79,19 +79,27 @@ fn leads_inside(skb: &mut Skb<'_>, headers: &Headers, uplink: u32) -> bool {
     headers.is(Kind::Forward) && inbound::leads_inside(skb.raw(), uplink, &stranger)
 }
 
+/// Whether a packet from inside belongs to a flow, or answers a stranger.
 #[inline(always)]
-pub fn is_turning(skb: &Skb<'_>) -> bool {
-    skb.tc_index() == TURNING
+fn belongs(key: &FlowKey) -> bool {
+    Entry::find(key).is_some() || stranger::is_answer(key)
 }
 
-/// At the uplink's egress: back to its ingress.
+/// The second half of a packet's way round, a program of its own: both halves together would be too much for one.
+#[btf_map]
+static TURN: ProgramArray<1> = ProgramArray::new();
+
+/// At the uplink's egress, translated as if it left: now as if it came.
 #[inline(always)]
 pub fn at_egress(skb: &Skb<'_>, handled: Handled) -> Handled {
+    handover::forget();
     match handled {
         Ok(Outcome::Translated) => {
-            // SAFETY: takes no pointers.
-            unsafe { bpf_redirect(skb.interface(), BPF_F_INGRESS as u64) };
-            Ok(Outcome::Redirected)
+            count::traffic(Counter::EgressPackets, Counter::EgressBytes, skb.length());
+            // SAFETY: nothing is left to be done here.
+            unsafe { TURN.tail_call(skb, 0) };
+            // It did not come to that: there is no such program.
+            Err(Counter::Hairpin)
         }
         Ok(Outcome::Replayed) => handled,
         // It must not leave by the uplink.
@@ -100,15 +108,18 @@ pub fn at_egress(skb: &Skb<'_>, handled: Handled) -> Handled {
     }
 }
 
-/// At the uplink's ingress: to the inside.
+/// Translated as if it came: to the inside.
 #[inline(always)]
-pub fn at_ingress(skb: &mut Skb<'_>, handled: Handled) -> Handled {
-    match handled {
+pub fn turn(skb: &mut Skb<'_>) -> Handled {
+    match ingress::translate_one(skb) {
         Ok(Outcome::Translated) => {
-            skb.set_tc_index(0);
-            if send_inside(skb.raw()) == 0 { Ok(Outcome::Redirected) } else { Err(Counter::Hairpin) }
+            if send_inside(skb.raw()) == 0 {
+                Ok(Outcome::Redirected)
+            } else {
+                Err(Counter::Hairpin)
+            }
         }
-        Ok(Outcome::Replayed) => handled,
+        Ok(Outcome::Replayed) => Ok(Outcome::Replayed),
         Ok(_) => Err(Counter::Hairpin),
         dropped => dropped,
     }

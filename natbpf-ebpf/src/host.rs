@@ -9,7 +9,7 @@
 use natbpf_common::{
     config::{Gauge, Uplink},
     counter::Counter,
-    flow::{FlowKey, Rewrite},
+    flow::{FlowEntry, FlowKey, Moment, Rewrite},
     life::{Life, RENEWAL},
     protocol::Transport,
     state,
@@ -20,6 +20,8 @@ use crate::{
     create::{self, Owner},
     egress,
     entry::{Entry, Original},
+    mapping,
+    maps::SETTINGS,
     skb::Skb,
 };
 
@@ -92,16 +94,25 @@ fn renew(entry: Entry) {
 fn reserve(interface: u32, reply: &FlowKey) {
     let (Some(status), Some(search)) = (state::first(reply.protocol, 0), allocate::search()) else { return };
     let now = clock::now();
-    let itself = Rewrite { address: reply.destination, port: reply.destination_port, tag: reply.tag() };
+    let itself = Rewrite::new(reply.destination, reply.destination_port, reply.tag());
+    let share = SETTINGS.get(0).map_or(0, |settings| settings.host_share);
+    let traits = match mapping::charge(reply.destination, share, 0) {
+        mapping::CHARGED => FlowEntry::COUNTED,
+        // Whoever makes the host ask many takes no room from instances.
+        mapping::REFUSED => return,
+        _ => 0,
+    };
     // SAFETY: nobody else has this processor's search.
     let entry = unsafe { &mut (*search).entry };
     entry.life = Life::Live(now).to_word();
-    entry.created = now;
+    entry.created = Moment::of(now);
     entry.uplink = interface;
     entry.status = status.with_host().to_word();
-    entry.traits = 0;
+    entry.traits = traits;
     if allocate::insert(search, reply, itself).is_ok() {
         count::add(Counter::HostReserved);
+    } else if traits != 0 {
+        mapping::leave(&mapping::source(reply.destination));
     }
 }
 

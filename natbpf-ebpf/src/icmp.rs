@@ -26,7 +26,7 @@ use crate::{
     entry::{Entry, Original, timeout},
     parse, rules,
     skb::Skb,
-    uplink,
+    stranger, uplink,
 };
 
 /// What [`translate_error`] returns, beside reasons to drop the packet.
@@ -81,8 +81,7 @@ fn from_outside(skb: &mut Skb<'_>, headers: &Headers) -> Handled {
     let key = quote.answered_by(Direction::Reply);
     let Some(rewrite) = answered(&key) else { return Ok(Outcome::Untouched) };
     check(skb, headers)?;
-    let new = (rewrite.address, rewrite.port);
-    write(skb, headers, &quote, new, rewrite.address, Direction::Reply)
+    write(skb, headers, &quote, rewrite, rewrite.address, Direction::Reply)
 }
 
 /// The translation of a flow that lives and is translated, by its reply direction.
@@ -107,11 +106,13 @@ fn from_inside(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Handled
     let Some(quote) = quote(skb, headers) else {
         return if masqueraded(headers.source) { Err(Counter::IcmpError) } else { Ok(Outcome::Untouched) };
     };
-    match sent(&quote.answered_by(Direction::Original)) {
+    let key = quote.answered_by(Direction::Original);
+    // It may be what answers a stranger.
+    match sent(&key).or_else(|| stranger::translation(&key)) {
         Some((rewrite, traits)) if traits & FlowEntry::UNTRANSLATED == 0 => {
             check(skb, headers)?;
             let source = if own { headers.source } else { rewrite.address };
-            write(skb, headers, &quote, (rewrite.address, rewrite.port), source, Direction::Original)
+            write(skb, headers, &quote, rewrite, source, Direction::Original)
         }
         Some(_) => Ok(Outcome::Untouched),
         None if masqueraded(headers.source) || masqueraded(quote.destination) => Err(Counter::IcmpError),
@@ -146,13 +147,13 @@ fn check(skb: &Skb<'_>, headers: &Headers) -> Result<(), Counter> {
     if headers.icmp_type != REDIRECT && whole { Ok(()) } else { Err(Counter::IcmpError) }
 }
 
-/// Writes the quote's end that is inside, the address of the message, and every checksum that has to do with them.
+/// Writes the quote's end that is inside (and the port of the other one, where that is translated), the address of the message, and every checksum that has to do with them.
 #[inline(always)]
 fn write(
     skb: &mut Skb<'_>,
     headers: &Headers,
     quote: &Quote,
-    new: (Address, natbpf_common::Port),
+    rewrite: Rewrite,
     address: Address,
     direction: Direction,
 ) -> Handled {
@@ -160,7 +161,15 @@ fn write(
     let message: u16 = skb.load(headers.transport + CHECKSUM).ok_or(Counter::IcmpError)?;
     let old =
         if outward { (quote.destination, quote.destination_port) } else { (quote.source, quote.source_port) };
-    let sums = quote.checksums(message, old, new);
+    let new = (rewrite.address, rewrite.port);
+    let mut sums = quote.checksums(message, old, new);
+    if rewrite.has_outside_port() {
+        // The inside knows the other end by another port, too.
+        let other = if outward { quote.source_port } else { quote.destination_port };
+        sums = quote.with_port(sums, other, rewrite.outside_port);
+        skb.store(quote.port_at(!outward), &rewrite.outside_port.to_wire())
+            .map_err(|()| Counter::WriteFailed)?;
+    }
     let (source, destination) = if outward { (quote.source, new.0) } else { (new.0, quote.destination) };
     skb.store_network(quote.network, sums.network, source, destination)?;
     if new.1 != old.1 {

@@ -24,6 +24,11 @@ use crate::{
 
 #[inline(always)]
 pub fn handle(skb: &mut Skb<'_>) -> Handled {
+    // Whoever made the packet could write there what he liked.
+    skb.set_tc_index(0);
+    if skb.is_for_others() {
+        return Ok(Outcome::Untouched);
+    }
     let Some(uplink) = uplink::of(skb.interface()) else { return Ok(Outcome::Untouched) };
     let mut arrival = Arrival::Slow;
     if uplink.link_header != 0 {
@@ -36,6 +41,17 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
     match parse::headers(skb, uplink.link_header, &mut room) {
         Ok(Some(headers)) => decide(skb, uplink, headers, arrival),
         Ok(None) if arp::answer(skb, uplink) => Ok(Outcome::Redirected),
+        _ => Ok(Outcome::Untouched),
+    }
+}
+
+/// An IPv4 packet that is turned round at the uplink: it comes from no router, and nothing is repeated.
+#[inline(always)]
+pub fn translate_one(skb: &mut Skb<'_>) -> Handled {
+    let Some(uplink) = uplink::of(skb.interface()) else { return Ok(Outcome::Untouched) };
+    let mut room = parse::Room::uninit();
+    match parse::headers(skb, uplink.link_header, &mut room) {
+        Ok(Some(headers)) => decide(skb, uplink, headers, Arrival::Slow),
         _ => Ok(Outcome::Untouched),
     }
 }
@@ -113,16 +129,21 @@ fn is_itself(key: &FlowKey, rewrite: Rewrite) -> bool {
 /// Notes a packet of the reply direction in its flow. False: the flow is over.
 #[inline(always)]
 pub fn touch(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: u8, now: Nanoseconds) -> bool {
-    let Some(age) = Life::age(entry.life(), now) else { return false };
+    goes_on(key, entry, tcp_flags, now) || confirm(key, entry, rewrite, tcp_flags) != 0
+}
+
+/// Whether a packet changes nothing about its flow, which was asked less than a second ago.
+#[inline(always)]
+pub fn goes_on(key: &FlowKey, entry: Entry, tcp_flags: u8, now: Nanoseconds) -> bool {
     let status = entry.status();
-    (age < RENEWAL && step(key, entry, status, tcp_flags, now).status == status)
-        || confirm(key, entry, rewrite, tcp_flags) != 0
+    Life::age(entry.life(), now).is_some_and(|age| age < RENEWAL)
+        && step(key, entry, status, tcp_flags, now).status == status
 }
 
 /// What the packet does to the flow's state.
 #[inline(always)]
 fn step(key: &FlowKey, entry: Entry, status: Status, tcp_flags: u8, now: Nanoseconds) -> state::Step {
-    let flow_age = now.saturating_sub(entry.created());
+    let flow_age = entry.created().age(now);
     state::next(status, key.protocol, Direction::Reply, tcp_flags, flow_age)
 }
 

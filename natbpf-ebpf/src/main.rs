@@ -13,14 +13,18 @@ mod arp;
 mod atomic;
 mod clock;
 mod code;
+mod conntrack;
 mod count;
 mod create;
+mod crossing;
+mod early;
 mod egress;
 mod entry;
 mod event;
 mod fragment;
 mod frame;
 mod hairpin;
+mod handover;
 mod host;
 mod icmp;
 mod inbound;
@@ -32,9 +36,11 @@ mod offload;
 mod parse;
 mod pool;
 mod reap;
+mod refusal;
 mod rules;
 mod skb;
 mod sockets;
+mod stranger;
 mod uplink;
 mod xdp;
 
@@ -43,7 +49,7 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use natbpf_common::counter::Counter;
+use natbpf_common::{counter::Counter, handover::Purpose};
 
 use crate::skb::Skb;
 
@@ -73,11 +79,12 @@ pub type Handled = Result<Outcome, Counter>;
 #[classifier]
 pub fn uplink_egress(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
-    if offload::is_repeated(&mut skb) {
+    let purpose = handover::take(&skb);
+    if purpose == Some(Purpose::Repeated) {
         return TC_ACT_UNSPEC;
     }
     let handled = egress::handle(&mut skb);
-    let handled = if hairpin::is_turning(&skb) { hairpin::at_egress(&skb, handled) } else { handled };
+    let handled = if purpose.is_some() { hairpin::at_egress(&skb, handled) } else { handled };
     verdict(&ctx, handled, Counter::EgressPackets, Counter::EgressBytes)
 }
 
@@ -86,8 +93,14 @@ pub fn uplink_egress(ctx: TcContext) -> i32 {
 pub fn uplink_ingress(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
     let handled = ingress::handle(&mut skb);
-    let handled = if hairpin::is_turning(&skb) { hairpin::at_ingress(&mut skb, handled) } else { handled };
     verdict(&ctx, handled, Counter::IngressPackets, Counter::IngressBytes)
+}
+
+/// On no hook: `uplink_egress` goes on with it for packets that are turned round there.
+#[classifier]
+pub fn uplink_turn(ctx: TcContext) -> i32 {
+    let mut skb = Skb::new(&ctx);
+    verdict(&ctx, hairpin::turn(&mut skb), Counter::IngressPackets, Counter::IngressBytes)
 }
 
 /// TC ingress of an inside interface, where hairpinning is on: what instances send.
@@ -108,7 +121,7 @@ pub fn port_ingress(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn port_egress(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
-    if !offload::is_repeated(&mut skb) {
+    if handover::take(&skb) != Some(Purpose::Repeated) {
         offload::at_port_egress(&mut skb);
     }
     TC_ACT_UNSPEC

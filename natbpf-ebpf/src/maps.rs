@@ -39,6 +39,10 @@ pub static DESTINATIONS: LpmTrie<DestinationKey, Rule, 8192> = LpmTrie::new();
 #[btf_map]
 pub static FORWARDS: LpmTrie<ForwardKey, Forward, 8192> = LpmTrie::new();
 
+/// From inside endpoints to the external ones that lead there.
+#[btf_map]
+pub static REVERSE: LpmTrie<ForwardKey, Forward, 8192> = LpmTrie::new();
+
 /// External addresses: under their uplink those that are not the uplink's own; under 0 all of them.
 #[btf_map]
 pub static EXTERNALS: HashMap<ExternalKey, External, 8192> = HashMap::new();

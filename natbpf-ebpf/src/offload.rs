@@ -9,7 +9,7 @@
 
 use aya_ebpf::{
     bindings::{__sk_buff, xdp_action},
-    helpers::generated::{bpf_redirect, bpf_redirect_peer},
+    helpers::generated::bpf_redirect_peer,
     programs::XdpContext,
 };
 use natbpf_common::{
@@ -17,40 +17,28 @@ use natbpf_common::{
     config::Gauge,
     counter::Counter,
     flow::{Direction, FlowKey},
+    handover::Purpose,
     headers::Headers,
+    keyed::Keys,
     life::{Life, RENEWAL},
-    offload::{self, Frame, Offload, Validity, is_for, is_plain, mark, spread, ticks},
+    offload::{self, Frame, Offload, Validity, is_for, is_group, is_plain, spread, ticks},
     packet::{End, Packet},
     state,
 };
 use network_types::eth::EthHdr;
 
 use crate::{
-    Handled, Outcome, clock, count,
+    Handled, Outcome, clock, count, crossing,
     entry::{Entry, timeout},
     frame::Exit,
-    hairpin, ingress,
+    handover, ingress,
     maps::{PORTS, SETTINGS},
     parse,
     skb::{DOT1Q, Skb},
     xdp,
 };
 
-/// `skb->tc_index` of a packet that is translated and on its way out: the hook there lets it go. [`mark`]s have the top bit, this has not.
-const REPEATED: u16 = 0x4e4f;
-
 const ETHERNET: u32 = EthHdr::LEN as u32;
-
-/// A packet that the hook where it leaves has nothing to do with.
-#[inline(always)]
-pub fn is_repeated(skb: &mut Skb<'_>) -> bool {
-    let repeated = skb.tc_index() == REPEATED;
-    if repeated {
-        // What comes later, perhaps in another namespace, must not take it for its own.
-        skb.set_tc_index(0);
-    }
-    repeated
-}
 
 /// The epoch that counts; `None`: offload is off.
 #[inline(always)]
@@ -64,32 +52,37 @@ pub fn epoch() -> Option<u16> {
 /// At the ingress of an inside port.
 #[inline(always)]
 pub fn at_port_ingress(skb: &mut Skb<'_>) -> Handled {
-    let (Some(epoch), Some(frame)) = (epoch(), frame(skb)) else { return Ok(Outcome::Untouched) };
-    let frame = frame.fingerprint();
-    let outcome = repeat_original(skb, frame, epoch)?;
-    skb.set_tc_index(if matches!(outcome, Outcome::Repeated) { REPEATED } else { mark(frame) });
+    // Whoever made the packet could write there what he liked.
+    skb.set_tc_index(0);
+    let Some(epoch) = epoch() else { return Ok(Outcome::Untouched) };
+    let Some(headers) = plain(skb) else { return Ok(Outcome::Untouched) };
+    let Some(frame) = fingerprint(skb, headers.service, Direction::Original) else {
+        return Ok(Outcome::Untouched);
+    };
+    let key = headers.key(Direction::Original);
+    let outcome = repeat_original(skb, &headers, &key, frame, epoch)?;
+    if !matches!(outcome, Outcome::Repeated) {
+        crossing::enter(skb, Direction::Original, frame, epoch);
+    }
     Ok(outcome)
 }
 
 #[inline(always)]
-fn repeat_original(skb: &mut Skb<'_>, frame: u32, epoch: u16) -> Handled {
-    let Some(headers) = plain(skb) else { return Ok(Outcome::Untouched) };
-    let key = headers.key(Direction::Original);
-    let Some(entry) = Entry::find(&key) else { return Ok(Outcome::Untouched) };
-    let Some(rewrite) = entry.rewrite(&key) else { return Ok(Outcome::Untouched) };
-    let now = clock::now();
-    let Some(way) = way(skb, &headers, entry, frame, epoch, now) else {
-        learn(skb, entry, frame, epoch, now);
+fn repeat_original(skb: &mut Skb<'_>, headers: &Headers, key: &FlowKey, frame: u64, epoch: u16) -> Handled {
+    let Some(entry) = Entry::find(key) else { return Ok(Outcome::Untouched) };
+    let Some(rewrite) = entry.rewrite(key) else { return Ok(Outcome::Untouched) };
+    if rewrite.has_outside_port() {
         return Ok(Outcome::Untouched);
-    };
-    if way.port != skb.interface() || !goes_on(&key, entry, headers.tcp_flags, now) {
+    }
+    let now = clock::now();
+    let Some(way) = way(skb, headers, entry, frame, epoch, now) else { return Ok(Outcome::Untouched) };
+    if way.port != skb.interface() || !goes_on(key, entry, headers.tcp_flags, now) {
         return Ok(Outcome::Untouched);
     }
     let length = skb.length();
-    skb.repeat(&headers, End::Source, rewrite, &way.exit)?;
+    skb.repeat(headers, End::Source, rewrite, &way.exit)?;
     count::repeated(Direction::Original, length);
-    // SAFETY: takes no pointers.
-    unsafe { bpf_redirect(entry.uplink(), 0) };
+    handover::redirect(entry.uplink(), Purpose::Repeated, rewrite.address, headers.destination);
     Ok(Outcome::Repeated)
 }
 
@@ -97,7 +90,12 @@ fn repeat_original(skb: &mut Skb<'_>, frame: u32, epoch: u16) -> Handled {
 #[inline(always)]
 fn plain<P: Packet>(packet: &mut P) -> Option<Headers> {
     let headers = Headers::plain(packet)?;
-    if is_for(headers.protocol) && is_plain(&headers, ETHERNET) { Some(headers) } else { None }
+    if may_be_repeated(&headers) { Some(headers) } else { None }
+}
+
+#[inline(always)]
+fn may_be_repeated(headers: &Headers) -> bool {
+    is_for(headers.protocol) && is_plain(headers, ETHERNET)
 }
 
 /// What is known of a packet from outside.
@@ -112,21 +110,34 @@ pub enum Arrival {
     Slow = 2,
     /// It is half changed.
     Damaged = 3,
+    /// Its flow has to be asked first.
+    Stale = 4,
 }
 
 /// At the ingress of an uplink, with an Ethernet header.
 #[inline(always)]
 pub fn at_uplink_ingress(skb: &Skb<'_>) -> Result<Arrival, Counter> {
-    // What is turned round has a mark of its own, and comes from no router.
-    if hairpin::is_turning(skb) {
-        return Ok(Arrival::Slow);
+    let mut arrival = repeat_reply(skb.raw());
+    if arrival == Arrival::Stale as u32 && renew(skb.raw()) != 0 {
+        arrival = repeat_reply(skb.raw());
     }
-    match repeat_reply(skb.raw()) {
+    match arrival {
         number if number == Arrival::Repeated as u32 => Ok(Arrival::Repeated),
         number if number == Arrival::Stranger as u32 => Ok(Arrival::Stranger),
-        number if number == Arrival::Slow as u32 => Ok(Arrival::Slow),
-        _ => Err(Counter::WriteFailed),
+        number if number == Arrival::Damaged as u32 => Err(Counter::WriteFailed),
+        _ => Ok(Arrival::Slow),
     }
+}
+
+/// Asks the flow of a packet, once a second or when its state changes. Apart from [`repeat_reply`], whose stack must not be below that.
+/// 0: it is over.
+#[inline(never)]
+fn renew(skb: *mut __sk_buff) -> u32 {
+    let Some(headers) = Headers::plain(&mut Skb::of(skb)) else { return 0 };
+    let key = headers.key(Direction::Reply);
+    let Some(entry) = Entry::find(&key) else { return 0 };
+    let Some(rewrite) = entry.rewrite(&key) else { return 0 };
+    ingress::touch(&key, entry, rewrite, headers.tcp_flags, clock::now()) as u32
 }
 
 /// Returns an [`Arrival`]. Not inlined, for the stack: that of the ways that begin flows must not come on top.
@@ -143,33 +154,32 @@ fn reply(skb: &mut Skb<'_>) -> Option<Arrival> {
     let key = headers.key(Direction::Reply);
     let Some(entry) = Entry::find(&key) else { return Some(Arrival::Stranger) };
     let rewrite = entry.rewrite(&key)?;
-    let now = clock::now();
-    let frame = frame(skb)?.without_source().fingerprint();
-    skb.set_tc_index(mark(frame));
-    if !is_for(headers.protocol) || !is_plain(&headers, ETHERNET) {
+    if !may_be_repeated(&headers) || rewrite.has_outside_port() {
         return None;
     }
+    let now = clock::now();
+    let frame = match reply_fingerprint(skb.raw(), headers.service as u32) {
+        0 => return None,
+        frame => frame,
+    };
     let Some(way) = way(skb, &headers, entry, frame, epoch, now) else {
-        learn(skb, entry, frame, epoch, now);
+        crossing::enter(skb, Direction::Reply, frame, epoch);
         return None;
     };
-    if !ingress::touch(&key, entry, rewrite, headers.tcp_flags, now) {
-        return None;
+    if !ingress::goes_on(&key, entry, headers.tcp_flags, now) {
+        return Some(Arrival::Stale);
     }
     let length = skb.length();
     if skb.repeat(&headers, End::Destination, rewrite, &way.exit).is_err() {
         return Some(Arrival::Damaged);
     }
     count::repeated(Direction::Reply, length);
-    if way.flags & Offload::PEER != 0 {
+    if way.peer {
         // No hook is on that way.
-        skb.set_tc_index(0);
         // SAFETY: takes no pointers.
         unsafe { bpf_redirect_peer(way.port, 0) };
     } else {
-        skb.set_tc_index(REPEATED);
-        // SAFETY: takes no pointers.
-        unsafe { bpf_redirect(way.port, 0) };
+        handover::redirect(way.port, Purpose::Repeated, headers.source, rewrite.address);
     }
     Some(Arrival::Repeated)
 }
@@ -195,14 +205,17 @@ fn repeat_at_xdp(context: &XdpContext, direction: Direction) -> Option<u32> {
     let key = headers.key(direction);
     let entry = Entry::find(&key)?;
     let rewrite = entry.rewrite(&key)?;
+    if rewrite.has_outside_port() {
+        return None;
+    }
     let now = clock::now();
-    let frame = frame(&packet)?;
-    let (end, frame) = match direction {
-        Direction::Original => (End::Source, frame),
-        Direction::Reply => (End::Destination, frame.without_source()),
+    let end = match direction {
+        Direction::Original => End::Source,
+        Direction::Reply => End::Destination,
     };
+    let frame = fingerprint(&packet, headers.service, direction)?;
     // If none holds, the programs of the other hook do the noting.
-    let way = way(&packet, &headers, entry, frame.fingerprint(), epoch, now)?;
+    let way = way(&packet, &headers, entry, frame, epoch, now)?;
     if way.exit.vlan != 0 {
         // A tag has to be pushed, which is done at the other hook.
         return None;
@@ -228,7 +241,8 @@ fn repeat_at_xdp(context: &XdpContext, direction: Direction) -> Option<u32> {
 /// A noted way that holds for this packet.
 struct Way {
     port: u32,
-    flags: u16,
+    /// Straight into the namespace at the other end of the port.
+    peer: bool,
     exit: Exit,
 }
 
@@ -238,7 +252,7 @@ fn way<P: Arriving>(
     packet: &P,
     headers: &Headers,
     entry: Entry,
-    frame: u32,
+    frame: u64,
     epoch: u16,
     now: Nanoseconds,
 ) -> Option<Way> {
@@ -248,21 +262,11 @@ fn way<P: Arriving>(
     if !validity.holds(ticks(now), epoch) || !fits || entry.frame() != frame {
         return None;
     }
-    let (vlan, flags) = entry.offload_vlan_and_flags();
-    let way = Way { port: entry.port(), flags, exit: Exit { ethernet: entry.ethernet(), vlan: vlan as u32 } };
+    let port = entry.port();
+    let exit = Exit { ethernet: entry.ethernet(), vlan: entry.vlan() as u32 };
+    let way = Way { port: port & !Offload::PEER, peer: port & Offload::PEER != 0, exit };
     // Whoever writes locks first, so it is whole if the word is what it was.
     if entry.validity() == word { Some(way) } else { None }
-}
-
-/// Notes by which frame such packets come in, if no way holds.
-#[inline(always)]
-fn learn<P: Arriving>(packet: &P, entry: Entry, frame: u32, epoch: u16, now: Nanoseconds) {
-    let word = entry.validity();
-    let holds = Validity::from_word(word).holds(ticks(now), epoch);
-    if !holds && entry.frame() != frame && entry.lock_offload(word) {
-        entry.set_origin(packet.interface(), frame);
-        entry.set_validity(Validity::NONE);
-    }
 }
 
 /// Whether a packet of the original direction changes nothing about its flow but the time stamp, which is renewed here.
@@ -275,7 +279,7 @@ fn goes_on(key: &FlowKey, entry: Entry, tcp_flags: u8, now: Nanoseconds) -> bool
     if old && Life::expired(age, timeout(status)) {
         return false;
     }
-    let flow_age = now.saturating_sub(entry.created());
+    let flow_age = entry.created().age(now);
     let step = state::next(status, key.protocol, Direction::Original, tcp_flags, flow_age);
     if step.status != status {
         return false;
@@ -307,17 +311,37 @@ pub trait Arriving: Packet {
     fn gso_size(&self) -> u32;
 }
 
-/// The frame by which a packet comes in.
+/// The fingerprint of the frame by which a packet comes in. `None`: it is one that may be for many.
 #[inline(always)]
-fn frame<P: Arriving>(packet: &P) -> Option<Frame> {
-    Some(Frame { interface: packet.interface(), ethernet: packet.ethernet()?, vlan: packet.vlan() })
+fn fingerprint<P: Arriving>(packet: &P, service: u8, direction: Direction) -> Option<u64> {
+    let ethernet = packet.ethernet()?;
+    if is_group(ethernet[0]) {
+        return None;
+    }
+    let frame = Frame { interface: packet.interface(), ethernet, vlan: packet.vlan(), service };
+    let frame = match direction {
+        Direction::Original => frame,
+        Direction::Reply => frame.without_source(),
+    };
+    Some(frame.fingerprint(keys()?))
+}
+
+/// The same of a frame from outside; 0: it is one that may be for many. Not inlined, for the stack.
+#[inline(never)]
+fn reply_fingerprint(skb: *mut __sk_buff, service: u32) -> u64 {
+    fingerprint(&Skb::of(skb), service as u8, Direction::Reply).unwrap_or(0)
+}
+
+#[inline(always)]
+fn keys() -> Option<&'static Keys> {
+    Some(&SETTINGS.get(0)?.keys)
 }
 
 /// At the egress of an uplink, with an Ethernet header: the kernel has forwarded a packet of the original direction, which is translated
 /// by now. `headers` are those it had before.
 #[inline(always)]
 pub fn at_uplink_egress(skb: &mut Skb<'_>, headers: &Headers) {
-    if count::gauge(Gauge::Epoch) != 0 && is_for(headers.protocol) {
+    if count::gauge(Gauge::Epoch) != 0 && may_be_repeated(headers) {
         note_original(skb.raw(), headers);
     }
 }
@@ -326,23 +350,26 @@ pub fn at_uplink_egress(skb: &mut Skb<'_>, headers: &Headers) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn note_original(skb: *mut __sk_buff, headers: *const Headers) -> u32 {
-    if headers.is_null() {
-        return 0;
-    }
+    let (Some(epoch), false) = (epoch(), headers.is_null()) else { return 0 };
     let skb = Skb::of(skb);
     // SAFETY: the caller's, checked by the verifier.
     let headers = unsafe { &*headers };
     let key = headers.key(Direction::Original);
     let Some(entry) = Entry::find(&key) else { return 0 };
-    let word = entry.validity();
-    if skb.tc_index() != mark(entry.frame()) {
-        // The kernel takes such packets from elsewhere now: another port, or another machine with this address.
-        if word != Validity::NONE && word != Validity::BUSY {
-            forget(&key, entry);
-        }
+    // A flow from outside may be answered by another uplink than the one it came by.
+    if entry.uplink() != skb.interface() {
         return 0;
     }
-    note(&skb, headers, entry, word, entry.port(), 0);
+    let origin = crossing::leave(&skb, headers, &key, epoch);
+    let port = origin.as_ref().map_or(0, |origin| origin.interface);
+    let word = entry.validity();
+    if entry.port() != port && word != Validity::NONE && word != Validity::BUSY {
+        // The kernel takes such packets from elsewhere now: another port, or a machine that is at none.
+        forget(&key, entry);
+    }
+    if let Some(origin) = origin {
+        note(&skb, headers, entry, origin.frame, port, epoch);
+    }
     0
 }
 
@@ -360,12 +387,10 @@ fn forget(key: &FlowKey, entry: Entry) {
 /// At the egress of an inside port: the kernel has forwarded a packet.
 #[inline(always)]
 pub fn at_port_egress(skb: &mut Skb<'_>) {
-    // The mark says that it came by an uplink, where it was translated.
-    let came_by = skb.tc_index();
-    let Some(epoch) = epoch() else { return };
-    if mark(came_by as u32) != came_by {
+    if skb.tc_index() == 0 {
         return;
     }
+    let Some(epoch) = epoch() else { return };
     let mut room = parse::Room::uninit();
     let Ok(Some(headers)) = parse::headers(skb, ETHERNET, &mut room) else { return };
     if is_for(headers.protocol) {
@@ -382,71 +407,69 @@ extern "C" fn note_reply(skb: *mut __sk_buff, headers: *const Headers, epoch: u3
     if headers.is_null() {
         return 0;
     }
+    let epoch = epoch as u16;
     let skb = Skb::of(skb);
     // SAFETY: the caller's, checked by the verifier.
     let headers = unsafe { &*headers };
     let key = headers.key(Direction::Reply).reversed();
     let Some(original) = Entry::find(&key) else { return 0 };
     let Some(rewrite) = original.rewrite(&key) else { return 0 };
-    let Some(reply) = Entry::find(&key.peer(rewrite)) else { return 0 };
-    if skb.tc_index() != mark(reply.frame()) {
-        return 0;
-    }
-    let word = reply.validity();
+    let reply_key = key.peer(rewrite);
+    let Some(reply) = Entry::find(&reply_key) else { return 0 };
+    let Some(origin) = crossing::leave(&skb, headers, &reply_key, epoch) else { return 0 };
     // Only the port by which the kernel takes packets of the instance, so that a frame that is flooded teaches nothing.
-    let known = holds(original, epoch as u16, clock::now());
-    if !known || original.port() != skb.interface() {
+    if !holds(original, epoch, clock::now()) || original.port() != skb.interface() {
         return 0;
     }
     // SAFETY: a map value, read whole.
     let flags = PORTS
         .get_ptr(skb.interface())
         .map_or(0, |port| unsafe { (&raw const (*port).flags).read_volatile() });
-    note(&skb, headers, reply, word, skb.interface(), flags as u16);
+    note(&skb, headers, reply, origin.frame, skb.interface() | flags & Offload::PEER, epoch);
     0
 }
 
-/// Notes how a packet leaves, unless that is known and holds.
+/// Notes how a packet leaves that came in by this frame, unless that is known and holds.
 #[inline(always)]
-fn note(skb: &Skb<'_>, headers: &Headers, entry: Entry, word: u64, port: u32, flags: u16) {
-    let Some(epoch) = epoch() else { return };
+fn note(skb: &Skb<'_>, headers: &Headers, entry: Entry, frame: u64, port: u32, epoch: u16) {
     let vlan = skb.vlan();
     // Tags of another kind are rare, and repeated by nobody.
     if vlan as u16 as u32 | DOT1Q != vlan && vlan != 0 {
         return;
     }
+    // What a rule has made of these is not repeated: queueing disciplines and filters at the device may look at them.
+    if skb.mark() != 0 || skb.priority() != offload::priority(headers.service) {
+        return;
+    }
     let vlan = vlan as u16;
     let Some(ethernet) = skb.ethernet() else { return };
     let size = offload::size(headers, skb.gso_size());
-    if size > u16::MAX as u32 || headers.network != ETHERNET {
+    if size > u16::MAX as u32 || headers.network != ETHERNET || is_group(ethernet[0]) {
         return;
     }
     let now = ticks(clock::now());
+    let word = entry.validity();
     let before = Validity::from_word(word);
     let same = entry.ethernet() == ethernet
-        && entry.offload_vlan_and_flags() == (vlan, flags)
-        && entry.port() == port;
+        && entry.vlan() == vlan
+        && entry.port() == port
+        && entry.frame() == frame;
     let holds = before.holds(now, epoch);
     if same && holds && before.size as u32 >= size {
         return;
     }
-    let frame = entry.frame();
     // Somebody else does the same, or has just done it.
     if !entry.lock_offload(word) {
         return;
-    }
-    // By another frame than this packet's, noted a moment ago: what is true of this one need not be of that.
-    if entry.frame() != frame {
-        return entry.set_validity(Validity::NONE);
     }
     let validity = if same && holds {
         // Longer packets get through, too; when to ask again stays.
         Validity { size: size as u16, ..before }
     } else {
-        entry.set_exit(port, ethernet, vlan, flags);
+        entry.set_way(frame, port, ethernet, vlan);
         let interval = SETTINGS.get(0).map_or(0, |settings| settings.revalidate);
         count::add(Counter::OffloadsNoted);
-        Validity::new(now, spread(interval, frame ^ entry.created_seed()), epoch, size as u16)
+        Validity::new(now, spread(interval, frame as u32), epoch, size as u16)
     };
     entry.set_validity(validity.to_word());
 }

@@ -14,7 +14,7 @@ use natbpf_common::{
     Nanoseconds,
     counter::Counter,
     event::EventKind,
-    flow::{Direction, FlowKey},
+    flow::{Direction, FlowEntry, FlowKey, Moment},
     life::{GRACE, Life, Verdict, judge},
     mapping::{Endpoint, Mapping, Side, Users},
     reap::{BEFORE, COUNT, KEY_SIZE, KEYS, MAX_KEYS, OPERATION, Operation},
@@ -23,7 +23,7 @@ use natbpf_common::{
 use crate::{
     atomic, clock, count, create,
     entry::{Entry, timeout},
-    event,
+    event, mapping,
     maps::{FLOWS, MAPPINGS},
 };
 
@@ -96,8 +96,9 @@ fn reap_original(key: &FlowKey, now: Nanoseconds) -> bool {
     }
 }
 
+/// Takes out a flow whose life was swapped to [`Life::Gone`].
 #[inline(always)]
-fn remove(key: &FlowKey, entry: Entry) -> bool {
+pub fn remove(key: &FlowKey, entry: Entry) -> bool {
     let status = entry.status();
     let Some(rewrite) = entry.rewrite(key) else { return false };
     let reply = key.peer(rewrite);
@@ -143,6 +144,9 @@ fn reap_reply(key: &FlowKey, now: Nanoseconds) -> bool {
     if !over || !entry.swap_life(life, Life::Gone.to_word()) {
         return false;
     }
+    if status.host() && entry.traits() & FlowEntry::COUNTED != 0 && original == key.reversed() {
+        mapping::leave(&mapping::source(key.destination));
+    }
     let _ = FLOWS.remove(key);
     true
 }
@@ -162,7 +166,7 @@ fn kill(key: &FlowKey, before: Nanoseconds, now: Nanoseconds) -> bool {
     let Some(entry) = Entry::find(key) else { return false };
     // The life first: a new translation changes both, so the swap fails if it comes in between.
     let life = entry.life();
-    if entry.created() > before {
+    if entry.created() > Moment::of(before) {
         return false;
     }
     match Life::from_word(life) {

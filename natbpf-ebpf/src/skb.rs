@@ -16,10 +16,11 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use natbpf_common::{
-    Address, checksum,
+    Address, Port, checksum,
     counter::Counter,
     flow::Rewrite,
     headers::Headers,
+    offload,
     packet::{End, Packet, Translation, View},
 };
 use network_types::eth::EtherType;
@@ -36,6 +37,7 @@ const CHECKSUM: u32 = 10;
 /// From linux/if_packet.h.
 const PACKET_BROADCAST: u32 = 1;
 const PACKET_MULTICAST: u32 = 2;
+const PACKET_OTHERHOST: u32 = 3;
 
 /// The protocol of a tag as [`Skb::vlan`] has it.
 pub const DOT1Q: u32 = (EtherType::Ieee8021q as u32) << 16;
@@ -72,7 +74,26 @@ impl<'a> Skb<'a> {
         packet_type == PACKET_BROADCAST || packet_type == PACKET_MULTICAST
     }
 
-    /// A number that stays with the buffer over redirects.
+    /// It is here only because the device takes what is for others, too: somebody captures. The stack drops it before anything else.
+    #[inline(always)]
+    pub fn is_for_others(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.raw).pkt_type == PACKET_OTHERHOST }
+    }
+
+    #[inline(always)]
+    pub fn mark(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.raw).mark }
+    }
+
+    #[inline(always)]
+    pub fn priority(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.raw).priority }
+    }
+
+    /// A number that stays with the buffer through the stack, and into other network namespaces.
     #[inline(always)]
     pub fn tc_index(&self) -> u16 {
         // SAFETY: the context is valid while the program runs.
@@ -115,6 +136,7 @@ impl<'a> Skb<'a> {
                 frame.add(change.port as usize).cast::<u16>().write_volatile(change.new_port.to_wire());
             }
             frame::write_headers(frame, headers, change, exit);
+            (*self.raw).priority = offload::priority(headers.service);
         }
         self.set_vlan(exit.vlan)
     }
@@ -147,7 +169,11 @@ impl<'a> Skb<'a> {
     /// Gives one end of the packet a new address and port. After an error it may be half changed and must not go on.
     #[inline(always)]
     pub fn translate(&mut self, headers: &Headers, end: End, rewrite: Rewrite) -> Result<(), Counter> {
-        let result = translate(self.raw, headers, matches!(end, End::Destination) as u32, rewrite.to_word());
+        let destination = matches!(end, End::Destination) as u32;
+        let mut result = translate(self.raw, headers, destination, rewrite.to_word());
+        if result == 0 && rewrite.has_outside_port() {
+            result = translate_outside(self.raw, headers, destination, rewrite.outside_port.to_wire() as u32);
+        }
         if result == 0 { Ok(()) } else { Err(Counter::WriteFailed) }
     }
 
@@ -284,6 +310,29 @@ extern "C" fn translate(skb: *mut __sk_buff, headers: *const Headers, destinatio
     // SAFETY: the caller's, checked by the verifier.
     let change = unsafe { &*headers }.translation(end, rewrite.address, rewrite.port);
     write(&mut Skb::of(skb), &change).is_err() as u32
+}
+
+/// The port of the end that [`translate`] leaves alone. Returns 0 when all is done.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn translate_outside(
+    skb: *mut __sk_buff,
+    headers: *const Headers,
+    destination: u32,
+    port: u32,
+) -> u32 {
+    if headers.is_null() {
+        return 1;
+    }
+    // SAFETY: the caller's, checked by the verifier.
+    let headers = unsafe { &*headers };
+    let port = Port::from_wire(port as u16);
+    let change = if destination != 0 {
+        headers.translation(End::Source, headers.source, port)
+    } else {
+        headers.translation(End::Destination, headers.destination, port)
+    };
+    write_transport(&mut Skb::of(skb), &change).is_err() as u32
 }
 
 #[inline(always)]

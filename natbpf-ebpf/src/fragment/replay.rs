@@ -15,7 +15,7 @@ use natbpf_common::{
 };
 
 use super::{REPLAYED, datagram::Known, keep::Occupied};
-use crate::{code, count};
+use crate::{code, count, handover};
 
 /// What the steps need.
 struct Replay {
@@ -56,8 +56,12 @@ pub extern "C" fn replay_kept(
 #[inline(always)]
 fn send(skb: *mut __sk_buff, key: &DatagramKey) -> bool {
     let flags = if key.leaves() { 0 } else { BPF_F_INGRESS as u64 };
+    // At egress the program runs inside the call: a copy of a packet that is turned round is turned round, too.
+    let said = handover::read();
     // SAFETY: the context is valid. What is above zero is the verdict of others.
-    unsafe { bpf_clone_redirect(skb, key.uplink, flags) >= 0 }
+    let sent = unsafe { bpf_clone_redirect(skb, key.uplink, flags) >= 0 };
+    handover::write(said);
+    sent
 }
 
 /// One step of the kernel's loop.

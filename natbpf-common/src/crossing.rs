@@ -1,0 +1,97 @@
+//! Packets on their way through the kernel: what one looked like where it came in, for the program at the hook where it leaves.
+//!
+//! Where a packet comes in, a [`Crossing`] is written into a slot of a small table, and the slot's number into `skb->tc_index`, which stays
+//! with the buffer through bridge and stack. Where a packet leaves, the number names a slot. Nobody is believed because of a number: a
+//! slot counts only for the very packet that it was written for, compared in full, and once. So a number that is old, wrong or forged
+//! (whoever has `CAP_NET_ADMIN` in a network namespace can set `tc_index`) leads to nothing.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{flow::FlowKey, headers::Headers};
+
+/// Slots of the table. As many packets can be on their way at once; one whose slot was taken by a later one teaches nothing.
+pub const SLOTS: u32 = 4096;
+
+/// A packet where it came in. 56 bytes without padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Crossing {
+    /// Number of the claim, which is written last; 0: it is being written, or has been read.
+    pub claim: u64,
+    /// The packet's tuple, and with it the direction.
+    pub key: FlowKey,
+    /// [`Frame::fingerprint`](crate::offload::Frame::fingerprint) of its frame.
+    pub frame: u64,
+    pub contents: Contents,
+    /// Interface index.
+    pub interface: u32,
+    /// [`Gauge::Epoch`](crate::config::Gauge::Epoch) when it came in: what has changed since may have changed its way.
+    pub epoch: u32,
+}
+
+/// What no translation changes of a packet that goes on as it came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Contents {
+    /// TCP: sequence and acknowledgement number; else the first bytes of the payload, or 0.
+    pub first: [u32; 2],
+    /// Length of the IPv4 packet.
+    pub length: u32,
+    /// Identification of the IPv4 header, as it stands there.
+    pub identification: u16,
+    /// Type of service: DSCP and ECN.
+    pub service: u8,
+    /// As it is where the packet leaves: one less than where it came in.
+    pub time_to_live: u8,
+}
+
+impl Contents {
+    /// `hops` is what routing will still take from the time to live.
+    #[inline(always)]
+    pub const fn of(headers: &Headers, first: [u32; 2], hops: u8) -> Self {
+        Self {
+            first,
+            length: headers.transport - headers.network + headers.payload,
+            identification: headers.identification,
+            service: headers.service,
+            time_to_live: headers.time_to_live.wrapping_sub(hops),
+        }
+    }
+}
+
+/// The slot of a claim; also the number in `skb->tc_index`, less one.
+#[inline(always)]
+pub const fn slot(claim: u64) -> u32 {
+    claim as u32 & (SLOTS - 1)
+}
+
+/// The slot that `skb->tc_index` names.
+#[inline(always)]
+pub const fn named(tc_index: u16) -> Option<u32> {
+    if tc_index == 0 || tc_index as u32 > SLOTS { None } else { Some(tc_index as u32 - 1) }
+}
+
+const _: () = assert!(size_of::<Crossing>() == 56 && SLOTS.is_power_of_two());
+
+#[cfg(feature = "user")]
+mod user {
+    // SAFETY: `repr(C)`, no padding (zerocopy's `IntoBytes` proves it), any bytes are valid.
+    unsafe impl aya::Pod for super::Crossing {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_name_their_slot() {
+        for claim in [0, 1, u64::from(SLOTS) - 1, u64::from(SLOTS), u64::MAX] {
+            let slot = slot(claim);
+            assert!(slot < SLOTS);
+            assert_eq!(named(slot as u16 + 1), Some(slot));
+        }
+        assert_eq!(named(0), None);
+        assert_eq!(named(SLOTS as u16 + 1), None);
+        assert_eq!(named(u16::MAX), None);
+    }
+}

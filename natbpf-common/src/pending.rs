@@ -1,0 +1,81 @@
+//! Flows that somebody outside would begin: nothing is known of them but their first packets.
+//!
+//! Whoever can send to an external address can make up any number of these. They count only when the kernel has let one through and the
+//! inside has answered (a connection of TCP: when the stranger has answered that, too). Until then one is remembered in a table of its own, whose
+//! oldest entries give way to new ones: it takes nothing from the flow table, and nothing from anybody's share.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{Nanoseconds, Port, SECOND, flow::FlowKey};
+
+/// How many there can be.
+pub const MAX_PENDING: usize = 1 << 16;
+
+/// How long an answer is waited for (`UDP_CT_UNREPLIED` of conntrack).
+pub const LIFETIME: Nanoseconds = 30 * SECOND;
+
+/// Value; the key is that of the original direction: the packets that would answer.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Pending {
+    /// When the last packet was seen.
+    pub seen: Nanoseconds,
+    /// A [`Rewrite`](crate::flow::Rewrite): the external endpoint that was asked.
+    pub rewrite: u64,
+    /// Interface index of the uplink that it was asked by.
+    pub uplink: u32,
+    /// The flags of the rule by whose mapping it was let in.
+    pub flags: u32,
+    /// A [`Status`](crate::flow::Status).
+    pub status: u16,
+    /// Of [`FlowEntry::traits`](crate::flow::FlowEntry::traits).
+    pub traits: u16,
+    /// The stranger's port, if the inside sees another one; else zero.
+    pub outside_port: Port,
+    /// 1: it was let in by a mapping.
+    pub by_mapping: u16,
+}
+
+#[cfg(feature = "user")]
+mod user {
+    // SAFETY: `repr(C)`, no padding (zerocopy's `IntoBytes` proves it), any bytes are valid.
+    unsafe impl aya::Pod for super::Pending {}
+}
+
+/// How many ports a stranger's packet is tried with before it is given up, its own included.
+pub const OUTSIDE_PORTS: u32 = 4;
+
+/// The port under which the inside sees a stranger at a try; the first is his own. The later ones depend on the external endpoint that he
+/// asks, so that the same question always has the same.
+#[inline(always)]
+pub const fn outside_port(reply: &FlowKey, attempt: u32) -> Port {
+    if attempt == 0 {
+        return reply.source_port;
+    }
+    let seed = (reply.source_port.to_wire() as u32) << 16 | reply.destination_port.to_wire() as u32;
+    let mixed = (seed ^ reply.destination.to_wire().rotate_left(7))
+        .wrapping_add(attempt.wrapping_mul(0x9e37_79b9))
+        .wrapping_mul(0x85eb_ca6b);
+    Port::new(1024 + (((mixed ^ mixed >> 15) as u64 * 64512) >> 32) as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Address, flow::Direction, protocol::UDP};
+
+    proptest! {
+        #[test]
+        fn the_stranger_keeps_his_port_if_he_can(port in 1..=u16::MAX, asked: u16, address: u32) {
+            let ports = (Port::new(port), Port::new(asked));
+            let key = FlowKey::new(Address::from_wire(1), Address::from_wire(address), ports, UDP, Direction::Reply);
+            prop_assert_eq!(outside_port(&key, 0), Port::new(port));
+            for attempt in 1..OUTSIDE_PORTS {
+                prop_assert!(outside_port(&key, attempt).number() >= 1024);
+                prop_assert_eq!(outside_port(&key, attempt), outside_port(&key, attempt));
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Early drop: when the flow table is full, flows that nobody has ever answered give way to new ones, as netfilter's `early_drop` has it.
+//! Running ones never do (RFC 6888, REQ-11).
+
+use aya_ebpf::{btf_maps::Array, helpers::generated::bpf_loop, macros::btf_map};
+use natbpf_common::{config::Gauge, counter::Counter, flow::FlowKey, life::Life};
+
+use crate::{atomic, count, entry::Entry, maps::GAUGES, reap};
+
+/// How many of the flows that began last are remembered; a power of two.
+const REMEMBERED: u64 = 1 << 15;
+
+/// How many of them are looked at for one packet.
+const LOOKS: u32 = 16;
+
+/// The flows that began last, of the original direction, in a ring.
+#[btf_map]
+static LATEST: Array<FlowKey, { REMEMBERED as usize }> = Array::new();
+
+/// A flow has begun.
+#[inline(always)]
+pub fn remember(key: &FlowKey) {
+    let Some(begun) = GAUGES.get_ptr_mut(Gauge::Begun as u32) else { return };
+    let number = atomic::fetch_add(begun, 1);
+    if let Some(place) = LATEST.get_ptr_mut((number & (REMEMBERED - 1)) as u32) {
+        // SAFETY: a map value. Whoever reads a key that was half written finds no flow of it.
+        unsafe { place.write_volatile(*key) };
+    }
+}
+
+/// What the steps share.
+struct Room {
+    made: u32,
+}
+
+/// Takes out a flow that was never answered, the oldest ones first. False: there is none at hand.
+#[inline(always)]
+pub fn make_room() -> bool {
+    drop_early() != 0
+}
+
+/// A global function, so that the verifier follows it once: see `parse`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn drop_early() -> u32 {
+    let mut room = Room { made: 0 };
+    let body: unsafe extern "C" fn(u64, *mut Room) -> i64 = look_at_one;
+    // SAFETY: `look_at_one` gets the pointer to `room` while this waits.
+    unsafe {
+        bpf_loop(LOOKS, body as *mut _, (&raw mut room).cast(), 0);
+        (&raw const room.made).read_volatile()
+    }
+}
+
+/// One step of the kernel's loop; 1 ends it.
+unsafe extern "C" fn look_at_one(_: u64, room: *mut Room) -> i64 {
+    let (Some(begun), Some(looked)) =
+        (GAUGES.get_ptr(Gauge::Begun as u32), GAUGES.get_ptr_mut(Gauge::LookedAt as u32))
+    else {
+        return 1;
+    };
+    let newest = atomic::load(begun);
+    let before = atomic::load(looked);
+    // Each is looked at once; those that are not remembered any more are not.
+    let oldest = newest.saturating_sub(REMEMBERED);
+    let number = if before > oldest { before } else { oldest };
+    if number >= newest {
+        return 1;
+    }
+    if !atomic::swap(looked, before, number + 1) {
+        return 0;
+    }
+    let Some(place) = LATEST.get_ptr((number & (REMEMBERED - 1)) as u32) else { return 1 };
+    // SAFETY: a map value.
+    let key = unsafe { place.read_volatile() };
+    if !drop_unanswered(&key) {
+        return 0;
+    }
+    // SAFETY: `drop_early` owns it and waits.
+    unsafe { (*room).made = 1 };
+    1
+}
+
+/// Whether a flow was never answered, and has been taken out. At once: if another processor is sending one of its packets at this very moment,
+/// and the element is given to another flow before that is done, the tag beside the rewrite tells.
+#[inline(always)]
+fn drop_unanswered(key: &FlowKey) -> bool {
+    let Some(entry) = Entry::find(key) else { return false };
+    let (life, status) = (entry.life(), entry.status());
+    let idle = matches!(Life::from_word(life), Life::Live(_) | Life::Dying(_) | Life::Killed(_));
+    if !idle || status.seen_reply() || status.host() || !entry.swap_life(life, Life::Gone.to_word()) {
+        return false;
+    }
+    if !reap::remove(key, entry) {
+        return false;
+    }
+    count::add(Counter::FlowsDroppedEarly);
+    true
+}
