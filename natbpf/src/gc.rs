@@ -12,8 +12,8 @@ use natbpf_common::{
 
 use crate::{
     clock,
-    datapath::{Reaper, Tables},
-    plan::Plan,
+    datapath::{Reaper, Scan, Tables},
+    plan::Placement,
 };
 
 /// What one round found.
@@ -25,28 +25,57 @@ pub struct Round {
     pub acted: u64,
 }
 
-/// Looks through the tables and has removed what is over.
+/// A round through the tables, slice by slice, in which what is over is removed.
+#[derive(Debug, Default)]
+pub struct Collection {
+    flows: Scan<FlowKey, FlowEntry>,
+    /// The flows are done, and the mappings come.
+    mapping: bool,
+    mappings: Scan<Endpoint, Mapping>,
+    round: Round,
+}
+
+impl Collection {
+    /// Looks at some thousands of entries. Something: the round is over.
+    pub fn slice(&mut self, tables: &Tables, reaper: &Reaper) -> Result<Option<Round>> {
+        let now = clock::now();
+        if self.mapping {
+            let mut idle: Vec<Endpoint> = Vec::new();
+            let end = tables.some_mappings(&mut self.mappings, |endpoint, mapping| {
+                if is_idle(endpoint, mapping, now) {
+                    idle.push(*endpoint);
+                }
+            })?;
+            reaper.mappings(&idle)?;
+            return Ok(end.then_some(self.round));
+        }
+        let timeouts = tables.settings()?.timeouts;
+        let mut over = Vec::new();
+        self.mapping = tables.some_entries(&mut self.flows, |key, entry| {
+            self.round.entries += 1;
+            if is_over(key, entry, now, &timeouts) {
+                over.push(*key);
+            }
+        })?;
+        self.round.acted += reaper.reap(&over)?;
+        Ok(None)
+    }
+}
+
+/// Looks through the tables at a stretch and has removed what is over.
 pub fn collect(tables: &Tables, reaper: &Reaper) -> Result<Round> {
-    let (now, timeouts) = (clock::now(), tables.settings()?.timeouts);
-    let mut round = Round::default();
-    let mut over = Vec::new();
-    tables.each_entry(|key, entry| {
-        round.entries += 1;
-        if is_over(key, entry, now, &timeouts) {
-            over.push(*key);
+    let mut collection = Collection::default();
+    loop {
+        if let Some(round) = collection.slice(tables, reaper)? {
+            return Ok(round);
         }
-    })?;
-    round.acted = reaper.reap(&over)?;
-    let mut idle: Vec<Endpoint> = Vec::new();
-    tables.each_mapping(|endpoint, mapping| {
-        let unused = Users::from_word(mapping.users).count() == 0;
-        let rest = now.saturating_sub(mapping.idle_since);
-        if endpoint.side != Side::Inside as u8 && unused && rest > Mapping::rest(mapping.flags) {
-            idle.push(*endpoint);
-        }
-    })?;
-    reaper.mappings(&idle)?;
-    Ok(round)
+    }
+}
+
+fn is_idle(endpoint: &Endpoint, mapping: &Mapping, now: Nanoseconds) -> bool {
+    let unused = Users::from_word(mapping.users).count() == 0;
+    let rest = now.saturating_sub(mapping.idle_since);
+    endpoint.side != Side::Inside as u8 && unused && rest > Mapping::rest(mapping.flags)
 }
 
 /// Whether the reaper should look at an entry. Of the reply direction it is asked about those that nothing
@@ -61,24 +90,45 @@ fn is_over(key: &FlowKey, entry: &FlowEntry, now: Nanoseconds, timeouts: &Timeou
     }
 }
 
-/// Ends the flows whose external address their uplink no longer has, those that came by a forward that is no more, and
-/// those of uplinks that are down or no longer uplinks, as `MASQUERADE` does. Returns how many.
-pub fn kill_misplaced(tables: &Tables, reaper: &Reaper, plan: &Plan) -> Result<u64> {
-    let placement = plan.placement();
-    let before = clock::now();
-    let mut misplaced = Vec::new();
-    tables.each_entry(|key, entry| {
-        let alive = matches!(Life::from_word(entry.life), Life::Live(_) | Life::Dying(_));
-        if alive && placement.is_misplaced(key, entry) {
-            misplaced.push(*key);
-        }
-    })?;
-    reaper.kill(&misplaced, before)
+/// Ends, slice by slice, the flows whose external address their uplink no longer has, those that came by a forward that is no more,
+/// and those of uplinks that are down or no longer uplinks, as `MASQUERADE` does.
+#[derive(Debug)]
+pub struct Eviction {
+    placement: Placement,
+    /// Flows that have begun since then are where they should be.
+    before: Nanoseconds,
+    scan: Scan<FlowKey, FlowEntry>,
+    ended: u64,
+}
+
+impl Eviction {
+    /// To be made when the datapath has been told.
+    pub fn new(placement: Placement) -> Self {
+        Self { placement, before: clock::now(), scan: Scan::default(), ended: 0 }
+    }
+
+    /// Begins anew with other places.
+    pub fn again(self, placement: Placement) -> Self {
+        Self { ended: self.ended, ..Self::new(placement) }
+    }
+
+    /// Looks at some thousands of entries. Something: all is done, and so many flows were ended.
+    pub fn slice(&mut self, tables: &Tables, reaper: &Reaper) -> Result<Option<u64>> {
+        let mut misplaced = Vec::new();
+        let end = tables.some_entries(&mut self.scan, |key, entry| {
+            let alive = matches!(Life::from_word(entry.life), Life::Live(_) | Life::Dying(_));
+            if alive && self.placement.is_misplaced(key, entry) {
+                misplaced.push(*key);
+            }
+        })?;
+        self.ended += reaper.kill(&misplaced, self.before)?;
+        Ok(end.then_some(self.ended))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use natbpf_common::{Address, Port, SECOND, offload::Offload, protocol::UDP, state::State};
+    use natbpf_common::{Address, Port, SECOND, flow::Moment, offload::Offload, protocol::UDP, state::State};
 
     use super::*;
 
@@ -86,10 +136,12 @@ mod tests {
         FlowEntry {
             life: life.to_word(),
             rewrite: 0,
-            created: 0,
+            created: Moment::default(),
             uplink: 1,
             status: Status::new(state as u8).to_word(),
             traits: 0,
+            outside_port: Port::default(),
+            vlan: 0,
             offload: Offload::default(),
         }
     }

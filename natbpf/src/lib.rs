@@ -17,6 +17,7 @@ pub mod netns;
 pub mod network;
 pub mod notices;
 pub mod offload;
+pub mod output;
 pub mod plan;
 pub mod preflight;
 pub mod status;

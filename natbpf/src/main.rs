@@ -3,17 +3,37 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use natbpf::{cli::Cli, commands, logging, netns};
+use natbpf::{
+    cli::Cli,
+    commands, logging, netns,
+    output::{self, OutputError},
+};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    output::outlive_limits();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return explain(&usage),
+    };
     logging::start(cli.log_format, cli.verbose);
     match run(&cli) {
         Ok(code) => code,
+        Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("natbpf: {error:#}");
+            // The exit status says it, too.
+            let _ = output::complain(format_args!("natbpf: {error:#}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// How the command is used, if it was asked for, or used otherwise.
+fn explain(usage: &clap::Error) -> ExitCode {
+    let wrong = usage.use_stderr();
+    match usage.print().map_err(OutputError::from) {
+        Err(OutputError::Failed(_)) if !wrong => ExitCode::FAILURE,
+        _ if wrong => ExitCode::from(2),
+        _ => ExitCode::SUCCESS,
     }
 }
 

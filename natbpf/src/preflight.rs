@@ -5,9 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::sys::{
-    statfs::{BPF_FS_MAGIC, statfs},
-    utsname::uname,
+use nix::{
+    mount::{MsFlags, mount},
+    sys::{
+        statfs::{BPF_FS_MAGIC, statfs},
+        utsname::uname,
+    },
 };
 
 /// The oldest kernel whose helpers and attach points are enough.
@@ -40,17 +43,28 @@ pub enum PreflightError {
     #[error("no BPF file system is mounted at {path}; mount it with: mount -t bpf bpf {path}", path = .0.display())]
     NotBpffs(PathBuf),
     #[error(
+        "no BPF file system is mounted at {path}, and natbpf mounts none over the files that are there; \
+         name an empty directory with --bpffs, or leave it out",
+        path = .0.display()
+    )]
+    NotEmpty(PathBuf),
+    #[error(
+        "no BPF file system is mounted at {path}, and it cannot be mounted ({error}); \
+         mount it with: mount -t bpf bpf {path}",
+        path = path.display()
+    )]
+    Mount { path: PathBuf, error: io::Error },
+    #[error(
         "cannot look at {path}: {error}; name the mount point of a BPF file system with --bpffs",
         path = path.display()
     )]
     Unreadable { path: PathBuf, error: io::Error },
 }
 
-/// All that follows, in the order in which an operator would put it right.
-pub fn check(bpffs: &Path) -> Result<(), PreflightError> {
+/// What follows, in the order in which an operator would put it right.
+pub fn check() -> Result<(), PreflightError> {
     check_kernel()?;
-    check_privilege()?;
-    check_bpffs(bpffs)
+    check_privilege()
 }
 
 /// Whether programs may be loaded and attached.
@@ -75,6 +89,31 @@ pub fn check_kernel() -> Result<(), PreflightError> {
         Some(version) if version < OLDEST_KERNEL => Err(PreflightError::Kernel { release }),
         _ => Ok(()),
     }
+}
+
+/// Mounts a BPF file system where there is none, as iproute2 and Cilium do, in an empty directory alone: what is in another
+/// would be hidden. True: it was mounted.
+pub fn provide_bpffs(path: &Path) -> Result<bool, PreflightError> {
+    let Err(missing) = check_bpffs(path) else { return Ok(false) };
+    if !matches!(missing, PreflightError::NotBpffs(_)) {
+        return Err(missing);
+    }
+    let path = || path.to_owned();
+    let files = fs::read_dir(path()).map_err(|error| PreflightError::Unreadable { path: path(), error })?;
+    if files.count() > 0 {
+        return Err(PreflightError::NotEmpty(path()));
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("bpf"), &path(), Some("bpf"), flags, Some("mode=0700"))
+        .map_err(|errno| PreflightError::Mount { path: path(), error: errno.into() })?;
+    Ok(true)
+}
+
+/// Whether this is the mount namespace of the host's first process; another one may end with its last program, and what is pinned
+/// with it. Where it cannot be told, it is.
+pub fn in_first_mount_namespace() -> bool {
+    let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    of("1").is_none_or(|first| of("self") == Some(first))
 }
 
 /// Whether a BPF file system is mounted there.
@@ -153,5 +192,10 @@ mod tests {
         let message = |path: &str| check_bpffs(Path::new(path)).unwrap_err().to_string();
         assert!(message("/proc").ends_with("mount -t bpf bpf /proc"));
         assert!(message("/no/such/directory").contains("mkdir -p /no/such/directory"));
+        let message = provide_bpffs(Path::new("/proc")).unwrap_err().to_string();
+        assert!(
+            message.contains("no BPF file system is mounted at /proc, and natbpf mounts none over"),
+            "{message}"
+        );
     }
 }

@@ -103,10 +103,17 @@ Exit status: 0 done, 1 failed, or nothing was there to flush, 2 wrong usage.";
 pub const IMPORT_EXAMPLES: &str = "\
 Examples:
   iptables-save | natbpf import > /etc/natbpf/natbpf.toml
-  natbpf import --uplink eth0 /etc/iptables/rules.v4
+  nft list ruleset | natbpf import --uplink eth0
+  natbpf import --uplink eth0 --uplink ppp0 /etc/iptables/rules.v4
 
 The configuration goes to standard output, each part under the lines that it comes from. What was left out goes to
-standard error, with line numbers and reasons. A rule is left out if natbpf has nothing that means the same, and so is
-what a later rule would do in its place. Only the table nat is read.
+standard error, with line numbers and reasons, and so does what other tables would drop of it.
 
-Exit status: 0 done, also if something was left out, 1 it cannot be read, 2 wrong usage.";
+What is written does exactly what the rules did at the uplinks. A rule is left out if natbpf has nothing that means the
+same, and so is what later rules would do in its place. Nothing is guessed: where a rule names no interface, say which
+ones are uplinks.
+
+Also read: what `iptables -S` prints of the table nat, scripts of plain `iptables` lines, `nft -j list ruleset`; in UTF-8,
+UTF-16 or Latin-1. Rules of IPv6 are left alone.
+
+Exit status: 0 done, also if something or everything was left out, 1 it cannot be read, 2 wrong usage.";

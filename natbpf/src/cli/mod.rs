@@ -94,14 +94,14 @@ pub struct CheckArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct ImportArgs {
-    /// What `iptables-save` wrote; "-": standard input
+    /// What `iptables-save`, `iptables -t nat -S`, `nft list ruleset` or `nft -j list ruleset` wrote; "-": standard input
     #[arg(value_name = "FILE", default_value = "-")]
     pub file: PathBuf,
 
-    /// The uplink of port forwards and floating addresses whose rules name none [default: the one that the rules of
-    /// POSTROUTING name]
+    /// The uplink for rules that name no interface; may be given several times. Without it such rules are left out
+    /// where they make an uplink or a forward
     #[arg(long, value_name = "IF", value_parser = values::interface)]
-    pub uplink: Option<String>,
+    pub uplink: Vec<String>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -10,7 +10,7 @@ use crate::{
     datapath::{Attacher, Pins, Tables, attachments},
     netns,
     network::Network,
-    preflight, teardown,
+    output, preflight, teardown,
 };
 
 /// Leaves the host as it was before.
@@ -20,7 +20,7 @@ pub async fn run(cli: &Cli, pins: Pins) -> Result<ExitCode> {
     if pins.list_all_versions()?.is_empty() {
         // A folder may be left of a start that failed.
         pins.remove()?;
-        println!("nothing to detach: instance {} is not attached", cli.instance_name());
+        output::print(format_args!("nothing to detach: instance {} is not attached", cli.instance_name()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let Some(_lock) = pins.lock()? else {
@@ -33,7 +33,8 @@ pub async fn run(cli: &Cli, pins: Pins) -> Result<ExitCode> {
     let snapshot = Network::open()?.snapshot().await?;
     let attacher = Attacher::new(pins.clone(), AttachMode::Auto, true)?;
     teardown::detach(&pins, &attacher, &snapshot).await?;
-    println!("detached: the programs of instance {} and everything pinned are gone", cli.instance_name());
+    let name = cli.instance_name();
+    output::print(format_args!("detached: the programs of instance {name} and everything pinned are gone"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -25,10 +25,14 @@ use crate::{
     datapath::{Events, Pins, Reaper, Tables},
     flows::{Event, EventJson, Filter, Flow, FlowJson},
     network::{Network, Snapshot},
+    output::{self, OutputError},
 };
 
 /// The datapath writes events for so long after the watcher last said that it is there.
 const WATCH: Nanoseconds = 3 * natbpf_common::SECOND;
+
+/// What is in front of the kernel's reason.
+const UNWRITTEN: &str = "cannot write the output";
 
 /// How often the watcher says so.
 const WATCH_RENEWAL: Duration = Duration::from_secs(1);
@@ -81,10 +85,10 @@ fn flow(key: &FlowKey, entry: &FlowEntry, now: Nanoseconds, timeouts: &Timeouts)
     let timeout = timeouts.of(status);
     (key.direction() == Direction::Original && !Life::expired(idle, timeout)).then(|| Flow {
         key: *key,
-        rewrite: Rewrite::from_word(entry.rewrite),
+        rewrite: entry.rewrite(),
         status,
         remaining: Duration::from_nanos(timeout.saturating_sub(idle)),
-        age: Duration::from_nanos(now.saturating_sub(entry.created)),
+        age: Duration::from_nanos(entry.created.age(now)),
         uplink: entry.uplink,
     })
 }
@@ -117,7 +121,7 @@ fn print(out: &mut impl Write, flow: &Flow, form: Form, snapshot: &Snapshot) -> 
 fn finish(result: Result<()>) -> Result<ExitCode> {
     match result {
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
-        other => other.map(|()| ExitCode::SUCCESS),
+        other => other.context(UNWRITTEN).map(|()| ExitCode::SUCCESS),
     }
 }
 
@@ -135,9 +139,9 @@ fn count(tables: &Tables, filter: &Filter, json: bool) -> Result<ExitCode> {
     let mut count = 0u64;
     each(tables, filter, |_| count += 1)?;
     if json {
-        println!("{}", serde_json::json!({ "count": count, "max": tables.max_entries()? / 2 }));
+        output::print(serde_json::json!({ "count": count, "max": tables.max_entries()? / 2 }))?;
     } else {
-        println!("{count}");
+        output::print(count)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -147,10 +151,14 @@ fn flush(pins: &Pins, tables: &Tables, filter: &Filter, json: bool) -> Result<Ex
     let mut keys = Vec::new();
     each(tables, filter, |flow| keys.push(flow.key))?;
     let ended = Reaper::open(pins)?.kill(&keys, before)?;
-    if json {
-        println!("{}", serde_json::json!({ "ended": ended }));
-    } else {
-        println!("{ended} flows have been ended");
+    let printed = match json {
+        true => output::print(serde_json::json!({ "ended": ended })),
+        false => output::print(format_args!("{ended} flows have been ended")),
+    };
+    match printed {
+        // The exit status says it, too.
+        Ok(()) | Err(OutputError::Closed) => {}
+        Err(error) => return Err(error.into()),
     }
     Ok(if ended == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -171,7 +179,7 @@ async fn watch(pins: &Pins, mut tables: Tables, filter: &Filter, form: Form) -> 
                 if result.as_ref().is_err_and(is_broken_pipe) {
                     break;
                 }
-                result?;
+                result.context(UNWRITTEN)?;
             }
         }
     }

@@ -2,13 +2,13 @@
 
 use std::{
     fs,
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     process::ExitCode,
 };
 
 use anyhow::{Context as _, Result};
 
-use crate::{cli::ImportArgs, import};
+use crate::{cli::ImportArgs, import, output};
 
 /// Stands above what is printed.
 const HEADER: &str = "\
@@ -19,17 +19,22 @@ const HEADER: &str = "\
 /// Prints the configuration, and on standard error what is not in it.
 pub fn run(arguments: &ImportArgs) -> Result<ExitCode> {
     let name = arguments.file.display();
-    let text = if arguments.file.as_os_str() == "-" {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-        text
+    let bytes = if arguments.file.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
+        bytes
     } else {
-        fs::read_to_string(&arguments.file).with_context(|| {
-            format!("cannot read {name}; name a file that `iptables-save` wrote, or - for standard input")
+        fs::read(&arguments.file).with_context(|| {
+            format!(
+                "cannot read {name}; name a file that `iptables-save` or `nft list ruleset` wrote, or - for standard \
+                 input"
+            )
         })?
     };
-    let import = import::import(&text, arguments.uplink.as_deref()).with_context(|| name.to_string())?;
-    io::stdout().write_all(format!("{HEADER}\n{}", import.toml()).as_bytes())?;
-    eprintln!("{import}");
+    let import = import::import_bytes(&bytes, &arguments.uplink).with_context(|| name.to_string())?;
+    // Whoever reads the one need not read the other.
+    let printed = output::print(format_args!("{HEADER}\n{}", import.toml().trim_end_matches('\n')));
+    let said = output::complain(&import);
+    printed.and(said)?;
     Ok(ExitCode::SUCCESS)
 }

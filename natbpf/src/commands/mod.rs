@@ -9,6 +9,7 @@ use crate::{
     config::Config,
     daemon::{self, Options, Source},
     datapath::Pins,
+    output,
 };
 
 mod detach;
@@ -56,6 +57,6 @@ fn check(arguments: &CheckArgs) -> Result<ExitCode> {
     ];
     let parts = counted.into_iter().filter(|(_, count)| *count > 0);
     let parts: Vec<String> = parts.map(|(what, count)| format!("{count} {what}")).collect();
-    println!("{} is right: {}", path.display(), parts.join(", "));
+    output::print(format_args!("{} is right: {}", path.display(), parts.join(", ")))?;
     Ok(ExitCode::SUCCESS)
 }

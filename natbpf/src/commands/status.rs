@@ -7,12 +7,14 @@ use natbpf_common::{SCHEMA, flow::Direction};
 
 use crate::{
     cli::{Cli, StatusArgs},
-    datapath::{Attachment, Hook, Pins, Role, Tables, attached, attachments, xdp_attachments},
+    config::AttachMode,
+    datapath::{Attacher, Attachment, Hook, Pins, Role, Side, Tables, attached, read_note, xdp_attachments},
     netns,
     network::{Network, Snapshot, devices},
+    output,
     status::{
-        AttachInfo, Attached, CounterReport, HookStatus, InsideStatus, OffloadStatus, PoolStatus,
-        PortAttached, PortStatus, Report, UplinkStatus, Usage, forwards,
+        AttachInfo, Attached, CounterReport, HookStatus, InsideStatus, LeftOutStatus, OffloadStatus,
+        OtherStatus, PoolStatus, PortAttached, PortStatus, Report, UplinkStatus, Usage, forwards,
     },
 };
 
@@ -20,16 +22,25 @@ use crate::{
 pub async fn run(cli: &Cli, pins: &Pins, arguments: StatusArgs) -> Result<ExitCode> {
     let tables = Tables::open(pins)?;
     let snapshot = Network::open()?.snapshot().await?;
-    let report = report(cli, pins, &tables, &snapshot)?;
+    let attacher = Attacher::new(pins.clone(), AttachMode::Auto, true)?;
+    let programs = Programs(attacher.look().await?);
+    let mut report = report(cli, pins, &tables, &snapshot, &programs)?;
+    report.others = others(pins, &snapshot).await?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        output::print(serde_json::to_string_pretty(&report)?)?;
     } else {
-        println!("{}", report.text(cli.verbose > 0));
+        output::print(report.text(cli.verbose > 0))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn report(cli: &Cli, pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Result<Report> {
+fn report(
+    cli: &Cli,
+    pins: &Pins,
+    tables: &Tables,
+    snapshot: &Snapshot,
+    programs: &Programs,
+) -> Result<Report> {
     let mut flows = 0;
     tables.each_entry(|key, _| flows += u64::from(key.direction() == Direction::Original))?;
     let mut mappings = 0;
@@ -41,10 +52,12 @@ fn report(cli: &Cli, pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Resul
         schema: SCHEMA,
         daemon_running: pins.locked()?,
         offload: OffloadStatus::new(tables.epoch()?, tables.settings()?.revalidate),
-        uplinks: uplinks(pins, tables, snapshot)?,
-        inside: inside(pins, snapshot)?,
-        ports: ports(pins, tables, snapshot)?,
+        uplinks: uplinks(pins, tables, snapshot, programs)?,
+        inside: inside(pins, snapshot, programs)?,
+        ports: ports(pins, tables, snapshot, programs)?,
+        left_out: LeftOutStatus::of_note(read_note(pins)),
         hooks: hooks(pins, tables, snapshot)?,
+        others: Vec::new(),
         forwards,
         floating,
         pools: tables.pools()?.iter().map(PoolStatus::from).collect(),
@@ -54,7 +67,7 @@ fn report(cli: &Cli, pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Resul
     })
 }
 
-/// Programs on hooks.
+/// Programs that are on hooks.
 struct Programs(Vec<Attachment>);
 
 impl Programs {
@@ -73,8 +86,7 @@ fn with_role(pins: &Pins, wanted: Role) -> Result<impl Iterator<Item = u32>> {
     Ok(attached(pins)?.into_iter().filter_map(with_role))
 }
 
-fn inside(pins: &Pins, snapshot: &Snapshot) -> Result<Vec<InsideStatus>> {
-    let programs = Programs(attachments(pins)?);
+fn inside(pins: &Pins, snapshot: &Snapshot, programs: &Programs) -> Result<Vec<InsideStatus>> {
     let inside = with_role(pins, Role::Inside)?.map(|interface| InsideStatus {
         name: snapshot.name(interface),
         interface,
@@ -83,8 +95,8 @@ fn inside(pins: &Pins, snapshot: &Snapshot) -> Result<Vec<InsideStatus>> {
     Ok(inside.collect())
 }
 
-fn ports(pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Result<Vec<PortStatus>> {
-    let (programs, known) = (Programs(attachments(pins)?), tables.ports()?);
+fn ports(pins: &Pins, tables: &Tables, snapshot: &Snapshot, programs: &Programs) -> Result<Vec<PortStatus>> {
+    let known = tables.ports()?;
     let ports = with_role(pins, Role::Port)?.map(|interface| {
         let attached = PortAttached {
             ingress: programs.on(interface, Hook::PortIngress),
@@ -111,8 +123,35 @@ fn hooks(pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Result<Vec<HookSt
     Ok(hooks.collect())
 }
 
-fn uplinks(pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Result<Vec<UplinkStatus>> {
-    let (programs, known) = (Programs(attachments(pins)?), tables.uplinks()?);
+/// On all interfaces: which of them are between ports and uplinks only the daemon knows.
+async fn others(pins: &Pins, snapshot: &Snapshot) -> Result<Vec<OtherStatus>> {
+    let attacher = Attacher::new(pins.clone(), AttachMode::Auto, false)?;
+    let ours = xdp_attachments(pins)?;
+    let mut others = Vec::new();
+    for link in &snapshot.links {
+        if let Some(program) = link.xdp.filter(|program| ours.iter().all(|ours| ours.program != *program)) {
+            let (name, interface) = (link.name.clone(), link.index);
+            let what = format!("the BPF program number {program}");
+            others.push(OtherStatus { name, interface, hook: "xdp", what });
+        }
+        for side in Side::BOTH {
+            // One that has gone meanwhile has nothing.
+            if let Ok(Some(what)) = attacher.other(link.index, &link.name, side).await {
+                let (name, interface) = (link.name.clone(), link.index);
+                others.push(OtherStatus { name, interface, hook: side.name(), what });
+            }
+        }
+    }
+    Ok(others)
+}
+
+fn uplinks(
+    pins: &Pins,
+    tables: &Tables,
+    snapshot: &Snapshot,
+    programs: &Programs,
+) -> Result<Vec<UplinkStatus>> {
+    let known = tables.uplinks()?;
     let uplinks = with_role(pins, Role::Uplink)?.map(|interface| UplinkStatus {
         name: snapshot.name(interface),
         interface,

@@ -102,11 +102,17 @@ impl Default for Behaviour {
     }
 }
 
+/// Of those that flows mostly have, 1024 to 65535: so much of one external address a source may take where nothing else is said.
+const HALF_THE_PORTS: u32 = (65536 - 1024) / 2;
+
 impl Quota {
     /// The limit of a table of this size; 0: none.
     pub const fn limit(self, max_flows: u32) -> u32 {
         match self {
-            Self::Quarter => max_flows / 4,
+            Self::Quarter => {
+                let quarter = max_flows / 4;
+                if quarter < HALF_THE_PORTS { quarter } else { HALF_THE_PORTS }
+            }
             Self::Flows(flows) => flows,
         }
     }

@@ -5,22 +5,25 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use natbpf_common::{Nanoseconds, config::Settings, offload::ticks};
 use tokio::time::Instant;
 
-use super::Daemon;
+use super::{Daemon, others::concerns};
 use crate::{
     config::{Config, DatapathConfig},
-    datapath::{Attacher, EpochGauge, Pins, Role, Tables, attached},
+    datapath::{Attacher, EpochGauge, Pins, Role, Tables, attached, complete},
     network::Snapshot,
     offload::{self, Reason, State},
-    plan::Plan,
+    plan::{Plan, PlannedPort},
     watch::Watcher,
 };
 
 /// So long conntrack stays liberal after the end of offload: it has to see a packet of every flow that goes on.
 const CATCH_UP: Duration = Duration::from_secs(10);
+
+/// So long ports are attached to at a stretch.
+const SLICE: Duration = Duration::from_millis(50);
 
 /// What the daemon knows of offload.
 #[derive(Debug)]
@@ -31,6 +34,14 @@ pub struct Offloading {
     ended: Option<Instant>,
     /// Ports that could not be attached to, with the reason that the operator was told.
     left_out: BTreeMap<u32, String>,
+    /// What somebody else has at an uplink, in words.
+    pub others: Option<String>,
+    /// Ports that were tried since the last change.
+    tried: BTreeSet<u32>,
+    /// Some were not tried yet.
+    owed: bool,
+    /// Other things are to be done meanwhile. Not so at the start, which waits for all.
+    pub in_slices: bool,
 }
 
 impl Offloading {
@@ -43,13 +54,24 @@ impl Offloading {
             watcher: Watcher::start(EpochGauge::open(pins)?, any)?,
             ended: (tables.epoch()? != 0).then(Instant::now),
             left_out: BTreeMap::new(),
+            others: None,
+            tried: BTreeSet::new(),
+            owed: false,
+            in_slices: false,
         })
     }
 
     fn settled(&self, tables: &mut Tables, config: &Config) -> Result<State> {
         let in_use = self.state.is_on() || self.ended.is_some_and(|ended| ended.elapsed() < CATCH_UP);
         let mut settings = tables.settings()?;
-        offload::settle(&config.datapath, &mut settings, in_use, |settings| tables.set_settings(settings))
+        let state = offload::settle(&config.datapath, &mut settings, in_use, |settings| {
+            tables.set_settings(settings)
+        })?;
+        // conntrack stays as it is: they may be gone soon.
+        Ok(match &self.others {
+            Some(others) if state.is_on() => State::Off(Reason::Others(others.clone())),
+            _ => state,
+        })
     }
 
     /// Makes sure that conntrack is as offload needs it, and notes whether there can be offload with this configuration. True: that
@@ -77,46 +99,130 @@ impl Offloading {
         Ok(changed)
     }
 
-    /// Says why a port is not attached to, once.
-    fn leave_out(&mut self, interface: u32, name: &str, error: &anyhow::Error) {
-        let reason = format!("{error:#}");
-        if self.left_out.get(&interface) != Some(&reason) {
-            tracing::warn!("the traffic of {name} is not offloaded: {reason}");
+    /// Whether ports wait to be attached to.
+    pub const fn owes_ports(&self) -> bool {
+        self.owed
+    }
+
+    /// Those that could not be had, too, may be had by now.
+    pub fn try_all_ports(&mut self) {
+        self.owed |= !self.left_out.is_empty();
+        self.tried.clear();
+    }
+
+    /// Why a port is not attached to.
+    pub fn reason_against(&self, interface: u32) -> Option<&str> {
+        self.left_out.get(&interface).map(String::as_str)
+    }
+
+    /// Says why ports are not attached to, once, and with one sentence for all that have the same reason.
+    fn leave_out(&mut self, ports: BTreeMap<u32, (&str, String)>, before: BTreeMap<u32, String>) {
+        let mut news: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (interface, (name, reason)) in &ports {
+            if before.get(interface) != Some(reason) {
+                news.entry(reason).or_default().push(name);
+            }
         }
-        self.left_out.insert(interface, reason);
+        for (reason, names) in news {
+            let names = match &names[..] {
+                [first, second, third, _, ..] => {
+                    format!("{first}, {second}, {third} and {} others", names.len() - 3)
+                }
+                _ => names.join(", "),
+            };
+            tracing::warn!("the traffic of {names} is not offloaded: {reason}");
+        }
+        self.left_out = before;
+        self.left_out.extend(ports.into_iter().map(|(interface, (_, reason))| (interface, reason)));
     }
 }
 
 impl Daemon {
-    /// Attaches to the ports of the plan. One that cannot be had is no reason to give up the rest: its traffic takes its way through the
-    /// kernel.
-    pub(super) async fn attach_ports(&mut self, plan: &Plan, attacher: &Attacher) -> Result<()> {
-        let known = attached(&self.options.pins)?;
+    /// Attaches to ports of the plan, for a while: of a thousand new ones the rest waits until nothing else is to be done. One that
+    /// cannot be had is no reason to give up the rest: its traffic takes its way through the kernel. True: there is a new one.
+    pub(super) async fn attach_ports(&mut self, plan: &Plan, attacher: &Attacher) -> Result<bool> {
+        let known = complete(&self.options.pins)?;
         let mut table = plan.port_table();
+        self.look_for_others(plan, attacher).await;
         // What is gone gives its place first.
         self.tables.keep_ports(&table)?;
+        table.retain(|interface, _| known.contains(&(*interface, Role::Port)));
         self.tables.add_ports(&table)?;
-        self.offloading.left_out.retain(|interface, _| table.contains_key(interface));
-        for port in plan.ports.iter().filter(|port| !known.contains(&(port.interface, Role::Port))) {
+        let started = Instant::now();
+        let mut left_out = BTreeMap::new();
+        self.offloading
+            .left_out
+            .retain(|interface, _| plan.ports.iter().any(|port| port.interface == *interface));
+        self.offloading.owed = false;
+        let mut new = false;
+        for port in &plan.ports {
             let (interface, name) = (port.interface, &*port.name);
-            let mut attached = attacher.check_foreign(interface, name, Role::Port).await;
-            if attached.is_ok() {
-                attached = attacher.attach(&mut self.loaded, interface, name, Role::Port);
-            }
+            let there = known.contains(&(interface, Role::Port));
+            let attached = match self.others.obstacle(port) {
+                Some(obstacle) => Err(anyhow!("{obstacle}; its packets are to pass there")),
+                None if there || self.offloading.tried.contains(&interface) => continue,
+                None if self.offloading.in_slices && started.elapsed() > SLICE => {
+                    self.offloading.owed = true;
+                    break;
+                }
+                None => {
+                    self.offloading.tried.insert(interface);
+                    self.attach_port(port, attacher).await
+                }
+            };
             match attached {
                 Ok(()) => {
+                    new = true;
                     self.offloading.left_out.remove(&interface);
                     tracing::info!("attached to {name}{}", Role::Port.purpose());
                 }
                 Err(error) => {
                     // Half of it may have succeeded.
-                    attacher.detach(interface, Some(name), Role::Port).await?;
-                    table.remove(&interface);
-                    self.offloading.leave_out(interface, name, &error);
+                    if there || self.offloading.tried.contains(&interface) {
+                        self.detach(interface, Some(name), Role::Port, attacher).await;
+                    }
+                    self.tables.remove_port(interface);
+                    left_out.insert(interface, (name, format!("{error:#}")));
                 }
             }
         }
-        self.tables.keep_ports(&table)
+        // What was said of others that were tried before still is true.
+        let before = std::mem::take(&mut self.offloading.left_out);
+        self.offloading.leave_out(left_out, before);
+        Ok(new)
+    }
+
+    /// Goes on with it.
+    pub(super) async fn attach_more_ports(&mut self, attacher: &Attacher) {
+        let mut plan = std::mem::take(&mut self.plan);
+        let attached = self.try_attach_more_ports(&mut plan, attacher).await;
+        self.plan = plan;
+        if let Err(error) = attached {
+            tracing::error!("cannot attach to the inside ports: {error:#}");
+        }
+        if !self.offloading.owed {
+            self.say_left_out();
+            self.say_hooks();
+        }
+    }
+
+    async fn try_attach_more_ports(&mut self, plan: &mut Plan, attacher: &Attacher) -> Result<()> {
+        let new = self.attach_ports(plan, attacher).await?;
+        if !self.offloading.owed {
+            plan.choose_again();
+            self.attach_xdp(plan, &Snapshot::default(), attacher).await?;
+        }
+        if new {
+            self.offloading.watcher.change();
+        }
+        Ok(())
+    }
+
+    async fn attach_port(&mut self, port: &PlannedPort, attacher: &Attacher) -> Result<()> {
+        let (interface, name) = (port.interface, &*port.name);
+        attacher.check_foreign(interface, name, Role::Port).await?;
+        self.tables.add_port(interface, port.port)?;
+        attacher.attach(&mut self.loaded, interface, name, Role::Port).await
     }
 
     /// Somebody's filters have come to interfaces, or gone from them: a port that has some is the kernel's from now on.
@@ -133,15 +239,28 @@ impl Daemon {
         changed: &BTreeSet<u32>,
         attacher: &Attacher,
     ) -> Result<()> {
-        let concerned: Vec<_> = plan.ports.iter().filter(|port| changed.contains(&port.interface)).collect();
-        if concerned.is_empty() {
-            return Ok(());
-        }
-        for port in concerned {
+        let known = attached(&self.options.pins)?;
+        let mut news = false;
+        for port in &plan.ports {
             let (interface, name) = (port.interface, &*port.name);
-            if attacher.check_foreign(interface, name, Role::Port).await.is_err() {
-                attacher.detach(interface, Some(name), Role::Port).await?;
+            let between = port.between.iter().any(|(_, interface)| concerns(changed, *interface));
+            if !between && !concerns(changed, interface) {
+                continue;
             }
+            let free = self.others.obstacle(port).is_none()
+                && attacher.check_foreign(interface, name, Role::Port).await.is_ok();
+            let there = known.contains(&(interface, Role::Port));
+            if there && !free {
+                self.detach(interface, Some(name), Role::Port, attacher).await;
+            }
+            if free {
+                self.offloading.tried.remove(&interface);
+            }
+            news |= there != free;
+        }
+        // Most of it is what we have attached ourselves.
+        if !news {
+            return Ok(());
         }
         self.attach_ports(plan, attacher).await?;
         plan.choose_again();
@@ -173,9 +292,17 @@ impl Daemon {
     }
 }
 
+/// Of the flow table one part in so many may be reservations for the host's own pings and protocols without ports.
+const HOST_SHARE: u32 = 16;
+
 /// The settings that the configuration decides.
 pub fn configured(config: &Config, settings: Settings) -> Settings {
-    Settings { timeouts: config.timeouts, revalidate: revalidate(&config.datapath), ..settings }
+    Settings {
+        timeouts: config.timeouts,
+        revalidate: revalidate(&config.datapath),
+        host_share: config.datapath.max_flows / HOST_SHARE,
+        ..settings
+    }
 }
 
 fn revalidate(config: &DatapathConfig) -> u32 {

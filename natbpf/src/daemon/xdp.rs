@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use super::Daemon;
 use crate::{
     config::HookMode,
-    datapath::{Attacher, Role, attached, xdp_attachments},
+    datapath::{Attacher, Role, Side, complete, xdp_attachments},
     network::{Snapshot, features},
     plan::{Missing, Plan, PlannedHook},
 };
@@ -52,7 +52,7 @@ impl Daemon {
         attacher: &Attacher,
     ) -> Result<()> {
         let before = xdp_attachments(&self.options.pins)?;
-        let there = attached(&self.options.pins)?;
+        let there = complete(&self.options.pins)?;
         self.xdp.ours.retain(|place| before.iter().any(|known| (known.interface, known.role) == *place));
         let strict = plan.missing == Missing::Refused;
         for hook in &mut plan.hooks {
@@ -66,7 +66,9 @@ impl Daemon {
                 refuse(hook, reason);
             }
             if !hook.xdp {
-                attacher.detach_xdp(hook.interface, hook.role).await?;
+                if let Err(error) = attacher.detach_xdp(hook.interface, hook.role).await {
+                    tracing::error!("{error:#}");
+                }
                 self.xdp.ours.remove(&place);
             } else if !self.xdp.ours.contains(&place) {
                 let link = snapshot.links.iter().find(|link| link.index == hook.interface);
@@ -104,7 +106,10 @@ impl Daemon {
             // The kernel does not tell; whoever asked for XDP knows.
             None => hook.asked == HookMode::Xdp,
         };
-        let targets = plan.hooks.iter().filter(|hook| hook.target && runs(hook.role) && ready(hook));
+        // Frames that leave from XDP go past what is at the egress.
+        let free = |hook: &PlannedHook| !self.others.are_at(hook.interface, Side::Egress);
+        let targets =
+            plan.hooks.iter().filter(|hook| hook.target && runs(hook.role) && ready(hook) && free(hook));
         let targets = targets.map(|hook| hook.interface).collect();
         self.tables.set_targets(&targets)
     }

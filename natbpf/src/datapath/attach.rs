@@ -4,7 +4,11 @@
 //! TCX links are pinned and outlive the daemon. A filter lives by itself; a pin of the program beside it says
 //! that it is ours.
 
-use std::{collections::BTreeSet, fs, io, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+};
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
@@ -23,7 +27,7 @@ use crate::config::AttachMode;
 
 /// Priority of our filters: behind those of people who chose one. At an inside port hairpinning comes first, since a packet that goes
 /// straight to the uplink is seen by nobody after.
-const fn priority(hook: Hook) -> u16 {
+pub(super) const fn priority(hook: Hook) -> u16 {
     match hook {
         Hook::Ingress | Hook::Egress | Hook::Inside => 50_000,
         Hook::PortIngress | Hook::PortEgress => 50_001,
@@ -31,7 +35,7 @@ const fn priority(hook: Hook) -> u16 {
 }
 
 /// Handle of our filters.
-const HANDLE: TcHandle = TcHandle::new(0, 1);
+pub(super) const HANDLE: TcHandle = TcHandle::new(0, 1);
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +69,7 @@ pub struct Attachment {
 pub struct Attacher {
     pub(super) pins: Pins,
     mode: AttachMode,
-    coexist: bool,
+    pub(super) coexist: bool,
     netlink: Handle,
 }
 
@@ -100,7 +104,7 @@ impl Attacher {
         Ok(())
     }
 
-    async fn foreign(&self, interface: u32, name: &str, hook: Hook) -> Result<Option<String>> {
+    pub(super) async fn foreign(&self, interface: u32, name: &str, hook: Hook) -> Result<Option<String>> {
         // The interface may have another role, too.
         let ours = Hook::ALL.map(|hook| program_of(&self.pins.tcx(interface, hook)));
         // Kernels before 6.6 know no such query, and have nothing to be found by it.
@@ -126,17 +130,21 @@ impl Attacher {
         Ok(None)
     }
 
-    async fn filters(&self, interface: u32, hook: Hook) -> Result<Vec<Filter>> {
+    pub(super) async fn filters(&self, interface: u32, hook: Hook) -> Result<Vec<Filter>> {
         let request = self.netlink.traffic_filter(interface.cast_signed()).get();
         let request = match attach_type(hook) {
             TcAttachType::Egress => request.egress(),
             _ => request.ingress(),
         };
+        // Those of a block that several interfaces share are among them.
         match request.execute().try_collect::<Vec<_>>().await {
             Ok(messages) => Ok(messages.iter().filter_map(Filter::of).collect()),
             // No qdisc that could have filters.
             Err(rtnetlink::Error::NetlinkError(error))
-                if matches!(error.raw_code().abs(), libc::EINVAL | libc::ENOENT | libc::EOPNOTSUPP) =>
+                if matches!(
+                    error.raw_code().abs(),
+                    libc::EINVAL | libc::ENOENT | libc::EOPNOTSUPP | libc::ENODEV
+                ) =>
             {
                 Ok(Vec::new())
             }
@@ -146,7 +154,29 @@ impl Attacher {
 
     /// Puts the programs of a role on an interface, in the place of an older version's if there is one: no packet goes
     /// past in between.
-    pub fn attach(&self, loaded: &mut Loaded, interface: u32, name: &str, role: Role) -> Result<()> {
+    pub async fn attach(&self, loaded: &mut Loaded, interface: u32, name: &str, role: Role) -> Result<()> {
+        let attached = self.try_attach(loaded, interface, name, role);
+        if attached.is_err() && self.has_ingress_qdisc(interface).await {
+            bail!(
+                "{name} has an `ingress` qdisc (of SQM, wondershaper or the like), beside which there can be no clsact qdisc for the \
+                 programs of natbpf; remove it with: tc qdisc del dev {name} ingress, and shape by a clsact qdisc, \
+                 or attach by tcx (Linux 6.6)"
+            );
+        }
+        attached
+    }
+
+    /// Whether there is the older qdisc, which has filters for what arrives and none for what leaves.
+    async fn has_ingress_qdisc(&self, interface: u32) -> bool {
+        use netlink_packet_route::tc::TcAttribute;
+        let qdiscs = self.netlink.qdisc().get().index(interface.cast_signed()).execute();
+        let qdiscs: Vec<_> = qdiscs.try_collect().await.unwrap_or_default();
+        let here = qdiscs.iter().filter(|qdisc| qdisc.header.index == interface.cast_signed());
+        here.flat_map(|qdisc| &qdisc.attributes)
+            .any(|attribute| matches!(attribute, TcAttribute::Kind(kind) if kind == "ingress"))
+    }
+
+    fn try_attach(&self, loaded: &mut Loaded, interface: u32, name: &str, role: Role) -> Result<()> {
         for &hook in role.hooks() {
             let program = loaded.hook(hook)?;
             let attached = match self.mode {
@@ -398,23 +428,54 @@ pub fn attached(pins: &Pins) -> Result<BTreeSet<(u32, Role)>> {
     Ok(attached)
 }
 
+/// Interface indexes and roles of what is pinned for every hook of the role.
+pub fn complete(pins: &Pins) -> Result<BTreeSet<(u32, Role)>> {
+    let pins = pins.list().context("cannot list what is pinned")?;
+    let hooks: Vec<(u32, Hook)> = pins
+        .iter()
+        .filter_map(|(_, pin)| match pin {
+            Pin::Tcx(interface, hook) | Pin::Clsact(interface, hook) => Some((*interface, *hook)),
+            _ => None,
+        })
+        .collect();
+    let mut counted: BTreeMap<(u32, Role), usize> = BTreeMap::new();
+    for (interface, hook) in hooks {
+        *counted.entry((interface, hook.role())).or_default() += 1;
+    }
+    let whole = |((interface, role), count): ((u32, Role), usize)| {
+        (count == role.hooks().len()).then_some((interface, role))
+    };
+    Ok(counted.into_iter().filter_map(whole).collect())
+}
+
 /// A filter of somebody.
-struct Filter {
+pub(super) struct Filter {
     kind: String,
-    priority: u16,
-    handle: u32,
+    pub(super) priority: u16,
+    pub(super) handle: u32,
+    /// The kernel's number of the BPF program that it runs.
+    pub(super) program: Option<u32>,
 }
 
 impl Filter {
     /// `None` for the entry that stands for a priority as a whole.
     fn of(message: &netlink_packet_route::tc::TcMessage) -> Option<Self> {
-        use netlink_packet_route::tc::TcAttribute;
+        use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcOption};
         let handle = u32::from(message.header.handle);
         let kind = message.attributes.iter().find_map(|attribute| match attribute {
             TcAttribute::Kind(kind) => Some(kind.clone()),
             _ => None,
         });
+        let options = message.attributes.iter().flat_map(|attribute| match attribute {
+            TcAttribute::Options(options) => &options[..],
+            _ => &[],
+        });
+        let program = options.into_iter().find_map(|option| match option {
+            TcOption::Bpf(TcFilterBpfOption::ProgId(program)) => Some(*program),
+            _ => None,
+        });
         (handle != 0).then(|| Self {
+            program,
             kind: kind.unwrap_or_default(),
             priority: u16::try_from(message.header.info >> 16).unwrap_or_default(),
             handle,

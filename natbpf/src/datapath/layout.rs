@@ -44,6 +44,7 @@ pub const MAPS: &[Layout] = &[
     layout("SOURCES", MapType::LpmTrie, PREFIX + size_of::<SourceKey>(), size_of::<Rule>(), None),
     layout("DESTINATIONS", MapType::LpmTrie, PREFIX + size_of::<DestinationKey>(), size_of::<Rule>(), None),
     layout("FORWARDS", MapType::LpmTrie, PREFIX + size_of::<ForwardKey>(), size_of::<Forward>(), None),
+    layout("REVERSE", MapType::LpmTrie, PREFIX + size_of::<ForwardKey>(), size_of::<Forward>(), None),
     layout("EXTERNALS", MapType::Hash, size_of::<ExternalKey>(), size_of::<External>(), None),
     layout("POOLS", MapType::Array, 4, size_of::<Pool>(), Some(MAX_POOLS)),
     layout("PORTS", MapType::Hash, 4, size_of::<InsidePort>(), Some(MAX_PORTS)),
@@ -63,6 +64,7 @@ pub const MAPS: &[Layout] = &[
     layout("KEPT_NUMBER", MapType::Array, 4, size_of::<u64>(), Some(1)),
     layout("IDENTIFICATIONS", MapType::Array, 4, size_of::<u64>(), Some(IDENTIFICATIONS as u32)),
     layout("NOTICES", MapType::RingBuf, 0, 0, None),
+    layout("TURN", MapType::ProgramArray, 4, 4, Some(1)),
 ];
 
 /// Checks what is pinned; what is not pinned yet is none of our business.

@@ -1,17 +1,17 @@
 //! Loading the object, with the maps that are pinned already.
 
-use std::{fs, io};
+use std::{fs, io, sync::LazyLock};
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Map, MapData},
+    maps::{Map, MapData, ProgramArray},
     programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use aya_log::EbpfLogger;
 use tokio::io::unix::AsyncFd;
 
-use super::{Hook, Pins, Role, layout};
+use super::{Hook, Pins, Role, btf, layout};
 
 /// The object that natbpf-ebpf is built to; empty in a build without it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/datapath"));
@@ -82,7 +82,9 @@ impl Loaded {
             };
             loaded.map_err(|error| explain(name, error))?;
         }
-        Ok(Self { ebpf })
+        let mut loaded = Self { ebpf };
+        loaded.join_halves().context("cannot join the two halves of the way round at an uplink")?;
+        Ok(loaded)
     }
 
     /// Writes the datapath's log of single packets into ours, if the programs were loaded with it: at `-vv`.
@@ -101,6 +103,14 @@ impl Loaded {
                 ready.clear_ready();
             }
         });
+        Ok(())
+    }
+
+    /// Tells the egress program of uplinks where it goes on with packets that are turned round.
+    fn join_halves(&mut self) -> Result<()> {
+        let second = self.program("uplink_turn")?.fd()?.try_clone()?;
+        let map = self.ebpf.map_mut("TURN").context("the object has no map TURN")?;
+        ProgramArray::try_from(map)?.set(0, &second, 0)?;
         Ok(())
     }
 
@@ -160,8 +170,21 @@ fn loader(sizes: Sizes) -> EbpfLoader<'static> {
     loader
         .map_max_entries("FLOWS", sizes.entries)
         .map_max_entries("MAPPINGS", sizes.mappings)
-        .override_global("AYA_LOG_LEVEL", log_level(), true);
+        .override_global("AYA_LOG_LEVEL", log_level(), true)
+        .override_global("NFCT_OFFSET", nfct_offset(), true);
     loader
+}
+
+/// Where a packet's connection stands in the kernel's `struct sk_buff`; 0: not known, or programs must not read it (lockdown).
+fn nfct_offset() -> &'static u32 {
+    static OFFSET: LazyLock<u32> = LazyLock::new(|| {
+        let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+        if lockdown.contains("[confidentiality]") {
+            return 0;
+        }
+        btf::offset_in_kernel("sk_buff", "_nfct").unwrap_or_default()
+    });
+    &OFFSET
 }
 
 /// The level of the datapath's log, of which there is one: each dropped packet, at `debug`.

@@ -16,10 +16,14 @@ use natbpf_common::{
 };
 
 mod attach;
+mod btf;
 mod epoch;
 mod events;
 mod layout;
 mod load;
+mod look;
+mod note;
+mod others;
 mod pins;
 mod ports;
 mod reaper;
@@ -31,13 +35,17 @@ mod serve;
 mod sys;
 mod xdp;
 
-pub use attach::{Attacher, Attachment, Mode, attached, attachments};
+pub use attach::{Attacher, Attachment, Mode, attached, attachments, complete};
 pub use epoch::EpochGauge;
 pub use events::Events;
 pub use load::{Loaded, Sizes, object};
+pub use look::Lost;
+pub use note::{read_note, write_note};
+pub use others::Side;
 pub use pins::Pins;
 pub use reaper::Reaper;
 pub use ring::Records;
+pub use scan::Scan;
 pub use xdp::{XdpAttachment, xdp_attachments};
 
 /// Which way packets go through an interface.
@@ -139,6 +147,7 @@ pub struct Tables {
     sources: LpmTrie<MapData, SourceKey, Rule>,
     destinations: LpmTrie<MapData, DestinationKey, Rule>,
     forwards: LpmTrie<MapData, ForwardKey, Forward>,
+    reverse: LpmTrie<MapData, ForwardKey, Forward>,
     externals: HashMap<MapData, ExternalKey, External>,
     pools: Array<MapData, Pool>,
     ports: HashMap<MapData, u32, InsidePort>,
@@ -176,6 +185,7 @@ impl Tables {
             sources: LpmTrie::try_from(Map::LpmTrie(map("SOURCES")?))?,
             destinations: LpmTrie::try_from(Map::LpmTrie(map("DESTINATIONS")?))?,
             forwards: LpmTrie::try_from(Map::LpmTrie(map("FORWARDS")?))?,
+            reverse: LpmTrie::try_from(Map::LpmTrie(map("REVERSE")?))?,
             externals: HashMap::try_from(Map::HashMap(map("EXTERNALS")?))?,
             pools: Array::try_from(Map::Array(map("POOLS")?))?,
             ports: HashMap::try_from(Map::HashMap(map("PORTS")?))?,
@@ -249,6 +259,24 @@ impl Tables {
     /// The same for the mappings.
     pub fn each_mapping(&self, each: impl FnMut(&Endpoint, &Mapping)) -> Result<()> {
         scan::scan(self.mappings.fd().as_fd(), each).context("cannot read the table of mappings")
+    }
+
+    /// As [`Tables::each_entry`] for some thousands of them; true: these were the last ones.
+    pub fn some_entries(
+        &self,
+        scan: &mut Scan<FlowKey, FlowEntry>,
+        each: impl FnMut(&FlowKey, &FlowEntry),
+    ) -> Result<bool> {
+        scan.slice(self.flows.fd().as_fd(), each).context("cannot read the flow table")
+    }
+
+    /// The same for the mappings.
+    pub fn some_mappings(
+        &self,
+        scan: &mut Scan<Endpoint, Mapping>,
+        each: impl FnMut(&Endpoint, &Mapping),
+    ) -> Result<bool> {
+        scan.slice(self.mappings.fd().as_fd(), each).context("cannot read the table of mappings")
     }
 
     /// Entries of the flow table: a flow has two.

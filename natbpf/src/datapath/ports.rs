@@ -19,6 +19,17 @@ impl Tables {
         Ok(())
     }
 
+    /// Enters one, before programs are attached to it.
+    pub fn add_port(&mut self, interface: u32, port: InsidePort) -> Result<()> {
+        self.ports.insert(interface, port, 0).context("cannot write an inside port")
+    }
+
+    /// Takes one out.
+    pub fn remove_port(&mut self, interface: u32) {
+        // It need not be there.
+        let _ = self.ports.remove(&interface);
+    }
+
     /// Takes out every port but these. To be done after the programs are off the others.
     pub fn keep_ports(&mut self, ports: &BTreeMap<u32, InsidePort>) -> Result<()> {
         for interface in self.ports()?.into_keys().filter(|interface| !ports.contains_key(interface)) {

@@ -27,53 +27,71 @@ struct Attributes {
     flags: u64,
 }
 
+/// A way through a map, slice by slice.
+#[derive(Debug)]
+pub struct Scan<K, V> {
+    keys: Vec<K>,
+    values: Vec<V>,
+    capacity: usize,
+    /// Where the next batch begins, as the kernel counts buckets.
+    position: Option<u32>,
+}
+
+impl<K, V> Default for Scan<K, V> {
+    fn default() -> Self {
+        Self { keys: Vec::new(), values: Vec::new(), capacity: BATCH, position: None }
+    }
+}
+
+impl<K: Pod, V: Pod> Scan<K, V> {
+    /// Calls back for the next entries, some thousands; true: these were the last ones, and the next slice begins anew.
+    pub fn slice(&mut self, map: BorrowedFd<'_>, mut each: impl FnMut(&K, &V)) -> io::Result<bool> {
+        loop {
+            self.keys.clear();
+            self.values.clear();
+            self.keys.reserve_exact(self.capacity);
+            self.values.reserve_exact(self.capacity);
+            let mut next = 0u32;
+            let mut attributes = Attributes {
+                in_batch: self.position.as_ref().map_or(0, |position| std::ptr::from_ref(position) as u64),
+                out_batch: (&raw mut next) as u64,
+                keys: self.keys.as_mut_ptr() as u64,
+                values: self.values.as_mut_ptr() as u64,
+                count: u32::try_from(self.capacity).unwrap_or(u32::MAX),
+                map_fd: map.as_raw_fd().cast_unsigned(),
+                ..Attributes::default()
+            };
+            // SAFETY: both vectors have room for `count` elements, and any bytes make a `Pod`.
+            let error = unsafe { bpf(MAP_LOOKUP_BATCH, &mut attributes) }.err();
+            let end = match error.as_ref().and_then(io::Error::raw_os_error) {
+                None => false,
+                // The last batch.
+                Some(libc::ENOENT) => true,
+                Some(libc::ENOSPC) => {
+                    self.capacity *= 2;
+                    continue;
+                }
+                Some(libc::EINTR | libc::EAGAIN) => continue,
+                Some(code) => return Err(io::Error::from_raw_os_error(code)),
+            };
+            let count = (attributes.count as usize).min(self.capacity);
+            // SAFETY: the kernel has written that many.
+            unsafe {
+                self.keys.set_len(count);
+                self.values.set_len(count);
+            }
+            for (key, value) in self.keys.iter().zip(&self.values) {
+                each(key, value);
+            }
+            self.position = (!end).then_some(next);
+            return Ok(end);
+        }
+    }
+}
+
 /// Calls back for every entry.
 pub fn scan<K: Pod, V: Pod>(map: BorrowedFd<'_>, mut each: impl FnMut(&K, &V)) -> io::Result<()> {
-    let mut keys: Vec<K> = Vec::new();
-    let mut values: Vec<V> = Vec::new();
-    let mut capacity = BATCH;
-    // Where the next batch begins, as the kernel counts buckets.
-    let mut position: Option<u32> = None;
-    loop {
-        keys.reserve_exact(capacity);
-        values.reserve_exact(capacity);
-        let mut next = 0u32;
-        let mut attributes = Attributes {
-            in_batch: position.as_ref().map_or(0, |position| std::ptr::from_ref(position) as u64),
-            out_batch: (&raw mut next) as u64,
-            keys: keys.as_mut_ptr() as u64,
-            values: values.as_mut_ptr() as u64,
-            count: u32::try_from(capacity).unwrap_or(u32::MAX),
-            map_fd: map.as_raw_fd().cast_unsigned(),
-            ..Attributes::default()
-        };
-        // SAFETY: both vectors have room for `count` elements, and any bytes make a `Pod`.
-        let error = unsafe { bpf(MAP_LOOKUP_BATCH, &mut attributes) }.err();
-        let end = match error.as_ref().and_then(io::Error::raw_os_error) {
-            None => false,
-            // The last batch.
-            Some(libc::ENOENT) => true,
-            Some(libc::ENOSPC) => {
-                capacity *= 2;
-                continue;
-            }
-            Some(libc::EINTR | libc::EAGAIN) => continue,
-            Some(code) => return Err(io::Error::from_raw_os_error(code)),
-        };
-        let count = (attributes.count as usize).min(capacity);
-        // SAFETY: the kernel has written that many.
-        unsafe {
-            keys.set_len(count);
-            values.set_len(count);
-        }
-        for (key, value) in keys.iter().zip(&values) {
-            each(key, value);
-        }
-        if end {
-            return Ok(());
-        }
-        keys.clear();
-        values.clear();
-        position = Some(next);
-    }
+    let mut scan = Scan::default();
+    while !scan.slice(map, &mut each)? {}
+    Ok(())
 }

@@ -17,9 +17,10 @@ impl Tables {
     pub fn check_room_to_serve(
         &self,
         forwards: &[(u32, ForwardKey, Forward)],
+        reverse: &[(u32, ForwardKey, Forward)],
         externals: &[(ExternalKey, External)],
     ) -> Result<()> {
-        let count = replace::most(&self.forwards, forwards)?;
+        let count = replace::most(&self.forwards, forwards)?.max(replace::most(&self.reverse, reverse)?);
         ensure!(
             count <= FORWARDS,
             "the forwards come to {count} prefixes of ports, old and new together; there is room for {FORWARDS}, \
@@ -38,6 +39,12 @@ impl Tables {
     /// Puts these forwards in the place of those in the datapath. A packet meanwhile finds the old or the new one.
     pub fn replace_forwards(&mut self, forwards: &[(u32, ForwardKey, Forward)]) -> Result<()> {
         replace::replace(&mut self.forwards, forwards).context("cannot replace the forwards")
+    }
+
+    /// The same for the other way round, from inside endpoints to external ones.
+    pub fn replace_reverse(&mut self, reverse: &[(u32, ForwardKey, Forward)]) -> Result<()> {
+        replace::replace(&mut self.reverse, reverse)
+            .context("cannot replace the forwards as seen from inside")
     }
 
     /// Puts these addresses in the place of those in the datapath.

@@ -4,16 +4,21 @@ use std::{
     ffi::CString,
     io,
     os::{
-        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
 };
 
 /// Numbers of `enum bpf_cmd` (linux/bpf.h).
+const MAP_CREATE: libc::c_long = 0;
+const MAP_LOOKUP: libc::c_long = 1;
+const MAP_UPDATE: libc::c_long = 2;
 const OBJ_PIN: libc::c_long = 6;
 const OBJ_GET: libc::c_long = 7;
+const PROG_QUERY: libc::c_long = 16;
 pub const MAP_LOOKUP_BATCH: libc::c_long = 24;
+const OBJ_GET_INFO: libc::c_long = 15;
 const LINK_CREATE: libc::c_long = 28;
 const LINK_DETACH: libc::c_long = 34;
 
@@ -25,24 +30,117 @@ const DRIVER_MODE: u32 = 1 << 2;
 /// system has let go of it.
 pub fn detach_pinned_link(path: &Path) -> io::Result<()> {
     #[repr(C)]
+    struct Detach {
+        link_fd: u32,
+    }
+    let link = open_pin(path)?;
+    let mut detach = Detach { link_fd: link.as_raw_fd().cast_unsigned() };
+    // SAFETY: the attributes of BPF_LINK_DETACH.
+    unsafe { bpf(LINK_DETACH, &mut detach) }.map(drop)
+}
+
+/// Index of the interface that a pinned link of TCX or XDP is attached to; 0: to none any more.
+pub fn interface_of_link(path: &Path) -> io::Result<u32> {
+    /// `struct bpf_link_info`, as far as it matters.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Link {
+        kind: u32,
+        id: u32,
+        program: u32,
+        padding: u32,
+        interface: u32,
+        rest: [u32; 11],
+    }
+    #[repr(C)]
+    struct GetInfo {
+        bpf_fd: u32,
+        info_len: u32,
+        info: u64,
+    }
+    let link = open_pin(path)?;
+    let mut info = Link::default();
+    let mut get = GetInfo {
+        bpf_fd: link.as_raw_fd().cast_unsigned(),
+        info_len: size_of::<Link>() as u32,
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    // SAFETY: the attributes of BPF_OBJ_GET_INFO_BY_FD; what is written is as long as said, and valid while it runs.
+    unsafe { bpf(OBJ_GET_INFO, &mut get) }?;
+    Ok(info.interface)
+}
+
+fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    #[repr(C)]
     struct Get {
         pathname: u64,
         bpf_fd: u32,
         file_flags: u32,
-    }
-    #[repr(C)]
-    struct Detach {
-        link_fd: u32,
     }
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut get = Get { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
     // SAFETY: the attributes of BPF_OBJ_GET; the path is valid while it runs.
     let fd = unsafe { bpf(OBJ_GET, &mut get) }?;
     // SAFETY: a new descriptor that nobody else has.
-    let link = unsafe { OwnedFd::from_raw_fd(fd) };
-    let mut detach = Detach { link_fd: link.as_raw_fd().cast_unsigned() };
-    // SAFETY: the attributes of BPF_LINK_DETACH.
-    unsafe { bpf(LINK_DETACH, &mut detach) }.map(drop)
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn pin_at(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    #[repr(C)]
+    struct Pin {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut pin =
+        Pin { pathname: path.as_ptr() as u64, bpf_fd: object.as_raw_fd().cast_unsigned(), file_flags: 0 };
+    // SAFETY: the attributes of BPF_OBJ_PIN; the path is valid while it runs.
+    unsafe { bpf(OBJ_PIN, &mut pin) }.map(drop)
+}
+
+/// The attributes of a lookup and of an update.
+#[repr(C)]
+struct Element {
+    map_fd: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Makes an array of one value of so many bytes, and pins it.
+pub fn make_value(path: &Path, size: u32) -> io::Result<()> {
+    /// `BPF_MAP_TYPE_ARRAY`
+    const ARRAY: u32 = 2;
+    #[repr(C)]
+    struct Create {
+        map_type: u32,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+        map_flags: u32,
+    }
+    let mut create = Create { map_type: ARRAY, key_size: 4, value_size: size, max_entries: 1, map_flags: 0 };
+    // SAFETY: the attributes of BPF_MAP_CREATE.
+    let fd = unsafe { bpf(MAP_CREATE, &mut create) }?;
+    // SAFETY: a new descriptor that nobody else has.
+    let map = unsafe { OwnedFd::from_raw_fd(fd) };
+    pin_at(map.as_fd(), path)
+}
+
+/// Reads or writes the value of a map that [`make_value`] made; it has to be as long.
+pub fn exchange_value(path: &Path, value: &mut [u8], write: bool) -> io::Result<()> {
+    let map = open_pin(path)?;
+    let key = 0u32;
+    let mut element = Element {
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        key: std::ptr::from_ref(&key) as u64,
+        value: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    // SAFETY: the attributes of BPF_MAP_LOOKUP_ELEM and BPF_MAP_UPDATE_ELEM; the value is as long as those of the map, and valid while
+    // it runs.
+    unsafe { bpf(if write { MAP_UPDATE } else { MAP_LOOKUP }, &mut element) }.map(drop)
 }
 
 /// Attaches a program to the driver of an interface, and pins the link. (aya would ask again by netlink where the kernel says `EINVAL`, which
@@ -55,12 +153,6 @@ pub fn attach_xdp(program: BorrowedFd<'_>, interface: u32, path: &Path) -> io::R
         attach_type: u32,
         flags: u32,
     }
-    #[repr(C)]
-    struct Pin {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
     let mut create = Create {
         prog_fd: program.as_raw_fd().cast_unsigned(),
         target_ifindex: interface,
@@ -71,11 +163,44 @@ pub fn attach_xdp(program: BorrowedFd<'_>, interface: u32, path: &Path) -> io::R
     let fd = unsafe { bpf(LINK_CREATE, &mut create) }?;
     // SAFETY: a new descriptor that nobody else has.
     let link = unsafe { OwnedFd::from_raw_fd(fd) };
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut pin =
-        Pin { pathname: path.as_ptr() as u64, bpf_fd: link.as_raw_fd().cast_unsigned(), file_flags: 0 };
-    // SAFETY: the attributes of BPF_OBJ_PIN; the path is valid while it runs. Without a pin the link ends with its descriptor.
-    unsafe { bpf(OBJ_PIN, &mut pin) }.map(drop)
+    // Without a pin the link ends with its descriptor.
+    pin_at(link.as_fd(), path)
+}
+
+/// The revision of what is at a TCX hook (`BPF_TCX_INGRESS`, `BPF_TCX_EGRESS`), which every change counts up. In the network namespace of
+/// the calling thread.
+pub fn tcx_revision(interface: u32, attach_type: u32) -> io::Result<u64> {
+    #[repr(C)]
+    struct Query {
+        target_ifindex: u32,
+        attach_type: u32,
+        query_flags: u32,
+        attach_flags: u32,
+        prog_ids: u64,
+        count: u32,
+        _padding: u32,
+        prog_attach_flags: u64,
+        link_ids: u64,
+        link_attach_flags: u64,
+        revision: u64,
+    }
+    let mut query = Query {
+        target_ifindex: interface,
+        attach_type,
+        query_flags: 0,
+        attach_flags: 0,
+        // None is asked for.
+        prog_ids: 0,
+        count: 0,
+        _padding: 0,
+        prog_attach_flags: 0,
+        link_ids: 0,
+        link_attach_flags: 0,
+        revision: 0,
+    };
+    // SAFETY: the attributes of BPF_PROG_QUERY, without pointers.
+    unsafe { bpf(PROG_QUERY, &mut query) }?;
+    Ok(query.revision)
 }
 
 /// The system call.

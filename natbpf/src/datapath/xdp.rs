@@ -12,6 +12,7 @@ use aya::programs::{
 use super::{
     Attacher, Loaded, Pins, Role, Tables,
     attach::{describe, has_code, program_of},
+    look::is_attached,
     pins::Pin,
     sys,
 };
@@ -27,12 +28,13 @@ pub struct XdpAttachment {
     pub program: u32,
 }
 
-/// What is attached to XDP hooks, by the pins.
+/// What is attached to XDP hooks.
 pub fn xdp_attachments(pins: &Pins) -> Result<Vec<XdpAttachment>> {
     let pins = pins.list().context("cannot list what is pinned")?;
     let attachment = |(path, pin): &(PathBuf, Pin)| match *pin {
         Pin::Xdp(interface, role) => {
-            program_of(path).map(|program| XdpAttachment { interface, role, program })
+            let program = program_of(path).filter(|_| is_attached(path, interface));
+            program.map(|program| XdpAttachment { interface, role, program })
         }
         _ => None,
     };
@@ -101,9 +103,10 @@ impl Tables {
             let _ = self.targets.remove(interface);
         }
         for &interface in targets.difference(&known) {
-            self.targets
-                .insert(interface, interface, None, 0)
-                .with_context(|| format!("cannot have interface {interface} take frames from XDP"))?;
+            // It may be gone by now; what is to come this way takes the way by TC.
+            if let Err(error) = self.targets.insert(interface, interface, None, 0) {
+                tracing::debug!("interface {interface} takes no frames from XDP: {error}");
+            }
         }
         Ok(())
     }

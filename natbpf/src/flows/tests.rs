@@ -26,7 +26,7 @@ fn flow(protocol: u8, state: State, source_port: u16, destination_port: u16, ext
     };
     Flow {
         key,
-        rewrite: Rewrite { address: Address::from(UPLINK), port: Port::new(external_port), tag: key.tag() },
+        rewrite: Rewrite::new(Address::from(UPLINK), Port::new(external_port), key.tag()),
         status: Status::new(state as u8),
         remaining: Duration::from_millis(28_900),
         age: Duration::from_secs(3),

@@ -1,282 +1,248 @@
 //! From chains that call each other to one list, of which the first item that matches decides.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::collections::BTreeMap;
 
 use super::{
-    matching::{Match, Unsayable},
-    rule::Rule,
-    save::{Line, Save},
-    target::{DestinationNat, SourceNat, Target},
+    line::Line,
+    matching::{Match, and, minus, overlap},
+    ruleset::{Hook, Kind, Policy, Rule, Ruleset, Table},
+    target::{Target, Verdict},
 };
 
 /// How deep chains may call each other; the kernel has 16.
 const DEPTH: usize = 16;
 
-/// Targets that the next rule is asked after.
-const PASSING: &[&str] = &[
-    "AUDIT",
-    "CLASSIFY",
-    "CONNMARK",
-    "CONNSECMARK",
-    "DSCP",
-    "HMARK",
-    "LED",
-    "LOG",
-    "MARK",
-    "NFLOG",
-    "RATEEST",
-    "SECMARK",
-    "SET",
-    "TCPMSS",
-    "TEE",
-    "TOS",
-    "TRACE",
-    "ULOG",
-];
+/// Into how many pieces what a rule is for may fall. Beyond that it is not known what it is for.
+const PIECES: usize = 64;
 
-/// A rule with all that had to match on the way to it.
+/// A rule that decides, with all that has to match on the way to it.
 #[derive(Clone, Debug)]
-pub struct Item<'a> {
-    pub line: &'a Line<'a>,
+pub struct Item {
+    pub line: Line,
     /// Others that say the same for other protocols.
-    pub joined: Vec<&'a Line<'a>>,
-    /// It is for what one of these matches.
-    pub pieces: Vec<Match>,
+    pub joined: Vec<Line>,
     pub verdict: Verdict,
-    /// Whether natbpf can say it. If not, it is for what one of the pieces matches, or for a part of that.
-    pub known: bool,
-    /// Where a RETURN goes on.
-    pub resume: usize,
+    /// What gets to it and matches it, whatever is not known.
+    pub certain: Vec<Match>,
+    /// What may match it. Whether it does depends on what natbpf does not know.
+    pub maybe: Vec<Match>,
+    /// The line before it on which that depends, if it is another.
+    pub cause: Option<usize>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    Source(SourceNat),
-    Destination(DestinationNat),
-    /// No translation, and nothing later is asked.
-    Accept,
-    Return,
-    /// Something that natbpf has not, after which nothing later is asked.
-    Other,
-    /// Nothing, or nothing any more.
-    Nothing,
-}
-
-/// Why lines were not imported, by their numbers.
+/// Why lines were not imported, by their ids.
 #[derive(Clone, Debug, Default)]
 pub struct Skipped {
     pub lines: BTreeMap<usize, String>,
-    /// What is missing of lines that were imported.
-    pub parts: BTreeMap<usize, String>,
+    /// What is missing of lines that were imported, or else to be said of them.
+    pub parts: BTreeMap<usize, Vec<String>>,
     /// Why lines would do nothing where they were come by, which may be more than once.
     pub idle: BTreeMap<usize, String>,
 }
 
 impl Skipped {
     /// The first reason stands.
-    pub fn add(&mut self, line: &Line<'_>, why: impl Into<String>) {
-        self.lines.entry(line.number).or_insert_with(|| why.into());
+    pub fn add(&mut self, line: &Line, why: impl Into<String>) {
+        self.lines.entry(line.id).or_insert_with(|| why.into());
+    }
+
+    pub fn part(&mut self, line: &Line, why: impl Into<String>) {
+        let (why, parts) = (why.into(), self.parts.entry(line.id).or_default());
+        if !parts.contains(&why) {
+            parts.push(why);
+        }
+    }
+
+    pub fn idle(&mut self, line: &Line, why: impl Into<String>) {
+        self.idle.entry(line.id).or_insert_with(|| why.into());
     }
 }
 
-/// What was found on the way through the chains.
+/// What was found on the way through the chains of a hook.
 #[derive(Debug, Default)]
-pub struct Walk<'a> {
-    pub items: Vec<Item<'a>>,
-    /// Lines that were come by.
+pub struct Walk {
+    pub items: Vec<Item>,
+    /// Ids of the lines that were come by.
     pub reached: Vec<usize>,
-    pub hairpin: Hairpin,
+    /// What gets to the end of the base chain is accepted, and asked for no more.
+    accepts: bool,
 }
 
-/// Source translations of what a destination translation sends back inside.
+/// What gets to a place in a chain.
 #[derive(Clone, Debug, Default)]
-pub struct Hairpin {
-    /// Of all that is redirected.
-    pub everywhere: bool,
-    /// Of what is redirected to one of these hosts, which sent it itself.
-    pub hosts: Vec<Ipv4Addr>,
+struct Reach {
+    certain: Vec<Match>,
+    maybe: Vec<Match>,
+    /// The line by which something became uncertain.
+    cause: Option<usize>,
 }
 
-impl Hairpin {
-    /// Whether this host is reached by its external address from inside.
-    pub fn reaches(&self, host: Ipv4Addr) -> bool {
-        self.everywhere || self.hosts.contains(&host)
+impl Reach {
+    fn matching(&self, pieces: &[Match]) -> Self {
+        Self { certain: and(&self.certain, pieces), maybe: and(&self.maybe, pieces), cause: self.cause }
+    }
+
+    /// All of it depends on what is not known of a line.
+    fn uncertain(&self, line: usize) -> Self {
+        let maybe = [&self.certain[..], &self.maybe].concat();
+        Self { certain: Vec::new(), maybe, cause: self.cause.or(Some(line)) }
+    }
+
+    /// What goes on when `pieces` have gone for sure, or may have, by a line.
+    fn without(&self, pieces: &[Match], surely: bool, line: usize) -> Self {
+        let certain = minus(&self.certain, pieces);
+        let maybe = if surely {
+            minus(&self.maybe, pieces)
+        } else {
+            [&self.maybe[..], &and(&self.certain, pieces)].concat()
+        };
+        if certain.len() + maybe.len() > PIECES {
+            // An estimate from above; that nothing is certain makes it harmless.
+            return self.uncertain(line);
+        }
+        let open = (!surely && certain != self.certain).then_some(line);
+        Self { certain, maybe, cause: self.cause.or(open) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.certain.is_empty() && self.maybe.is_empty()
     }
 }
 
-/// Follows a chain of the kernel and all that it calls.
-pub fn walk<'a>(save: &'a Save<'a>, base: &str, skipped: &mut Skipped) -> Walk<'a> {
+/// Follows the chains that the kernel calls at a hook, and all that they call.
+pub fn walk(ruleset: &Ruleset, kind: Kind, hook: Hook, skipped: &mut Skipped) -> Walk {
     let mut walk = Walk::default();
-    walk.chain(save, base, &Match::default(), 0, skipped);
-    let end = walk.items.len();
-    for item in &mut walk.items {
-        // A RETURN of a base chain is what its policy says: ACCEPT.
-        match item.verdict {
-            Verdict::Return
-                if item.known && item.resume == end && item.pieces.iter().all(is_for_every_protocol) =>
-            {
-                item.verdict = Verdict::Accept;
-            }
-            _ => {}
+    let bases = ruleset.bases(kind, hook);
+    for (at, (table, name, base)) in bases.iter().enumerate() {
+        let start = walk.items.len();
+        let all = Reach { certain: vec![Match::default()], ..Reach::default() };
+        walk.accepts = kind == Kind::Nat && at + 1 == bases.len();
+        walk.chain(table, name, all, 0, skipped);
+        if base.policy == Policy::Drop {
+            let line = Line { text: format!("the policy of {name} is DROP"), ..base.line.clone() };
+            walk.push(&line, Verdict::Drop, Reach { certain: vec![Match::default()], ..Reach::default() });
+        }
+        if at + 1 < bases.len() {
+            walk.end_accepts(start);
         }
     }
     walk
 }
 
-fn is_for_every_protocol(piece: &Match) -> bool {
-    piece.protocol.is_none()
-}
-
-impl<'a> Walk<'a> {
-    fn chain(
-        &mut self,
-        save: &'a Save<'a>,
-        name: &str,
-        context: &Match,
-        depth: usize,
-        skipped: &mut Skipped,
-    ) {
-        let Some(lines) = save.chains.get(name) else { return };
-        let start = self.items.len();
-        for line in lines {
-            self.reached.push(line.number);
-            let rule = Rule::parse(&line.words);
-            match context.and(&rule.matching) {
-                Ok(Some(matching)) => self.rule(save, line, rule, matching, depth, skipped),
-                Ok(None) => {
-                    let why = "it matches nothing that gets there";
-                    skipped.idle.entry(line.number).or_insert_with(|| why.to_owned());
-                }
-                Err(Unsayable) => {
-                    skipped.add(line, "natbpf's rules have one interface, or all but one");
-                    self.push(line, context.clone(), Verdict::Other, false);
-                }
-            }
-        }
-        let end = self.items.len();
-        for item in self.items[start..].iter_mut().filter(|item| item.resume == usize::MAX) {
-            item.resume = end;
+impl Walk {
+    fn chain(&mut self, table: &Table, name: &str, reach: Reach, depth: usize, skipped: &mut Skipped) {
+        let Some(chain) = table.chains.get(name) else { return };
+        let mut reach = reach;
+        for rule in &chain.rules {
+            self.reached.push(rule.line.id);
+            reach = self.rule(table, rule, reach, depth, skipped);
         }
     }
 
+    /// Returns what gets to the next rule of the chain.
     fn rule(
         &mut self,
-        save: &'a Save<'a>,
-        line: &'a Line<'a>,
-        rule: Rule,
-        matching: Match,
+        table: &Table,
+        rule: &Rule,
+        reach: Reach,
         depth: usize,
         skipped: &mut Skipped,
-    ) {
-        let passes = matches!(&rule.target, Target::Jump(target) if PASSING.contains(&&**target));
-        match (rule.redirected, &rule.target) {
-            // What natbpf does where hairpin is on.
-            (Some(true), Target::Source(_)) => {
-                self.hairpin.everywhere = true;
-                return;
-            }
-            (Some(true), _) => return skipped.add(line, "natbpf has no rules for redirected packets alone"),
-            // So all others are meant, and only such are natbpf's rules for.
-            (Some(false) | None, _) => {}
-        }
-        if let Some(host) = own_service(&rule, &matching) {
-            self.hairpin.hosts.push(host);
-            return;
-        }
+    ) -> Reach {
+        let line = &rule.line;
         let known = rule.unknown.is_none();
-        if let Some(what) = &rule.unknown {
-            skipped.add(line, format!("natbpf does not know {what}"));
+        let here = reach.matching(&rule.pieces);
+        let here = if known { here } else { here.uncertain(line.number) };
+        if let Some(why) = &rule.unknown {
+            skipped.add(line, why.clone());
         }
-        match rule.target {
-            Target::None => {}
-            Target::Accept => self.push(line, matching, Verdict::Accept, known),
-            Target::Return => self.push(line, matching, Verdict::Return, known),
-            Target::Source(nat) => self.push(line, matching, Verdict::Source(nat), known),
-            Target::Destination(nat) => self.push(line, matching, Verdict::Destination(nat), known),
-            Target::Jump(target) if known && save.chains.contains_key(&*target) && depth < DEPTH => {
-                self.chain(save, &target, &matching, depth + 1, skipped);
+        if here.is_empty() {
+            skipped.idle(line, "it matches nothing that gets there");
+            return reach;
+        }
+        match &rule.target {
+            Target::None => reach,
+            Target::Pass(name) => {
+                skipped.add(line, format!("{name} stays with iptables"));
+                reach
             }
-            Target::Jump(target) => {
-                let why = match () {
-                    () if save.chains.contains_key(&*target) => {
-                        "its chains call each other in a circle".to_owned()
+            // A RETURN of a base chain is what its policy says: ACCEPT.
+            Target::Return if depth == 0 && self.accepts => {
+                self.push(line, Verdict::Accept, here);
+                reach
+            }
+            Target::Return => reach.without(&rule.pieces, known, line.number),
+            Target::Do(verdict) => {
+                self.push(line, verdict.clone(), here);
+                reach
+            }
+            Target::Jump(name) if table.chains.contains_key(name) && depth < DEPTH => {
+                self.chain(table, name, here.clone(), depth + 1, skipped);
+                match rule.goto {
+                    false => reach,
+                    true if depth == 0 && self.accepts => {
+                        self.push(line, Verdict::Accept, here);
+                        reach
                     }
-                    () if passes => format!("{target} stays with iptables"),
-                    () => format!("natbpf has no {target}"),
-                };
-                skipped.add(line, why);
-                if !passes {
-                    self.push(line, matching, Verdict::Other, false);
+                    true => reach.without(&rule.pieces, known, line.number),
                 }
+            }
+            Target::Jump(name) => {
+                let name = super::line::printable(name);
+                skipped.add(
+                    line,
+                    match table.chains.contains_key(&name) {
+                        true => "its chains call each other in a circle".to_owned(),
+                        false => format!("natbpf has no {name}"),
+                    },
+                );
+                self.push(line, Verdict::Other(name), here.uncertain(line.number));
+                reach
             }
         }
     }
 
-    fn push(&mut self, line: &'a Line<'a>, matching: Match, verdict: Verdict, known: bool) {
-        let pieces = vec![matching];
-        self.items.push(Item { line, joined: Vec::new(), pieces, verdict, known, resume: usize::MAX });
-    }
-}
-
-/// Docker's rule for a container that reaches its own published port, which natbpf's hairpin does.
-fn own_service(rule: &Rule, matching: &Match) -> Option<Ipv4Addr> {
-    let is_it =
-        matches!(rule.target, Target::Source(SourceNat { to: None, .. })) && matching.protocol.is_some();
-    let (from, to) = (matching.source.single(), matching.destination.single());
-    from.filter(|_| is_it && from == to)
-}
-
-impl Item<'_> {
-    pub fn overlaps(&self, other: &Item<'_>) -> bool {
-        self.pieces.iter().any(|piece| other.pieces.iter().any(|other| piece.overlaps(other)))
+    fn push(&mut self, line: &Line, verdict: Verdict, reach: Reach) {
+        let Reach { certain, maybe, cause } = reach;
+        let cause = cause.filter(|cause| *cause != line.number);
+        self.items.push(Item { line: line.clone(), joined: Vec::new(), verdict, certain, maybe, cause });
     }
 
-    /// What it is for that the other is not for.
-    pub fn without(&self, other: &Item<'_>) -> Result<Vec<Match>, Unsayable> {
-        let mut left = self.pieces.clone();
-        for taken in &other.pieces {
-            let parts: Result<Vec<_>, _> = left.iter().map(|piece| piece.minus(taken)).collect();
-            left = parts?.concat();
-        }
-        Ok(left)
-    }
-}
-
-/// Does away with RETURNs: what follows in their chain is not for what they match. Where nothing after the chain
-/// would translate that, it is left alone for good.
-pub fn resolve_returns(items: &mut [Item<'_>], skipped: &mut Skipped) {
-    for at in 0..items.len() {
-        if items[at].verdict != Verdict::Return || !items[at].known {
-            continue;
-        }
-        let (returned, resume) = (items[at].clone(), items[at].resume.min(items.len()));
-        let idle = |item: &Item<'_>| {
-            matches!(item.verdict, Verdict::Accept | Verdict::Return | Verdict::Nothing)
-                || !item.overlaps(&returned)
-        };
-        if returned.pieces.iter().all(is_for_every_protocol) && items[resume..].iter().all(idle) {
-            items[at].verdict = Verdict::Accept;
-            continue;
-        }
-        items[at].verdict = Verdict::Nothing;
-        for item in &mut items[at + 1..resume] {
-            match item.without(&returned) {
-                Ok(left) if left.is_empty() => {
-                    let why = format!("line {} takes all of it out", returned.line.number);
-                    skipped.idle.entry(item.line.number).or_insert(why);
-                    item.verdict = Verdict::Nothing;
-                }
-                Ok(left) => item.pieces = left,
-                Err(Unsayable) => {
-                    skipped.add(item.line, taken_out(returned.line));
-                    item.known = false;
-                }
+    /// An ACCEPT ends its own base chain only, and the next base chain is asked: what it takes is taken out of all that
+    /// follows it from `start` on.
+    fn end_accepts(&mut self, start: usize) {
+        for at in start..self.items.len() {
+            let item = self.items[at].clone();
+            if item.verdict != Verdict::Accept {
+                continue;
+            }
+            for later in &mut self.items[at + 1..] {
+                let number = item.line.number;
+                let (certain, maybe) = (later.certain.clone(), later.maybe.clone());
+                let reach = Reach { certain, maybe, cause: later.cause };
+                let reach = reach.without(&item.certain, true, number).without(&item.maybe, false, number);
+                (later.certain, later.maybe, later.cause) = (reach.certain, reach.maybe, reach.cause);
             }
         }
+        let mut index = 0;
+        self.items.retain(|item| {
+            index += 1;
+            index <= start || item.verdict != Verdict::Accept
+        });
     }
 }
 
-/// Why a rule cannot be imported of which `line` takes a part.
-pub fn taken_out(line: &Line<'_>) -> String {
-    format!("natbpf cannot leave out of it what line {}, which is asked before it, takes", line.number)
+impl Item {
+    /// All that it may be for.
+    pub fn all(&self) -> Vec<Match> {
+        [&self.certain[..], &self.maybe].concat()
+    }
+
+    /// All lines that say it.
+    pub fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.joined.iter().chain([&self.line])
+    }
+
+    pub fn may_take(&self, pieces: &[Match]) -> bool {
+        overlap(&self.certain, pieces) || overlap(&self.maybe, pieces)
+    }
 }

@@ -1,71 +1,92 @@
 //! A DNAT of all that comes for an address to a host, and an SNAT of all that comes from the host to the address: a
 //! floating address.
 
+use std::net::Ipv4Addr;
+
 use super::{
-    flatten::{Hairpin, Item, Verdict},
-    matching::{Device, Match, Pattern},
-    prerouting::Site,
+    flatten::Item,
+    inside::Inside,
+    matching::{Addresses, Devices, Match, Pattern},
+    postrouting::Written,
+    prerouting::{Inward, Site},
+    target::DestinationNat,
     toml::Table,
 };
 
-/// Takes such pairs out of both lists and returns tables for them.
-pub fn tables(before: &mut [Item<'_>], after: &mut [Item<'_>], site: Site<'_>) -> Vec<Table> {
-    let Some(uplink) = site.uplink else { return Vec::new() };
-    let mut tables = Vec::new();
-    for at in 0..before.len() {
-        let (earlier, rest) = before.split_at_mut(at);
-        let item = &mut rest[0];
-        // What is asked before it has its packets first.
-        if earlier.iter().any(|earlier| earlier.verdict != Verdict::Nothing && earlier.overlaps(item)) {
-            continue;
+/// The table for what an item does with all that arrives for an address.
+pub fn table(
+    item: &Item,
+    piece: &Match,
+    nat: &DestinationNat,
+    uplink: &str,
+    site: &Site<'_>,
+    tables: &[Inward],
+) -> Result<Inward, String> {
+    let whole = piece.source.is_everything() && piece.source_ports.is_all() && piece.ports.is_all();
+    let external = piece.destination.single().filter(|_| whole && piece.to_host != Some(false));
+    let half = "without ports it is half of a floating address; the other half is an SNAT of that host to this address";
+    let external = external.ok_or(half)?;
+    let host = nat.address;
+    let partner = partner(site.written, external, host, uplink).ok_or(half)?;
+    let arrival = Match { destination: Addresses::host(host), ..Match::default() };
+    let inside = Inside { uplink, external: piece, ports: (0, u16::MAX), nat, arrival: &arrival };
+    inside.check(site)?;
+    let pooled = site.written.iter().find(|rule| {
+        let range = rule.nat.as_ref().and_then(|nat| nat.to);
+        range.is_some_and(|(first, last)| (first..=last).contains(&external)) && !is_half(rule, host, uplink)
+    });
+    if let Some(rule) = pooled {
+        return Err(format!("line {} translates others to its address {external}, too", rule.line.number));
+    }
+    let others = tables.iter().filter(|other| other.table.is("floating"));
+    for other in others {
+        if other.address == Some(external) {
+            return Err(format!("{external} is the floating address of line {} already", other.line.number));
         }
-        let Some(table) = pair(item, after, uplink, site.hairpin) else { continue };
-        tables.push(table);
-        item.verdict = Verdict::Nothing;
+        if other.uplink == uplink && other.arrival == arrival {
+            return Err(format!("{host} has the floating address of line {} already", other.line.number));
+        }
     }
-    tables
-}
-
-fn pair(item: &Item<'_>, after: &mut [Item<'_>], uplink: &str, hairpin: &Hairpin) -> Option<Table> {
-    let Verdict::Destination(nat) = &item.verdict else { return None };
-    let [piece] = &item.pieces[..] else { return None };
-    let external = piece.destination.single()?;
-    let whole = piece.protocol.is_none() && piece.source.is_everything() && nat.ports.is_none();
-    if !whole || !item.known || !piece.input.includes(uplink) {
-        return None;
+    // A forward to all addresses would win over it, or not, by whether the host has the address.
+    if tables.iter().any(|other| other.uplink == uplink && other.address.is_none()) {
+        return Err(
+            "natbpf's forwards for all addresses and its floating addresses must not overlap".to_owned()
+        );
     }
-    let partner = after.iter().position(|other| {
-        let Verdict::Source(source) = &other.verdict else { return false };
-        other.known
-            && source.to.as_deref() == Some(&external.to_string())
-            && source.ports.is_none()
-            && is_from(other, nat.address, uplink)
-    })?;
-    // A floating address goes before every rule, so nothing may go before it that has its packets.
-    let by_uplink = Match {
-        output: Device::Is(Pattern { name: uplink.to_owned(), wildcard: false }),
-        ..after[partner].pieces[0].clone()
-    };
-    let others = after[..partner].iter().filter(|other| other.known && other.verdict != Verdict::Nothing);
-    if others.into_iter().any(|other| other.pieces.iter().any(|piece| piece.overlaps(&by_uplink))) {
-        return None;
-    }
-    after[partner].verdict = Verdict::Nothing;
-    let mut table = Table::new("floating", [item.line, after[partner].line].into_iter());
+    let mut table = Table::new("floating", [&item.line, &partner.line].into_iter());
     table.text("uplink", uplink.to_owned());
     table.text("address", external.to_string());
-    table.text("to", nat.address.to_string());
-    if hairpin.reaches(nat.address) {
+    table.text("to", host.to_string());
+    if let Some(lines) = inside.hairpin(site) {
         table.flag("hairpin");
+        lines.iter().for_each(|line| table.also(line));
     }
-    Some(table)
+    let (line, uplink) = (item.line.clone(), uplink.to_owned());
+    Ok(Inward { table, line, uplink, address: Some(external), arrival })
 }
 
-/// Whether an item is for all that leaves from this host by the uplink.
-fn is_from(item: &Item<'_>, host: std::net::Ipv4Addr, uplink: &str) -> bool {
-    let [piece] = &item.pieces[..] else { return false };
-    piece.source.single() == Some(host)
-        && piece.protocol.is_none()
-        && piece.destination.is_everything()
-        && piece.output.includes(uplink)
+/// The rule that gives the host this address. A floating address goes before every rule, so nothing may go before the
+/// partner that has the host's packets.
+fn partner(written: &[Written], external: Ipv4Addr, host: Ipv4Addr, uplink: &str) -> Option<Written> {
+    let out = Match { output: Devices::is(Pattern::exact(uplink)), ..Match::default() };
+    let all = Match { source: Addresses::host(host), ..out };
+    let first = written.iter().find(|rule| rule.piece.overlaps(&all))?;
+    let nat = first.nat.as_ref()?;
+    let is_it = nat.single() == Some(external) && nat.ports.is_none() && is_half(first, host, uplink);
+    is_it.then(|| first.clone())
+}
+
+/// Whether a rule is for all that one host sends by the uplink.
+fn is_half(rule: &Written, host: Ipv4Addr, uplink: &str) -> bool {
+    rule.piece.source == Addresses::host(host)
+        && rule.piece.destination.is_everything()
+        && rule.piece.output.name() == Some(uplink)
+}
+
+/// Rules that floating addresses make superfluous: those of their hosts.
+pub fn replaces(rule: &Written, tables: &[Inward]) -> bool {
+    let Some(to) = rule.nat.as_ref().and_then(|nat| nat.single()) else { return false };
+    let floating = tables.iter().filter(|inward| inward.table.is("floating") && inward.address == Some(to));
+    let mut hosts = floating.map(|inward| (inward.arrival.destination.within.addr(), &inward.uplink));
+    hosts.any(|(host, uplink)| is_half(rule, host, uplink))
 }

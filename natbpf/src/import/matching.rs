@@ -1,37 +1,45 @@
-//! What a rule of iptables matches, as far as natbpf could say it, and calculations with that.
+//! What a rule matches, as a conjunction of conditions, and exact calculations with that.
+//!
+//! Every condition is a set that can be cut with another and taken out of another without loss. So what is left of a
+//! rule after those before it is known and never estimated.
 
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+/// The numbers of protocols that have ports here.
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
+
 /// All of it has to hold. The default holds always.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Match {
-    pub input: Device,
-    pub output: Device,
+    pub input: Devices,
+    pub output: Devices,
     pub source: Addresses,
     pub destination: Addresses,
+    pub protocol: Protocols,
+    pub source_ports: Ports,
+    /// Destination ports.
+    pub ports: Ports,
     /// To an address of the host itself.
-    pub local: bool,
-    pub protocol: Option<String>,
-    /// Destination ports, both ends included; empty: all of them.
-    pub ports: Vec<(u16, u16)>,
+    pub to_host: Option<bool>,
+    /// From an address of the host itself.
+    pub from_host: Option<bool>,
+    /// Its destination was translated.
+    pub redirected: Option<bool>,
 }
 
-/// There is no way to say it with one device, network or protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsayable;
-
+/// Names of interfaces: one pattern, but not some others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Device {
-    #[default]
-    Any,
-    Is(Pattern),
-    Not(Pattern),
+pub struct Devices {
+    /// `None`: any name.
+    pub is: Option<Pattern>,
+    pub not: Vec<Pattern>,
 }
 
 /// The name of an interface, or with `wildcard` its beginning.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pattern {
     pub name: String,
     pub wildcard: bool,
@@ -44,108 +52,192 @@ pub struct Addresses {
     pub without: Vec<Ipv4Net>,
 }
 
-impl Match {
-    /// What both match; `None` if that is nothing.
-    pub fn and(&self, other: &Self) -> Result<Option<Self>, Unsayable> {
-        let (Some(source), Some(destination)) =
-            (self.source.and(&other.source), self.destination.and(&other.destination))
-        else {
-            return Ok(None);
-        };
-        let protocol = match (&self.protocol, &other.protocol) {
-            (Some(one), Some(two)) if one != two => return Ok(None),
-            (one, two) => one.clone().or_else(|| two.clone()),
-        };
-        let Some(ports) = common_ports(&self.ports, &other.ports) else { return Ok(None) };
-        let (Some(input), Some(output)) = (self.input.and(&other.input)?, self.output.and(&other.output)?)
-        else {
-            return Ok(None);
-        };
-        let local = self.local || other.local;
-        Ok(Some(Self { input, output, source, destination, local, protocol, ports }))
-    }
-
-    pub fn overlaps(&self, other: &Self) -> bool {
-        self.and(other) != Ok(None)
-    }
-
-    /// What only this one matches, in pieces that may overlap.
-    pub fn minus(&self, other: &Self) -> Result<Vec<Self>, Unsayable> {
-        if !self.overlaps(other) {
-            return Ok(vec![self.clone()]);
-        }
-        // Whatever fails one condition of the other is left. A condition that this one has, too, nothing here fails.
-        let unsayable = (other.protocol.is_some() && self.protocol.is_none())
-            || (!other.ports.is_empty() && self.ports != other.ports)
-            || (other.local && !self.local);
-        if unsayable {
-            return Err(Unsayable);
-        }
-        let mut pieces = Vec::new();
-        if let Some(output) = other.output.opposite() {
-            pieces.extend(self.and(&Self { output, ..Self::default() })?);
-        }
-        if let Some(input) = other.input.opposite() {
-            pieces.extend(self.and(&Self { input, ..Self::default() })?);
-        }
-        for source in other.source.opposite() {
-            pieces.extend(self.and(&Self { source, ..Self::default() })?);
-        }
-        for destination in other.destination.opposite() {
-            pieces.extend(self.and(&Self { destination, ..Self::default() })?);
-        }
-        Ok(pieces)
-    }
+/// One protocol or all, but not some.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Protocols {
+    pub is: Option<u8>,
+    pub not: Vec<u8>,
 }
 
-impl Device {
-    /// `None`: no device is both.
-    fn and(&self, other: &Self) -> Result<Option<Self>, Unsayable> {
-        Ok(match (self, other) {
-            (Self::Any, device) | (device, Self::Any) => Some(device.clone()),
-            (Self::Is(one), Self::Is(two)) if one.covers(two) => Some(other.clone()),
-            (Self::Is(one), Self::Is(two)) => two.covers(one).then(|| self.clone()),
-            (Self::Is(is), Self::Not(not)) | (Self::Not(not), Self::Is(is)) => match () {
-                () if not.covers(is) => None,
-                () if is.covers(not) => return Err(Unsayable),
-                () => Some(Self::Is(is.clone())),
-            },
-            (Self::Not(one), Self::Not(two)) if one.covers(two) => Some(self.clone()),
-            (Self::Not(one), Self::Not(two)) if two.covers(one) => Some(other.clone()),
-            (Self::Not(_), Self::Not(_)) => return Err(Unsayable),
+/// Ranges in order, both ends included. Only what has ports is in a set that is not full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ports(Vec<(u16, u16)>);
+
+impl Match {
+    /// What both match; `None` if that is nothing.
+    pub fn and(&self, other: &Self) -> Option<Self> {
+        Some(Self {
+            input: self.input.and(&other.input)?,
+            output: self.output.and(&other.output)?,
+            source: self.source.and(&other.source)?,
+            destination: self.destination.and(&other.destination)?,
+            protocol: self.protocol.and(&other.protocol)?,
+            source_ports: self.source_ports.and(&other.source_ports)?,
+            ports: self.ports.and(&other.ports)?,
+            to_host: flags(self.to_host, other.to_host)?,
+            from_host: flags(self.from_host, other.from_host)?,
+            redirected: flags(self.redirected, other.redirected)?,
         })
     }
 
-    /// `None` for no device.
-    fn opposite(&self) -> Option<Self> {
-        match self {
-            Self::Any => None,
-            Self::Is(pattern) => Some(Self::Not(pattern.clone())),
-            Self::Not(pattern) => Some(Self::Is(pattern.clone())),
-        }
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.and(other).is_some()
     }
 
-    /// Whether a device of this name is meant.
-    pub fn includes(&self, name: &str) -> bool {
-        let device = Pattern { name: name.to_owned(), wildcard: false };
-        match self {
-            Self::Any => true,
-            Self::Is(pattern) => pattern.covers(&device),
-            Self::Not(pattern) => !pattern.covers(&device),
+    /// What only this one matches, in pieces that do not overlap.
+    pub fn minus(&self, other: &Self) -> Vec<Self> {
+        if !self.overlaps(other) {
+            return vec![self.clone()];
         }
+        let mut left = Vec::new();
+        // What has met the conditions up to here.
+        let mut met = self.clone();
+        for (yes, no) in other.conditions() {
+            left.extend(no.iter().filter_map(|no| met.and(no)));
+            match met.and(&yes) {
+                Some(both) => met = both,
+                None => return left,
+            }
+        }
+        left
+    }
+
+    /// Each single condition, with all that fails it.
+    fn conditions(&self) -> Vec<(Self, Vec<Self>)> {
+        let all = Self::default;
+        let mut conditions = Vec::new();
+        let mut add = |yes: Self, no: Vec<Self>| {
+            if yes != Self::default() {
+                conditions.push((yes, no));
+            }
+        };
+        let devices = |devices: &Devices, set: fn(Devices) -> Self| {
+            (set(devices.clone()), devices.opposite().into_iter().map(set).collect())
+        };
+        let (yes, no) = devices(&self.output, |output| Self { output, ..Self::default() });
+        add(yes, no);
+        let (yes, no) = devices(&self.input, |input| Self { input, ..Self::default() });
+        add(yes, no);
+        let opposite = self.source.opposite().into_iter();
+        add(
+            Self { source: self.source.clone(), ..all() },
+            opposite.map(|source| Self { source, ..all() }).collect(),
+        );
+        let opposite = self.destination.opposite().into_iter();
+        add(
+            Self { destination: self.destination.clone(), ..all() },
+            opposite.map(|destination| Self { destination, ..all() }).collect(),
+        );
+        let opposite = self.protocol.opposite().into_iter();
+        add(
+            Self { protocol: self.protocol.clone(), ..all() },
+            opposite.map(|protocol| Self { protocol, ..all() }).collect(),
+        );
+        let opposite = self.source_ports.opposite();
+        add(
+            Self { source_ports: self.source_ports.clone(), ..all() },
+            opposite.map(|source_ports| Self { source_ports, ..all() }).into_iter().collect(),
+        );
+        let opposite = self.ports.opposite();
+        add(
+            Self { ports: self.ports.clone(), ..all() },
+            opposite.map(|ports| Self { ports, ..all() }).into_iter().collect(),
+        );
+        for (flag, set) in [
+            (self.to_host, (|to_host| Self { to_host, ..Self::default() }) as fn(Option<bool>) -> Self),
+            (self.from_host, |from_host| Self { from_host, ..Self::default() }),
+            (self.redirected, |redirected| Self { redirected, ..Self::default() }),
+        ] {
+            add(set(flag), vec![set(flag.map(|flag| !flag))]);
+        }
+        conditions
+    }
+}
+
+/// What is left of `pieces` without `taken`.
+pub fn minus(pieces: &[Match], taken: &[Match]) -> Vec<Match> {
+    taken
+        .iter()
+        .fold(pieces.to_vec(), |left, taken| left.iter().flat_map(|piece| piece.minus(taken)).collect())
+}
+
+/// What both have in common.
+pub fn and(some: &[Match], others: &[Match]) -> Vec<Match> {
+    some.iter().flat_map(|one| others.iter().filter_map(|other| one.and(other))).collect()
+}
+
+pub fn overlap(some: &[Match], others: &[Match]) -> bool {
+    some.iter().any(|one| others.iter().any(|other| one.overlaps(other)))
+}
+
+/// `None`: no packet is both.
+fn flags(one: Option<bool>, two: Option<bool>) -> Option<Option<bool>> {
+    match (one, two) {
+        (Some(one), Some(two)) if one != two => None,
+        (one, two) => Some(one.or(two)),
+    }
+}
+
+impl Devices {
+    pub fn is(pattern: Pattern) -> Self {
+        Self { is: Some(pattern), not: Vec::new() }
+    }
+
+    pub fn not(pattern: Pattern) -> Self {
+        Self { is: None, not: vec![pattern] }
+    }
+
+    /// `None`: no name is in both.
+    pub fn and(&self, other: &Self) -> Option<Self> {
+        let is = match (&self.is, &other.is) {
+            (Some(one), Some(two)) if one.covers(two) => Some(two.clone()),
+            (Some(one), Some(two)) if two.covers(one) => Some(one.clone()),
+            (Some(_), Some(_)) => return None,
+            (one, two) => one.clone().or_else(|| two.clone()),
+        };
+        let mut not: Vec<Pattern> = Vec::new();
+        for pattern in self.not.iter().chain(&other.not) {
+            match &is {
+                Some(is) if pattern.covers(is) => return None,
+                Some(is) if !is.covers(pattern) => {}
+                _ if not.iter().any(|other| other.covers(pattern)) => {}
+                _ if pattern.name.is_empty() => return None,
+                _ => {
+                    not.retain(|other| !pattern.covers(other));
+                    not.push(pattern.clone());
+                }
+            }
+        }
+        Some(Self { is, not })
+    }
+
+    fn opposite(&self) -> Vec<Self> {
+        let outside = self.is.clone().map(Self::not);
+        outside.into_iter().chain(self.not.iter().cloned().map(Self::is)).collect()
+    }
+
+    pub fn is_any(&self) -> bool {
+        self.is.is_none() && self.not.is_empty()
     }
 
     /// The name, if only one device can be meant.
     pub fn name(&self) -> Option<&str> {
-        match self {
-            Self::Is(Pattern { name, wildcard: false }) => Some(name),
-            _ => None,
-        }
+        self.is.as_ref().filter(|is| !is.wildcard).map(|is| is.name.as_str())
+    }
+
+    /// Whether a device of this name is meant.
+    pub fn includes(&self, name: &str) -> bool {
+        self.and(&Self::is(Pattern::exact(name))).is_some()
     }
 }
 
 impl Pattern {
-    fn covers(&self, other: &Self) -> bool {
+    pub fn exact(name: &str) -> Self {
+        Self { name: name.to_owned(), wildcard: false }
+    }
+
+    /// Whether all names of the other are among its own.
+    pub fn covers(&self, other: &Self) -> bool {
         if self.wildcard { other.name.starts_with(&self.name) } else { self == other }
     }
 }
@@ -159,16 +251,26 @@ impl Addresses {
         Self { within: Ipv4Net::default(), without: vec![network] }
     }
 
+    pub fn host(address: Ipv4Addr) -> Self {
+        Self::network(address.into())
+    }
+
     /// The address, if there is but one.
     pub fn single(&self) -> Option<Ipv4Addr> {
         (self.within.prefix_len() == 32 && self.without.is_empty()).then(|| self.within.addr())
+    }
+
+    /// Whether all of the other are among its own.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.opposite().iter().all(|outside| outside.and(other).is_none())
     }
 
     pub fn is_everything(&self) -> bool {
         self.within.prefix_len() == 0 && self.without.is_empty()
     }
 
-    fn and(&self, other: &Self) -> Option<Self> {
+    /// `None`: no address is in both.
+    pub fn and(&self, other: &Self) -> Option<Self> {
         let within = match () {
             () if self.within.contains(&other.within) => other.within,
             () if other.within.contains(&self.within) => self.within,
@@ -179,7 +281,8 @@ impl Addresses {
             if network.contains(&within) {
                 return None;
             }
-            if within.contains(network) && !without.contains(network) {
+            if within.contains(network) && !without.iter().any(|other| other.contains(network)) {
+                without.retain(|other| !network.contains(other));
                 without.push(*network);
             }
         }
@@ -193,31 +296,106 @@ impl Addresses {
     }
 }
 
-/// `None`: there is none.
-fn common_ports(one: &[(u16, u16)], two: &[(u16, u16)]) -> Option<Vec<(u16, u16)>> {
-    if one.is_empty() || two.is_empty() {
-        return Some([one, two].concat());
+impl Protocols {
+    pub fn is(number: u8) -> Self {
+        Self { is: Some(number), not: Vec::new() }
     }
-    let pairs = one.iter().flat_map(|one| two.iter().map(move |two| (one.0.max(two.0), one.1.min(two.1))));
-    let common: Vec<_> = pairs.filter(|(first, last)| first <= last).collect();
-    (!common.is_empty()).then_some(common)
+
+    pub fn not(number: u8) -> Self {
+        Self { is: None, not: vec![number] }
+    }
+
+    pub fn is_any(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn and(&self, other: &Self) -> Option<Self> {
+        let is = match (self.is, other.is) {
+            (Some(one), Some(two)) if one != two => return None,
+            (one, two) => one.or(two),
+        };
+        let mut not = [&self.not[..], &other.not].concat();
+        match is {
+            Some(is) if not.contains(&is) => return None,
+            Some(_) => not.clear(),
+            None => {}
+        }
+        not.sort_unstable();
+        not.dedup();
+        Some(Self { is, not })
+    }
+
+    fn opposite(&self) -> Vec<Self> {
+        self.is.map(Self::not).into_iter().chain(self.not.iter().copied().map(Self::is)).collect()
+    }
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self(vec![(0, u16::MAX)])
+    }
+}
+
+impl Ports {
+    /// `None` if there is none.
+    pub fn new(mut ranges: Vec<(u16, u16)>) -> Option<Self> {
+        ranges.sort_unstable();
+        let mut joined: Vec<(u16, u16)> = Vec::new();
+        for (first, last) in ranges {
+            match joined.last_mut() {
+                Some(before) if before.1 == u16::MAX || first <= before.1 + 1 => {
+                    before.1 = before.1.max(last);
+                }
+                _ => joined.push((first, last)),
+            }
+        }
+        (!joined.is_empty()).then_some(Self(joined))
+    }
+
+    pub fn is_all(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub fn ranges(&self) -> &[(u16, u16)] {
+        &self.0
+    }
+
+    fn and(&self, other: &Self) -> Option<Self> {
+        let pairs = self.0.iter().flat_map(|one| other.0.iter().map(move |two| (one, two)));
+        let common = pairs.map(|(one, two)| (one.0.max(two.0), one.1.min(two.1)));
+        Self::new(common.filter(|(first, last)| first <= last).collect())
+    }
+
+    /// All others; `None` if there are none.
+    pub fn opposite(&self) -> Option<Self> {
+        let mut others = Vec::new();
+        let mut next = Some(0);
+        for (first, last) in &self.0 {
+            if let Some(begin) = next.filter(|begin| begin < first) {
+                others.push((begin, first - 1));
+            }
+            next = last.checked_add(1);
+        }
+        others.extend(next.map(|begin| (begin, u16::MAX)));
+        Self::new(others)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn device(text: &str) -> Device {
-        let pattern = |name: &str| {
-            let name = name.to_owned();
-            match name.strip_suffix('+') {
-                Some(start) => Pattern { name: start.to_owned(), wildcard: true },
-                None => Pattern { name, wildcard: false },
-            }
-        };
+    fn pattern(text: &str) -> Pattern {
+        match text.strip_suffix('+') {
+            Some(start) => Pattern { name: start.to_owned(), wildcard: true },
+            None => Pattern::exact(text),
+        }
+    }
+
+    fn devices(text: &str) -> Devices {
         match text.strip_prefix('!') {
-            Some(name) => Device::Not(pattern(name)),
-            None => Device::Is(pattern(text)),
+            Some(name) => Devices::not(pattern(name)),
+            None => Devices::is(pattern(text)),
         }
     }
 
@@ -231,36 +409,46 @@ mod tests {
 
     #[test]
     fn devices_together() {
-        let and = |one: &str, two: &str| device(one).and(&device(two));
-        assert_eq!(and("eth0", "eth+"), Ok(Some(device("eth0"))));
-        assert_eq!(and("eth0", "eth1"), Ok(None));
-        assert_eq!(and("!eth+", "eth0"), Ok(None));
-        assert_eq!(and("!eth0", "ppp0"), Ok(Some(device("ppp0"))));
-        assert_eq!(and("!eth0", "!eth+"), Ok(Some(device("!eth+"))));
-        assert_eq!(and("!eth0", "!eth1"), Err(Unsayable));
-        assert_eq!(and("eth+", "!eth1"), Err(Unsayable));
+        let and = |one: &str, two: &str| devices(one).and(&devices(two));
+        assert_eq!(and("eth0", "eth+"), Some(devices("eth0")));
+        assert_eq!(and("eth0", "eth1"), None);
+        assert_eq!(and("!eth+", "eth0"), None);
+        assert_eq!(and("!eth0", "ppp0"), Some(devices("ppp0")));
+        assert_eq!(and("!eth0", "!eth+"), Some(devices("!eth+")));
+        let both = and("eth+", "!eth1").unwrap();
+        assert!(both.includes("eth0") && !both.includes("eth1") && !both.includes("ppp0"));
+        assert_eq!(both.opposite().len(), 2);
     }
 
     #[test]
     fn what_is_left_of_a_network() {
-        let left = from("10.0.0.0/16").minus(&from("10.0.5.0/24")).unwrap();
+        let left = from("10.0.0.0/16").minus(&from("10.0.5.0/24"));
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].source.without, ["10.0.5.0/24".parse().unwrap()]);
-        assert_eq!(from("10.0.5.0/24").minus(&from("10.0.0.0/16")), Ok(vec![]));
-        assert_eq!(from("10.0.5.0/24").minus(&from("10.1.0.0/16")), Ok(vec![from("10.0.5.0/24")]));
-        // Not from there, or not to there.
-        let both = from("10.0.0.0/16").and(&to("192.0.2.0/24")).unwrap().unwrap();
-        assert_eq!(Match::default().minus(&both).unwrap().len(), 2);
-        assert_eq!(from("10.0.5.0/24").minus(&both).unwrap().len(), 1);
+        assert_eq!(from("10.0.5.0/24").minus(&from("10.0.0.0/16")), []);
+        assert_eq!(from("10.0.5.0/24").minus(&from("10.1.0.0/16")), [from("10.0.5.0/24")]);
+        // Not from there, or from there and not to there.
+        let both = from("10.0.0.0/16").and(&to("192.0.2.0/24")).unwrap();
+        let left = Match::default().minus(&both);
+        assert_eq!(left.len(), 2);
+        assert!(!left[0].overlaps(&left[1]));
+        assert_eq!(from("10.0.5.0/24").minus(&both).len(), 1);
     }
 
     #[test]
-    fn protocols_and_ports_cannot_be_left_out() {
-        let tcp = Match { protocol: Some("tcp".to_owned()), ports: vec![(80, 80)], ..Match::default() };
-        assert_eq!(from("10.0.0.0/16").minus(&tcp), Err(Unsayable));
-        assert_eq!(tcp.minus(&tcp), Ok(vec![]));
-        let other = Match { ports: vec![(1, 79), (81, 90)], ..tcp.clone() };
-        assert_eq!(other.minus(&tcp), Ok(vec![other.clone()]));
-        assert!(!other.overlaps(&tcp) && Match::default().overlaps(&tcp));
+    fn ports_and_protocols_are_left_out_exactly() {
+        let tcp = Match {
+            protocol: Protocols::is(TCP),
+            ports: Ports::new(vec![(80, 80), (443, 443)]).unwrap(),
+            ..Match::default()
+        };
+        let left = from("10.0.0.0/16").minus(&tcp);
+        assert_eq!(left.len(), 2);
+        assert_eq!(left[0].protocol, Protocols::not(TCP));
+        assert_eq!(left[1].ports.ranges(), [(0, 79), (81, 442), (444, u16::MAX)]);
+        assert_eq!(tcp.minus(&tcp), []);
+        assert_eq!(Ports::default().opposite(), None);
+        let udp = Match { protocol: Protocols::is(UDP), ..Match::default() };
+        assert!(!udp.overlaps(&tcp) && Match::default().overlaps(&tcp));
     }
 }

@@ -1,45 +1,81 @@
-//! What `iptables-save` writes, as a configuration of natbpf.
+//! Rules of iptables and nftables, as a configuration of natbpf.
 //!
-//! Only what means the same is taken over. A rule that natbpf cannot say is left out and named, and so are those
-//! that were written to be asked after it: without it they would translate what they were not meant for.
+//! What is written does exactly what the rules did at the uplinks. A rule that natbpf cannot say is left out and named,
+//! and so is what later rules would do in its place: without it they would translate what they were not meant for.
+//!
+//! Every input becomes the same form ([`ruleset`]). Its chains become one list of items ([`flatten`]), each with what it
+//! certainly takes and what it may take. From these, rules and forwards are written ([`postrouting`], [`prerouting`]).
 
 use std::{collections::BTreeSet, fmt};
 
+mod decode;
+mod filters;
 mod flatten;
 mod floating;
+mod inside;
+mod iptables;
+mod line;
 mod matching;
-mod order;
+pub mod model;
+mod names;
+mod nft;
 mod postrouting;
 mod prerouting;
-mod rule;
-mod save;
+mod ruleset;
 mod target;
 #[cfg(test)]
 mod tests;
 mod toml;
 
 use self::{
-    flatten::{Item, Skipped, Verdict, walk},
+    flatten::{Skipped, walk},
+    line::Line,
+    matching::Pattern,
     prerouting::Site,
-    save::{Line, Save},
+    ruleset::{Hook, Kind, Ruleset},
     toml::Table,
 };
 
 /// Why nothing can be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ImportError {
-    #[error("there is no table nat in it; give what `iptables-save` or `iptables-save -t nat` writes")]
+    #[error(
+        "there is no table nat of IPv4 in it; give what `iptables-save` or `nft list ruleset` writes in the namespace \
+         that translates"
+    )]
     NoTable,
+    #[error(
+        "this is what `iptables -L` prints, which leaves out interfaces and more; give what `iptables-save` writes"
+    )]
+    Listing,
+    #[error(
+        "line {line} belongs to a script, and what it does is known only when it runs; run it, and give what \
+         `iptables-save` writes"
+    )]
+    Script { line: usize },
+    #[error("line {line} names a place in a chain that does not exist; give what `iptables-save` writes")]
+    Place { line: usize },
+    #[error(
+        "there are two tables nat, from line {first} and from line {second} on, and nothing says which is IPv4's; give \
+         what `iptables-save` alone writes"
+    )]
+    TwoTables { first: usize, second: usize },
+    #[error("line {line} is not as `nft list ruleset` writes it ({what}); give what it writes, whole")]
+    Nft { line: usize, what: String },
+    #[error("this is JSON, but not as `nft -j list ruleset` writes it: {0}")]
+    Json(String),
 }
 
 /// A configuration, and what is not in it.
 #[derive(Debug)]
 pub struct Import {
     tables: Vec<Table>,
-    /// Lines of the nat table that are in the configuration, or of which nothing is needed there.
+    /// Rules that translate, or could, that are in the configuration, or of which nothing is needed there.
     imported: usize,
     skipped: Vec<SkippedLine>,
-    /// Lines that were imported in part, with what is missing.
+    /// Lines that are no rules.
+    odd: Vec<SkippedLine>,
+    /// Lines that were imported in part, with what is missing, or with what else there is to be said.
     parts: Vec<SkippedLine>,
     /// Remarks on other tables.
     remarks: Vec<String>,
@@ -55,75 +91,107 @@ pub struct SkippedLine {
 }
 
 impl SkippedLine {
-    fn new(line: &Line<'_>, why: &str) -> Self {
-        Self { number: line.number, why: why.to_owned(), text: line.text.to_owned() }
+    fn new(line: &Line, why: &str) -> Self {
+        Self { number: line.number, why: why.to_owned(), text: line.text.clone() }
     }
 }
 
-/// Reads what `iptables-save` wrote. `uplink` is where forwards and floating addresses are that name no interface;
-/// without it, the one interface that rules of POSTROUTING name.
-pub fn import(text: &str, uplink: Option<&str>) -> Result<Import, ImportError> {
-    let save = Save::parse(text);
-    if !save.has_nat {
+/// Reads rules from the bytes of a file, in any encoding that editors write.
+pub fn import_bytes(bytes: &[u8], uplinks: &[String]) -> Result<Import, ImportError> {
+    import(&decode::text(bytes), uplinks)
+}
+
+/// Reads rules. `uplinks` are those for rules that name none.
+pub fn import(text: &str, uplinks: &[String]) -> Result<Import, ImportError> {
+    Ok(convert(&read(text)?, uplinks))
+}
+
+/// Reads rules in whatever form they are.
+fn read(text: &str) -> Result<Ruleset, ImportError> {
+    let ruleset = if nft::json::is_it(text) {
+        nft::json::parse(text)?
+    } else if nft::text::is_it(text) {
+        nft::text::parse(text)?
+    } else {
+        iptables::parse(text)?
+    };
+    if !ruleset.has_nat() {
         return Err(ImportError::NoTable);
     }
+    Ok(ruleset)
+}
+
+fn convert(ruleset: &Ruleset, named: &[String]) -> Import {
     let mut skipped = Skipped::default();
-    let mut after = walk(&save, "POSTROUTING", &mut skipped);
-    let mut before = walk(&save, "PREROUTING", &mut skipped);
-    let uplink = uplink.map(str::to_owned).or_else(|| only_uplink(&after.items));
-    let site = Site { uplink: uplink.as_deref(), hairpin: &after.hairpin };
+    let after = walk(ruleset, Kind::Nat, Hook::Postrouting, &mut skipped);
+    let before = walk(ruleset, Kind::Nat, Hook::Prerouting, &mut skipped);
 
-    postrouting::sort_out(&mut after.items, &mut skipped);
-    let floating = floating::tables(&mut before.items, &mut after.items, site);
-    let forwards = prerouting::tables(&mut before.items, site, &mut skipped);
-    let tables = postrouting::tables(&after.items).into_iter().chain(floating).chain(forwards).collect();
+    let mut leaving = after.items.clone();
+    postrouting::reduce(&mut leaving, &mut skipped);
+    let own = postrouting::named_uplinks(&leaving);
+    let patterns = named.iter().map(|name| Pattern::exact(name)).chain(own.iter().cloned());
+    let patterns = postrouting::widest(patterns.collect());
+    let written = postrouting::rules(&leaving, &patterns, &mut skipped);
 
-    let mut reached = [after.reached, before.reached].concat();
-    reached.sort_unstable();
-    reached.dedup();
-    Ok(report(&save, tables, &reached, &skipped))
-}
-
-/// The interface that source translations name, if there is only one.
-fn only_uplink(items: &[Item<'_>]) -> Option<String> {
-    let translating = items.iter().filter(|item| matches!(item.verdict, Verdict::Source(_)));
-    let mut names: Vec<_> =
-        translating.flat_map(|item| &item.pieces).filter_map(|piece| piece.output.name()).collect();
-    names.sort_unstable();
-    names.dedup();
-    match names[..] {
-        [name] => Some(name.to_owned()),
-        _ => None,
+    let mut arriving = before.items;
+    prerouting::reduce(&mut arriving, &mut skipped);
+    let site = Site {
+        named,
+        uplinks: written.iter().filter_map(|rule| rule.piece.output.name().map(str::to_owned)).collect(),
+        written: &written,
+        after: &after.items,
+        before: &arriving,
+    };
+    let inwards = prerouting::tables(&arriving, &site, &mut skipped);
+    // Lines that are left out but for another's hairpin.
+    for inward in inwards.iter().filter(|inward| inward.table.key("hairpin").is_some()) {
+        for id in inward.table.lines().filter(|id| *id != inward.line.id) {
+            if skipped.lines.remove(&id).is_some() {
+                let why = format!("only as hairpin of line {}", inward.line.number);
+                skipped.parts.entry(id).or_default().push(why);
+            }
+        }
     }
+
+    let kept = written.iter().filter(|rule| !floating::replaces(rule, &inwards));
+    let rules = kept.map(postrouting::Written::table);
+    let tables = rules.chain(inwards.iter().map(|inward| inward.table.clone())).collect();
+    let reached: BTreeSet<_> = after.reached.into_iter().chain(before.reached).collect();
+    let mut import = report(ruleset, tables, &reached, &skipped);
+    import.remarks.extend(filters::remarks(ruleset, &inwards));
+    import
 }
 
-fn report(save: &Save<'_>, tables: Vec<Table>, reached: &[usize], skipped: &Skipped) -> Import {
-    let mut lines: Vec<SkippedLine> = save
-        .odd
-        .iter()
-        .map(|(number, text)| SkippedLine {
-            number: *number,
-            why: "it is no line of iptables-save".to_owned(),
-            text: (*text).to_owned(),
-        })
-        .collect();
+fn report(ruleset: &Ruleset, tables: Vec<Table>, reached: &BTreeSet<usize>, skipped: &Skipped) -> Import {
+    let odd = ruleset.odd.iter().map(|(line, why)| SkippedLine::new(line, why)).collect();
+    let mut lines = Vec::new();
     let in_tables: BTreeSet<_> = tables.iter().flat_map(Table::lines).collect();
     let mut parts = Vec::new();
     let mut imported = 0;
-    for (chain, rules) in &save.chains {
-        for line in rules {
-            let said = in_tables.contains(&line.number);
-            let missing = skipped.lines.get(&line.number);
-            let part = missing.filter(|_| said).or_else(|| skipped.parts.get(&line.number));
-            let unsaid = missing.or_else(|| skipped.idle.get(&line.number)).filter(|_| !said).cloned();
+    let mut remarks = ruleset.remarks.clone();
+    for table in &ruleset.tables {
+        if !table.is_nat() {
+            remarks.extend(remark(table));
+            continue;
+        }
+        for (chain, rule) in table.rules() {
+            let (line, id) = (&rule.line, rule.line.id);
+            let said = in_tables.contains(&id);
+            let missing = skipped.lines.get(&id);
+            let unsaid = missing.or_else(|| skipped.idle.get(&id)).filter(|_| !said).cloned();
+            let hook = table.chains.get(chain).and_then(|chain| chain.base.as_ref()).map(|base| base.hook);
             let why = match unsaid {
                 Some(why) => why,
-                None if reached.binary_search(&line.number).is_ok() => {
+                None if reached.contains(&id) => {
                     imported += 1;
-                    parts.extend(part.map(|why| SkippedLine::new(line, why)));
+                    let own = skipped.parts.get(&id).into_iter().flatten();
+                    let all: Vec<_> = missing.into_iter().chain(own).map(String::as_str).collect();
+                    if !all.is_empty() {
+                        parts.push(SkippedLine::new(line, &all.join("; ")));
+                    }
                     continue;
                 }
-                None if matches!(*chain, "OUTPUT" | "INPUT") => {
+                None if matches!(hook, Some(Hook::Output | Hook::Input)) => {
                     "what the host itself sends or gets is not redirected".to_owned()
                 }
                 None => "nothing that can be imported leads there".to_owned(),
@@ -131,12 +199,15 @@ fn report(save: &Save<'_>, tables: Vec<Table>, reached: &[usize], skipped: &Skip
             lines.push(SkippedLine::new(line, &why));
         }
     }
-    lines.sort_unstable_by_key(|line| line.number);
-    parts.sort_unstable_by_key(|line| line.number);
-    let others = save.others.iter().map(|(table, (line, count))| {
-        format!("the table {table} (from line {line}, rules: {count}) stays with iptables")
-    });
-    Import { tables, imported, skipped: lines, parts, remarks: others.collect() }
+    lines.sort_by_key(|line| line.number);
+    parts.sort_by_key(|line| line.number);
+    Import { tables, imported, skipped: lines, odd, parts, remarks }
+}
+
+fn remark(table: &ruleset::Table) -> Option<String> {
+    let numbers = || table.rules().map(|(_, rule)| rule.line.number);
+    let (line, count) = (numbers().min()?, numbers().count());
+    Some(format!("the table {} (from line {line}, rules: {count}) stays with iptables", table.name))
 }
 
 impl Import {
@@ -149,11 +220,19 @@ impl Import {
     pub fn skipped(&self) -> &[SkippedLine] {
         &self.skipped
     }
+
+    /// Lines of which a part was left out, or of which there is something to say.
+    pub fn parts(&self) -> &[SkippedLine] {
+        &self.parts
+    }
 }
 
 /// What was left out, for the operator.
 impl fmt::Display for Import {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.odd {
+            writeln!(f, "not read line {}: {}\n    {}", line.number, line.why, line.text)?;
+        }
         for line in &self.skipped {
             writeln!(f, "skipped line {}: {}\n    {}", line.number, line.why, line.text)?;
         }

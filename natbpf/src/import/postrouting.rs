@@ -1,76 +1,328 @@
 //! From POSTROUTING to `[[masquerade]]`.
+//!
+//! First every item is reduced to what natbpf's rules look at. What is more than that makes the item uncertain: it may
+//! match, and later rules have no say there. Then each item is written for the uplinks, and for them alone.
 
 use super::{
-    flatten::{Item, Skipped, Verdict, resolve_returns},
-    matching::Match,
-    order::follow,
-    target::SourceNat,
+    flatten::{Item, Skipped},
+    line::{Line, printable},
+    matching::{Addresses, Devices, Match, Pattern, Ports, Protocols, TCP, UDP, and, minus, overlap},
+    target::{SourceNat, Verdict},
     toml::Table,
 };
+use crate::config::Interfaces;
 
-/// Finds out what can be said.
-pub fn sort_out(items: &mut [Item<'_>], skipped: &mut Skipped) {
+/// More networks than this are no rule that anybody would read.
+const PIECES: usize = 8;
+
+/// A rule as it is written: for one uplink, or those that a pattern is for.
+#[derive(Clone, Debug)]
+pub struct Written {
+    pub line: Line,
+    joined: Vec<Line>,
+    /// `None`: exempt.
+    pub nat: Option<SourceNat>,
+    /// With nothing but an output, a source and a destination.
+    pub piece: Match,
+}
+
+/// Reduces what the items match to what natbpf's rules can say.
+pub fn reduce(items: &mut [Item], skipped: &mut Skipped) {
     join_protocols(items);
-    for item in items.iter_mut().filter(|item| item.known) {
-        let sayable = item.pieces.iter().all(|piece| piece.protocol.is_none() && !piece.local);
-        if matches!(item.verdict, Verdict::Source(_) | Verdict::Accept) && !sayable {
-            skipped.add(item.line, "natbpf's rules are for all protocols at once");
-            item.known = false;
+    for item in items.iter_mut() {
+        let mut why = None;
+        let (mut certain, mut maybe) = (Vec::new(), Vec::new());
+        for piece in &item.certain {
+            if piece.from_host == Some(false) && matches!(item.verdict, Verdict::Source(_)) {
+                let why =
+                    "what the gateway sends from an address that is not the uplink's is translated, too";
+                skipped.part(&item.line, why);
+            }
+            let Some(piece) = at_uplink(piece) else { continue };
+            match unsayable(item, &piece) {
+                None => certain.push(piece),
+                Some(reason) => {
+                    why.get_or_insert(reason);
+                    // What a host sends to itself leaves by no uplink, and takes nothing from later rules.
+                    if !is_to_itself(&piece) {
+                        maybe.push(strip(&piece));
+                    }
+                }
+            }
         }
-        let ports = matches!(&item.verdict, Verdict::Source(nat) if nat.ports.is_some());
-        if ports && item.joined.is_empty() {
-            skipped.add(item.line, "ports want -p tcp or -p udp");
-            item.known = false;
+        maybe.extend(item.maybe.iter().filter_map(at_uplink).map(|piece| strip(&piece)));
+        let translates = !matches!(item.verdict, Verdict::Accept);
+        if certain.is_empty() && maybe.is_empty() && translates {
+            skipped.idle(
+                &item.line,
+                "it is for what the gateway itself sends or redirects, which natbpf does not translate",
+            );
         }
-        if matches!(item.verdict, Verdict::Destination(_)) {
-            skipped.add(item.line, "DNAT belongs into PREROUTING");
-            item.known = false;
+        if let Some(line) = item.cause.filter(|_| item.verdict != Verdict::Accept) {
+            match certain.is_empty() {
+                true => skipped.add(&item.line, asked_before(line)),
+                false => skipped.part(&item.line, without(line)),
+            }
         }
+        if let Some(why) = why {
+            // Part of the line may be said all the same.
+            if certain.is_empty() { skipped.add(&item.line, why) } else { skipped.part(&item.line, why) }
+        }
+        (item.certain, item.maybe) = (certain, maybe);
     }
-    resolve_returns(items, skipped);
-    follow(items, skipped);
 }
 
-/// The tables for all that can be said, in their order.
-pub fn tables(items: &[Item<'_>]) -> Vec<Table> {
-    let said = |item: &&Item<'_>| item.known && matches!(item.verdict, Verdict::Source(_) | Verdict::Accept);
-    let imported: Vec<_> = items.iter().filter(said).collect();
-    let wanted = |at: usize, item: &Item<'_>| {
-        // What nothing later would translate needs no exemption.
-        let later = || {
-            imported[at + 1..].iter().any(|later| later.verdict != Verdict::Accept && later.overlaps(item))
-        };
-        item.verdict != Verdict::Accept || later()
-    };
-    let kept = imported.iter().enumerate().filter(|(at, item)| wanted(*at, item));
-    kept.flat_map(|(_, item)| item.pieces.iter().map(|piece| table(item, piece))).collect()
+/// What of it leaves by an uplink from behind the gateway; `None` if nothing does.
+fn at_uplink(piece: &Match) -> Option<Match> {
+    let impossible = piece.to_host == Some(true) || piece.from_host == Some(true);
+    // What was not redirected is meant by every rule of natbpf.
+    let redirected = piece.redirected.filter(|redirected| *redirected);
+    (!impossible).then(|| Match { to_host: None, from_host: None, redirected, ..piece.clone() })
 }
 
-fn table(item: &Item<'_>, piece: &Match) -> Table {
-    let lines = item.joined.iter().copied().chain([item.line]);
-    let mut table = Table::new("masquerade", lines);
-    table.text("out", piece.output.to_string());
-    table.list("source", piece.source.entries());
-    table.list("destination", piece.destination.entries());
+/// Why natbpf has no rule like this.
+fn unsayable(item: &Item, piece: &Match) -> Option<String> {
     match &item.verdict {
-        Verdict::Source(nat) => translation(&mut table, nat),
-        _ => table.text("action", "exempt".to_owned()),
+        Verdict::Source(_) | Verdict::Accept => {}
+        Verdict::Destination(_) => return Some("DNAT belongs into PREROUTING".to_owned()),
+        Verdict::Drop => return Some("natbpf drops nothing in POSTROUTING".to_owned()),
+        Verdict::Other(name) => return Some(format!("natbpf has no {name}")),
     }
-    table
+    if let Verdict::Source(nat) = &item.verdict
+        && nat.ports.is_some()
+        && item.joined.is_empty()
+    {
+        return Some(match piece.protocol.is {
+            Some(_) => {
+                "ports for one protocol alone; natbpf's rules are for all protocols at once".to_owned()
+            }
+            None => "ports want -p tcp or -p udp".to_owned(),
+        });
+    }
+    if piece.redirected == Some(true) {
+        return Some("natbpf has no rules for redirected packets alone".to_owned());
+    }
+    if is_to_itself(piece) {
+        return Some("it is for a host that reaches itself by its published port, see `hairpin`".to_owned());
+    }
+    if let Some(name) = odd_name(&piece.output) {
+        return Some(format!("{name} cannot be the name of an interface"));
+    }
+    if !piece.input.is_any() {
+        return Some("natbpf's rules do not look at where a packet came in (-i)".to_owned());
+    }
+    if !piece.source_ports.is_all() {
+        return Some("natbpf's rules do not look at the source port".to_owned());
+    }
+    (!piece.protocol.is_any() || !piece.ports.is_all())
+        .then(|| "natbpf's rules are for all protocols at once".to_owned())
 }
 
-fn translation(table: &mut Table, nat: &SourceNat) {
-    table.list("to", nat.to.iter().cloned().collect());
-    if let Some((first, last)) = nat.ports {
-        table.text("to_ports", format!("{first}-{last}"));
+fn is_to_itself(piece: &Match) -> bool {
+    piece.source.single().is_some() && piece.source == piece.destination
+}
+
+/// A name that natbpf would refuse. iptables takes nearly everything.
+pub fn odd_name(devices: &Devices) -> Option<String> {
+    let mut patterns = devices.is.iter().chain(&devices.not);
+    patterns
+        .find(|pattern| pattern.to_string().parse::<Interfaces>().is_err())
+        .map(|odd| printable(&odd.name))
+}
+
+/// What natbpf can see of it: at least as much.
+fn strip(piece: &Match) -> Match {
+    Match {
+        output: piece.output.clone(),
+        source: piece.source.clone(),
+        destination: piece.destination.clone(),
+        ..Match::default()
     }
-    if nat.random {
-        table.flag("random");
+}
+
+/// The interfaces that items which can be said name.
+pub fn named_uplinks(items: &[Item]) -> Vec<Pattern> {
+    let translating = items.iter().filter(|item| matches!(item.verdict, Verdict::Source(_)));
+    let named = translating.flat_map(|item| &item.certain).filter_map(|piece| piece.output.is.clone());
+    widest(named.collect())
+}
+
+/// Without those that others cover.
+pub fn widest(mut patterns: Vec<Pattern>) -> Vec<Pattern> {
+    patterns.retain(|pattern| pattern.name != "lo" || pattern.wildcard);
+    patterns.sort();
+    patterns.dedup();
+    let all = patterns.clone();
+    patterns.retain(|one| !all.iter().any(|other| other != one && other.covers(one)));
+    patterns
+}
+
+/// What has been taken from all later rules, and by which line.
+struct Taken {
+    pieces: Vec<Match>,
+    /// The verdict that it may have got; `None`: not known.
+    verdict: Option<Verdict>,
+    number: usize,
+}
+
+/// The rules for all that can be said, in their order.
+pub fn rules(items: &[Item], uplinks: &[Pattern], skipped: &mut Skipped) -> Vec<Written> {
+    let everywhere: Vec<_> = uplinks
+        .iter()
+        .map(|uplink| Match { output: Devices::is(uplink.clone()), ..Match::default() })
+        .collect();
+    let mut taken: Vec<Taken> = Vec::new();
+    let mut written: Vec<Written> = Vec::new();
+    for item in items {
+        let number = item.line.number;
+        if !item.maybe.is_empty() {
+            taken.push(Taken { pieces: item.maybe.clone(), verdict: Some(item.verdict.clone()), number });
+        }
+        let here = and(&item.certain, &everywhere);
+        match &item.verdict {
+            Verdict::Source(nat) if !item.certain.is_empty() => {
+                if here.is_empty() {
+                    item.lines().for_each(|line| skipped.add(line, no_uplink(item, uplinks)));
+                    continue;
+                }
+                match source(item, nat, here, &mut taken, skipped) {
+                    Some(pieces) => {
+                        say_parts(item, nat, uplinks, skipped);
+                        written.extend(pieces.into_iter().map(|piece| write(item, Some(nat), piece)));
+                    }
+                    None => taken.push(Taken { pieces: item.certain.clone(), verdict: None, number }),
+                }
+            }
+            Verdict::Accept => {
+                let (said, unsaid): (Vec<_>, Vec<_>) =
+                    here.into_iter().partition(|piece| piece.output.not.is_empty());
+                if !unsaid.is_empty() {
+                    taken.push(Taken { pieces: unsaid, verdict: None, number });
+                }
+                written.extend(said.into_iter().map(|piece| write(item, None, piece)));
+            }
+            _ => {}
+        }
+    }
+    without_idle(written)
+}
+
+fn no_uplink(item: &Item, uplinks: &[Pattern]) -> String {
+    let named = item.certain.iter().any(|piece| piece.output.is.is_some());
+    if named || !uplinks.is_empty() {
+        return "it is for interfaces that are no uplinks here; name those that are with --uplink".to_owned();
+    }
+    "it names no interface with -o, and natbpf would take every one for an uplink; name yours with --uplink"
+        .to_owned()
+}
+
+fn asked_before(line: usize) -> String {
+    format!("line {line} is asked before it and is not imported")
+}
+
+fn without(line: usize) -> String {
+    format!("without all that line {line} may take, which is asked before it")
+}
+
+/// What of a source translation can be written; `None` if it is left out.
+fn source(
+    item: &Item,
+    nat: &SourceNat,
+    here: Vec<Match>,
+    taken: &mut Vec<Taken>,
+    skipped: &mut Skipped,
+) -> Option<Vec<Match>> {
+    let verdict = Verdict::Source(nat.clone());
+    let mut left = here.clone();
+    let mut by = None;
+    for taken in taken.iter().filter(|taken| taken.verdict.as_ref().is_none_or(|other| !other.same(&verdict)))
+    {
+        if overlap(&left, &taken.pieces) {
+            by.get_or_insert(taken.number);
+            left = minus(&left, &taken.pieces);
+        }
+    }
+    if left.len() > PIECES || left.iter().any(|piece| !piece.output.not.is_empty()) {
+        let first = by.map_or_else(String::new, |line| format!("; line {line} is asked before it"));
+        let why = format!("natbpf has no rule for all interfaces of a pattern but some{first}");
+        item.lines().for_each(|line| skipped.add(line, why.clone()));
+        return None;
+    }
+    let Some(first) = by else { return Some(left) };
+    if left.is_empty() {
+        item.lines().for_each(|line| skipped.add(line, asked_before(first)));
+        return None;
+    }
+    item.lines().for_each(|line| skipped.part(line, without(first)));
+    // What is lost here is not for a later rule either.
+    taken.push(Taken { pieces: minus(&here, &left), verdict: None, number: item.line.number });
+    Some(left)
+}
+
+/// What is to be said of a rule that is imported.
+fn say_parts(item: &Item, nat: &SourceNat, uplinks: &[Pattern], skipped: &mut Skipped) {
+    if item.certain.iter().any(|piece| piece.output.is.is_none()) {
+        let names: Vec<_> = uplinks.iter().map(Pattern::to_string).collect();
+        item.lines()
+            .for_each(|line| skipped.part(line, format!("only for what leaves by {}", names.join(", "))));
+    }
+    let own = item.certain.iter().any(|piece| match nat.to {
+        Some((first, last)) => piece.source.holds(first) || piece.source.holds(last),
+        None => piece.source.within.prefix_len() == 0,
+    });
+    if own && (nat.to.is_some() || nat.ports.is_some()) {
+        skipped.part(&item.line, "what the gateway itself sends keeps its address and port");
+    }
+    if nat.to.is_some() && nat.single().is_none() && !nat.persistent {
+        skipped.part(&item.line, "a source always gets the same of these addresses, as with --persistent");
+    }
+}
+
+fn write(item: &Item, nat: Option<&SourceNat>, piece: Match) -> Written {
+    Written { line: item.line.clone(), joined: item.joined.clone(), nat: nat.cloned(), piece }
+}
+
+/// Without what an earlier one takes all of, and without exemptions from nothing: what nothing later would translate
+/// needs none.
+fn without_idle(written: Vec<Written>) -> Vec<Written> {
+    let mut asked: Vec<Written> = Vec::new();
+    for rule in written {
+        if !asked.iter().any(|earlier| rule.piece.minus(&earlier.piece).is_empty()) {
+            asked.push(rule);
+        }
+    }
+    let needed = |at: usize, rule: &Written| {
+        rule.nat.is_some()
+            || asked[at + 1..].iter().any(|later| later.nat.is_some() && later.piece.overlaps(&rule.piece))
+    };
+    let kept = asked.iter().enumerate().filter(|(at, rule)| needed(*at, rule));
+    kept.map(|(_, rule)| rule.clone()).collect()
+}
+
+impl Written {
+    pub fn table(&self) -> Table {
+        let mut table = Table::new("masquerade", self.joined.iter().chain([&self.line]));
+        table.text("out", self.piece.output.is.as_ref().map_or("*".to_owned(), Pattern::to_string));
+        table.list("source", self.piece.source.entries());
+        table.list("destination", self.piece.destination.entries());
+        match &self.nat {
+            Some(nat) => {
+                table.list("to", nat.range().into_iter().collect());
+                if let Some((first, last)) = nat.ports {
+                    table.text("to_ports", format!("{first}-{last}"));
+                }
+                if nat.random {
+                    table.flag("random");
+                }
+            }
+            None => table.text("action", "exempt".to_owned()),
+        }
+        table
     }
 }
 
 /// Joins what iptables needs three rules for and natbpf one: the ports of TCP, those of UDP, and all other protocols.
-fn join_protocols(items: &mut [Item<'_>]) {
+fn join_protocols(items: &mut [Item]) {
     for at in 0..items.len().saturating_sub(2) {
         let [one, two, rest] = &mut items[at..at + 3] else { continue };
         let (Verdict::Source(first), Verdict::Source(second), Verdict::Source(third)) =
@@ -78,20 +330,39 @@ fn join_protocols(items: &mut [Item<'_>]) {
         else {
             continue;
         };
-        let known = one.known && two.known && rest.known;
-        let bare = |item: &Item<'_>| Match { protocol: None, ..item.pieces[0].clone() };
-        let mut protocols = [&one.pieces[0].protocol, &two.pieces[0].protocol].map(Option::as_deref);
+        let certain = [&one.maybe, &two.maybe, &rest.maybe].iter().all(|maybe| maybe.is_empty());
+        let ([a], [b], [c]) = (&one.certain[..], &two.certain[..], &rest.certain[..]) else { continue };
+        let bare = |piece: &Match| Match { protocol: Protocols::default(), ..piece.clone() };
+        let mut protocols = [a.protocol.is, b.protocol.is];
         protocols.sort_unstable();
-        let joined = known
-            && protocols == [Some("tcp"), Some("udp")]
-            && bare(one) == rest.pieces[0]
-            && bare(two) == rest.pieces[0]
+        let joined = certain
+            && protocols == [Some(TCP), Some(UDP)]
+            && [a, b, c]
+                .iter()
+                .all(|piece| piece.ports == Ports::default() && piece.source_ports == Ports::default())
+            && bare(a) == *c
+            && bare(b) == *c
+            && first.ports.is_some()
             && first == second
             && *third == SourceNat { ports: None, ..first.clone() };
         if joined {
             rest.verdict = Verdict::Source(first.clone());
-            rest.joined.extend([one.line, two.line]);
-            (one.verdict, two.verdict) = (Verdict::Nothing, Verdict::Nothing);
+            rest.joined.extend([one.line.clone(), two.line.clone()]);
+            one.certain.clear();
+            two.certain.clear();
         }
     }
+}
+
+/// All sources that rules masquerade by an uplink, without those that are in others.
+pub fn sources(written: &[Written], uplink: &str) -> Vec<Addresses> {
+    let by = |rule: &&Written| rule.nat.is_some() && rule.piece.output.includes(uplink);
+    let mut sources: Vec<Addresses> = Vec::new();
+    for source in written.iter().filter(by).map(|rule| &rule.piece.source) {
+        if !sources.iter().any(|other| other.covers(source)) {
+            sources.retain(|other| !source.covers(other));
+            sources.push(source.clone());
+        }
+    }
+    sources
 }

@@ -1,114 +1,357 @@
-//! From PREROUTING to `[[forward]]`.
+//! From PREROUTING to `[[forward]]` and `[[floating]]`.
+
+use std::net::Ipv4Addr;
 
 use super::{
-    flatten::{Hairpin, Item, Skipped, Verdict, resolve_returns},
-    matching::{Device, Match},
-    target::DestinationNat,
+    flatten::{Item, Skipped},
+    floating,
+    inside::Inside,
+    line::Line,
+    matching::{Devices, Match, Pattern, Ports, Protocols, TCP, UDP, and, minus, overlap},
+    postrouting::{Written, odd_name},
+    target::{DestinationNat, Verdict},
     toml::Table,
 };
 
 /// What is the same for all forwards.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Site<'a> {
-    /// The uplink where a rule names none.
-    pub uplink: Option<&'a str>,
-    pub hairpin: &'a Hairpin,
+    /// Uplinks that the operator named.
+    pub named: &'a [String],
+    /// Uplinks by name that rules of POSTROUTING have.
+    pub uplinks: Vec<String>,
+    pub written: &'a [Written],
+    /// What POSTROUTING does with what is redirected.
+    pub after: &'a [Item],
+    /// What PREROUTING does: what comes from inside is part of it.
+    pub before: &'a [Item],
+}
+
+/// What becomes a `[[forward]]` or a `[[floating]]`, with what is needed to see whether anything stops it.
+#[derive(Clone, Debug)]
+pub struct Inward {
+    pub table: Table,
+    pub line: Line,
+    pub uplink: String,
+    pub address: Option<Ipv4Addr>,
+    /// The packet's destination when it has been translated.
+    pub arrival: Match,
+}
+
+/// Reduces what the items match to what arrives at an interface.
+pub fn reduce(items: &mut [Item], skipped: &mut Skipped) {
+    for item in items {
+        let kept = |pieces: &[Match]| pieces.iter().filter_map(arriving).collect::<Vec<_>>();
+        let before = !item.certain.is_empty();
+        (item.certain, item.maybe) = (kept(&item.certain), kept(&item.maybe));
+        if item.certain.is_empty() && item.maybe.is_empty() && before {
+            skipped.idle(&item.line, "nothing that arrives is like that");
+        }
+    }
+}
+
+/// `None`: nothing that arrives is like that. No packet has an interface to leave by yet, is redirected yet, or
+/// is the host's own.
+fn arriving(piece: &Match) -> Option<Match> {
+    let impossible =
+        piece.output.is.is_some() || piece.redirected == Some(true) || piece.from_host == Some(true);
+    (!impossible).then(|| Match {
+        output: Devices::default(),
+        redirected: None,
+        from_host: None,
+        ..piece.clone()
+    })
 }
 
 /// The tables for all that can be said, in their order.
-pub fn tables(items: &mut [Item<'_>], site: Site<'_>, skipped: &mut Skipped) -> Vec<Table> {
-    resolve_returns(items, skipped);
-    let mut tables = Vec::new();
+pub fn tables(items: &[Item], site: &Site<'_>, skipped: &mut Skipped) -> Vec<Inward> {
+    let mut tables: Vec<Inward> = Vec::new();
     for at in 0..items.len() {
-        let (earlier, rest) = items.split_at_mut(at);
-        let item = &mut rest[0];
-        let forwards = match &item.verdict {
-            Verdict::Destination(nat) if item.known => {
-                let forwards = item.pieces.iter().map(|piece| forwards(item, piece, nat, site));
-                // natbpf asks all forwards at once.
-                let first =
-                    earlier.iter().find(|first| first.verdict != Verdict::Nothing && first.overlaps(item));
-                forwards.collect::<Result<Vec<_>, _>>().and_then(|forwards| match first {
-                    Some(first) => {
-                        Err(format!("line {} is asked first and takes some of it", first.line.number))
-                    }
-                    None => Ok(forwards),
-                })
+        let (earlier, item) = (&items[..at], &items[at]);
+        let nat = match &item.verdict {
+            Verdict::Destination(nat) => nat,
+            Verdict::Source(_) => {
+                skipped.add(&item.line, "SNAT and MASQUERADE belong into POSTROUTING");
+                continue;
             }
-            Verdict::Source(_) if item.known => Err("SNAT and MASQUERADE belong into POSTROUTING".to_owned()),
-            _ => continue,
+            Verdict::Other(name) => {
+                skipped.add(&item.line, format!("natbpf has no {name}"));
+                continue;
+            }
+            Verdict::Drop => {
+                skipped.add(&item.line, "natbpf drops nothing in PREROUTING");
+                continue;
+            }
+            Verdict::Accept => continue,
         };
-        match forwards {
-            Ok(forwards) => tables.extend(forwards.into_iter().flatten()),
-            Err(why) => {
-                skipped.add(item.line, why);
-                item.known = false;
+        let mut reasons = Vec::new();
+        let mut said = Vec::new();
+        for uplink in uplinks(item, site, &mut reasons) {
+            match inward(item, nat, earlier, &uplink, site, &tables) {
+                Ok(Some(inward)) => said.extend(inward),
+                Ok(None) => {}
+                Err(why) => reasons.push(why),
             }
         }
+        match reasons.into_iter().next() {
+            Some(why) if said.is_empty() => skipped.add(&item.line, why),
+            Some(why) => skipped.part(&item.line, why),
+            None if said.is_empty() => skipped.idle(&item.line, "rules before it take all of it"),
+            None => {}
+        }
+        if let Some(first) = said.first() {
+            say_parts(item, first, skipped);
+        }
+        tables.extend(said);
     }
     tables
 }
 
+/// Where it can be written for: interfaces that it names itself, or that the operator has named.
+fn uplinks(item: &Item, site: &Site<'_>, reasons: &mut Vec<String>) -> Vec<String> {
+    let mut uplinks: Vec<String> = Vec::new();
+    let loopback = |piece: &Match| piece.destination.single().is_some_and(|address| address.is_loopback());
+    if !item.certain.is_empty() && item.certain.iter().all(loopback) {
+        reasons.push("nothing arrives from outside for a loopback address".to_owned());
+        return uplinks;
+    }
+    for piece in &item.certain {
+        if let Some(name) = odd_name(&piece.input) {
+            reasons.push(format!("{name} cannot be the name of an interface"));
+            continue;
+        }
+        let Some(name) = piece.input.name() else {
+            let named = site.named.iter().filter(|name| piece.input.includes(name));
+            let before = uplinks.len();
+            uplinks.extend(named.cloned());
+            if uplinks.len() == before {
+                reasons.push(match site.named {
+                    [] => "it names no single interface where it arrives (-i); name the uplink with --uplink"
+                        .to_owned(),
+                    [name, ..] => format!("it is not for what arrives at {name}"),
+                });
+            }
+            continue;
+        };
+        let known = site.named.iter().chain(&site.uplinks).any(|uplink| uplink == name);
+        if known || (site.named.is_empty() && site.uplinks.is_empty() && name != "lo") {
+            uplinks.push(name.to_owned());
+        } else {
+            reasons.push(format!(
+                "no rule that is imported masquerades by {name}, so it is taken to be inside; if it is an uplink, say \
+                 --uplink {name}"
+            ));
+        }
+    }
+    uplinks.sort();
+    uplinks.dedup();
+    if item.certain.is_empty() {
+        reasons.push(match item.cause {
+            Some(line) => format!("line {line} is asked before it and is not imported"),
+            None => "whether it matches depends on what is not imported".to_owned(),
+        });
+    }
+    uplinks
+}
+
+/// What an item is at an uplink; nothing if rules before it take all of that.
+fn inward(
+    item: &Item,
+    nat: &DestinationNat,
+    earlier: &[Item],
+    uplink: &str,
+    site: &Site<'_>,
+    tables: &[Inward],
+) -> Result<Option<Vec<Inward>>, String> {
+    let here = Match { input: Devices::is(Pattern::exact(uplink)), ..Match::default() };
+    let here = and(&item.certain, &[here]);
+    let mut left = here;
+    let mut first = None;
+    for earlier in earlier {
+        if let Some(unknown) = earlier_unknown(earlier, item, &left) {
+            return Err(unknown);
+        }
+        if overlap(&earlier.certain, &left) {
+            first.get_or_insert(earlier.line.number);
+            left = minus(&left, &earlier.certain);
+        }
+    }
+    if left.is_empty() {
+        return Ok(None);
+    }
+    if !can_be_host(nat.address) {
+        return Err(format!("{} cannot be the address of a host", nat.address));
+    }
+    let asked_first = |why: String| match first {
+        Some(line) => format!("line {line} is asked first and takes some of it"),
+        None => why,
+    };
+    let mut inward = Vec::new();
+    for piece in &left {
+        evidence(item, piece, uplink, site)?;
+        if piece.protocol.is_any() && nat.ports.is_none() {
+            inward.push(floating::table(item, piece, nat, uplink, site, tables).map_err(asked_first)?);
+        } else {
+            inward.extend(forwards(item, piece, nat, uplink, site).map_err(asked_first)?);
+        }
+    }
+    for (at, one) in inward.iter().enumerate() {
+        if clashes(one, tables) || clashes(one, &inward[..at]) {
+            return Err("natbpf's forwards for one address and for all of them must not overlap".to_owned());
+        }
+    }
+    Ok(Some(inward))
+}
+
+/// Whether something before it may take some of it, and nobody knows.
+fn earlier_unknown(earlier: &Item, item: &Item, left: &[Match]) -> Option<String> {
+    let open = overlap(&earlier.maybe, left) && !earlier.verdict.same(&item.verdict);
+    open.then(|| {
+        format!("line {} is asked first and may take some of it, and is not imported", earlier.line.number)
+    })
+}
+
+/// Without `-i` an address has to be one of the uplink: natbpf answers ARP for it there.
+fn evidence(item: &Item, piece: &Match, uplink: &str, site: &Site<'_>) -> Result<(), String> {
+    let named = item.certain.iter().any(|own| own.input.name() == Some(uplink));
+    let Some(address) = piece.destination.single() else { return Ok(()) };
+    let host = piece.to_host == Some(true);
+    let translated = site.written.iter().any(|rule| {
+        rule.piece.output.includes(uplink)
+            && rule.nat.as_ref().and_then(|nat| nat.single()).is_some_and(|to| to == address)
+    });
+    let service = is_site_local(address) || !can_be_host(address);
+    if named || host || translated || !service {
+        return Ok(());
+    }
+    Err(format!(
+        "nothing says that {address} is an address of {uplink}, where natbpf would answer ARP for it; if it is, add \
+         -i {uplink} to the rule"
+    ))
+}
+
+/// As the configuration takes them.
+fn can_be_host(address: Ipv4Addr) -> bool {
+    !matches!(address.octets()[0], 0 | 127 | 224..)
+}
+
+/// Networks of which every site has its own.
+pub fn is_site_local(address: Ipv4Addr) -> bool {
+    address.is_private() || address.is_link_local() || matches!(address.octets(), [100, 64..=127, ..])
+}
+
+/// As natbpf would refuse them.
+fn clashes(one: &Inward, others: &[Inward]) -> bool {
+    others.iter().any(|other| {
+        other.uplink == one.uplink
+            && (other.address.is_none() || one.address.is_none() || other.address == one.address)
+            && other.table.key("port").zip(one.table.key("port")).is_some()
+            && overlap(&[external(other)], &[external(one)])
+    })
+}
+
+/// Protocol and ports by which it is reached.
+fn external(inward: &Inward) -> Match {
+    let number = if inward.table.key("protocol") == Some("\"udp\"") { UDP } else { TCP };
+    let text = inward.table.key("port").unwrap_or_default().trim_matches('"');
+    let ports =
+        super::names::ports(text, &['-']).and_then(|range| Ports::new(vec![range])).unwrap_or_default();
+    Match { protocol: Protocols::is(number), ports, ..Match::default() }
+}
+
 /// A forward for each range of ports.
 fn forwards(
-    item: &Item<'_>,
+    item: &Item,
     piece: &Match,
     nat: &DestinationNat,
-    site: Site<'_>,
-) -> Result<Vec<Table>, String> {
-    let uplink = uplink(&piece.input, site)?;
-    if !piece.source.is_everything() {
+    uplink: &str,
+    site: &Site<'_>,
+) -> Result<Vec<Inward>, String> {
+    if !piece.source.is_everything() || !piece.source_ports.is_all() {
         return Err("natbpf's forwards do not look at the source".to_owned());
+    }
+    if piece.to_host == Some(false) {
+        return Err("natbpf's forwards are for addresses of the uplink".to_owned());
     }
     let address = piece.destination.single();
     if address.is_none() && !piece.destination.is_everything() {
         return Err("a forward is for one address, or for all of the uplink".to_owned());
     }
-    let protocol = match piece.protocol.as_deref() {
-        Some(protocol @ ("tcp" | "udp")) => protocol,
-        Some(other) => return Err(format!("natbpf forwards TCP and UDP, not {other}")),
-        None => {
-            return Err("without ports it is half of a floating address; the other half is an SNAT of that host to this address".to_owned());
-        }
+    if address.is_some_and(|address| !can_be_host(address)) {
+        return Err("its address is none that a host can have".to_owned());
+    }
+    let (number, protocol) = match piece.protocol.is {
+        Some(TCP) => (TCP, "tcp"),
+        Some(UDP) => (UDP, "udp"),
+        _ => return Err("natbpf forwards TCP and UDP by port; ports want -p tcp or -p udp".to_owned()),
     };
-    let all = [(1, u16::MAX)];
-    let ranges = if piece.ports.is_empty() { &all[..] } else { &piece.ports[..] };
-    let forward = |&(first, last): &(u16, u16)| {
-        let mut table = Table::new("forward", [item.line].into_iter());
+    let mut inwards = Vec::new();
+    for &(first, last) in piece.ports.ranges() {
+        // Nothing is sent to port 0.
+        let (first, last) = (first.max(1), last);
+        if last == 0 {
+            continue;
+        }
+        let (to, ports) = target(nat, first, last)?;
+        let arrival = Match {
+            destination: super::matching::Addresses::host(nat.address),
+            protocol: Protocols::is(number),
+            ports: Ports::new(vec![ports]).unwrap_or_default(),
+            ..Match::default()
+        };
+        let inside = Inside { uplink, external: piece, ports: (first, last), nat, arrival: &arrival };
+        inside.check(site)?;
+        let mut table = Table::new("forward", [&item.line].into_iter());
         table.text("in", uplink.to_owned());
         if let Some(address) = address {
             table.text("address", address.to_string());
         }
         table.text("protocol", protocol.to_owned());
         table.text("port", if first == last { first.to_string() } else { format!("{first}-{last}") });
-        table.text("to", target(nat, first, last)?);
-        if site.hairpin.reaches(nat.address) {
+        table.text("to", to);
+        if let Some(lines) = inside.hairpin(site) {
             table.flag("hairpin");
+            lines.iter().for_each(|line| table.also(line));
         }
-        Ok(table)
-    };
-    ranges.iter().map(forward).collect()
-}
-
-fn uplink<'a>(input: &'a Device, site: Site<'a>) -> Result<&'a str, String> {
-    match (input.name(), site.uplink) {
-        (Some(name), _) => Ok(name),
-        (None, Some(uplink)) if input.includes(uplink) => Ok(uplink),
-        (None, Some(uplink)) => Err(format!("it is not for what arrives at {uplink}")),
-        (None, None) => Err("it names no uplink; give one with --uplink".to_owned()),
+        inwards.push(Inward { table, line: item.line.clone(), uplink: uplink.to_owned(), address, arrival });
     }
+    Ok(inwards)
 }
 
 /// Where the ports from `first` to `last` lead: to so many from one on, or to the same ones.
-fn target(nat: &DestinationNat, first: u16, last: u16) -> Result<String, String> {
+fn target(nat: &DestinationNat, first: u16, last: u16) -> Result<(String, (u16, u16)), String> {
     let address = nat.address;
-    let Some((to, to_last)) = nat.ports else { return Ok(address.to_string()) };
-    let as_many = to_last - to == last - first;
-    match nat.base {
-        Some(base) if base == first && as_many => Ok(format!("{address}:{to}")),
+    let Some((to, to_last)) = nat.ports else { return Ok((address.to_string(), (first, last))) };
+    let as_many = to_last.checked_sub(to) == last.checked_sub(first);
+    let fits = match nat.base {
+        Some(base) => base == first && as_many,
         // Without a base a port that is in the range stays, and others are brought in.
-        None if (to, to_last) == (first, last) => Ok(format!("{address}:{to}")),
-        None if first == last && to == to_last => Ok(format!("{address}:{to}")),
-        _ => Err("natbpf forwards a range of ports to one of the same length".to_owned()),
+        None => (to, to_last) == (first, last) || (first == last && to == to_last),
+    };
+    if fits && to > 0 {
+        return Ok((format!("{address}:{to}"), (to, to_last)));
+    }
+    Err("natbpf forwards a range of ports to one of the same length".to_owned())
+}
+
+/// What is to be said of a forward that is imported.
+fn say_parts(item: &Item, inward: &Inward, skipped: &mut Skipped) {
+    let (line, uplink) = (&item.line, &inward.uplink);
+    if !item.certain.iter().any(|piece| piece.input.name() == Some(uplink)) {
+        let inside = if inward.table.key("hairpin").is_some() { " and from inside" } else { "" };
+        skipped.part(line, format!("only for what arrives at {uplink}{inside}"));
+    }
+    if inward.table.key("hairpin").is_some() {
+        skipped.part(line, format!("from inside, the host sees the address of {uplink} as the source"));
+    }
+    match inward.address {
+        None => skipped.part(line, format!("only for the addresses of {uplink}")),
+        Some(address) if item.certain.iter().all(|piece| piece.to_host != Some(true)) => {
+            skipped.part(
+                line,
+                format!("natbpf answers ARP for {address} on {uplink} if the host does not have it"),
+            );
+        }
+        Some(_) => {}
     }
 }

@@ -4,25 +4,40 @@ use std::net::Ipv4Addr;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Target {
-    /// Nothing: it counts.
+    /// Nothing: it counts, logs or marks, and the next rule is asked. The name of what it does, if there is one.
     #[default]
     None,
-    Accept,
+    Pass(String),
     Return,
-    /// Another chain, or a target that natbpf has nothing like.
+    /// Another chain.
     Jump(String),
+    /// Something after which no rule is asked.
+    Do(Verdict),
+}
+
+/// What ends the way through a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
     Source(SourceNat),
     Destination(DestinationNat),
+    /// No translation.
+    Accept,
+    /// DROP and REJECT.
+    Drop,
+    /// Something that natbpf has not, by its name.
+    Other(String),
 }
 
 /// MASQUERADE and SNAT.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceNat {
     /// An address or a range of them; `None`: the uplink's.
-    pub to: Option<String>,
+    pub to: Option<(Ipv4Addr, Ipv4Addr)>,
     /// External ports.
     pub ports: Option<(u16, u16)>,
     pub random: bool,
+    /// A source always gets the same of several addresses.
+    pub persistent: bool,
 }
 
 /// DNAT.
@@ -34,110 +49,55 @@ pub struct DestinationNat {
     pub base: Option<u16>,
 }
 
-impl Target {
-    /// The target behind `-j`, with the options that follow it; `None` if something in them is not known here.
-    pub fn parse(jump: Option<&str>, options: &[(&str, Option<&str>)]) -> Option<Self> {
-        Some(match jump {
-            None => Self::None,
-            Some("ACCEPT") => Self::Accept,
-            Some("RETURN") => Self::Return,
-            Some("MASQUERADE") => Self::Source(source_nat(options, "--to-ports")?),
-            Some("SNAT") => Self::Source(source_nat(options, "--to-source")?),
-            Some("DNAT") => Self::Destination(destination_nat(options)?),
-            Some(other) => Self::Jump(other.to_owned()),
-        })
-    }
-}
-
-/// `80`, `8000:8099`, or with a dash, as targets have it.
-pub fn ports(text: &str) -> Option<(u16, u16)> {
-    let (first, last) = text.split_once([':', '-']).unwrap_or((text, text));
-    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-    (first <= last && last > 0).then_some((first, last))
-}
-
-fn source_nat(options: &[(&str, Option<&str>)], to: &str) -> Option<SourceNat> {
-    let mut nat = SourceNat::default();
-    for option in options {
-        match *option {
-            ("--random" | "--random-fully", None) => nat.random = true,
-            // Pools of natbpf are persistent.
-            ("--persistent", None) => {}
-            ("--to-ports", Some(text)) if to == "--to-ports" => nat.ports = Some(ports(text)?),
-            ("--to-source", Some(text)) if to == "--to-source" => {
-                let (addresses, range) =
-                    text.split_once(':').map_or((text, None), |(addresses, range)| (addresses, Some(range)));
-                nat.ports = range.map_or(Some(None), |range| ports(range).map(Some))?;
-                nat.to = Some(address_range(addresses)?);
-            }
-            _ => return None,
+impl Verdict {
+    /// Whether the packets of one may as well be the other's: the same translation, wherever its ports come from.
+    pub fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Source(one), Self::Source(two)) => (one.to, one.ports) == (two.to, two.ports),
+            (one, two) => one == two,
         }
     }
-    (to == "--to-ports" || nat.to.is_some()).then_some(nat)
 }
+
+impl SourceNat {
+    /// The addresses as natbpf has them.
+    pub fn range(&self) -> Option<String> {
+        let (first, last) = self.to?;
+        Some(if first == last { first.to_string() } else { format!("{first}-{last}") })
+    }
+
+    pub fn single(&self) -> Option<Ipv4Addr> {
+        self.to.filter(|(first, last)| first == last).map(|(first, _)| first)
+    }
+}
+
+/// Targets of iptables and statements of nftables that the next rule is asked after.
+pub const PASSING: &[&str] = &[
+    "AUDIT",
+    "CHECKSUM",
+    "CLASSIFY",
+    "CONNMARK",
+    "CONNSECMARK",
+    "DSCP",
+    "HMARK",
+    "LED",
+    "LOG",
+    "MARK",
+    "NFLOG",
+    "RATEEST",
+    "SECMARK",
+    "SET",
+    "TCPMSS",
+    "TEE",
+    "TOS",
+    "TRACE",
+    "TTL",
+    "ULOG",
+];
 
 /// An address, or two of them in order.
-fn address_range(text: &str) -> Option<String> {
+pub fn addresses(text: &str) -> Option<(Ipv4Addr, Ipv4Addr)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let (first, last): (Ipv4Addr, Ipv4Addr) = (first.parse().ok()?, last.parse().ok()?);
-    (first <= last).then(|| if first == last { first.to_string() } else { format!("{first}-{last}") })
-}
-
-fn destination_nat(options: &[(&str, Option<&str>)]) -> Option<DestinationNat> {
-    let mut nat = None;
-    for option in options {
-        match *option {
-            // With one address there is nothing to choose from.
-            ("--random" | "--persistent", None) => {}
-            ("--to-destination", Some(text)) => {
-                let (address, rest) =
-                    text.split_once(':').map_or((text, None), |(address, rest)| (address, Some(rest)));
-                let (range, base) = match rest.map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
-                    None => (None, ""),
-                    Some((range, base)) => (Some(ports(range)?), base),
-                };
-                let base = if base.is_empty() { None } else { Some(base.parse().ok()?) };
-                nat = Some(DestinationNat { address: address.parse().ok()?, ports: range, base });
-            }
-            _ => return None,
-        }
-    }
-    nat
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn target(text: &str) -> Target {
-        let mut words = text.split(' ').peekable();
-        let jump = words.next();
-        let mut options = Vec::new();
-        while let Some(option) = words.next() {
-            options.push((option, words.next_if(|word| !word.starts_with('-'))));
-        }
-        Target::parse(jump, &options).unwrap_or_else(|| panic!("not understood: {text}"))
-    }
-
-    #[test]
-    fn targets() {
-        let source = |text: &str| match target(text) {
-            Target::Source(nat) => (nat.to, nat.ports, nat.random),
-            other => panic!("{text} is {other:?}"),
-        };
-        assert_eq!(source("MASQUERADE"), (None, None, false));
-        assert_eq!(
-            source("MASQUERADE --to-ports 1024-65535 --random-fully"),
-            (None, Some((1024, 65535)), true)
-        );
-        let pool = source("SNAT --to-source 192.0.2.1-192.0.2.9:5000-5010 --persistent");
-        assert_eq!(pool, (Some("192.0.2.1-192.0.2.9".to_owned()), Some((5000, 5010)), false));
-        let destination = |text: &str| match target(text) {
-            Target::Destination(nat) => (nat.address.to_string(), nat.ports, nat.base),
-            other => panic!("{text} is {other:?}"),
-        };
-        assert_eq!(destination("DNAT --to-destination 10.0.0.11"), ("10.0.0.11".to_owned(), None, None));
-        let moved = destination("DNAT --to-destination 10.0.0.11:80-89/8000");
-        assert_eq!(moved, ("10.0.0.11".to_owned(), Some((80, 89)), Some(8000)));
-    }
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last).then_some((first, last))
 }

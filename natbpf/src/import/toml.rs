@@ -1,29 +1,44 @@
 //! Tables of natbpf's configuration as text.
 
-use std::fmt;
+use std::{fmt, net::Ipv4Addr};
 
 use super::{
-    matching::{Addresses, Device, Pattern},
-    save::Line,
+    line::Line,
+    matching::{Addresses, Pattern},
 };
 
 /// One table, with the lines that it comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Table {
     name: &'static str,
-    lines: Vec<(usize, String)>,
+    lines: Vec<Line>,
     keys: Vec<(&'static str, String)>,
 }
 
 impl Table {
-    pub fn new<'a>(name: &'static str, lines: impl Iterator<Item = &'a Line<'a>>) -> Self {
-        let lines = lines.map(|line| (line.number, line.text.to_owned())).collect();
-        Self { name, lines, keys: Vec::new() }
+    pub fn new<'a>(name: &'static str, lines: impl Iterator<Item = &'a Line>) -> Self {
+        Self { name, lines: lines.cloned().collect(), keys: Vec::new() }
     }
 
-    /// Numbers of the lines that it comes from.
+    /// Ids of the lines that it comes from.
     pub fn lines(&self) -> impl Iterator<Item = usize> {
-        self.lines.iter().map(|(number, _)| *number)
+        self.lines.iter().map(|line| line.id)
+    }
+
+    /// Another line that it comes from.
+    pub fn also(&mut self, line: &Line) {
+        if !self.lines.contains(line) {
+            self.lines.push(line.clone());
+        }
+    }
+
+    pub fn is(&self, name: &str) -> bool {
+        self.name == name
+    }
+
+    /// The value of a key, as it is written.
+    pub fn key(&self, key: &str) -> Option<&str> {
+        self.keys.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_str())
     }
 
     pub fn text(&mut self, key: &'static str, value: String) {
@@ -45,22 +60,11 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, text) in &self.lines {
-            writeln!(f, "# line {number}: {text}")?;
+        for line in &self.lines {
+            writeln!(f, "# line {}: {}", line.number, line.text)?;
         }
         writeln!(f, "[[{}]]", self.name)?;
         self.keys.iter().try_for_each(|(key, value)| writeln!(f, "{key} = {value}"))
-    }
-}
-
-impl fmt::Display for Device {
-    /// As `out` of a rule has it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Any => f.write_str("*"),
-            Self::Is(pattern) => pattern.fmt(f),
-            Self::Not(pattern) => write!(f, "!{pattern}"),
-        }
     }
 }
 
@@ -76,5 +80,9 @@ impl Addresses {
         let within = (self.within.prefix_len() > 0).then(|| self.within.to_string());
         let without = self.without.iter().map(|network| format!("!{network}"));
         within.into_iter().chain(without).collect()
+    }
+
+    pub fn holds(&self, address: Ipv4Addr) -> bool {
+        self.within.contains(&address) && !self.without.iter().any(|network| network.contains(&address))
     }
 }

@@ -104,7 +104,7 @@ fn device_features(body: &[u8]) -> Option<(u32, Features)> {
 }
 
 /// Asks, and reads what the answers say.
-fn request<T>(
+pub(super) fn request<T>(
     socket: &Socket,
     family: u16,
     flags: u16,

@@ -21,10 +21,12 @@ use tokio::io::{Interest, unix::AsyncFd};
 mod device;
 mod finishing;
 mod routes;
+mod xdp;
 
 pub use device::{Device, Features, devices, features};
 use finishing::Finishing;
 pub use routes::Route;
+pub use xdp::xdp_program;
 
 /// Bytes of a `struct nlmsghdr` and a `struct ifinfomsg` (rtnetlink(7)).
 const LINK_MESSAGE: usize = 32;
@@ -114,9 +116,13 @@ pub struct Change {
     /// Interfaces, addresses or queueing disciplines.
     pub interfaces: bool,
     pub routes: bool,
-    /// Indexes of interfaces at which filters of traffic control have come or gone.
+    /// Indexes of interfaces at which filters of traffic control have come or gone, or [`ANYWHERE`].
     pub filters: BTreeSet<u32>,
 }
+
+/// Among indexes of interfaces: filters of a block that interfaces share (`TCM_IFINDEX_MAGIC_BLOCK` of linux/rtnetlink.h), any of which
+/// may be meant.
+pub const ANYWHERE: u32 = u32::MAX;
 
 impl Change {
     /// Nobody knows what.
@@ -129,6 +135,11 @@ impl Change {
         match kind(message) {
             Some(libc::RTM_NEWROUTE | libc::RTM_DELROUTE) => self.routes = true,
             Some(libc::RTM_NEWTFILTER | libc::RTM_DELTFILTER) => self.filters.extend(interface(message)),
+            Some(libc::RTM_NEWQDISC | libc::RTM_DELQDISC) => {
+                self.interfaces = true;
+                // It may have come with filters, of a block that was there before, or gone with them.
+                self.filters.extend(interface(message));
+            }
             Some(libc::RTM_NEWTCLASS | libc::RTM_DELTCLASS | RTM_NEWCHAIN | RTM_DELCHAIN) => {}
             _ => {
                 self.interfaces = true;
@@ -276,7 +287,9 @@ fn drain(socket: &Socket) -> io::Result<Option<Change>> {
             // The queue was full: messages are lost, the socket goes on (netlink(7)).
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                 let change = change.get_or_insert_default();
-                *change = Change { removed: std::mem::take(&mut change.removed), ..Change::anything() };
+                let filters = BTreeSet::from([ANYWHERE]);
+                *change =
+                    Change { removed: std::mem::take(&mut change.removed), filters, ..Change::anything() };
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -419,8 +432,14 @@ mod tests {
         assert_eq!(change(libc::RTM_NEWTCLASS), Change::default());
         assert_eq!(change(libc::RTM_DELROUTE), Change { routes: true, ..Change::default() });
         let interfaces = Change { interfaces: true, ..Change::default() };
-        for kind in [libc::RTM_NEWQDISC, libc::RTM_NEWLINK, libc::RTM_DELADDR] {
+        for kind in [libc::RTM_NEWQDISC, libc::RTM_DELQDISC] {
+            assert_eq!(change(kind), Change { filters: BTreeSet::from([7]), ..interfaces.clone() });
+        }
+        for kind in [libc::RTM_NEWLINK, libc::RTM_DELADDR] {
             assert_eq!(change(kind), interfaces);
+        }
+        for kind in [libc::RTM_NEWQDISC, libc::RTM_DELQDISC] {
+            assert_eq!(change(kind), Change { interfaces: true, ..filters.clone() });
         }
         assert_eq!(change(libc::RTM_DELLINK), Change { removed: BTreeSet::from([7]), ..interfaces });
     }

@@ -27,6 +27,8 @@ pub enum Reason {
     Asked,
     /// Programs of somebody else may be on the same hooks, and are to see every packet.
     Coexist,
+    /// Such a program, or a filter, has come to an uplink; which, in words.
+    Others(String),
     /// conntrack is strict, and is to stay so.
     Strict,
     /// conntrack is strict, and cannot be told otherwise.
@@ -46,6 +48,10 @@ impl fmt::Display for Reason {
             Self::Coexist => {
                 f.write_str("since coexist is set, and others' programs are to see every packet")
             }
+            Self::Others(what) => write!(
+                f,
+                "since {what} by somebody else, which is to see every packet; it comes back when that is gone"
+            ),
             Self::Strict => write!(f, "since {} is 0 and natbpf was told to leave it so", conntrack::SYSCTL),
             Self::Unwritable(error) => write!(f, "since {} cannot be set: {error}", conntrack::SYSCTL),
         }

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use ipnet::Ipv4Net;
 
-use super::{Missing, Plan, PlanError, PlannedRule, find};
+use super::{Plan, PlanError, PlannedRule, Refused, find};
 use crate::{
     config::{Action, Config, Networks, Translation},
+    datapath::Role,
     network::{Link, Snapshot},
 };
 
@@ -19,6 +20,8 @@ pub struct PlannedInside {
     pub name: String,
     /// Interface index.
     pub interface: u32,
+    /// It is named, and not only found by what is behind it.
+    pub named: bool,
 }
 
 /// What has to be behind an interface.
@@ -54,7 +57,7 @@ impl Plan {
         config: &Config,
         rules: &[PlannedRule<'_>],
         snapshot: &Snapshot,
-        missing: Missing,
+        refused: &Refused,
     ) -> Result<(), PlanError> {
         let wanted = self.wanted(config, rules);
         let networks = wanted.iter().filter_map(|wanted| match wanted {
@@ -64,34 +67,50 @@ impl Plan {
         let leading = leading_to(&networks.collect::<Vec<_>>(), snapshot);
         for link in snapshot.links.iter().filter(|link| leading.contains(&link.index)) {
             if link.up && link.link_header() == Some(ETHERNET) {
-                self.add_inside(link);
+                self.add_inside(link, false, refused);
             }
         }
         for name in wanted.iter().filter_map(|wanted| match wanted {
             Wanted::Named(name) => Some(*name),
             Wanted::Behind(_) => None,
         }) {
-            let Some(link) = find(name, snapshot, missing)? else { continue };
+            let Some(link) = find(name, snapshot, self.missing)? else { continue };
             if link.link_header() != Some(ETHERNET) {
-                return Err(PlanError::InsideLinkLayer(name.to_owned()));
+                self.refuse(link, Role::Inside, true, PlanError::InsideLinkLayer(name.to_owned()))?;
+                continue;
             }
             if self.is_uplink(link) {
-                return Err(PlanError::InsideUplink(name.to_owned()));
+                self.refuse(link, Role::Inside, true, PlanError::InsideUplink(name.to_owned()))?;
+                continue;
             }
-            self.add_inside(link);
+            self.add_inside(link, true, refused);
         }
         Ok(())
     }
 
-    fn add_inside(&mut self, link: &Link) {
-        let known = self.inside.iter().any(|inside| inside.interface == link.index);
-        if !known && !self.is_uplink(link) && link.name != "lo" {
-            self.inside.push(PlannedInside { name: link.name.clone(), interface: link.index });
+    fn add_inside(&mut self, link: &Link, named: bool, refused: &Refused) {
+        if let Some(known) = self.inside.iter_mut().find(|inside| inside.interface == link.index) {
+            known.named |= named;
+            return;
+        }
+        if self.is_uplink(link) || link.name == "lo" {
+            return;
+        }
+        match refused.get(&(link.index, Role::Inside)) {
+            Some(reason) => self.leave_out(link, Role::Inside, reason.clone()),
+            None => {
+                let name = link.name.clone();
+                self.inside.push(PlannedInside { name, interface: link.index, named });
+            }
         }
     }
 
+    /// One that is left out has instances behind it as little as one that is not.
     pub(super) fn is_uplink(&self, link: &Link) -> bool {
-        self.uplinks.iter().any(|uplink| uplink.interface == link.index)
+        let left_out = self.left_out.iter().filter(|left| left.role == Role::Uplink);
+        let mut uplinks = self.uplinks.iter().map(|uplink| uplink.interface);
+        uplinks.any(|index| index == link.index)
+            || left_out.into_iter().any(|left| left.interface == link.index)
     }
 
     /// Rules with hairpin want their sources, forwards and floating addresses their host and whoever the rules of their

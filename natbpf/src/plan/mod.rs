@@ -1,6 +1,9 @@
 //! From the configuration and the interfaces as they are now to the contents of the datapath's maps.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use natbpf_common::{
     Address, SECOND,
@@ -19,9 +22,11 @@ use crate::{
 mod compile;
 mod hook;
 mod inside;
+mod left_out;
 mod offload;
 mod placement;
 mod ports;
+mod reverse;
 mod serve;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -30,9 +35,11 @@ mod warn;
 pub use compile::{DestinationEntry, SourceEntry};
 pub use hook::PlannedHook;
 pub use inside::PlannedInside;
+pub use left_out::{LeftOut, Refused};
 pub use offload::PlannedPort;
 pub use placement::Placement;
 pub use ports::{PortPrefix, prefixes};
+pub use reverse::reverse;
 pub use serve::ForwardEntry;
 
 use compile::{Compiler, OrderedRule};
@@ -61,6 +68,8 @@ pub struct Plan {
     chosen: Vec<PlannedHook>,
     /// What becomes of what cannot be had.
     pub missing: Missing,
+    /// Interfaces that are meant and cannot be had.
+    pub left_out: Vec<LeftOut>,
     /// What the operator should know, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -126,14 +135,27 @@ pub enum PlanError {
 
 /// Works out what the datapath has to be told.
 pub fn plan(config: &Config, snapshot: &Snapshot, missing: Missing) -> Result<Plan, PlanError> {
+    plan_without(config, snapshot, missing, &Refused::new())
+}
+
+/// The same without interfaces that could not be had when it was tried.
+pub fn plan_without(
+    config: &Config,
+    snapshot: &Snapshot,
+    missing: Missing,
+    refused: &Refused,
+) -> Result<Plan, PlanError> {
     let mut plan = Plan { missing, ..Plan::default() };
     let mut rules: Vec<PlannedRule<'_>> = Vec::new();
+    let candidates = Candidates { snapshot, refused, named: config.named_uplinks(snapshot) };
     for rule in &config.rules {
         let links = links(&rule.out, snapshot, missing)?;
-        for link in &links {
-            plan.add_uplink(link, rule.out.name().is_some(), snapshot)?;
+        let mut uplinks = Vec::new();
+        for link in links {
+            if plan.add_uplink(link, rule.out.name().is_some(), &candidates)? {
+                uplinks.push(link.index);
+            }
         }
-        let uplinks = links.iter().map(|link| link.index).collect();
         let value = match &rule.action {
             Action::Masquerade(translation) => Some(plan.rule_value(translation, config)),
             Action::Exempt => None,
@@ -143,17 +165,25 @@ pub fn plan(config: &Config, snapshot: &Snapshot, missing: Missing) -> Result<Pl
     let forwards = config.forwards.iter().map(|forward| &forward.uplink);
     for name in forwards.chain(config.floating.iter().map(|floating| &floating.uplink)) {
         if let Some(link) = find(name, snapshot, missing)? {
-            plan.add_uplink(link, true, snapshot)?;
+            plan.add_uplink(link, true, &candidates)?;
         }
     }
     plan.compile(config, &mut rules);
     plan.serve(config, &rules, snapshot);
-    plan.find_inside(config, &rules, snapshot, missing)?;
+    plan.find_inside(config, &rules, snapshot, refused)?;
     plan.warn(config, &rules, snapshot);
     plan.find_ports(config, snapshot, missing)?;
     plan.choose_hooks(config, snapshot, missing)?;
     plan.chosen.clone_from(&plan.hooks);
     Ok(plan)
+}
+
+/// What uplinks are chosen among.
+struct Candidates<'a> {
+    snapshot: &'a Snapshot,
+    refused: &'a Refused,
+    /// Interface indexes of those that are named somewhere.
+    named: BTreeSet<u32>,
 }
 
 /// A rule and what it comes to.
@@ -241,18 +271,36 @@ impl Plan {
         self.sources == other.sources && self.destinations == other.destinations && self.pools == other.pools
     }
 
-    fn add_uplink(&mut self, link: &Link, named: bool, snapshot: &Snapshot) -> Result<(), PlanError> {
+    /// False: it is left out.
+    fn add_uplink(
+        &mut self,
+        link: &Link,
+        named: bool,
+        candidates: &Candidates<'_>,
+    ) -> Result<bool, PlanError> {
+        let named = named || candidates.named.contains(&link.index);
         if let Some(known) = self.uplinks.iter_mut().find(|uplink| uplink.interface == link.index) {
             known.named |= named;
-            return Ok(());
+            return Ok(true);
+        }
+        if let Some(reason) = candidates.refused.get(&(link.index, Role::Uplink)) {
+            self.leave_out(link, Role::Uplink, reason.clone());
+            return Ok(false);
         }
         let Some(link_header) = link.link_header() else {
-            return Err(PlanError::LinkLayer { name: link.name.clone(), link_layer: link.link_layer });
+            let error = PlanError::LinkLayer { name: link.name.clone(), link_layer: link.link_layer };
+            return self.refuse(link, Role::Uplink, named, error).map(|()| false);
         };
-        if self.uplinks.len() == MAX_UPLINKS {
-            return Err(PlanError::TooManyUplinks(link.name.clone()));
+        // Whatever else a pattern matches, who is named has a place.
+        let named_still = candidates.named.iter().filter(|index| **index != link.index);
+        let named_still =
+            named_still.filter(|index| !self.uplinks.iter().any(|known| known.interface == **index));
+        let reserved = if candidates.named.contains(&link.index) { 0 } else { named_still.count() };
+        if self.uplinks.len() + reserved >= MAX_UPLINKS {
+            let error = PlanError::TooManyUplinks(link.name.clone());
+            return self.refuse(link, Role::Uplink, named, error).map(|()| false);
         }
-        let found = masquerade_addresses(snapshot, link.index);
+        let found = masquerade_addresses(candidates.snapshot, link.index);
         let mut addresses = [UplinkAddress::default(); MAX_ADDRESSES];
         addresses[..found.len()].copy_from_slice(&found);
         let address_count = found.len() as u32;
@@ -265,7 +313,7 @@ impl Plan {
             named,
             uplink,
         });
-        Ok(())
+        Ok(true)
     }
 
     fn compile(&mut self, config: &Config, rules: &mut [PlannedRule<'_>]) {
@@ -276,7 +324,9 @@ impl Plan {
                 .floating
                 .iter()
                 .filter(|floating| floating.uplink == uplink.name)
-                .map(|floating| (Networks::from(floating.pair.inside), floating_rule(floating)))
+                .map(|floating| {
+                    (Networks::from(floating.pair.inside), floating_rule(floating, config.datapath.max_flows))
+                })
                 .collect();
             // A host that has an address of its own needs no rule, and none takes it away.
             let floating = floating.iter().map(|(sources, rule)| OrderedRule {

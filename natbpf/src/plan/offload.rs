@@ -23,6 +23,10 @@ pub struct PlannedPort {
     /// Interface index.
     pub interface: u32,
     pub port: InsidePort,
+    /// Interfaces that its packets would pass on their way to an uplink and back, and do not: name and index.
+    pub between: Vec<(String, u32)>,
+    /// What of theirs would have to see each packet, in words.
+    pub obstacle: Option<String>,
 }
 
 /// Which devices are meant.
@@ -97,8 +101,25 @@ impl Plan {
                 ports.len()
             ));
         }
+        let planned = |link: &Link| planned(link, self.between(link, snapshot));
         self.ports = ports.into_values().take(MAX_PORTS as usize).map(planned).collect();
         Ok(())
+    }
+
+    /// The bridge that a port is of, and what is stacked on either, however high.
+    fn between<'a>(&self, port: &Link, snapshot: &'a Snapshot) -> Vec<&'a Link> {
+        let mut passed = vec![port.index];
+        let mut between: Vec<&Link> = Vec::new();
+        loop {
+            let next = snapshot.links.iter().find(|link| {
+                let bridge = is_kind(link, "bridge") && port.master == Some(link.index);
+                let stacked = is_stacked(link) && link.lower.is_some_and(|lower| passed.contains(&lower));
+                (bridge || stacked) && !passed.contains(&link.index) && !self.is_uplink(link)
+            });
+            let Some(next) = next else { return between };
+            passed.push(next.index);
+            between.push(next);
+        }
     }
 
     /// Whether a device can be an inside port, or stand for some.
@@ -135,17 +156,36 @@ fn devices<'a>(link: &'a Link, snapshot: &'a Snapshot) -> Vec<&'a Link> {
 
 /// Whether packets come by another port before: that one does the work, since it sees their tags.
 fn is_above(link: &Link, ports: &BTreeMap<u32, &Link>) -> bool {
-    let stacked = STACKED.iter().any(|kind| is_kind(link, kind));
-    stacked && link.lower.is_some_and(|lower| ports.contains_key(&lower))
+    is_stacked(link) && link.lower.is_some_and(|lower| ports.contains_key(&lower))
+}
+
+fn is_stacked(link: &Link) -> bool {
+    STACKED.iter().any(|kind| is_kind(link, kind))
 }
 
 fn is_kind(link: &Link, kind: &str) -> bool {
     link.kind.as_deref() == Some(kind)
 }
 
-fn planned(link: &Link) -> PlannedPort {
+fn planned(link: &Link, between: Vec<&Link>) -> PlannedPort {
     // A queue, by which many limit how much a container gets, is at this end, and so is what finishes packets for those who cannot.
     let peer = is_kind(link, "veth") && link.abroad && !link.queue && link.takes_unfinished;
-    let flags = if peer { u32::from(Offload::PEER) } else { 0 };
-    PlannedPort { name: link.name.clone(), interface: link.index, port: InsidePort { flags } }
+    let flags = if peer { Offload::PEER } else { 0 };
+    let obstacle = between.iter().find_map(|link| match link {
+        Link { queue: true, name, .. } => {
+            Some(format!("packets wait in a queue before they leave by {name}"))
+        }
+        Link { xdp: Some(program), name, .. } => {
+            Some(format!("an XDP program (number {program}) is attached to {name}"))
+        }
+        _ => None,
+    });
+    let between = between.into_iter().map(|link| (link.name.clone(), link.index)).collect();
+    PlannedPort {
+        name: link.name.clone(),
+        interface: link.index,
+        port: InsidePort { flags },
+        between,
+        obstacle,
+    }
 }

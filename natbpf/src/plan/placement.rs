@@ -60,7 +60,7 @@ impl Placement {
             // Only what the host reserved stands alone.
             Direction::Reply => status.host() && !place.own.contains(&key.destination),
             Direction::Original if status.inbound() && !status.mapped() => !place.leads(key, entry),
-            Direction::Original => !place.lends(key, Rewrite::from_word(entry.rewrite).address),
+            Direction::Original => !place.lends(key, entry.rewrite().address),
         }
     }
 }
@@ -78,7 +78,7 @@ impl Place {
 
     /// Whether the external endpoint of a flow from outside still leads to its inside endpoint.
     fn leads(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
-        let external = Rewrite::from_word(entry.rewrite);
+        let external = entry.rewrite();
         let found = self.forward(key.protocol, external);
         found.is_some_and(|forward| {
             let fixed = u32::from(forward.flags) & Rule::FIXED != 0;

@@ -9,11 +9,14 @@ use natbpf_common::{
     protocol::{TCP, UDP},
 };
 
-use super::{DestinationEntry, Plan, PlannedRule, PlannedUplink, SourceEntry, ports};
+use super::{
+    DestinationEntry, Plan, PlannedRule, PlannedUplink, SourceEntry, ports, reverse::mark_mostly_forwarded,
+};
 use crate::{
     announce::Announced,
     config::{
-        Action, AddressPool, Config, Filtering, Floating, PortForward, Protocol, Translation, Unsolicited,
+        Action, AddressPool, Config, Filtering, Floating, PortForward, Protocol, Quota, Translation,
+        Unsolicited,
     },
     network::{Ipv4Address, Snapshot},
 };
@@ -87,6 +90,7 @@ impl Plan {
             }
             foreign.extend(addresses.into_iter().map(|address| (place, address)));
         }
+        mark_mostly_forwarded(&mut self.uplinks, &forwards);
         self.forwards = forwards;
         self.list_externals(&foreign, snapshot);
     }
@@ -149,8 +153,9 @@ impl PlannedUplink {
 }
 
 /// What the source of a floating address gets.
-pub fn floating_rule(floating: &Floating) -> Rule {
-    Rule { flags: Rule::FIXED, address: Address::from(floating.pair.external), ..Rule::default() }
+pub fn floating_rule(floating: &Floating, max_flows: u32) -> Rule {
+    let max_flows = Quota::Quarter.limit(max_flows);
+    Rule { flags: Rule::FIXED, address: Address::from(floating.pair.external), max_flows, ..Rule::default() }
 }
 
 fn floating_entry(interface: u32, floating: &Floating) -> ForwardEntry {

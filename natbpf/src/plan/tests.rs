@@ -257,3 +257,34 @@ fn inside_and_outside_with_the_same_network_are_told() {
     assert_eq!(warnings(&["10.0.0.0/24"]).len(), 1);
     assert_eq!(warnings(&["10.0.1.0/24"]), [""; 0]);
 }
+
+#[test]
+fn of_more_than_there_is_room_for_the_named_ones_have_their_place() {
+    let mut snapshot = snapshot();
+    snapshot.links.extend((10..40).map(|index| link(index, &format!("eth{index}"))));
+    let rules = || vec![rule("eth*", &["10.0.0.0/24"]), rule("eth39", &["10.0.1.0/24"])];
+    let wide = planned(rules(), &snapshot).unwrap();
+    assert_eq!(wide.uplinks.len(), MAX_UPLINKS);
+    assert_eq!(names(&wide).last(), Some(&"eth39"), "{:?}", names(&wide));
+    let left_out: Vec<&str> = wide.left_out.iter().map(|left| &*left.name).collect();
+    assert_eq!((left_out.len(), left_out[0]), (15, "eth24"));
+    assert!(wide.left_out[0].reason.contains("narrow the patterns"), "{:?}", wide.left_out[0]);
+    // Seventeen that are named are a mistake, at the start.
+    let named = |missing| {
+        let rules = (10..27).map(|index| rule(&format!("eth{index}"), &["10.0.0.0/24"])).collect();
+        plan(&config(rules), &snapshot, missing)
+    };
+    assert!(matches!(named(Missing::Refused), Err(PlanError::TooManyUplinks(name)) if name == "eth26"));
+    assert_eq!(named(Missing::LeftOut).unwrap().left_out.len(), 1);
+}
+
+#[test]
+fn what_was_refused_is_neither_an_uplink_nor_anything_else() {
+    let refused = Refused::from([((3, Role::Uplink), "a filter is there".to_owned())]);
+    let config = config(vec![rule("eth0", &[]), rule("ppp0", &[])]);
+    let plan = plan_without(&config, &snapshot(), Missing::LeftOut, &refused).unwrap();
+    assert_eq!(names(&plan), ["ppp0"]);
+    assert!(plan.interfaces().all(|(interface, ..)| interface != 3));
+    let [left] = &plan.left_out[..] else { panic!("{:?}", plan.left_out) };
+    assert_eq!((&*left.name, &*left.reason), ("eth0", "a filter is there"));
+}

@@ -21,7 +21,9 @@ impl Plan {
             warn_of_uplink(&uplink.name, uplink.interface, uplink.up, snapshot, &mut warnings);
         }
         for (number, planned) in (1..).zip(rules) {
-            if planned.uplinks.is_empty() {
+            if planned.uplinks.is_empty() && !self.left_out.is_empty() {
+                // That is said by itself.
+            } else if planned.uplinks.is_empty() {
                 warnings.push(format!(
                     "no interface is matched by out = \"{}\" of rule {number} as yet; it counts as soon as one comes",
                     planned.rule.out

@@ -7,11 +7,13 @@ use natbpf_common::counter::{Counter, Counters, Kind};
 use serde::Serialize;
 
 mod hook;
+mod left_out;
 mod offload;
 mod serve;
 
 pub use hook::HookStatus;
-pub use offload::{OffloadStatus, PortAttached, PortStatus};
+pub use left_out::LeftOutStatus;
+pub use offload::{OffloadStatus, OtherStatus, PortAttached, PortStatus};
 pub use serve::{FloatingStatus, ForwardStatus, PoolStatus, forwards};
 
 /// All of it. Scripts rely on the names.
@@ -29,8 +31,12 @@ pub struct Report {
     pub inside: Vec<InsideStatus>,
     /// Whose flows are offloaded.
     pub ports: Vec<PortStatus>,
+    /// Interfaces that are meant and cannot be had, as the daemon has noted.
+    pub left_out: Vec<LeftOutStatus>,
     /// Of uplinks and ports: where packets of offloaded flows are served.
     pub hooks: Vec<HookStatus>,
+    /// What somebody else has on hooks, wherever in the namespace.
+    pub others: Vec<OtherStatus>,
     pub forwards: Vec<ForwardStatus>,
     pub floating: Vec<FloatingStatus>,
     pub pools: Vec<PoolStatus>,
@@ -197,8 +203,14 @@ fn leading_inside(report: &Report) -> Vec<Table> {
         ]
     });
     add(&["port", "index", "ingress", "egress", "replies go"], ports.collect());
+    let left_out = report.left_out.iter().map(LeftOutStatus::row);
+    add(&["left out", "as", "because"], left_out.collect());
     let hooks = report.hooks.iter().filter(|hook| hook.is_of_interest()).map(HookStatus::row);
     add(&["hook of", "index", "hook", "takes frames from XDP", "driver"], hooks.collect());
+    let others = report.others.iter().map(|other| {
+        vec![other.name.clone(), other.interface.to_string(), other.hook.to_owned(), other.what.clone()]
+    });
+    add(&["others at", "index", "hook", "what"], others.collect());
     let forwards = report.forwards.iter();
     let forwards = forwards.map(|forward| vec![forward.uplink.clone(), forward.external(), forward.inside()]);
     add(&["forward at", "external", "inside"], forwards.collect());
@@ -263,7 +275,10 @@ mod tests {
     use natbpf_common::{config::InsidePort, offload::Offload};
 
     use super::*;
-    use crate::network::{Device, Features};
+    use crate::{
+        datapath::Role,
+        network::{Device, Features},
+    };
 
     fn report() -> Report {
         let mut counters: Counters = [0; Counter::COUNT];
@@ -284,7 +299,9 @@ mod tests {
             }],
             inside: Vec::new(),
             ports: Vec::new(),
+            left_out: Vec::new(),
             hooks: Vec::new(),
+            others: Vec::new(),
             forwards: Vec::new(),
             floating: Vec::new(),
             pools: Vec::new(),
@@ -320,7 +337,7 @@ mod tests {
         let mut report = report();
         let plain = report.text(false).to_string();
         assert!(
-            ["hairpin at", "replies go", "forward at", "floating at", "pool of"]
+            ["hairpin at", "replies go", "others at", "forward at", "floating at", "pool of"]
                 .iter()
                 .all(|head| !plain.contains(head))
         );
@@ -333,7 +350,7 @@ mod tests {
             let attached = PortAttached { ingress: ingress.clone(), egress: egress.clone() };
             PortStatus::new(name.to_owned(), interface, InsidePort { flags }, attached)
         };
-        report.ports = vec![port("veth1", 7, u32::from(Offload::PEER)), port("vnet0", 8, 0)];
+        report.ports = vec![port("veth1", 7, Offload::PEER), port("vnet0", 8, 0)];
         let program = AttachInfo { mode: "xdp".to_owned(), program_id: 43 };
         let hook = |name: &str, program, takes| HookStatus::new(name.to_owned(), 7, program, takes);
         let device = |name: &str, features| Device {
@@ -346,6 +363,8 @@ mod tests {
             hook("vnet0", None, false).on_device(Some("tun".to_owned()), device("tun", 0)),
             hook("eth1", None, false).on_device(None, device("tg3", 0)),
         ];
+        let what = "a TC filter of kind u32 with priority 49152".to_owned();
+        report.others = vec![OtherStatus { name: "br0".to_owned(), interface: 2, hook: "ingress", what }];
         report.forwards = vec![ForwardStatus {
             uplink: uplink.to_owned(),
             protocol: "udp",
@@ -357,6 +376,7 @@ mod tests {
         }];
         report.floating = vec![FloatingStatus { uplink: uplink.to_owned(), address, to }];
         report.pools = vec![PoolStatus { addresses: vec![address, to] }];
+        report.left_out = vec![LeftOutStatus::new("w1", Role::Uplink, "a filter is there")];
         let text = report.text(false).to_string();
         let words: Vec<String> =
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
@@ -366,9 +386,11 @@ mod tests {
             "vnet0 8 tcx program 42 missing to the port",
             "veth1 7 xdp program 43 yes veth, has native XDP",
             "eth1 7 tc no tg3, no native XDP",
+            "br0 2 ingress a TC filter of kind u32 with priority 49152",
             "eth0 udp 203.0.113.50:53 10.0.0.11:5353",
             "eth0 203.0.113.50 10.0.0.11",
             "2 203.0.113.50 10.0.0.11",
+            "w1 uplink a filter is there",
         ] {
             assert!(words.iter().any(|words| words == line), "{line} is not in\n{text}");
         }

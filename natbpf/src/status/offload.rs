@@ -25,6 +25,17 @@ pub struct PortStatus {
     pub attached: PortAttached,
 }
 
+/// What others have on a hook. At the ingress of an uplink, on both hooks of a port, and on those of a bridge between, it ends offload.
+#[derive(Clone, Debug, Serialize)]
+pub struct OtherStatus {
+    pub name: String,
+    /// Interface index.
+    pub interface: u32,
+    /// `ingress` or `egress` of TC, or `xdp`.
+    pub hook: &'static str,
+    pub what: String,
+}
+
 /// The programs on the two hooks of a port.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct PortAttached {
@@ -54,7 +65,7 @@ impl OffloadStatus {
 
 impl PortStatus {
     pub fn new(name: String, interface: u32, port: InsidePort, attached: PortAttached) -> Self {
-        Self { name, interface, peer: port.flags & u32::from(Offload::PEER) != 0, attached }
+        Self { name, interface, peer: port.flags & Offload::PEER != 0, attached }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use tokio::time::Instant;
+
 use super::{
+    limit::Limit,
     links::Links,
     message::{Message, messages},
     neighbours::Neighbours,
@@ -34,7 +37,12 @@ pub enum Reason {
     Setting,
     Vlan,
     Neighbour,
+    /// One that does so all the time; the answer has waited.
+    Often,
     Ruleset,
+    Ipsec,
+    /// Somebody has deleted one from nf_conntrack.
+    Connection,
     /// Nobody knows: messages were lost, or cannot be read.
     Lost,
     /// All that is known was asked for anew, and may differ from what was known before.
@@ -52,7 +60,10 @@ impl fmt::Display for Reason {
             Self::Setting => "a setting of an interface has changed",
             Self::Vlan => "the VLANs of a bridge have changed",
             Self::Neighbour => "a neighbour has moved or gone",
+            Self::Often => "what changes all the time has changed",
             Self::Ruleset => "the rules of nftables have changed",
+            Self::Ipsec => "policies or associations of IPsec have changed",
+            Self::Connection => "somebody has deleted a connection of conntrack",
             Self::Lost => "messages of the kernel were lost",
             Self::Asked => "the neighbours were looked up",
         })
@@ -72,6 +83,7 @@ pub struct Judgement {
 pub struct Judge {
     links: Links,
     neighbours: Neighbours,
+    limit: Limit,
 }
 
 impl Judge {
@@ -82,7 +94,7 @@ impl Judge {
     }
 
     /// A datagram of `NETLINK_ROUTE`.
-    pub fn route(&mut self, datagram: &[u8]) -> Judgement {
+    pub fn route(&mut self, datagram: &[u8], now: Instant) -> Judgement {
         let mut judgement = Judgement::default();
         for message in messages(datagram) {
             let Some(message) = message else {
@@ -91,10 +103,31 @@ impl Judge {
             };
             // An error, too, is an answer: this kernel has no such table.
             judgement.answered |= matches!(i32::from(message.kind), libc::NLMSG_DONE | libc::NLMSG_ERROR);
-            let reason = self.route_message(message);
-            judgement.reason = judgement.reason.or(reason.filter(|_| !message.is_answer()));
+            let reason = self.route_message(message).filter(|_| !message.is_answer());
+            let reason = reason.filter(|reason| self.is_answered(*reason, message, now));
+            judgement.reason = judgement.reason.or(reason);
         }
         judgement
+    }
+
+    /// Whether a change is answered at once. What comes too often from one source waits.
+    fn is_answered(&mut self, reason: Reason, message: Message<'_>, now: Instant) -> bool {
+        let source = match reason {
+            Reason::Neighbour => Neighbours::source(message),
+            Reason::Link => Links::source(message),
+            _ => None,
+        };
+        source.is_none_or(|source| self.limit.admits(source, now))
+    }
+
+    /// When what has waited is answered.
+    pub fn due(&self) -> Option<Instant> {
+        self.limit.due()
+    }
+
+    /// The reason, if it is time.
+    pub fn settle(&mut self, now: Instant) -> Option<Reason> {
+        self.limit.settle(now).then_some(Reason::Often)
     }
 
     fn route_message(&mut self, message: Message<'_>) -> Option<Reason> {
@@ -131,7 +164,7 @@ mod tests {
     use super::{super::message::build, *};
 
     fn judged(kind: u16, flags: u16, body: &[u8]) -> Option<Reason> {
-        Judge::default().route(&build::message(kind, flags, body)).reason
+        Judge::default().route(&build::message(kind, flags, body), Instant::now()).reason
     }
 
     #[test]
@@ -155,20 +188,36 @@ mod tests {
     fn answers_teach_and_are_no_change() {
         let mut judge = Judge::default();
         let link = |flags| build::message(libc::RTM_NEWLINK, flags, &[0; 16]);
-        assert_eq!(judge.route(&link(2)), Judgement::default());
-        assert_eq!(judge.route(&link(0)), Judgement::default(), "known by the answer");
+        assert_eq!(judge.route(&link(2), Instant::now()), Judgement::default());
+        assert_eq!(judge.route(&link(0), Instant::now()), Judgement::default(), "known by the answer");
         judge.forget();
-        assert_eq!(judge.route(&link(0)).reason, Some(Reason::Link));
+        assert_eq!(judge.route(&link(0), Instant::now()).reason, Some(Reason::Link));
         for kind in [libc::NLMSG_DONE, libc::NLMSG_ERROR] {
             let end = build::message(kind as u16, 2, &[0; 4]);
-            assert_eq!(judge.route(&end), Judgement { reason: None, answered: true });
+            assert_eq!(judge.route(&end, Instant::now()), Judgement { reason: None, answered: true });
         }
+    }
+
+    #[test]
+    fn a_link_that_flaps_is_answered_later_and_other_changes_at_once() {
+        let (mut judge, now) = (Judge::default(), Instant::now());
+        let mut link = |up: u8| {
+            let mut body = [0; 16];
+            (body[4], body[8]) = (7, up);
+            judge.route(&build::message(libc::RTM_NEWLINK, 0, &body), now).reason
+        };
+        let answered = (0..100u8).filter(|turn| link(turn % 2).is_some()).count();
+        assert_eq!(answered, 20);
+        let route = build::message(libc::RTM_NEWROUTE, 0, &[0; 16]);
+        assert!((0..100).all(|_| judge.route(&route, now).reason == Some(Reason::Route)));
+        assert_eq!(judge.due(), Some(now));
+        assert_eq!((judge.settle(now), judge.settle(now)), (Some(Reason::Often), None));
     }
 
     #[test]
     fn what_is_cut_off_counts() {
         let message = build::message(libc::RTM_NEWQDISC, 0, &[0; 16]);
-        assert_eq!(Judge::default().route(&message[..20]).reason, Some(Reason::Lost));
+        assert_eq!(Judge::default().route(&message[..20], Instant::now()).reason, Some(Reason::Lost));
         assert_eq!(Judge::netfilter(&message[..20]), Some(Reason::Lost));
     }
 
@@ -185,8 +234,8 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(kind in 0..130u16, body: Vec<u8>, bytes: Vec<u8>) {
             let mut judge = Judge::default();
-            judge.route(&build::message(kind, 0, &body));
-            judge.route(&bytes);
+            judge.route(&build::message(kind, 0, &body), Instant::now());
+            judge.route(&bytes, Instant::now());
             Judge::netfilter(&bytes);
         }
     }

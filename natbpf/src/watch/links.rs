@@ -5,7 +5,10 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
-use super::message::{Message, attribute, attributes, u32_at};
+use super::{
+    limit::Source,
+    message::{Message, attribute, attributes, u32_at},
+};
 
 /// Bytes of a `struct ifinfomsg` (rtnetlink(7)).
 const HEADER: usize = 16;
@@ -41,6 +44,11 @@ pub struct Links {
 impl Links {
     pub fn clear(&mut self) {
         self.known.clear();
+    }
+
+    /// Which one a message is about.
+    pub fn source(message: Message<'_>) -> Option<Source> {
+        u32_at(message.body, 4).map(Source::Link)
     }
 
     /// Takes over what a message says; true: that is something new.

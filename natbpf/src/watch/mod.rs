@@ -12,13 +12,19 @@ use tokio::{
 
 use crate::{datapath::EpochGauge, offload::Epoch};
 
+mod conntrack;
 mod judge;
+mod limit;
 mod links;
 pub(crate) mod message;
 mod neighbours;
+mod revisions;
 mod socket;
+mod xfrm;
 
+use conntrack::Deletions;
 pub use judge::Reason;
+pub use revisions::{Revisions, Watched};
 use socket::{Listener, Sockets};
 
 /// Between two looks for what was not there.
@@ -48,7 +54,7 @@ impl Watcher {
         let (orders, received) = mpsc::unbounded_channel();
         let on = gauge.get()? != 0;
         let epoch = Epoch::new(if on { gauge.get()? } else { any });
-        let mut state = State { gauge, epoch, on };
+        let mut state = State { gauge, epoch, on, deletions: Deletions::default() };
         let watch = move || runtime.block_on(state.watch(sockets, received));
         let thread = thread::Builder::new().name("watch".to_owned()).spawn(watch)?;
         Ok(Self { orders: Some(orders), thread: Some(thread) })
@@ -93,28 +99,53 @@ struct State {
     gauge: EpochGauge,
     epoch: Epoch,
     on: bool,
+    deletions: Deletions,
 }
 
 impl State {
     async fn watch(&mut self, sockets: Sockets, mut orders: mpsc::UnboundedReceiver<Order>) {
         let mut listener = Listener::new(sockets).inspect_err(deaf).ok();
+        self.follow_conntrack(&mut listener);
         let mut patience = interval(PATIENCE);
         patience.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let due = self.epoch.due(Instant::now());
+            let now = Instant::now();
+            let (due, deleted) = (self.epoch.due(now), self.deletions.due(now));
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(order) => self.obey(order),
+                    Some(order) => {
+                        self.obey(order);
+                        self.follow_conntrack(&mut listener);
+                    }
                     None => return,
                 },
-                reason = next(&mut listener) => self.take(reason),
+                reason = next(&mut listener) => match reason {
+                    Reason::Connection => self.deletions.add(),
+                    reason => {
+                        self.take(reason);
+                        // The first rule that needs conntrack may have loaded it.
+                        self.follow_conntrack(&mut listener);
+                    }
+                },
+                () = wait(deleted) => {
+                    self.deletions.count(Instant::now());
+                    self.take(Reason::Connection);
+                }
                 () = wait(due) => self.count_up(),
                 _ = patience.tick() => {
                     if let Some(reason) = look_again(&mut listener) {
                         self.take(reason);
                     }
+                    self.follow_conntrack(&mut listener);
                 }
             }
+        }
+    }
+
+    /// While offload is on. Whoever listens has conntrack keep account of what it tells, so nobody does without need.
+    fn follow_conntrack(&self, listener: &mut Option<Listener>) {
+        if let Some(listener) = listener {
+            listener.follow_conntrack(self.on);
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::message::{Message, attribute, u16_at, u32_at};
+use super::{
+    limit::Source,
+    message::{Message, attribute, u16_at, u32_at},
+};
 
 /// Bytes of a `struct ndmsg` (rtnetlink(7)).
 const HEADER: usize = 12;
@@ -20,7 +23,7 @@ const PROXY: u8 = 8;
 const WITHOUT_ADDRESS: u16 = 0x01 | 0x20;
 
 /// The beginning of a link layer address, with zeros behind.
-type LinkAddress = [u8; 8];
+pub type LinkAddress = [u8; 8];
 
 /// Who is where.
 #[derive(Debug, Default)]
@@ -35,6 +38,22 @@ impl Neighbours {
     pub fn clear(&mut self) {
         self.addresses.clear();
         self.stations.clear();
+    }
+
+    /// Whom a message is about, if it can be read.
+    pub fn source(message: Message<'_>) -> Option<Source> {
+        let entry = Entry::of(message)?;
+        match libc::c_int::from(entry.family) {
+            libc::AF_INET => {
+                let address = attribute(entry.attributes, NDA_DST)?.try_into().ok()?;
+                Some(Source::Neighbour(entry.interface, address))
+            }
+            _ => {
+                let mac = attribute(entry.attributes, NDA_LLADDR).map(link_address)?;
+                let vlan = attribute(entry.attributes, NDA_VLAN).and_then(|value| u16_at(value, 0));
+                Some(Source::Station(entry.interface, vlan.unwrap_or(0), mac))
+            }
+        }
     }
 
     /// Takes over what a message says; true: somebody known is elsewhere now, or gone. More than `limit` of a kind are forgotten

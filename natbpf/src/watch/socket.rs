@@ -6,11 +6,19 @@ use rtnetlink::sys::{
     Socket, SocketAddr,
     protocols::{NETLINK_NETFILTER, NETLINK_ROUTE},
 };
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::{
+    io::{
+        Interest,
+        unix::{AsyncFd, AsyncFdReadyGuard},
+    },
+    time::{Instant, sleep_until},
+};
 
 use super::{
+    conntrack,
     judge::{Judge, Reason},
     message::build,
+    xfrm,
 };
 
 /// Groups of `NETLINK_ROUTE` (`RTNLGRP_LINK`, `_NEIGH`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV4_NETCONF`, `_NEXTHOP`,
@@ -39,6 +47,8 @@ pub struct Sockets {
     route: Socket,
     /// There is none as long as the kernel has no nfnetlink.
     netfilter: Option<Socket>,
+    /// Nor here, if it has no IPsec.
+    xfrm: Option<Socket>,
 }
 
 impl Sockets {
@@ -54,7 +64,7 @@ impl Sockets {
                 _ => {}
             }
         }
-        Ok(Self { route, netfilter: open_netfilter().ok() })
+        Ok(Self { route, netfilter: open_netfilter().ok(), xfrm: xfrm::open().ok() })
     }
 }
 
@@ -71,6 +81,9 @@ fn open_netfilter() -> io::Result<Socket> {
 pub struct Listener {
     route: AsyncFd<Socket>,
     netfilter: Option<AsyncFd<Socket>>,
+    xfrm: Option<AsyncFd<Socket>>,
+    /// Only while offload is on.
+    conntrack: Option<AsyncFd<Socket>>,
     judge: Judge,
     /// What is still to be asked for; the first of it has been.
     questions: VecDeque<(u16, libc::c_int, usize)>,
@@ -88,6 +101,8 @@ impl Listener {
         let mut listener = Self {
             route: register(sockets.route)?,
             netfilter: sockets.netfilter.map(register).transpose()?,
+            xfrm: sockets.xfrm.map(register).transpose()?,
+            conntrack: None,
             judge: Judge::default(),
             questions: VecDeque::new(),
             buffer: Vec::with_capacity(DATAGRAM),
@@ -105,24 +120,45 @@ impl Listener {
         None
     }
 
+    /// Whether to hear of connections that somebody deletes. Where there is no conntrack yet, it is to be asked for again.
+    pub fn follow_conntrack(&mut self, follow: bool) {
+        if !follow {
+            self.conntrack = None;
+        } else if self.conntrack.is_none() {
+            self.conntrack = conntrack::open().and_then(register).ok();
+        }
+    }
+
     /// Waits until something has changed since the last call; many changes at once count as one. Cancel safe.
     pub async fn changed(&mut self) -> io::Result<Reason> {
         loop {
-            let netfilter = async {
-                match &self.netfilter {
-                    Some(socket) => socket.readable().await,
+            let due = self.judge.due();
+            let late = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
                     None => std::future::pending().await,
                 }
             };
             let reason = tokio::select! {
+                () = late => self.judge.settle(Instant::now()),
                 ready = self.route.readable() => {
                     let mut ready = ready?;
                     ready.clear_ready();
                     self.read_route()?
                 }
-                ready = netfilter => {
+                ready = readable(self.netfilter.as_ref()) => {
                     ready?.clear_ready();
-                    self.read_netfilter()?
+                    read(self.netfilter.as_ref(), &mut self.buffer, Judge::netfilter)?
+                }
+                ready = readable(self.xfrm.as_ref()) => {
+                    ready?.clear_ready();
+                    read(self.xfrm.as_ref(), &mut self.buffer, xfrm::judge)?
+                }
+                ready = readable(self.conntrack.as_ref()) => {
+                    ready?.clear_ready();
+                    // What is lost there was a deletion.
+                    let reason = read(self.conntrack.as_ref(), &mut self.buffer, conntrack::judge)?;
+                    reason.map(|_| Reason::Connection)
                 }
             };
             if let Some(reason) = reason {
@@ -141,26 +177,13 @@ impl Listener {
                     Some(Reason::Lost)
                 }
                 Received::Datagram => {
-                    let judgement = self.judge.route(&self.buffer);
+                    let judgement = self.judge.route(&self.buffer, Instant::now());
                     match judgement.answered {
                         // What changed while it was asked for is known only now.
                         true if self.ask_next()? => judgement.reason.or(Some(Reason::Asked)),
                         _ => judgement.reason,
                     }
                 }
-            };
-            found = found.or(reason);
-        }
-    }
-
-    fn read_netfilter(&mut self) -> io::Result<Option<Reason>> {
-        let Some(socket) = &self.netfilter else { return Ok(None) };
-        let mut found = None;
-        loop {
-            let reason = match receive(socket.get_ref(), &mut self.buffer)? {
-                Received::Nothing => return Ok(found),
-                Received::Lost => Some(Reason::Lost),
-                Received::Datagram => Judge::netfilter(&self.buffer),
             };
             found = found.or(reason);
         }
@@ -190,6 +213,31 @@ impl Listener {
         header[0] = family as u8;
         self.route.get_ref().send_to(&build::message(kind, DUMP, &header), &SocketAddr::new(0, 0), 0)?;
         Ok(())
+    }
+}
+
+async fn readable(socket: Option<&AsyncFd<Socket>>) -> io::Result<AsyncFdReadyGuard<'_, Socket>> {
+    match socket {
+        Some(socket) => socket.readable().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Empties a socket.
+fn read(
+    socket: Option<&AsyncFd<Socket>>,
+    buffer: &mut Vec<u8>,
+    judge: impl Fn(&[u8]) -> Option<Reason>,
+) -> io::Result<Option<Reason>> {
+    let Some(socket) = socket else { return Ok(None) };
+    let mut found = None;
+    loop {
+        let reason = match receive(socket.get_ref(), buffer)? {
+            Received::Nothing => return Ok(found),
+            Received::Lost => Some(Reason::Lost),
+            Received::Datagram => judge(buffer),
+        };
+        found = found.or(reason);
     }
 }
 

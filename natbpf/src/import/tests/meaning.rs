@@ -1,136 +1,381 @@
-//! Rules mean the same before and after: random chains, walked through as the kernel does, and the configuration.
+//! Rules mean the same before and after: random rules, asked as the kernel does, and the configuration.
+//!
+//! What natbpf translates, netfilter translates in the same way, whatever holds of that which natbpf does not know. What
+//! natbpf leaves alone and netfilter does not, a line says that was reported.
 
-use std::net::Ipv4Addr;
+use std::{cell::RefCell, collections::BTreeSet, net::Ipv4Addr};
 
-use proptest::{collection::vec, prelude::*, sample::select};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::select,
+    test_runner::{Config as Cases, TestRunner},
+};
 
 use crate::{
-    config::{Action, Config},
+    config::Config,
     import::{
-        import,
-        matching::{Addresses, Device, Match},
-        rule::Rule,
-        save::Save,
-        target::Target,
+        Import, import,
+        model::{At, Fate, Packet, Rules, arriving, hairpins, leaving},
     },
 };
 
-const CHAINS: [&str; 3] = ["POSTROUTING", "ONE", "TWO"];
+/// How many sets of rules.
+const SETS: u32 = 20_000;
 
-/// Who sends to whom by which device.
-type Packet = (Ipv4Addr, Ipv4Addr, &'static str);
+/// Of an uplink or the inside, the gateway's address there.
+const DEVICES: [(&str, Ipv4Addr); 4] = [
+    ("eth0", Ipv4Addr::new(203, 0, 113, 1)),
+    ("eth1", Ipv4Addr::new(198, 18, 0, 1)),
+    ("ppp0", Ipv4Addr::new(198, 19, 0, 1)),
+    ("br0", Ipv4Addr::new(10, 1, 1, 254)),
+];
 
-/// What becomes of it: the address that it is translated to, with none for the uplink's.
-type Fate = Option<Option<String>>;
+fn not() -> impl Strategy<Value = &'static str> {
+    prop_oneof![4 => Just(""), 1 => Just("! ")]
+}
+
+fn maybe(option: impl Strategy<Value = String> + 'static, of: u32) -> BoxedStrategy<String> {
+    prop_oneof![of => Just(String::new()), 1 => option].boxed()
+}
+
+fn network(option: &'static str) -> BoxedStrategy<String> {
+    let networks = select(vec![
+        "10.0.0.0/8",
+        "10.1.0.0/16",
+        "10.1.1.0/24",
+        "10.1.1.1",
+        "10/8",
+        "0/0",
+        "198.51.100.0/24",
+        "198.51.100.7/32",
+        "10.1.1.0/255.255.255.0",
+        "203.0.113.5",
+    ]);
+    maybe((not(), networks).prop_map(move |(not, net)| format!("{not}{option} {net} ")), 1)
+}
+
+fn device(option: &'static str, none: u32) -> BoxedStrategy<String> {
+    let names = select(vec!["eth0", "eth0", "eth1", "eth+", "ppp0", "br0"]);
+    maybe((not(), names).prop_map(move |(not, name)| format!("{not}{option} {name} ")), none)
+}
 
 /// `POSTROUTING` calls `ONE` and `TWO`, `ONE` calls `TWO`.
-fn line() -> impl Strategy<Value = String> {
-    let not = || prop_oneof![3 => Just(""), 1 => Just("! ")];
-    const NETWORKS: [&str; 5] = ["10.0.0.0/8", "10.1.0.0/16", "10.1.1.1/32", "192.0.2.0/24", "192.0.2.1/32"];
-    let network = |option: &'static str| {
-        let some = (not(), select(&NETWORKS[..])).prop_map(move |(not, net)| format!("{not}{option} {net} "));
-        prop_oneof![Just(String::new()), some]
-    };
-    let device =
-        (not(), select(&["eth0", "eth+", "ppp0"][..])).prop_map(|(not, name)| format!("{not}-o {name} "));
-    let device = prop_oneof![2 => Just(String::new()), 1 => device];
-    // Now and then something that natbpf does not know, or has not.
-    let odd = prop_oneof![6 => Just(""), 1 => Just("-m mark --mark 0x1 "), 1 => Just("-p tcp ")];
-    let target = select(
-        &["ACCEPT", "RETURN", "MASQUERADE", "MASQUERADE", "SNAT --to-source 192.0.2.9", "ONE", "TWO", "LOG"]
-            [..],
-    );
-    (0..3_usize, network("-s"), network("-d"), device, odd, target).prop_map(
-        |(chain, source, destination, device, odd, target)| {
-            let calls_down =
-                CHAINS.iter().position(|name| *name == target).is_none_or(|called| called > chain);
-            let target = if calls_down { target } else { "RETURN" };
-            format!("-A {} {source}{destination}{device}{odd}-j {target}\n", CHAINS[chain])
+fn leaving_line() -> impl Strategy<Value = String> {
+    let odd = prop_oneof![
+        12 => Just(""),
+        1 => Just("-m mark --mark 0x1 "),
+        1 => Just("-p tcp "),
+        1 => Just("-p udp -m multiport --dports 53,80:90 "),
+        1 => Just("-m conntrack ! --ctstate DNAT "),
+        1 => Just("-m conntrack --ctstate DNAT "),
+        1 => Just("-m state --state RELATED,ESTABLISHED "),
+        1 => Just("-m addrtype ! --src-type LOCAL "),
+        1 => Just("-i br0 "),
+    ];
+    let target = select(vec![
+        "-j ACCEPT",
+        "-j RETURN",
+        "-j MASQUERADE",
+        "-j MASQUERADE",
+        "-j MASQUERADE --random",
+        "-j SNAT --to-source 203.0.113.5",
+        "-j SNAT --to 192.0.2.9",
+        "-j ONE",
+        "-j TWO",
+        "-g TWO",
+        "-j LOG",
+        "-j NETMAP --to 10.0.0.0/8",
+    ]);
+    let chain = select(vec!["-A POSTROUTING", "-A POSTROUTING", "-I POSTROUTING", "-A ONE", "-A TWO"]);
+    (chain, network("-s"), network("-d"), device("-o", 1), odd, target).prop_map(
+        |(chain, source, destination, output, odd, target)| {
+            // No chain calls those before it.
+            let target = match (chain, target) {
+                ("-A ONE", "-j ONE") | ("-A TWO", "-j ONE" | "-j TWO" | "-g TWO") => "-j MASQUERADE",
+                (_, target) => target,
+            };
+            format!("{chain} {source}{destination}{output}{odd}{target}\n")
         },
     )
 }
 
-fn packets() -> Vec<Packet> {
-    let addresses = ["10.1.1.1", "10.1.1.2", "10.2.0.1", "192.0.2.1", "192.0.2.2", "198.51.100.1"];
-    let addresses = addresses.map(|address| address.parse().unwrap());
-    let to = |from| addresses.iter().map(move |to| (from, *to));
-    let pairs = addresses.iter().flat_map(|from| to(*from));
-    pairs.flat_map(|(from, to)| ["eth0", "eth1", "ppp0", "tun0"].map(|out| (from, to, out))).collect()
+/// `PREROUTING` calls `IN`.
+fn arriving_line() -> impl Strategy<Value = String> {
+    let address = select(vec![
+        "-d 203.0.113.5 ",
+        "-d 203.0.113.1/32 ",
+        "-d 203.0.113.0/24 ",
+        "-d 10.96.0.1 ",
+        "-m addrtype --dst-type LOCAL ",
+        "! -d 203.0.113.5 ",
+        "-m mark --mark 2 ",
+    ]);
+    let ports = select(vec![
+        "-p tcp --dport 80 ",
+        "-p tcp -m tcp --dport http ",
+        "-p udp --dport 80:89 ",
+        "-p tcp -m multiport --dports 80,443 ",
+        "-p tcp -m multiport ! --dports 80,443 ",
+        "-p tcp ",
+        "-p tcp --sport 1024: --dport 80 ",
+        "",
+    ]);
+    let target = select(vec![
+        "-j DNAT --to-destination 10.1.1.1",
+        "-j DNAT --to-destination 10.1.1.1:80",
+        "-j DNAT --to 10.1.1.2:8080",
+        "-j DNAT --to-destination 10.1.1.2:8080-8089/80",
+        "-j DNAT --to-destination 198.51.100.7",
+        "-j ACCEPT",
+        "-j RETURN",
+        "-j IN",
+        "-g IN",
+        "-j REDIRECT --to-ports 1",
+    ]);
+    let chain = select(vec!["PREROUTING", "PREROUTING", "IN"]);
+    let parts =
+        (chain, device("-i", 1), network("-s"), maybe(address.prop_map(str::to_owned), 1), ports, target);
+    parts.prop_map(|(chain, input, source, address, ports, target)| {
+        let target = if chain == "IN" && target.ends_with(" IN") { "-j DNAT --to 10.1.1.1" } else { target };
+        let source = if source.len() % 3 == 0 { source } else { String::new() };
+        // Ports want a protocol.
+        let ports = ports.to_owned();
+        let ports = if ports.is_empty() && target.contains(':') { "-p tcp ".to_owned() } else { ports };
+        format!("-A {chain} {input}{source}{address}{ports}{target}\n")
+    })
 }
 
-/// Of a UDP packet without a mark. `None`: the caller's next rule is asked.
-fn walk(save: &Save<'_>, chain: &str, packet: Packet) -> Option<Fate> {
-    for line in &save.chains[chain] {
-        let rule = Rule::parse(&line.words);
-        if rule.unknown.is_some() || !matches(&rule.matching, packet) {
-            continue;
-        }
-        match rule.target {
-            Target::Accept => return Some(None),
-            Target::Return => return None,
-            Target::Source(nat) => return Some(Some(nat.to)),
-            Target::Jump(target) if save.chains.contains_key(&*target) => {
-                if let Some(fate) = walk(save, &target, packet) {
-                    return Some(fate);
-                }
-            }
-            _ => {}
-        }
-    }
-    None
+/// Lines that belong together.
+fn group() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("-A PREROUTING -d 203.0.113.5 -j DNAT --to-destination 10.1.1.1\n-A POSTROUTING -s 10.1.1.1 -o eth0 -j SNAT --to-source 203.0.113.5\n"),
+        Just("-A POSTROUTING -s 10.1.1.0/24 -o eth0 -j MASQUERADE\n-A PREROUTING -d 203.0.113.1 -p tcp --dport 80 -j DNAT --to 10.1.1.1\n\
+              -A POSTROUTING -s 10.1.1.0/24 -d 10.1.1.1 -p tcp --dport 80 -j MASQUERADE\n"),
+        Just("-A POSTROUTING -s 10.1.1.0/24 -o eth0 -j MASQUERADE\n-A PREROUTING -i br0 -d 203.0.113.1 -p tcp --dport 80 -j DNAT --to 10.1.1.1\n\
+              -A PREROUTING -i eth0 -d 203.0.113.1 -p tcp --dport 80 -j DNAT --to 10.1.1.1\n\
+              -A POSTROUTING -o br0 -s 10.1.1.0/24 -d 10.1.1.1 -m conntrack --ctstate DNAT -j MASQUERADE\n"),
+        Just("-A POSTROUTING -s 10.1.0.0/16 -o eth0 -p tcp -j MASQUERADE --to-ports 1024-2047\n\
+              -A POSTROUTING -s 10.1.0.0/16 -o eth0 -p udp -j MASQUERADE --to-ports 1024-2047\n\
+              -A POSTROUTING -s 10.1.0.0/16 -o eth0 -j MASQUERADE\n"),
+        Just("-A PREROUTING -i eth0 -p tcp --dport 80 -j DNAT --to 10.1.1.1\n-A POSTROUTING -s 10.1.0.0/16 -o eth0 -j MASQUERADE\n"),
+    ]
+    .prop_map(str::to_owned)
 }
 
-fn matches(matching: &Match, (from, to, out): Packet) -> bool {
-    let has = |addresses: &Addresses, address: &Ipv4Addr| {
-        addresses.within.contains(address)
-            && !addresses.without.iter().any(|network| network.contains(address))
-    };
-    let by_device = |device: &Device| device.includes(out);
-    matching.protocol.is_none()
-        && has(&matching.source, &from)
-        && has(&matching.destination, &to)
-        && by_device(&matching.output)
+fn rules() -> impl Strategy<Value = String> {
+    let line = prop_oneof![5 => leaving_line().boxed(), 4 => arriving_line().boxed(), 1 => group().boxed()];
+    vec(line, 1..9).prop_map(|lines| {
+        format!("*nat\n:ONE - [0:0]\n:TWO - [0:0]\n:IN - [0:0]\n{}COMMIT\n", lines.concat())
+    })
 }
 
-fn configured(config: Option<&Config>, (from, to, out): Packet) -> Fate {
-    let rules = config.map_or(&[][..], |config| &config.rules);
-    let rule = rules.iter().find(|rule| {
-        rule.out.matches(out) && rule.sources.contains(from) && rule.destinations.contains(to)
-    })?;
-    match &rule.action {
-        Action::Exempt => None,
-        Action::Masquerade(nat) => Some(nat.pool.as_ref().map(|_| "192.0.2.9".to_owned())),
-    }
+fn uplinks() -> impl Strategy<Value = Vec<String>> {
+    select(vec![vec![], vec!["eth0"], vec!["eth0", "eth1"]])
+        .prop_map(|names| names.into_iter().map(str::to_owned).collect())
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+fn address() -> impl Strategy<Value = Ipv4Addr> {
+    select(vec![
+        Ipv4Addr::new(10, 1, 1, 1),
+        Ipv4Addr::new(10, 1, 1, 2),
+        Ipv4Addr::new(10, 1, 2, 1),
+        Ipv4Addr::new(10, 9, 9, 9),
+        Ipv4Addr::new(198, 51, 100, 7),
+        Ipv4Addr::new(198, 51, 100, 8),
+        Ipv4Addr::new(192, 0, 2, 77),
+    ])
+}
 
-    #[test]
-    fn nothing_else_is_translated(lines in vec(line(), 0..14)) {
-        let declared: String = CHAINS.iter().map(|chain| format!(":{chain} - [0:0]\n")).collect();
-        let text = format!("*nat\n{declared}{}COMMIT\n", lines.concat());
-        let save = Save::parse(&text);
-        let imported = import(&text, None).unwrap();
-        let toml = imported.toml();
+fn packet() -> impl Strategy<Value = Packet> {
+    let to_gateway = select(vec![
+        Ipv4Addr::new(203, 0, 113, 1),
+        Ipv4Addr::new(203, 0, 113, 5),
+        Ipv4Addr::new(198, 18, 0, 1),
+        Ipv4Addr::new(10, 96, 0, 1),
+    ]);
+    let destination = prop_oneof![address(), to_gateway];
+    let ports = (select(vec![80, 1025]), select(vec![53, 80, 81, 85, 443, 8080]));
+    (address(), destination, select(vec![6, 17, 1]), ports, select(DEVICES.map(|(name, _)| name).to_vec()))
+        .prop_map(|(source, destination, protocol, (source_port, port), device)| Packet {
+            input: device.to_owned(),
+            output: String::new(),
+            source,
+            destination,
+            protocol,
+            source_port: if protocol == 1 { 0 } else { source_port },
+            port: if protocol == 1 { 0 } else { port },
+            to_host: DEVICES.iter().any(|(_, own)| *own == destination),
+            from_host: false,
+            redirected: false,
+        })
+}
+
+/// One set of rules, before and after.
+struct Both {
+    rules: Rules,
+    config: Option<Config>,
+    said: BTreeSet<usize>,
+    import: Import,
+    seed: usize,
+}
+
+impl Both {
+    fn new(text: &str, uplinks: &[String], seed: usize) -> Self {
+        let import = import(text, uplinks).unwrap();
+        let toml = import.toml();
         let config = (!toml.is_empty()).then(|| {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(&file, &toml).unwrap();
-            Config::from_file(file.path()).unwrap()
+            Config::from_file(file.path()).unwrap_or_else(|error| panic!("{text}\n{toml}\n{error:#}"))
         });
-        // Lines that nothing leads to, and those that only log, change nothing.
-        let idle = |why: &str| why.contains("LOG") || why.contains("leads there") || why.contains("takes all of it")
-            || why.contains("matches nothing");
-        let whole = imported.parts.is_empty() && imported.skipped().iter().all(|line| idle(&line.why));
-        for packet in packets() {
-            let before = walk(&save, "POSTROUTING", packet).unwrap_or(None);
-            let after = configured(config.as_ref(), packet);
-            if whole {
-                prop_assert_eq!(&before, &after, "{:?} in\n{}became\n{}", packet, &text, &toml);
-            }
-            prop_assert!(after.is_none() || before.is_some(), "{:?} is translated in\n{}\nbut not in\n{}", packet, &toml, &text);
-        }
-        let rules = text.matches("-A ").count();
-        prop_assert_eq!(imported.imported + imported.skipped().len(), rules);
+        let said = import.skipped().iter().chain(import.parts()).map(|line| line.number).collect();
+        Self { rules: Rules::read(text).unwrap(), config, said, import, seed }
     }
+
+    /// What netfilter does, for several ways in which the unknown may be.
+    fn fates(&self, at: At, packet: &Packet) -> [(Fate, Option<usize>); 3] {
+        let some = |line: usize| (line * 7 + self.seed).is_multiple_of(2);
+        [&(|_| true) as &dyn Fn(usize) -> bool, &|_| false, &some]
+            .map(|holds| self.rules.fate(at, packet, holds))
+    }
+
+    /// Compares a fate of natbpf's with those of netfilter's. Returns whether it translates.
+    fn compare(
+        &self,
+        natbpf: &Fate,
+        netfilter: &[(Fate, Option<usize>)],
+        packet: &Packet,
+    ) -> Result<bool, TestCaseError> {
+        for (fate, line) in netfilter {
+            let explained = || line.is_some_and(|line| self.said.contains(&line));
+            let same = fate == natbpf || (*natbpf == Fate::Untouched && explained());
+            prop_assert!(
+                same,
+                "netfilter: {fate:?} by line {line:?}\nnatbpf: {natbpf:?}\n{packet:?}\n{}\n{}",
+                self.import.toml(),
+                self.import
+            );
+        }
+        Ok(*natbpf != Fate::Untouched)
+    }
+
+    fn check(&self, packet: &Packet, seen: &mut Seen) -> Result<(), TestCaseError> {
+        self.leaves(packet, seen)?;
+        self.arrives(packet, seen)
+    }
+
+    /// From behind the gateway, by the device.
+    fn leaves(&self, packet: &Packet, seen: &mut Seen) -> Result<(), TestCaseError> {
+        // Nobody sends to himself by an uplink.
+        if packet.to_host || packet.source == packet.destination {
+            return Ok(());
+        }
+        let packet = Packet { output: packet.input.clone(), input: "br0".to_owned(), ..packet.clone() };
+        let natbpf = self.config.as_ref().map_or(Fate::Untouched, |config| leaving(config, &packet));
+        let netfilter = self.fates(At::Postrouting, &packet);
+        seen.left += u32::from(self.compare(&natbpf, &netfilter, &packet)?);
+        Ok(())
+    }
+
+    /// From outside, at the device.
+    fn arrives(&self, packet: &Packet, seen: &mut Seen) -> Result<(), TestCaseError> {
+        let own = DEVICES.iter().find(|(name, _)| *name == packet.input).unwrap().1;
+        let outside = packet.input != "br0" && packet.source.octets()[0] != 10;
+        let netfilter = self.fates(At::Prerouting, packet);
+        let natbpf = self.config.as_ref().map_or(Fate::Untouched, |config| arriving(config, own, packet));
+        if outside {
+            let translates = self.compare(&natbpf, &netfilter, packet)?;
+            seen.arrived += u32::from(translates);
+            // From where nothing is masqueraded by the uplink, so from outside.
+            let foreign = packet.source.octets()[0] == 192;
+            if let (Fate::Destination { address, port }, true) = (natbpf, foreign) {
+                // And nobody masquerades it.
+                let port = port.unwrap_or_default();
+                let inside = Packet {
+                    output: "br0".to_owned(),
+                    destination: address,
+                    port,
+                    to_host: false,
+                    redirected: true,
+                    ..packet.clone()
+                };
+                for (fate, line) in self.fates(At::Postrouting, &inside) {
+                    prop_assert!(
+                        !matches!(fate, Fate::Source { .. }),
+                        "line {line:?} masquerades {inside:?}\n{}\n{}",
+                        self.import.toml(),
+                        self.import
+                    );
+                }
+            }
+        }
+        self.turns(packet, seen)
+    }
+
+    /// From inside, to what is outside.
+    fn turns(&self, packet: &Packet, seen: &mut Seen) -> Result<(), TestCaseError> {
+        let Some(config) = &self.config else { return Ok(()) };
+        for (uplink, own) in DEVICES {
+            let packet = Packet { input: "br0".to_owned(), ..packet.clone() };
+            let masqueraded = Packet { output: uplink.to_owned(), ..packet.clone() };
+            if !hairpins(config, uplink, own, &packet) || leaving(config, &masqueraded) == Fate::Untouched {
+                continue;
+            }
+            seen.turned += 1;
+            let there = arriving(config, own, &Packet { input: uplink.to_owned(), ..packet.clone() });
+            for (fate, line) in self.fates(At::Prerouting, &packet) {
+                prop_assert!(
+                    fate == there,
+                    "{packet:?} gets {fate:?} by {line:?}\n{}\n{}",
+                    self.import.toml(),
+                    self.import
+                );
+            }
+            let Fate::Destination { address, port } = there else { continue };
+            let port = port.unwrap_or_default();
+            let inside = Packet {
+                output: "br0".to_owned(),
+                destination: address,
+                port,
+                to_host: false,
+                redirected: true,
+                ..packet.clone()
+            };
+            for (fate, line) in self.fates(At::Postrouting, &inside) {
+                prop_assert!(
+                    matches!(fate, Fate::Source { .. }),
+                    "{inside:?} is not masqueraded by {line:?}\n{}\n{}",
+                    self.import.toml(),
+                    self.import
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How often something was compared that is translated.
+#[derive(Debug, Default)]
+struct Seen {
+    left: u32,
+    arrived: u32,
+    turned: u32,
+}
+
+#[test]
+fn packets_fare_the_same() {
+    let seen = RefCell::new(Seen::default());
+    let mut runner = TestRunner::new(Cases { failure_persistence: None, ..Cases::with_cases(SETS) });
+    let all = (rules(), uplinks(), vec(packet(), 40), 0..100_usize);
+    let result = runner.run(&all, |(text, uplinks, packets, seed)| {
+        let both = Both::new(&text, &uplinks, seed);
+        packets.iter().try_for_each(|packet| both.check(packet, &mut seen.borrow_mut()))
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+    let seen = seen.into_inner();
+    // Otherwise it compares nothing.
+    assert!(seen.left > 20_000 && seen.arrived > 200 && seen.turned > 20, "{seen:?}");
 }

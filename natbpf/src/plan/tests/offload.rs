@@ -143,7 +143,7 @@ fn the_other_end_of_a_pair_is_reached_at_once_where_it_is_in_another_namespace()
         };
         flags
     };
-    assert_eq!(flags("veth1"), u32::from(Offload::PEER));
+    assert_eq!(flags("veth1"), Offload::PEER);
     assert_eq!(flags("tap1"), 0);
     let mut snapshot = wider();
     snapshot.links[5].abroad = false;
@@ -158,7 +158,7 @@ fn no_queue_is_passed_by() {
         let plan = plan(&with_ports(source, &[]), snapshot, Missing::Refused).unwrap();
         plan.ports.into_iter().map(|port| (port.name, port.port.flags)).collect::<Vec<_>>()
     };
-    let peer = u32::from(Offload::PEER);
+    let peer = Offload::PEER;
     let port = |name: &str, flags| (name.to_owned(), flags);
     let all = |veth| [port("veth1", veth), port("tap1", 0), port("eth1", 0)];
     assert_eq!(found(&["10.1.0.0/24"], &snapshot), all(peer));
@@ -169,6 +169,25 @@ fn no_queue_is_passed_by() {
     assert_eq!(found(&["10.7.0.0/24"], &snapshot), [port("br0.7", 0)], "that of a VLAN");
     snapshot.links[4].queue = true;
     assert_eq!(found(&["10.1.0.0/24"], &snapshot), [port("br0", 0)], "that of the bridge");
+}
+
+#[test]
+fn what_is_between_a_port_and_the_uplink_is_known() {
+    let mut snapshot = wider();
+    let port = |snapshot: &Snapshot| {
+        let plan = plan(&with_ports(&[], &["veth1"]), snapshot, Missing::Refused).unwrap();
+        plan.ports[0].clone()
+    };
+    let names = |port: &PlannedPort| port.between.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let free = port(&snapshot);
+    assert_eq!((names(&free), free.obstacle), (vec!["br0".to_owned(), "br0.7".to_owned()], None));
+    snapshot.links[8].queue = true;
+    assert!(port(&snapshot).obstacle.is_some_and(|obstacle| obstacle.contains("br0.7")));
+    snapshot.links[8].queue = false;
+    snapshot.links[4].xdp = Some(77);
+    assert!(
+        port(&snapshot).obstacle.is_some_and(|obstacle| obstacle.contains("77") && obstacle.contains("br0"))
+    );
 }
 
 #[test]

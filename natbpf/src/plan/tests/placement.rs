@@ -2,7 +2,7 @@
 
 use natbpf_common::{
     Port,
-    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
+    flow::{Direction, FlowEntry, FlowKey, Moment, Rewrite, Status},
     offload::Offload,
     protocol::{TCP, UDP},
     state::State,
@@ -27,14 +27,16 @@ fn flow(protocol: u8, inside: (&str, u16), external: (&str, u16)) -> (FlowKey, F
         direction: Direction::Original as u8,
         zone: 0,
     };
-    let rewrite = Rewrite { address: address(external.0), port: Port::new(external.1), tag: key.tag() };
+    let rewrite = Rewrite::new(address(external.0), Port::new(external.1), key.tag());
     let entry = FlowEntry {
         life: 0,
         rewrite: rewrite.to_word(),
-        created: 0,
+        created: Moment::default(),
         uplink: ETH0,
         status: Status::new(State::UdpStream as u8).to_word(),
         traits: 0,
+        outside_port: Port::default(),
+        vlan: 0,
         offload: Offload::default(),
     };
     (key, entry)

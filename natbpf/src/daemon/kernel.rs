@@ -1,0 +1,71 @@
+//! Looking whether the programs still are where they were put. Some of what takes them off tells of it, and some does not.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use nix::net::if_::if_indextoname;
+
+use super::Daemon;
+use crate::datapath::{Attacher, Role, complete};
+
+/// Between two looks at the same port; uplinks are looked at each time.
+const ROUND: u32 = 8;
+
+/// Whose turn it is.
+#[derive(Debug, Default)]
+pub struct Rota {
+    turn: u32,
+}
+
+impl Rota {
+    /// All have had their turn.
+    pub const fn is_over(&self) -> bool {
+        self.turn == 0
+    }
+}
+
+impl Daemon {
+    /// True: something was lost.
+    pub(super) async fn look_at_kernel(&mut self, attacher: &Attacher) -> bool {
+        self.rota.turn = (self.rota.turn + 1) % ROUND;
+        let turn = self.rota.turn;
+        let few = self.plan.interfaces().filter(|(.., role)| *role != Role::Port);
+        let few: BTreeSet<u32> = few.map(|(interface, ..)| interface).collect();
+        if turn == 0 {
+            self.offloading.try_all_ports();
+        }
+        self.find_lost(attacher, |interface| few.contains(&interface) || interface % ROUND == turn).await
+    }
+
+    /// The same for these interfaces. What is lost is forgotten, so that it is attached again.
+    pub(super) async fn find_lost(&mut self, attacher: &Attacher, these: impl Fn(u32) -> bool) -> bool {
+        let mut lost = match attacher.find_lost(these).await {
+            Ok(lost) => lost,
+            Err(error) => {
+                tracing::error!("cannot see whether the programs still are attached: {error:#}");
+                return false;
+            }
+        };
+        // What is gone with its interface is told of by that.
+        lost.retain(|lost| if_indextoname(lost.interface).is_ok());
+        for lost in &lost {
+            let name = if_indextoname(lost.interface).unwrap_or_default();
+            let what = lost.hook.map_or_else(|| "XDP".to_owned(), |hook| hook.to_string());
+            let leak = if lost.role == Role::Uplink { "; packets may have left untranslated" } else { "" };
+            tracing::error!(
+                "somebody has taken natbpf's program off {} ({what}){leak}. It is attached again; find out who does that: \
+                 bpftool net show dev {}",
+                name.to_string_lossy(),
+                name.to_string_lossy()
+            );
+        }
+        !lost.is_empty()
+    }
+
+    /// Whether a program of the plan is not attached, but for those of ports, which have their own turn.
+    pub(super) fn is_incomplete(&self) -> Result<bool> {
+        let there = complete(&self.options.pins)?;
+        let mut wanted = self.plan.interfaces().filter(|(.., role)| *role != Role::Port);
+        Ok(wanted.any(|(interface, _, role)| !there.contains(&(interface, role))))
+    }
+}

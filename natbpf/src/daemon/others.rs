@@ -1,0 +1,148 @@
+//! What others put on hooks that packets of offloaded flows go past: at uplinks, where replies are sent on before later filters are asked, and
+//! at bridges and what else is between a port and an uplink. As long as it is there, the kernel has these packets.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
+
+use anyhow::Result;
+
+use super::Daemon;
+use crate::{
+    datapath::{Attacher, Side},
+    network::{ANYWHERE, Change},
+    offload::{Reason, State},
+    plan::{Plan, PlannedPort},
+    watch::{Revisions, Watched},
+};
+
+/// Length of an Ethernet header; by an uplink without one nothing is offloaded.
+const ETHERNET: u32 = 14;
+
+/// What the daemon knows of them.
+#[derive(Debug)]
+pub struct Others {
+    revisions: Revisions,
+    /// What was found at each hook that was looked at.
+    found: BTreeMap<(u32, Side), Option<String>>,
+}
+
+/// Whether a change is one of this interface, or may be.
+pub fn concerns(changed: &BTreeSet<u32>, interface: u32) -> bool {
+    changed.contains(&interface) || changed.contains(&ANYWHERE)
+}
+
+impl Others {
+    pub fn start() -> io::Result<Self> {
+        Ok(Self { revisions: Revisions::start()?, found: BTreeMap::new() })
+    }
+
+    /// Waits for the next change that no message tells of. Cancel safe.
+    pub async fn changed(&mut self) -> Change {
+        let changed = self.revisions.changed().await;
+        // XDP programs are in what is known of interfaces.
+        let interfaces = changed.iter().any(|(_, hook)| *hook == Watched::Xdp);
+        let filters = changed.into_iter().filter(|(_, hook)| *hook != Watched::Xdp);
+        Change { filters: filters.map(|(interface, _)| interface).collect(), interfaces, ..Change::default() }
+    }
+
+    /// Whether somebody has something there.
+    pub fn are_at(&self, interface: u32, side: Side) -> bool {
+        self.found.get(&(interface, side)).is_some_and(Option::is_some)
+    }
+
+    fn at(&self, interface: u32, name: &str, side: Side) -> Option<String> {
+        let what = self.found.get(&(interface, side))?.as_ref()?;
+        Some(format!("{what} is attached to {name} ({})", side.name()))
+    }
+
+    /// What a port's packets have to pass, in words.
+    pub fn obstacle(&self, port: &PlannedPort) -> Option<String> {
+        port.obstacle.clone().or_else(|| {
+            port.between.iter().find_map(|(name, interface)| {
+                Side::BOTH.iter().find_map(|side| self.at(*interface, name, *side))
+            })
+        })
+    }
+
+    /// Why nothing can be offloaded. Which uplink a flow has is known too late for any of it to be an exception.
+    fn at_uplinks(&self, plan: &Plan) -> Option<String> {
+        uplinks(plan).find_map(|(name, interface)| self.at(interface, name, Side::Ingress))
+    }
+
+    /// Looks at what a plan has that was not looked at yet, or has changed.
+    async fn look(&mut self, plan: &Plan, changed: &BTreeSet<u32>, attacher: &Attacher) {
+        let places = places(plan);
+        self.found.retain(|place, _| places.contains_key(place));
+        for ((interface, side), name) in places {
+            if self.found.contains_key(&(interface, side)) && !concerns(changed, interface) {
+                continue;
+            }
+            match attacher.other(interface, name, side).await {
+                Ok(what) => {
+                    self.found.insert((interface, side), what);
+                }
+                // What was found before counts until it succeeds.
+                Err(error) => {
+                    tracing::error!("cannot see what is attached to {name} ({}): {error:#}", side.name());
+                }
+            }
+        }
+    }
+
+    /// Has the hooks watched that programs may come to by BPF links, if it matters.
+    fn watch(&self, plan: &Plan, matters: bool) {
+        let mut wanted: BTreeSet<(u32, Watched)> = BTreeSet::new();
+        if matters {
+            let tcx = |interface| Side::BOTH.map(|side| (interface, Watched::Tcx(side)));
+            let between =
+                || plan.ports.iter().flat_map(|port| &port.between).map(|(_, interface)| *interface);
+            let ports = plan.ports.iter().map(|port| port.interface);
+            let uplinks = uplinks(plan).map(|(_, interface)| interface);
+            wanted.extend(uplinks.chain(ports).chain(between()).flat_map(tcx));
+            // At ports and uplinks it sees the packets before natbpf does.
+            wanted.extend(between().map(|interface| (interface, Watched::Xdp)));
+        }
+        self.revisions.watch(&wanted);
+    }
+}
+
+fn uplinks(plan: &Plan) -> impl Iterator<Item = (&str, u32)> {
+    let uplinks = plan.uplinks.iter().filter(|uplink| uplink.uplink.link_header == ETHERNET);
+    uplinks.map(|uplink| (&*uplink.name, uplink.interface))
+}
+
+/// Where to look, with the names: all but the ports, which are looked at when they are attached to.
+fn places(plan: &Plan) -> BTreeMap<(u32, Side), &str> {
+    let between = plan.ports.iter().flat_map(|port| &port.between);
+    let between = between.map(|(name, interface)| (&**name, *interface));
+    let both = |(name, interface)| Side::BOTH.map(|side| ((interface, side), name));
+    uplinks(plan).chain(between).flat_map(both).collect()
+}
+
+impl Daemon {
+    /// Looks at what is new in a plan, and has it watched.
+    pub(super) async fn look_for_others(&mut self, plan: &Plan, attacher: &Attacher) {
+        self.others.look(plan, &BTreeSet::new(), attacher).await;
+        let state = &self.offloading.state;
+        let possible = state.is_on() || matches!(state, State::Off(Reason::Others(_)));
+        self.others.watch(plan, possible && !attacher.lives_with_others());
+    }
+
+    /// Something has come to hooks, or gone from them. True: offload as a whole begins or ends with it.
+    pub(super) async fn recheck_others(
+        &mut self,
+        changed: &BTreeSet<u32>,
+        attacher: &Attacher,
+    ) -> Result<bool> {
+        self.others.look(&self.plan, changed, attacher).await;
+        let at_uplinks = self.others.at_uplinks(&self.plan);
+        if self.offloading.others != at_uplinks {
+            self.offloading.others = at_uplinks;
+            return Ok(true);
+        }
+        self.recheck_ports(changed, attacher).await?;
+        Ok(false)
+    }
+}

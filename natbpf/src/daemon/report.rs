@@ -1,0 +1,79 @@
+//! What the daemon says: that it is ready, and what was dropped.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use natbpf_common::{counter::Counter, notice::Notice};
+
+use super::{Daemon, WATCH};
+use crate::{datapath::attachments, output};
+
+impl Daemon {
+    /// Tells senders and operator of packets that found no room.
+    pub(super) fn tell(&mut self, notices: &[Notice]) {
+        let entries = match self.tables.max_entries() {
+            Ok(entries) => entries,
+            Err(error) => return tracing::error!("{error:#}"),
+        };
+        for notice in notices {
+            self.notices.tell(notice, &self.plan, entries / 2);
+        }
+    }
+
+    /// Says what was dropped and what to do about it.
+    pub(super) fn report_drops(&mut self) {
+        let counters = match self.tables.counters() {
+            Ok(counters) => counters,
+            Err(error) => return tracing::error!("{error:#}"),
+        };
+        for (counter, advice) in ADVICE {
+            let dropped = counters[*counter as usize].saturating_sub(self.counters[*counter as usize]);
+            if dropped > 0 {
+                tracing::warn!(
+                    reason = counter.name(),
+                    "dropped {dropped} packets in {} s: {} {advice}",
+                    WATCH.as_secs(),
+                    counter.help().trim()
+                );
+            }
+        }
+        self.counters = counters;
+    }
+
+    /// Says that traffic flows, to whoever waits for it.
+    pub(super) fn announce(&self) -> Result<()> {
+        let modes: BTreeSet<&str> =
+            attachments(&self.options.pins)?.iter().map(|attached| attached.mode.name()).collect();
+        let uplinks: Vec<String> = self.plan.uplinks.iter().map(ToString::to_string).collect();
+        let ready = format!(
+            "ready: masquerading out of {}; {} flows at most, attached by {}{}; {}{}",
+            uplinks.join(", "),
+            self.tables.max_entries()? / 2,
+            modes.into_iter().collect::<Vec<_>>().join(" and "),
+            if self.adopted { ", went on from the earlier state" } else { "" },
+            self.describe_offload(),
+            self.describe_xdp()
+        );
+        // Traffic flows, whoever reads it or not.
+        let _ = output::print(ready);
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        Ok(())
+    }
+}
+
+/// Drops that the operator can do something about.
+const ADVICE: &[(Counter, &str)] = &[
+    (Counter::TableFull, "Raise max_flows, or shorten [timeouts]; `natbpf flows list` shows who holds them."),
+    (Counter::NoPort, "Widen to_ports."),
+    (Counter::NoAddress, "Give the uplink an address."),
+    (Counter::WriteFailed, "Memory may be short."),
+    (
+        Counter::Quota,
+        "Raise max_flows_per_source or new_flows_per_second, or look for a flood with `natbpf flows list -s SOURCE`.",
+    ),
+    (Counter::FragmentLost, "Keep datagrams within the MTU, or look who floods with fragments."),
+    (
+        Counter::Hairpin,
+        "See whether the inside host is up: `ip route get ADDRESS` and `ip neigh` on the gateway.",
+    ),
+];

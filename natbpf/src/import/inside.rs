@@ -1,0 +1,160 @@
+//! What becomes of a redirected packet afterwards: whether POSTROUTING leaves its source alone, as natbpf does, and
+//! whether the same is done for hosts inside, which natbpf calls hairpin.
+
+use super::{
+    flatten::Item,
+    line::Line,
+    matching::{Addresses, Devices, Match, Pattern, Ports, Protocols, and, minus, overlap},
+    postrouting::sources,
+    prerouting::{Site, is_site_local},
+    target::{DestinationNat, Verdict},
+};
+
+/// One external range of ports, or a whole address, and where it leads.
+#[derive(Debug)]
+pub struct Inside<'a> {
+    pub uplink: &'a str,
+    /// What arrives.
+    pub external: &'a Match,
+    /// External ports.
+    pub ports: (u16, u16),
+    pub nat: &'a DestinationNat,
+    /// The packet afterwards.
+    pub arrival: &'a Match,
+}
+
+impl Inside<'_> {
+    /// Whether the client's address stays, and the packet goes inside.
+    pub fn check(&self, site: &Site<'_>) -> Result<(), String> {
+        let host = self.nat.address;
+        let by_uplink = sources(site.written, self.uplink);
+        let known = by_uplink.iter().any(|source| source.within.prefix_len() > 0 && source.holds(host));
+        let inside = known || is_site_local(host);
+        // From outside, and on its way inside.
+        let mut outside =
+            vec![Match { redirected: Some(true), from_host: Some(false), ..self.arrival.clone() }];
+        for source in self.inside_sources(site) {
+            outside = minus(&outside, &[Match { source, ..Match::default() }]);
+        }
+        if inside {
+            for uplink in site.named.iter().map(String::as_str).chain([self.uplink]).map(Pattern::exact) {
+                let leaves = Match { output: Devices::is(uplink), ..Match::default() };
+                outside = minus(&outside, &[leaves]);
+            }
+        }
+        for item in site.after {
+            if matches!(item.verdict, Verdict::Source(_)) && item.may_take(&outside) {
+                let line = item.line.number;
+                return Err(match overlap(&item.certain, &outside) {
+                    true if inside => format!(
+                        "line {line} masquerades what it redirects, too, and natbpf's forwards keep the client's address"
+                    ),
+                    true => format!(
+                        "it leads to {host}, which is not inside: line {line} masquerades what goes there"
+                    ),
+                    false => format!(
+                        "line {line}, which is not imported, may masquerade what it redirects, and natbpf's forwards keep the \
+                         client's address"
+                    ),
+                });
+            }
+            if item.verdict == Verdict::Accept {
+                outside = minus(&outside, &item.certain);
+            }
+        }
+        Ok(())
+    }
+
+    /// Networks that nothing from outside comes from: those that are masqueraded, and such as the host is in.
+    fn inside_sources(&self, site: &Site<'_>) -> Vec<Addresses> {
+        let translated = site.written.iter().filter(|rule| rule.nat.is_some());
+        let mut networks: Vec<_> = translated.map(|rule| rule.piece.source.clone()).collect();
+        let around = site.after.iter().flat_map(Item::all).map(|piece| piece.source);
+        networks.extend(around.filter(|source| source.holds(self.nat.address)));
+        networks.retain(|source| source.within.prefix_len() > 0);
+        networks.push(Addresses::host(self.nat.address));
+        networks
+    }
+
+    /// The lines by which hosts inside are redirected in the same way and masqueraded on the way back: all that natbpf's
+    /// hairpin would do it for, and nothing else.
+    pub fn hairpin(&self, site: &Site<'_>) -> Option<Vec<Line>> {
+        let [network] = &sources(site.written, self.uplink)[..] else { return None };
+        let (from_inside, redirecting) = self.redirected_inside(site)?;
+        let bare = Match { source: network.clone(), ..self.arrival.clone() };
+        let way = Match { redirected: Some(true), from_host: Some(false), ..bare };
+        // It does not leave by the uplink.
+        let mut way =
+            minus(&[way], &[Match { output: Devices::is(Pattern::exact(self.uplink)), ..Match::default() }]);
+        let mut back = Vec::new();
+        for item in site.after {
+            if overlap(&item.maybe, &way) && !matches!(item.verdict, Verdict::Source(_)) {
+                return None;
+            }
+            if !item.may_take(&way) {
+                continue;
+            }
+            let Verdict::Source(_) = item.verdict else { return None };
+            if let Some(device) = from_inside.name() {
+                // By the interface that it came in by it goes out again.
+                let out = Match { output: Devices::is(Pattern::exact(device)), ..Match::default() };
+                way = and(&way, &[out]);
+            }
+            way = minus(&way, &item.certain);
+            back.push(item.line.clone());
+            if way.is_empty() {
+                back.extend(redirecting);
+                return Some(back);
+            }
+        }
+        None
+    }
+
+    /// The interface by which hosts inside are redirected to the same place (any, if the rule names none), and the
+    /// lines.
+    fn redirected_inside(&self, site: &Site<'_>) -> Option<(Devices, Vec<Line>)> {
+        // Without an address every port of that number would be taken, wherever it goes.
+        self.external.destination.single()?;
+        let range = Ports::new(vec![self.ports])?;
+        let protocol = self.arrival.protocol.clone();
+        let narrow = Match {
+            ports: range,
+            protocol,
+            destination: self.external.destination.clone(),
+            ..Match::default()
+        };
+        let narrow = if self.arrival.protocol == Protocols::default() {
+            Match { ports: Ports::default(), ..narrow }
+        } else {
+            narrow
+        };
+        let uplinks = || site.named.iter().chain(&site.uplinks);
+        for (at, item) in site.before.iter().enumerate() {
+            if item.verdict != Verdict::Destination(self.nat.clone()) {
+                continue;
+            }
+            for piece in &item.certain {
+                let device = match (&piece.input.is, &piece.input.not[..]) {
+                    (None, []) => Devices::default(),
+                    (None, [not]) if uplinks().any(|uplink| *uplink == not.name && !not.wildcard) => {
+                        Devices::default()
+                    }
+                    (Some(is), _) if !is.wildcard && !uplinks().any(|uplink| *uplink == is.name) => {
+                        piece.input.clone()
+                    }
+                    _ => continue,
+                };
+                let input = Match { input: device.clone(), ..narrow.clone() };
+                let whole = minus(std::slice::from_ref(&input), std::slice::from_ref(piece));
+                let from_uplink = |left: &Match| uplinks().any(|uplink| left.input.name() == Some(uplink));
+                let first = site.before[..at].iter().any(|earlier| {
+                    earlier.may_take(std::slice::from_ref(&input)) && earlier.verdict != item.verdict
+                });
+                if whole.iter().all(from_uplink) && !first {
+                    return Some((device, vec![item.line.clone()]));
+                }
+            }
+        }
+        None
+    }
+}

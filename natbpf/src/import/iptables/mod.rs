@@ -1,0 +1,316 @@
+//! Rules of iptables: what `iptables-save` writes, what `iptables -S` prints, and scripts of plain `iptables` lines.
+
+use std::collections::BTreeMap;
+
+mod family;
+mod rule;
+mod section;
+mod states;
+mod target;
+mod words;
+
+pub use self::rule::network;
+
+use self::{
+    family::Family,
+    section::{Section, Step},
+};
+use super::{
+    ImportError,
+    line::{Line, printable},
+    ruleset::{Base, Chain, Hook, Kind, Policy, Ruleset, Table},
+};
+
+/// Reads all lines. Which tables are IPv6's is found out, and they are left alone.
+pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
+    let mut ruleset = Ruleset::default();
+    let mut sections: Vec<Section> = Vec::new();
+    let mut reader = Reader::default();
+    for (number, line) in (1..).zip(text.lines()) {
+        reader.line(number, line.trim(), &mut sections, &mut ruleset)?;
+    }
+    for section in &mut sections {
+        section.settle_table();
+    }
+    let mut tables: BTreeMap<String, Section> = BTreeMap::new();
+    for section in sections {
+        if section.family() == Some(Family::V6) {
+            let (name, line, rules) = (&section.table, section.line.number, section.rules());
+            if rules > 0 {
+                let said = format!(
+                    "the table {name} of IPv6 (from line {line}, rules: {rules}) is not read: natbpf translates IPv4"
+                );
+                ruleset.remarks.push(said);
+            }
+            continue;
+        }
+        match tables.entry(section.table.clone()) {
+            std::collections::btree_map::Entry::Vacant(place) => {
+                place.insert(section);
+            }
+            std::collections::btree_map::Entry::Occupied(mut first) => {
+                let unclear = first.get().family().is_none() || section.family().is_none();
+                if section.table == "nat" && unclear {
+                    return Err(ImportError::TwoTables {
+                        first: first.get().line.number,
+                        second: section.line.number,
+                    });
+                }
+                // iptables-restore empties a table before it fills it.
+                let (name, old, new) = (&section.table, first.get().line.number, section.line.number);
+                ruleset.remarks.push(format!(
+                    "the table {name} from line {old} on is replaced by that from line {new} on, as iptables-restore does"
+                ));
+                first.insert(section);
+            }
+        }
+    }
+    for section in tables.into_values() {
+        let table = table(section, &mut ruleset)?;
+        ruleset.tables.push(table);
+    }
+    Ok(ruleset)
+}
+
+#[derive(Default)]
+struct Reader {
+    /// What the last comment of iptables-save said.
+    family: Option<Family>,
+    /// Whether a table was named and has not ended.
+    inside: bool,
+    next: usize,
+}
+
+impl Reader {
+    fn line(
+        &mut self,
+        number: usize,
+        text: &str,
+        sections: &mut Vec<Section>,
+        ruleset: &mut Ruleset,
+    ) -> Result<(), ImportError> {
+        if let Some(comment) = text.strip_prefix('#') {
+            let named = Family::of_header(comment);
+            self.family = named.or(self.family.filter(|_| !comment.contains("Completed on")));
+            return Ok(());
+        }
+        let text = without_counters(text);
+        if text.is_empty() {
+            return Ok(());
+        }
+        if text == "COMMIT" {
+            self.inside = false;
+            return Ok(());
+        }
+        self.next += 1;
+        let line = Line { id: self.next, number, text: printable(text) };
+        if let Some(name) = text.strip_prefix('*') {
+            self.inside = true;
+            sections.push(Section::new(name.trim(), self.family, line));
+            return Ok(());
+        }
+        let Some(words) = words::split(text) else {
+            ruleset.odd.push((line, "a quotation in it does not end".to_owned()));
+            return Ok(());
+        };
+        if !self.inside
+            && let Some((family, words)) = family::program(&words)
+        {
+            return self.command(line, family, words, sections, ruleset);
+        }
+        if !self.inside && !matches!(words[0].as_str(), "-P" | "-N" | "-A" | "-I" | "--append" | "--insert") {
+            return outside(line, &words[0], ruleset);
+        }
+        let section = match sections.last_mut() {
+            Some(section) if self.inside || !section.named => section,
+            _ => {
+                sections.push(Section::unnamed(self.family, line.clone()));
+                let last = sections.len() - 1;
+                &mut sections[last]
+            }
+        };
+        step(section, line, &words, ruleset)
+    }
+
+    /// `iptables -t nat -A …`
+    fn command(
+        &mut self,
+        line: Line,
+        family: Family,
+        words: &[String],
+        sections: &mut Vec<Section>,
+        ruleset: &mut Ruleset,
+    ) -> Result<(), ImportError> {
+        if let Some(sign) = line.text.find(['$', '`', ';', '|', '&', '<', '>']) {
+            // What comes after a redirection of what is printed has no part in the rule.
+            let harmless = line.text[sign..].trim_start_matches(['>', '&', ' ']) == "/dev/null";
+            if !harmless {
+                return Err(ImportError::Script { line: line.number });
+            }
+        }
+        let words: Vec<_> =
+            words.iter().take_while(|word| !word.contains("/dev/null") && *word != "2>").cloned().collect();
+        let table = section::named_table(&words).unwrap_or("filter").to_owned();
+        let same = |section: &&mut Section| section.table == table && section.header == Some(family);
+        let section = match sections.iter_mut().find(same) {
+            Some(section) => section,
+            None => {
+                sections.push(Section::new(&table, Some(family), line.clone()));
+                let last = sections.len() - 1;
+                &mut sections[last]
+            }
+        };
+        step(section, line, &section::without_table(&words), ruleset)
+    }
+}
+
+fn step(
+    section: &mut Section,
+    line: Line,
+    words: &[String],
+    ruleset: &mut Ruleset,
+) -> Result<(), ImportError> {
+    match Step::parse(words) {
+        Some(step) => section.apply(step, line),
+        None => {
+            ruleset.odd.push((line, "it is no line that iptables-restore takes".to_owned()));
+            Ok(())
+        }
+    }
+}
+
+/// A line that belongs to no table.
+fn outside(line: Line, first: &str, ruleset: &mut Ruleset) -> Result<(), ImportError> {
+    if line.text.starts_with("Chain ") && line.text.contains('(') {
+        return Err(ImportError::Listing);
+    }
+    let controls = [
+        "if", "for", "while", "case", "until", "function", "fi", "done", "esac", ".", "source", "eval", "{",
+        "}",
+    ];
+    let controls = controls.contains(&first) || first.contains('(') || line.text.contains("iptables");
+    if controls {
+        return Err(ImportError::Script { line: line.number });
+    }
+    ruleset.odd.push((line, "it is no rule".to_owned()));
+    Ok(())
+}
+
+/// `iptables-save -c` writes packets and bytes in front: `[12:3456]`.
+fn without_counters(line: &str) -> &str {
+    match line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((_, rest)) => rest.trim_start(),
+        None => line,
+    }
+}
+
+fn table(section: Section, ruleset: &mut Ruleset) -> Result<Table, ImportError> {
+    let mut table = Table { name: section.table.clone(), chains: BTreeMap::new() };
+    for (name, chain) in section.chains {
+        let base = base(&section.table, &name, chain.policy, &chain.line);
+        let mut rules = Vec::new();
+        for (line, words) in chain.rules {
+            let mut rule = rule::parse(&words);
+            rule.line = line;
+            rules.push(rule);
+        }
+        if base.is_none() && rules.is_empty() && !chain.declared {
+            continue;
+        }
+        if chain.policy == Policy::Drop && section.table == "nat" {
+            ruleset
+                .remarks
+                .push(format!("the policy of {name} in the table nat is DROP, which natbpf has not"));
+        }
+        table.chains.insert(name, Chain { base, rules });
+    }
+    Ok(table)
+}
+
+fn base(table: &str, chain: &str, policy: Policy, line: &Line) -> Option<Base> {
+    let hook = match chain {
+        "PREROUTING" => Hook::Prerouting,
+        "INPUT" => Hook::Input,
+        "FORWARD" => Hook::Forward,
+        "OUTPUT" => Hook::Output,
+        "POSTROUTING" => Hook::Postrouting,
+        _ => return None,
+    };
+    let (kind, priority) = match table {
+        "nat" => (Kind::Nat, -100),
+        "raw" => (Kind::Filter, -300),
+        "mangle" => (Kind::Filter, -150),
+        _ => (Kind::Filter, 0),
+    };
+    Some(Base { kind, hook, priority, policy, line: line.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Ruleset {
+        parse(text).unwrap()
+    }
+
+    fn texts<'a>(ruleset: &'a Ruleset, table: &str, chain: &str) -> Vec<(usize, &'a str)> {
+        let table = ruleset.tables.iter().find(|found| found.name == table).unwrap();
+        table.chains[chain].rules.iter().map(|rule| (rule.line.number, rule.line.text.as_str())).collect()
+    }
+
+    #[test]
+    fn tables_chains_and_lines() {
+        let text = "# Generated\n*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j ACCEPT\nCOMMIT\n*nat\n\
+                    :POSTROUTING ACCEPT [0:0]\n:EMPTY - [0:0]\n[3:252] -A POSTROUTING -o eth0 -j MASQUERADE\n\
+                    what is this?\nCOMMIT\n";
+        let ruleset = read(text);
+        assert!(ruleset.has_nat());
+        assert_eq!(texts(&ruleset, "nat", "POSTROUTING"), [(9, "-A POSTROUTING -o eth0 -j MASQUERADE")]);
+        assert_eq!(texts(&ruleset, "filter", "INPUT"), [(4, "-A INPUT -j ACCEPT")]);
+        assert_eq!(ruleset.odd.len(), 1);
+        assert_eq!(ruleset.odd[0].0.number, 10);
+    }
+
+    #[test]
+    fn an_insertion_comes_first() {
+        let text = "*nat\n-A POSTROUTING -o a -j ACCEPT\n-I POSTROUTING -o b -j ACCEPT\n-I POSTROUTING 2 -o c -j ACCEPT\nCOMMIT\n";
+        let numbers: Vec<_> =
+            texts(&read(text), "nat", "POSTROUTING").into_iter().map(|(line, _)| line).collect();
+        assert_eq!(numbers, [3, 4, 2]);
+    }
+
+    #[test]
+    fn scripts_and_listings() {
+        let script = "#!/bin/sh\nsysctl -w net.ipv4.ip_forward=1\nsudo iptables -t nat -F\n\
+                      /sbin/iptables -t nat -A POSTROUTING -o a -j MASQUERADE 2>/dev/null\n\
+                      iptables -A FORWARD -j ACCEPT\nip6tables -t nat -A POSTROUTING -o a -j MASQUERADE\n\
+                      iptables -t nat -A POSTROUTING -o b -j MASQUERADE\n\
+                      iptables -t nat -D POSTROUTING -o b -j MASQUERADE\n";
+        let ruleset = read(script);
+        assert_eq!(texts(&ruleset, "nat", "POSTROUTING").len(), 1);
+        assert_eq!(texts(&ruleset, "filter", "FORWARD").len(), 1);
+        assert!(ruleset.remarks[0].contains("IPv6"));
+        let script = parse("iptables -t nat -A POSTROUTING -o $WAN -j MASQUERADE\n");
+        assert_eq!(script.unwrap_err(), ImportError::Script { line: 1 });
+        let listing = parse("Chain POSTROUTING (policy ACCEPT)\ntarget prot opt source destination\n");
+        assert_eq!(listing.unwrap_err(), ImportError::Listing);
+        let printed =
+            read("-P PREROUTING ACCEPT\n-P POSTROUTING ACCEPT\n-N X\n-A POSTROUTING -o a -j MASQUERADE\n");
+        assert_eq!(texts(&printed, "nat", "POSTROUTING").len(), 1);
+    }
+
+    #[test]
+    fn ipv6_is_told_apart() {
+        let four = "# Generated by iptables-save v1.8\n*nat\n-A POSTROUTING -o a -j MASQUERADE\nCOMMIT\n# Completed\n";
+        let six = "# Generated by ip6tables-save v1.8\n*nat\n-A POSTROUTING -o b -j MASQUERADE\nCOMMIT\n# Completed\n";
+        for both in [format!("{four}{six}"), format!("{six}{four}")] {
+            let ruleset = read(&both);
+            let [(_, text)] = texts(&ruleset, "nat", "POSTROUTING")[..] else { panic!("{both}") };
+            assert!(text.contains("-o a"));
+        }
+        assert!(!read(six).has_nat());
+        assert!(!read("*nat\n-A POSTROUTING -s fd00::/8 -j MASQUERADE\nCOMMIT\n").has_nat());
+        let unclear = "*nat\n-A POSTROUTING -o a -j MASQUERADE\nCOMMIT\n*nat\n-A POSTROUTING -o b -j MASQUERADE\nCOMMIT\n";
+        assert_eq!(parse(unclear).unwrap_err(), ImportError::TwoTables { first: 1, second: 4 });
+    }
+}

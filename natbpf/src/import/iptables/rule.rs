@@ -1,0 +1,383 @@
+//! One rule: its options, as iptables(8) and iptables-extensions(8) describe them.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::{states, target, words::Words};
+use crate::import::{
+    line::printable,
+    matching::{Addresses, Devices, Match, Pattern, Ports, Protocols, and},
+    names,
+    ruleset::Rule,
+};
+
+/// Options by all the names that they have. iptables takes every beginning of a name that is one option's alone.
+const OPTIONS: &[(&str, &str)] = &[
+    ("--source", "-s"),
+    ("--src", "-s"),
+    ("--destination", "-d"),
+    ("--dst", "-d"),
+    ("--protocol", "-p"),
+    ("--proto", "-p"),
+    ("--in-interface", "-i"),
+    ("--out-interface", "-o"),
+    ("--match", "-m"),
+    ("--jump", "-j"),
+    ("--goto", "-g"),
+    ("--table", "-t"),
+    ("--set-counters", "-c"),
+    ("--ipv4", "-4"),
+    ("--wait", "-w"),
+    ("--verbose", "-v"),
+    ("--numeric", "-n"),
+    ("--fragment", "-f"),
+    ("--comment", "--comment"),
+    ("--dport", "--dport"),
+    ("--destination-port", "--dport"),
+    ("--sport", "--sport"),
+    ("--source-port", "--sport"),
+    ("--dports", "--dports"),
+    ("--destination-ports", "--dports"),
+    ("--sports", "--sports"),
+    ("--source-ports", "--sports"),
+    ("--ports", "--ports"),
+    ("--ctstate", "--ctstate"),
+    ("--state", "--state"),
+    ("--src-type", "--src-type"),
+    ("--dst-type", "--dst-type"),
+];
+
+/// Modules whose options are known here one by one.
+const MODULES: &[&str] = &["tcp", "udp", "comment", "conntrack", "state", "addrtype", "multiport"];
+
+/// Reads what follows the name of the chain.
+pub fn parse(words: &[String]) -> Rule {
+    let mut parser =
+        Parser { rule: Rule { pieces: vec![Match::default()], ..Rule::default() }, ..Parser::new(words) };
+    while let Some(word) = parser.words.next() {
+        let (negated, word) = match word {
+            "!" => (true, parser.words.next().unwrap_or_default()),
+            word => (false, word),
+        };
+        parser.word(word, negated);
+    }
+    target::finish(&mut parser.rule, parser.jump, &parser.target_options);
+    parser.rule
+}
+
+struct Parser<'a> {
+    words: Words<'a>,
+    rule: Rule,
+    jump: Option<&'a str>,
+    /// Options that are the target's, with their values.
+    target_options: Vec<(&'a str, Option<&'a str>)>,
+    /// Options of which there can be but one.
+    seen: Vec<&'static str>,
+}
+
+/// Why an option is not understood.
+enum Odd {
+    Unknown,
+    Why(String),
+}
+
+impl<'a> Parser<'a> {
+    fn new(words: &'a [String]) -> Self {
+        let (jump, target_options, seen) = (None, Vec::new(), Vec::new());
+        Self { words: Words::new(words), rule: Rule::default(), jump, target_options, seen }
+    }
+
+    fn word(&mut self, word: &'a str, negated: bool) {
+        let (name, attached) = split_option(word);
+        if target::OPTIONS.iter().any(|option| option.starts_with(name)) && name.starts_with("--to") {
+            let value = attached.or_else(|| self.words.value());
+            return self.target_options.push((name, value));
+        }
+        if matches!(name, "--random" | "--random-fully" | "--persistent") {
+            return self.target_options.push((name, None));
+        }
+        let canonical = canonical(name);
+        let result = match canonical {
+            Some(option) => self.option(option, negated, attached),
+            // What follows an unknown target is none of the matches.
+            None if self.jump.is_some() => {
+                let value = attached.or_else(|| self.words.value());
+                return self.target_options.push((name, value));
+            }
+            None => Err(Odd::Unknown),
+        };
+        let not = if negated { "! " } else { "" };
+        match result {
+            Ok(()) => {}
+            Err(Odd::Unknown) => {
+                self.rule.do_not_know(format!("natbpf does not know the match {not}{}", printable(name)));
+                while self.words.value().is_some() {}
+            }
+            Err(Odd::Why(why)) => self.rule.do_not_know(why),
+        }
+    }
+
+    fn option(&mut self, option: &'static str, negated: bool, attached: Option<&'a str>) -> Result<(), Odd> {
+        match option {
+            "-4" | "-v" | "-n" => return Ok(()),
+            "-w" => {
+                self.words.value();
+                return Ok(());
+            }
+            "-c" => {
+                self.words.value();
+                self.words.value();
+                return Ok(());
+            }
+            "-f" => return Err(Odd::Why("natbpf's rules do not look at fragments (-f)".to_owned())),
+            _ => {}
+        }
+        let mut negated = negated;
+        if attached.is_none() && self.words.peek() == Some("!") {
+            // As iptables wrote it up to 1.4.
+            negated = !negated;
+            self.words.next();
+        }
+        let value = attached.or_else(|| self.words.next()).unwrap_or_default();
+        if matches!(option, "-s" | "-d" | "-i" | "-o" | "-p" | "-j" | "-g") {
+            if self.seen.contains(&option) {
+                return Err(Odd::Why(format!("it has {option} twice, which iptables refuses")));
+            }
+            self.seen.push(option);
+        }
+        match option {
+            "-j" | "-g" => {
+                self.jump = Some(value);
+                self.rule.goto = option == "-g";
+            }
+            "-t" => {}
+            "-m" if MODULES.contains(&value) => {}
+            "-m" => {
+                self.rule.do_not_know(format!("natbpf does not know the match {}", printable(value)));
+            }
+            "--comment" => {}
+            _ => {
+                let alternatives = alternatives(option, value, negated)?;
+                self.rule.pieces = and(&self.rule.pieces, &alternatives);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `--option=value`, `-ovalue`, or the option alone.
+fn split_option(word: &str) -> (&str, Option<&str>) {
+    if word.starts_with("--") {
+        return word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+    }
+    let takes_value = ["-s", "-d", "-i", "-o", "-p", "-j", "-g", "-m", "-t"];
+    match word.get(..2) {
+        Some(name) if word.len() > 2 && takes_value.contains(&name) => (name, word.get(2..)),
+        _ => (word, None),
+    }
+}
+
+fn canonical(name: &str) -> Option<&'static str> {
+    let exact = OPTIONS.iter().find(|(long, short)| *long == name || *short == name);
+    if let Some((_, short)) = exact {
+        return Some(short);
+    }
+    let mut begun: Vec<_> = OPTIONS
+        .iter()
+        .filter(|(long, _)| name.len() > 2 && long.starts_with(name))
+        .map(|(_, short)| *short)
+        .collect();
+    begun.dedup();
+    match begun[..] {
+        [one] => Some(one),
+        _ => None,
+    }
+}
+
+/// What an option matches, any of them.
+fn alternatives(option: &str, value: &str, negated: bool) -> Result<Vec<Match>, Odd> {
+    let all = Match::default;
+    Ok(match option {
+        "-s" | "-d" => {
+            let networks: Option<Vec<_>> = value.split(',').map(network).collect();
+            let Some(networks) = networks else {
+                let why = format!("{option} {} is no IPv4 network; write its number", printable(value));
+                return Err(Odd::Why(why));
+            };
+            if negated && networks.len() > 1 {
+                return Err(Odd::Why(format!("iptables takes no ! before the several networks of {option}")));
+            }
+            let addresses = networks.into_iter().map(|network| match negated {
+                true => Addresses::not(network),
+                false => Addresses::network(network),
+            });
+            let source = option == "-s";
+            // Nothing is outside of all addresses.
+            let possible = addresses.filter_map(|addresses| Addresses::default().and(&addresses));
+            possible
+                .map(|addresses| match source {
+                    true => Match { source: addresses, ..all() },
+                    false => Match { destination: addresses, ..all() },
+                })
+                .collect()
+        }
+        "-i" | "-o" => {
+            let devices = devices(value, negated);
+            let matching = devices.map(|devices| match option {
+                "-i" => Match { input: devices, ..all() },
+                _ => Match { output: devices, ..all() },
+            });
+            matching.into_iter().collect()
+        }
+        "-p" => match names::protocol(value) {
+            // iptables refuses its negation.
+            Some(0) if negated => return Err(Odd::Why("! -p all matches nothing".to_owned())),
+            Some(0) => vec![all()],
+            Some(number) if negated => vec![Match { protocol: Protocols::not(number), ..all() }],
+            Some(number) => vec![Match { protocol: Protocols::is(number), ..all() }],
+            None => {
+                let why = format!("natbpf does not know the protocol {}; write its number", printable(value));
+                return Err(Odd::Why(why));
+            }
+        },
+        "--dport" | "--sport" | "--dports" | "--sports" | "--ports" => ports(option, value, negated)?,
+        "--ctstate" | "--state" => states::alternatives(value, negated)
+            .ok_or_else(|| Odd::Why(format!("natbpf does not know the state {}", printable(value))))?,
+        "--dst-type" if value == "LOCAL" => vec![Match { to_host: Some(!negated), ..all() }],
+        "--src-type" if value == "LOCAL" => vec![Match { from_host: Some(!negated), ..all() }],
+        _ => return Err(Odd::Why(format!("natbpf does not know {option} {}", printable(value)))),
+    })
+}
+
+fn ports(option: &str, value: &str, negated: bool) -> Result<Vec<Match>, Odd> {
+    let list = option.ends_with('s');
+    let texts: Vec<_> = if list { value.split(',').collect() } else { vec![value] };
+    let ranges: Option<Vec<_>> = texts.into_iter().map(|text| names::ports(text, &[':'])).collect();
+    let unknown =
+        || Odd::Why(format!("natbpf does not know the port {}; write its number", printable(value)));
+    let some = ranges.and_then(Ports::new).ok_or_else(unknown)?;
+    let destination = |ports: Ports| Match { ports, ..Match::default() };
+    let source = |source_ports: Ports| Match { source_ports, ..Match::default() };
+    let opposite = some.opposite();
+    Ok(match (option, negated) {
+        ("--dport" | "--dports", false) => vec![destination(some)],
+        ("--dport" | "--dports", true) => opposite.map(destination).into_iter().collect(),
+        ("--sport" | "--sports", false) => vec![source(some)],
+        ("--sport" | "--sports", true) => opposite.map(source).into_iter().collect(),
+        (_, false) => {
+            let neither = Match { source_ports: some.clone(), ..Match::default() };
+            let mut either = vec![neither.clone()];
+            either.extend(destination(some).minus(&neither));
+            either
+        }
+        (_, true) => opposite
+            .map(|others| Match { source_ports: others.clone(), ports: others, ..Match::default() })
+            .into_iter()
+            .collect(),
+    })
+}
+
+/// `10.0.0.0/24`, `10.0.0.0/255.255.255.0`, an address, or one whose last bytes are left out: `10/8`.
+pub fn network(text: &str) -> Option<Ipv4Net> {
+    let (address, mask) = text.split_once('/').map_or((text, "32"), |(address, mask)| (address, mask));
+    // What is before a mask of nothing is not even read.
+    if mask == "0" || mask == "0.0.0.0" {
+        return Some(Ipv4Net::default());
+    }
+    let mut octets = [0; 4];
+    let parts: Vec<_> = address.split('.').collect();
+    if parts.len() > 4 {
+        return None;
+    }
+    for (octet, part) in octets.iter_mut().zip(parts) {
+        *octet = part.parse().ok().filter(|_| part.bytes().all(|byte| byte.is_ascii_digit()))?;
+    }
+    let address = Ipv4Addr::from(octets);
+    let network = match mask.contains('.') {
+        true => Ipv4Net::with_netmask(address, mask.parse().ok()?),
+        false => Ipv4Net::new(address, mask.parse().ok()?),
+    };
+    Some(network.ok()?.trunc())
+}
+
+/// `None`: no device is meant.
+fn devices(text: &str, negated: bool) -> Option<Devices> {
+    let pattern = match text.strip_suffix('+') {
+        Some(start) => Pattern { name: start.to_owned(), wildcard: true },
+        None => Pattern::exact(text),
+    };
+    match (negated, pattern.wildcard && pattern.name.is_empty()) {
+        (false, true) => Some(Devices::default()),
+        (true, true) => None,
+        (true, false) => Some(Devices::not(pattern)),
+        (false, false) => Some(Devices::is(pattern)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::target::{Target, Verdict};
+
+    fn rule(text: &str) -> Rule {
+        parse(&text.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn matches_and_their_negation() {
+        let all =
+            rule("-s 10.0.0.0/255.255.255.0 ! -d 10.0.0.0/8 ! -o eth+ -p tcp -m tcp --dport 80:90 -j ACCEPT");
+        assert_eq!(all.unknown, None);
+        let [piece] = &all.pieces[..] else { panic!("{all:?}") };
+        assert_eq!(piece.source.within.to_string(), "10.0.0.0/24");
+        assert_eq!(piece.destination.without[0].to_string(), "10.0.0.0/8");
+        assert_eq!(piece.output, Devices::not(Pattern { name: "eth".to_owned(), wildcard: true }));
+        assert_eq!((piece.protocol.is, piece.ports.ranges()), (Some(6), &[(80, 90)][..]));
+        assert_eq!(all.target, Target::Do(Verdict::Accept));
+        let multiport = rule("-p udp -m multiport --dports 53,1000:1010 -j RETURN");
+        assert_eq!(multiport.pieces[0].ports.ranges(), [(53, 53), (1000, 1010)]);
+        assert_eq!(rule("-m conntrack ! --ctstate DNAT -j ACCEPT").pieces[0].redirected, Some(false));
+        assert_eq!(rule("-m state --state NEW -j ACCEPT").pieces, [Match::default()]);
+        assert_eq!(rule("-m addrtype --dst-type LOCAL -j DOCKER").pieces[0].to_host, Some(true));
+        assert_eq!(rule("-m addrtype ! --src-type LOCAL -j X").pieces[0].from_host, Some(false));
+        // No first packet of a flow is established.
+        assert_eq!(rule("-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT").pieces, []);
+    }
+
+    #[test]
+    fn other_ways_to_say_the_same() {
+        let same = |one: &str, two: &str| assert_eq!(rule(one), rule(two), "{one}");
+        same("--source 10/8 --out-interface=eth0 --jump ACCEPT", "-s 10.0.0.0/8 -o eth0 -j ACCEPT");
+        same("-j ACCEPT -oeth0 -s10.0.0.0/8 -t nat", "-s 10.0.0.0/8 -o eth0 -j ACCEPT");
+        same("-s ! 10.0.0.0/8 -j ACCEPT", "! -s 10.0.0.0/8 -j ACCEPT");
+        same("-s 0/0 -p 0 -i + -j ACCEPT", "-j ACCEPT");
+        same("-p TCP --destination-port http -j RETURN", "-p 6 -m tcp --dport 80 -j RETURN");
+        same("-p tcp --dport 1000: -j RETURN", "-p tcp --dport 1000:65535 -j RETURN");
+        same("-c 1 2 -m comment --comment -j -o eth0 --goto X", "-o eth0 -g X");
+        assert_eq!(rule("-s 10.0.0.0/8,192.168.0.0/16 -j ACCEPT").pieces.len(), 2);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        let unknown = |text: &str| rule(text).unknown.unwrap_or_default();
+        for (text, named) in [
+            ("-m set --match-set lan src -j MASQUERADE", "the match set"),
+            ("-d 10.0.0.0/255.0.255.0 -j ACCEPT", "is no IPv4 network"),
+            ("-d example.net -j ACCEPT", "is no IPv4 network"),
+            ("-p tcp --dport nobody -j ACCEPT", "the port nobody"),
+            ("-p nobody -j ACCEPT", "the protocol nobody"),
+            ("-m addrtype --dst-type BROADCAST -j ACCEPT", "--dst-type BROADCAST"),
+            ("-s 10.0.0.0/8 -s 10.0.0.1 -j ACCEPT", "-s twice"),
+            ("-j SNAT --to-source nonsense", "what follows -j SNAT"),
+            ("-j SNAT --to-source 192.0.2.1 --to-source 192.0.2.2", "several addresses"),
+        ] {
+            assert!(unknown(text).contains(named), "{text}: {}", unknown(text));
+        }
+        // The rest is understood all the same.
+        assert_eq!(
+            rule("-m mark ! --mark 0x4000/0x4000 -o eth0 -j RETURN").pieces[0].output.name(),
+            Some("eth0")
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! What follows `-j`.
+
+use crate::import::{
+    line::printable,
+    names,
+    ruleset::Rule,
+    target::{DestinationNat, PASSING, SourceNat, Target, Verdict, addresses},
+};
+
+/// Options of targets that are known here.
+pub const OPTIONS: &[&str] = &["--to-ports", "--to-source", "--to-destination"];
+
+/// Sets the target of a rule.
+pub fn finish(rule: &mut Rule, jump: Option<&str>, options: &[(&str, Option<&str>)]) {
+    let Some(jump) = jump else {
+        if !options.is_empty() {
+            rule.do_not_know("it has options of a target, and no target");
+        }
+        return;
+    };
+    let twice = |name: &str| options.iter().filter(|(option, _)| *option == name).count() > 1;
+    if twice("--to-source") || twice("--to-destination") {
+        // So it is in no kernel, and nothing depends on it.
+        return rule.do_not_know(format!(
+            "it has several addresses, which iptables refuses; write a range after -j {jump}"
+        ));
+    }
+    let target = if rule.goto { Some(Target::Jump(jump.to_owned())) } else { parse(jump, options) };
+    rule.target = target.unwrap_or_else(|| {
+        rule.do_not_know(format!("natbpf does not know what follows -j {}", printable(jump)));
+        Target::Do(Verdict::Other(jump.to_owned()))
+    });
+}
+
+fn parse(jump: &str, options: &[(&str, Option<&str>)]) -> Option<Target> {
+    let none = |target: Target| options.is_empty().then_some(target);
+    match jump {
+        "ACCEPT" => none(Target::Do(Verdict::Accept)),
+        "RETURN" => none(Target::Return),
+        "DROP" => none(Target::Do(Verdict::Drop)),
+        "REJECT" => Some(Target::Do(Verdict::Drop)),
+        "MASQUERADE" => Some(Target::Do(Verdict::Source(source_nat(options, "--to-ports")?))),
+        "SNAT" => Some(Target::Do(Verdict::Source(source_nat(options, "--to-source")?))),
+        "DNAT" => Some(Target::Do(Verdict::Destination(destination_nat(options)?))),
+        "QUEUE" | "NFQUEUE" | "REDIRECT" | "NETMAP" | "CT" | "NOTRACK" | "TPROXY" | "SYNPROXY"
+        | "CLUSTERIP" => Some(Target::Do(Verdict::Other(jump.to_owned()))),
+        _ if PASSING.contains(&jump) => Some(Target::Pass(jump.to_owned())),
+        _ => Some(Target::Jump(jump.to_owned())),
+    }
+}
+
+fn source_nat(options: &[(&str, Option<&str>)], to: &str) -> Option<SourceNat> {
+    let mut nat = SourceNat::default();
+    for option in options {
+        match *option {
+            ("--random" | "--random-fully", None) => nat.random = true,
+            ("--persistent", None) => nat.persistent = true,
+            (name, Some(text)) if name.len() > 3 && to.starts_with(name) => match to {
+                "--to-ports" if nat.ports.is_none() => nat.ports = Some(names::ports(text, &['-'])?),
+                "--to-source" if nat.to.is_none() => {
+                    let (range, ports) =
+                        text.split_once(':').map_or((text, None), |(range, ports)| (range, Some(ports)));
+                    if let Some(ports) = ports {
+                        nat.ports = Some(names::ports(ports, &['-'])?);
+                    }
+                    nat.to = Some(addresses(range)?);
+                }
+                _ => return None,
+            },
+            _ => return None,
+        }
+    }
+    let whole = to == "--to-ports" || nat.to.is_some();
+    (whole && nat.ports.is_none_or(|(first, _)| first > 0)).then_some(nat)
+}
+
+fn destination_nat(options: &[(&str, Option<&str>)]) -> Option<DestinationNat> {
+    let mut nat = None;
+    let mut random = false;
+    for option in options {
+        match *option {
+            // With one address there is nothing to choose from.
+            ("--persistent", None) => {}
+            ("--random", None) => random = true,
+            (name, Some(text)) if name.len() > 3 && "--to-destination".starts_with(name) && nat.is_none() => {
+                let (address, rest) =
+                    text.split_once(':').map_or((text, None), |(address, rest)| (address, Some(rest)));
+                let (ports, base) = match rest.map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
+                    None => (None, ""),
+                    Some((range, base)) => (Some(names::ports(range, &['-'])?), base),
+                };
+                let base = if base.is_empty() { None } else { Some(names::port(base)?) };
+                nat = Some(DestinationNat { address: address.parse().ok()?, ports, base });
+            }
+            _ => return None,
+        }
+    }
+    // To one port there is nothing to choose either.
+    nat.filter(|nat| !random || nat.ports.is_none_or(|(first, last)| first == last))
+}

@@ -1,0 +1,235 @@
+//! What becomes of a packet: by the rules that were read, as netfilter asks them, and by a configuration, as natbpf does.
+//!
+//! Tests compare the two, and the first with netfilter itself. Nothing here knows how the one is made of the other.
+
+use std::net::Ipv4Addr;
+
+use super::{
+    ImportError,
+    matching::{Devices, Match, Pattern},
+    read,
+    ruleset::{Hook, Kind, Ruleset, Table},
+    target::{DestinationNat, Target, Verdict},
+};
+use crate::config::{Action, Config, PortForward, Protocol};
+
+/// The first packet of a flow, at one hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Where it came in; empty: from the host itself.
+    pub input: String,
+    /// Where it leaves; empty: not known yet.
+    pub output: String,
+    pub source: Ipv4Addr,
+    pub destination: Ipv4Addr,
+    pub protocol: u8,
+    pub source_port: u16,
+    pub port: u16,
+    /// To an address of the host.
+    pub to_host: bool,
+    /// From an address of the host.
+    pub from_host: bool,
+    /// Its destination has been translated.
+    pub redirected: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes on as it is.
+    Untouched,
+    /// Its source becomes one of these addresses (`None`: the interface's), with one of these ports.
+    Source {
+        to: Option<(Ipv4Addr, Ipv4Addr)>,
+        ports: Option<(u16, u16)>,
+    },
+    /// Its destination becomes this; without a port the rule does not say which.
+    Destination {
+        address: Ipv4Addr,
+        port: Option<u16>,
+    },
+    Dropped,
+    /// Something that natbpf has not.
+    Other,
+}
+
+/// Where rules are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    Prerouting,
+    Postrouting,
+}
+
+/// Rules as they were read.
+#[derive(Debug)]
+pub struct Rules(Ruleset);
+
+impl Rules {
+    pub fn read(text: &str) -> Result<Self, ImportError> {
+        read(text).map(Self)
+    }
+
+    /// What netfilter does with a packet, and the line of the rule that says so. `holds` says whether what is unknown of
+    /// a line holds.
+    pub fn fate(&self, at: At, packet: &Packet, holds: &dyn Fn(usize) -> bool) -> (Fate, Option<usize>) {
+        let hook = match at {
+            At::Prerouting => Hook::Prerouting,
+            At::Postrouting => Hook::Postrouting,
+        };
+        for (table, name, _) in self.0.bases(Kind::Nat, hook) {
+            if let End::Decided(verdict, line) = chain(table, name, packet, holds, 0)
+                && verdict != Verdict::Accept
+            {
+                return (fate(&verdict, packet), Some(line));
+            }
+        }
+        (Fate::Untouched, None)
+    }
+}
+
+enum End {
+    Decided(Verdict, usize),
+    /// The rule after the jump is asked.
+    Returned,
+}
+
+fn chain(table: &Table, name: &str, packet: &Packet, holds: &dyn Fn(usize) -> bool, depth: usize) -> End {
+    let Some(chain) = table.chains.get(name).filter(|_| depth < 17) else { return End::Returned };
+    for rule in &chain.rules {
+        let line = rule.line.number;
+        let matches = rule.pieces.iter().any(|piece| contains(piece, packet));
+        if !matches || (rule.unknown.is_some() && !holds(line)) {
+            continue;
+        }
+        match &rule.target {
+            Target::None | Target::Pass(_) => {}
+            Target::Return => return End::Returned,
+            Target::Do(verdict) => return End::Decided(verdict.clone(), line),
+            Target::Jump(name) if table.chains.contains_key(name) => {
+                match self::chain(table, name, packet, holds, depth + 1) {
+                    End::Returned if !rule.goto => {}
+                    end => return end,
+                }
+            }
+            Target::Jump(name) => return End::Decided(Verdict::Other(name.clone()), line),
+        }
+    }
+    End::Returned
+}
+
+fn contains(piece: &Match, packet: &Packet) -> bool {
+    let device = |devices: &Devices, name: &str| {
+        let name = Pattern::exact(name);
+        devices.is.as_ref().is_none_or(|is| is.covers(&name))
+            && !devices.not.iter().any(|not| not.covers(&name))
+    };
+    let ports = |ports: &super::matching::Ports, port: u16| {
+        ports.is_all() || ports.ranges().iter().any(|(first, last)| (*first..=*last).contains(&port))
+    };
+    let flag = |wanted: Option<bool>, is: bool| wanted.is_none_or(|wanted| wanted == is);
+    device(&piece.input, &packet.input)
+        && device(&piece.output, &packet.output)
+        && piece.source.holds(packet.source)
+        && piece.destination.holds(packet.destination)
+        && piece.protocol.is.is_none_or(|is| is == packet.protocol)
+        && !piece.protocol.not.contains(&packet.protocol)
+        && ports(&piece.source_ports, packet.source_port)
+        && ports(&piece.ports, packet.port)
+        && flag(piece.to_host, packet.to_host)
+        && flag(piece.from_host, packet.from_host)
+        && flag(piece.redirected, packet.redirected)
+}
+
+fn fate(verdict: &Verdict, packet: &Packet) -> Fate {
+    match verdict {
+        Verdict::Accept => Fate::Untouched,
+        Verdict::Source(nat) => Fate::Source { to: nat.to, ports: nat.ports },
+        Verdict::Destination(nat) => {
+            Fate::Destination { address: nat.address, port: destination_port(nat, packet.port) }
+        }
+        Verdict::Drop => Fate::Dropped,
+        Verdict::Other(_) => Fate::Other,
+    }
+}
+
+/// As `nf_nat_l4proto_unique_tuple` chooses it.
+fn destination_port(nat: &DestinationNat, port: u16) -> Option<u16> {
+    let Some((first, last)) = nat.ports else { return Some(port) };
+    match nat.base {
+        Some(base) => {
+            port.checked_sub(base).and_then(|more| first.checked_add(more)).filter(|to| *to <= last)
+        }
+        None if (first..=last).contains(&port) => Some(port),
+        None => (first == last).then_some(first),
+    }
+}
+
+/// What natbpf does with what leaves from behind the gateway.
+pub fn leaving(config: &Config, packet: &Packet) -> Fate {
+    let floating = config
+        .floating
+        .iter()
+        .find(|floating| floating.uplink == packet.output && floating.pair.inside == packet.source);
+    if let Some(floating) = floating {
+        let address = floating.pair.external;
+        return Fate::Source { to: Some((address, address)), ports: None };
+    }
+    let rule = config.rules.iter().find(|rule| {
+        rule.out.matches(&packet.output)
+            && rule.sources.contains(packet.source)
+            && rule.destinations.contains(packet.destination)
+    });
+    match rule.map(|rule| &rule.action) {
+        None | Some(Action::Exempt) => Fate::Untouched,
+        Some(Action::Masquerade(translation)) => {
+            let pool = translation.pool.as_ref().map(|pool| pool.addresses());
+            let to = pool.and_then(|pool| Some((*pool.first()?, *pool.last()?)));
+            // Others have none.
+            let ports = translation.to_ports.filter(|_| matches!(packet.protocol, 6 | 17));
+            Fate::Source { to, ports: ports.map(|ports| (ports.first(), ports.last())) }
+        }
+    }
+}
+
+/// What natbpf does with what arrives at an interface that has the address `own`.
+pub fn arriving(config: &Config, own: Ipv4Addr, packet: &Packet) -> Fate {
+    let forward = config.forwards.iter().filter(|forward| forward.uplink == packet.input);
+    let forward =
+        forward.map(|forward| forwarded(forward, own, packet)).find(|fate| *fate != Fate::Untouched);
+    let floating = config
+        .floating
+        .iter()
+        .filter(|floating| floating.uplink == packet.input && floating.pair.external == packet.destination)
+        .map(|floating| Fate::Destination { address: floating.pair.inside, port: Some(packet.port) });
+    forward.into_iter().chain(floating).next().unwrap_or(Fate::Untouched)
+}
+
+fn forwarded(forward: &PortForward, own: Ipv4Addr, packet: &Packet) -> Fate {
+    let redirection = &forward.redirection;
+    let protocol = |protocol: &Protocol| match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+    };
+    let meant = redirection.address.unwrap_or(own) == packet.destination
+        && redirection.protocols().iter().any(|one| protocol(one) == packet.protocol)
+        && (redirection.ports.first()..=redirection.ports.last()).contains(&packet.port);
+    if !meant {
+        return Fate::Untouched;
+    }
+    let port = packet.port.wrapping_add(redirection.offset());
+    Fate::Destination { address: redirection.to.address, port: Some(port) }
+}
+
+/// Whether natbpf does for an inside host what `arriving` does for one outside, and masquerades it.
+pub fn hairpins(config: &Config, uplink: &str, own: Ipv4Addr, packet: &Packet) -> bool {
+    let outside = Packet { input: uplink.to_owned(), ..packet.clone() };
+    let forward = config.forwards.iter().filter(|forward| forward.uplink == uplink);
+    let forward = forward
+        .filter(|forward| forwarded(forward, own, &outside) != Fate::Untouched)
+        .map(|forward| forward.hairpin);
+    let floating = config
+        .floating
+        .iter()
+        .filter(|floating| floating.uplink == uplink && floating.pair.external == packet.destination)
+        .map(|floating| floating.hairpin);
+    forward.chain(floating).next().unwrap_or(false)
+}

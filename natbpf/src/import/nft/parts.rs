@@ -1,0 +1,84 @@
+//! Tables, chains and rules as both forms name them.
+
+use super::condition::{self, Field};
+use crate::import::{
+    line::printable,
+    matching::and,
+    ruleset::{Base, Hook, Kind, Policy, Rule, Ruleset, Table},
+    target::{Target, Verdict},
+};
+
+/// Whether rules of a family are asked for IPv4.
+pub fn is_ipv4(family: &str) -> bool {
+    matches!(family, "ip" | "inet")
+}
+
+/// `None`: the kernel calls it at a hook that no IPv4 packet on its way through passes, or never.
+pub fn base(kind: &str, hook: &str, priority: i64) -> Option<Base> {
+    let hook = match hook {
+        "prerouting" => Hook::Prerouting,
+        "input" => Hook::Input,
+        "forward" => Hook::Forward,
+        "output" => Hook::Output,
+        "postrouting" => Hook::Postrouting,
+        _ => return None,
+    };
+    let kind = if kind == "nat" { Kind::Nat } else { Kind::Filter };
+    Some(Base { kind, hook, priority, policy: Policy::Accept, line: crate::import::line::Line::default() })
+}
+
+pub fn policy(word: &str) -> Policy {
+    if word == "drop" { Policy::Drop } else { Policy::Accept }
+}
+
+/// Adds a condition to a rule.
+pub fn add(rule: &mut Rule, field: &Field<'_>, negated: bool, values: &[String]) {
+    let of = |values: &[String]| printable(&values.join(", "));
+    if field.is_port_alone() && !rule.pieces.iter().all(|piece| piece.protocol.is.is_some()) {
+        return rule.do_not_know("natbpf does not know ports of all protocols at once");
+    }
+    match condition::alternatives(field, negated, values) {
+        Some(alternatives) => rule.pieces = and(&rule.pieces, &alternatives),
+        None => {
+            let not = if negated { "!= " } else { "" };
+            rule.do_not_know(format!("natbpf does not know the match {field} {not}{}", of(values)));
+        }
+    }
+}
+
+/// What has no counterpart: it is known by name alone.
+pub fn other(rule: &mut Rule, name: &str) {
+    rule.verdict(Verdict::Other(printable(name)));
+}
+
+/// Words that end the way of a packet, or lead it on.
+pub fn verdict(rule: &mut Rule, word: &str, chain: &str) -> bool {
+    match word {
+        "accept" => rule.verdict(Verdict::Accept),
+        "drop" | "reject" => rule.verdict(Verdict::Drop),
+        "return" => rule.target = Target::Return,
+        "jump" | "goto" => {
+            rule.target = Target::Jump(chain.to_owned());
+            rule.goto = word == "goto";
+        }
+        "redirect" | "queue" | "notrack" | "tproxy" | "synproxy" => other(rule, word),
+        _ => return false,
+    }
+    true
+}
+
+/// Says which tables are not read.
+pub fn remark_foreign(ruleset: &mut Ruleset, family: &str, name: &str) {
+    let why = if family == "ip6" { "natbpf translates IPv4" } else { "no routed packet passes it" };
+    ruleset.remarks.push(format!("the table {family} {} is not read: {why}", printable(name)));
+}
+
+/// The table of this name, which is made if it is not there.
+pub fn table<'a>(ruleset: &'a mut Ruleset, family: &str, name: &str) -> &'a mut Table {
+    let name = format!("{family} {}", printable(name));
+    let at = ruleset.tables.iter().position(|table| table.name == name).unwrap_or_else(|| {
+        ruleset.tables.push(Table { name, ..Table::default() });
+        ruleset.tables.len() - 1
+    });
+    &mut ruleset.tables[at]
+}

@@ -1,0 +1,417 @@
+//! `nft list ruleset`
+
+use super::{
+    condition::Field,
+    nat, parts,
+    token::{END, Token, split},
+};
+use crate::import::{
+    ImportError,
+    line::{Line, printable},
+    matching::Match,
+    ruleset::{Chain, Rule, Ruleset},
+    target::Target,
+};
+
+/// Whether a text is in the form of nftables.
+pub fn is_it(text: &str) -> bool {
+    text.lines().map(str::trim).any(|line| {
+        let mut words = line.split_whitespace();
+        let table = words.next() == Some("table");
+        let families = ["ip", "ip6", "inet", "arp", "bridge", "netdev"];
+        let family = words.next().is_some_and(|word| families.contains(&word));
+        table && family && line.ends_with('{')
+    })
+}
+
+pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
+    let mut reader = Reader { tokens: split(text), at: 0, lines: text.lines().collect(), rules: 0 };
+    let mut ruleset = Ruleset::default();
+    while let Some(token) = reader.word() {
+        match token.text.as_str() {
+            "table" => reader.table(&mut ruleset)?,
+            "flush" => {
+                reader.statement();
+            }
+            other => return Err(odd(token.line, other)),
+        }
+    }
+    Ok(ruleset)
+}
+
+fn odd(line: usize, text: &str) -> ImportError {
+    ImportError::Nft { line, what: format!("\"{}\"", printable(text)) }
+}
+
+struct Reader<'a> {
+    tokens: Vec<Token>,
+    at: usize,
+    lines: Vec<&'a str>,
+    rules: usize,
+}
+
+impl Reader<'_> {
+    /// The next word, past ends of lines.
+    fn word(&mut self) -> Option<Token> {
+        loop {
+            let token = self.tokens.get(self.at)?.clone();
+            self.at += 1;
+            if token.text != END && (token.text != ";" || token.quoted) {
+                return Some(token);
+            }
+        }
+    }
+
+    fn need(&mut self) -> Result<Token, ImportError> {
+        let last = self.lines.len();
+        self.word().ok_or_else(|| odd(last, "it ends in the middle"))
+    }
+
+    fn open(&mut self) -> Result<(), ImportError> {
+        let token = self.need()?;
+        if token.text == "{" { Ok(()) } else { Err(odd(token.line, &token.text)) }
+    }
+
+    /// All up to the end of a statement, without what is before.
+    fn statement(&mut self) -> Vec<Token> {
+        let mut depth = 0_usize;
+        let mut words = Vec::new();
+        while let Some(token) = self.tokens.get(self.at) {
+            match token.text.as_str() {
+                _ if token.quoted => {}
+                "{" => depth += 1,
+                "}" if depth == 0 => break,
+                "}" => depth -= 1,
+                END | ";" if depth == 0 => break,
+                _ => {}
+            }
+            if token.text != END {
+                words.push(token.clone());
+            }
+            self.at += 1;
+        }
+        words
+    }
+
+    fn skip_block(&mut self) -> Result<(), ImportError> {
+        let mut depth = 0_usize;
+        loop {
+            let token = self.need()?;
+            match token.text.as_str() {
+                "{" => depth += 1,
+                "}" if depth <= 1 => return Ok(()),
+                "}" => depth -= 1,
+                _ => {}
+            }
+        }
+    }
+
+    fn table(&mut self, ruleset: &mut Ruleset) -> Result<(), ImportError> {
+        let (family, name) = (self.need()?.text, self.need()?.text);
+        if !parts::is_ipv4(&family) {
+            parts::remark_foreign(ruleset, &family, &name);
+            return self.skip_block();
+        }
+        self.open()?;
+        parts::table(ruleset, &family, &name);
+        let mut dormant = false;
+        loop {
+            let token = self.need()?;
+            match token.text.as_str() {
+                "}" => break,
+                "chain" => {
+                    let chain_name = self.need()?.text;
+                    self.open()?;
+                    let chain = self.chain()?;
+                    parts::table(ruleset, &family, &name).chains.insert(chain_name, chain);
+                }
+                "flags" => dormant |= self.statement().iter().any(|word| word.text == "dormant"),
+                "comment" => {
+                    self.statement();
+                }
+                "set" | "map" | "flowtable" | "counter" | "quota" | "limit" | "secmark" | "synproxy"
+                | "tunnel" => {
+                    self.need()?;
+                    self.skip_block()?;
+                }
+                // ct helper, ct timeout, ct expectation
+                "ct" => {
+                    self.need()?;
+                    self.need()?;
+                    self.skip_block()?;
+                }
+                other => return Err(odd(token.line, other)),
+            }
+        }
+        if dormant {
+            let table = parts::table(ruleset, &family, &name).name.clone();
+            ruleset.tables.retain(|other| other.name != table);
+            ruleset.remarks.push(format!("the table {table} is dormant: its rules are not asked"));
+        }
+        Ok(())
+    }
+
+    fn chain(&mut self) -> Result<Chain, ImportError> {
+        let mut chain = Chain::default();
+        loop {
+            let token = self.need()?;
+            if token.text == "}" {
+                return Ok(chain);
+            }
+            self.at -= 1;
+            let words = self.statement();
+            let text = |at: usize| words.get(at).map_or("", |word| word.text.as_str());
+            match text(0) {
+                "type" => {
+                    let at = words.iter().position(|word| word.text == "hook");
+                    let hook = at.map_or("", |at| text(at + 1));
+                    chain.base = parts::base(text(1), hook, priority(&words)?);
+                    if let Some(base) = &mut chain.base {
+                        base.line = self.line(token.line);
+                    }
+                }
+                "policy" => {
+                    if let Some(base) = &mut chain.base {
+                        base.policy = parts::policy(text(1));
+                    }
+                }
+                "comment" => {}
+                _ => {
+                    let mut rule = rule(&words);
+                    rule.line = self.line(token.line);
+                    chain.rules.push(rule);
+                }
+            }
+        }
+    }
+
+    fn line(&mut self, number: usize) -> Line {
+        self.rules += 1;
+        let text = self.lines.get(number - 1).map_or("", |line| line.trim());
+        Line { id: self.rules, number, text: printable(text) }
+    }
+}
+
+/// `priority srcnat`, `priority dstnat + 10`, `priority -100`
+fn priority(words: &[Token]) -> Result<i64, ImportError> {
+    let mut parts = words.iter().skip_while(|word| word.text != "priority").skip(1);
+    let Some(first) = parts.next() else { return Ok(0) };
+    let named = match first.text.as_str() {
+        "raw" => Some(-300),
+        "mangle" => Some(-150),
+        "dstnat" => Some(-100),
+        "filter" => Some(0),
+        "security" => Some(50),
+        "srcnat" => Some(100),
+        number => number.parse().ok(),
+    };
+    let Some(named) = named else { return Err(odd(first.line, &first.text)) };
+    let (sign, more) = (parts.next().map(|sign| sign.text.as_str()), parts.next());
+    let more: i64 = more.and_then(|more| more.text.parse().ok()).unwrap_or_default();
+    Ok(match sign {
+        Some("-") => named - more,
+        Some("+") => named + more,
+        _ => named,
+    })
+}
+
+/// The words of a rule, one statement after the other.
+struct Words<'a> {
+    words: &'a [Token],
+    at: usize,
+}
+
+impl<'a> Words<'a> {
+    fn peek(&self) -> &'a str {
+        self.words.get(self.at).map_or("", |word| word.text.as_str())
+    }
+
+    fn next(&mut self) -> &'a str {
+        let word = self.peek();
+        self.at += 1;
+        word
+    }
+
+    fn is_over(&self) -> bool {
+        self.at >= self.words.len()
+    }
+
+    /// One value, several after each other with commas, or a set.
+    fn values(&mut self) -> Vec<String> {
+        let mut values = Vec::new();
+        if self.peek() == "{" {
+            self.next();
+            while !self.is_over() && self.peek() != "}" {
+                let mut value = String::new();
+                while !self.is_over() && !matches!(self.peek(), "," | "}") {
+                    // What belongs together with a blank, as `80 : accept`, is no value that is known.
+                    value.push_str(self.next());
+                }
+                values.push(value);
+                if self.peek() == "," {
+                    self.next();
+                }
+            }
+            self.next();
+            return values;
+        }
+        values.push(self.next().to_owned());
+        while self.peek() == "," {
+            self.next();
+            values.push(self.next().to_owned());
+        }
+        values
+    }
+
+    /// Leaves out a block in braces.
+    fn skip(&mut self) {
+        if self.next() != "{" {
+            return;
+        }
+        let mut depth = 1;
+        while depth > 0 && !self.is_over() {
+            match self.next() {
+                "{" => depth += 1,
+                "}" => depth -= 1,
+                _ => {}
+            }
+        }
+    }
+}
+
+fn rule(tokens: &[Token]) -> Rule {
+    let mut rule = Rule { pieces: vec![Match::default()], ..Rule::default() };
+    let mut words = Words { words: tokens, at: 0 };
+    while !words.is_over() {
+        statement(&mut rule, &mut words);
+    }
+    rule
+}
+
+fn statement(rule: &mut Rule, words: &mut Words<'_>) {
+    let word = words.next();
+    match word {
+        "ip" | "ip6" | "tcp" | "udp" | "th" | "meta" | "ct" | "icmpv6" => {
+            let key = words.next();
+            condition(rule, words, &Field { of: word, key });
+        }
+        "fib" => {
+            let of = words.next();
+            let key = format!("{of} {}", words.next());
+            condition(rule, words, &Field { of: word, key: &key });
+        }
+        "iifname" | "oifname" | "iif" | "oif" => condition(rule, words, &Field { of: "meta", key: word }),
+        "counter" => {
+            while matches!(words.peek(), "packets" | "bytes") {
+                words.next();
+                words.next();
+            }
+        }
+        "comment" => {
+            words.next();
+        }
+        "log" => {
+            while matches!(
+                words.peek(),
+                "prefix" | "group" | "level" | "flags" | "snaplen" | "queue-threshold"
+            ) {
+                words.next();
+                words.next();
+            }
+            pass(rule, "log");
+        }
+        "masquerade" | "snat" | "dnat" => translation(rule, words, word),
+        "jump" | "goto" => {
+            let chain = words.next();
+            parts::verdict(rule, word, chain);
+        }
+        "xt" => {
+            let kind = words.next();
+            foreign(rule, &format!("the {kind} {} of iptables", words.next()));
+        }
+        _ if word.starts_with("xt_") => foreign(rule, word),
+        "vmap" => {
+            rule.do_not_know("natbpf does not know vmap");
+            parts::other(rule, word);
+            words.skip();
+        }
+        _ if parts::verdict(rule, word, "") => {
+            // What a reject answers, or where a redirect leads, is of no concern.
+            while !words.is_over() && words.peek() != "comment" {
+                words.next();
+            }
+        }
+        "{" => {
+            words.at -= 1;
+            words.skip();
+        }
+        _ => rule.do_not_know(format!("natbpf does not know {}", printable(word))),
+    }
+}
+
+/// What iptables put there. It may be a target, unless one follows.
+fn foreign(rule: &mut Rule, name: &str) {
+    rule.do_not_know(format!("natbpf does not know {}; give what iptables-save writes", printable(name)));
+    if rule.target == Target::None {
+        parts::other(rule, name);
+    }
+}
+
+fn pass(rule: &mut Rule, name: &str) {
+    if rule.target == Target::None {
+        rule.target = Target::Pass(name.to_owned());
+    }
+}
+
+fn condition(rule: &mut Rule, words: &mut Words<'_>, field: &Field<'_>) {
+    let mut negated = false;
+    match words.peek() {
+        "set" => {
+            words.next();
+            words.next();
+            return pass(rule, &field.to_string());
+        }
+        "!=" => {
+            words.next();
+            negated = true;
+        }
+        "==" => {
+            words.next();
+        }
+        "." | "&" | "|" | "^" | "<" | ">" | "<=" | ">=" | "vmap" => {
+            return rule.do_not_know(format!("natbpf does not know the match {field} {}", words.peek()));
+        }
+        _ => {}
+    }
+    let values = words.values();
+    parts::add(rule, field, negated, &values);
+}
+
+fn translation(rule: &mut Rule, words: &mut Words<'_>, name: &str) {
+    let mut address = None;
+    let mut ports = None;
+    if matches!(words.peek(), "ip" | "ip6") {
+        words.next();
+    }
+    if words.peek() == "to" {
+        words.next();
+        let to = words.next();
+        let (before, after) = to.split_once(':').map_or((to, None), |(before, after)| (before, Some(after)));
+        address = (!before.is_empty()).then_some(before);
+        ports = after;
+    }
+    let mut flags = Vec::new();
+    while !words.is_over() && !matches!(words.peek(), "comment" | "counter") {
+        let flag = words.next();
+        if flag != "," {
+            flags.push(flag);
+        }
+    }
+    match nat::verdict(name, address, ports, &flags) {
+        Some(verdict) => rule.verdict(verdict),
+        None => {
+            rule.do_not_know(format!("natbpf does not know what follows {name}"));
+            parts::other(rule, name);
+        }
+    }
+}

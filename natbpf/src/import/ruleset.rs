@@ -1,0 +1,126 @@
+//! The form in which every input is: tables, chains, and rules with a list of what they match and a target.
+
+use std::collections::BTreeMap;
+
+use super::{
+    line::Line,
+    matching::Match,
+    target::{Target, Verdict},
+};
+
+/// All that was read.
+#[derive(Debug, Default)]
+pub struct Ruleset {
+    pub tables: Vec<Table>,
+    /// What makes no sense, or is no rule.
+    pub odd: Vec<(Line, String)>,
+    /// What else there is to say.
+    pub remarks: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// As it is said to the operator: `nat`, or `ip nat` of nftables.
+    pub name: String,
+    pub chains: BTreeMap<String, Chain>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Chain {
+    pub base: Option<Base>,
+    pub rules: Vec<Rule>,
+}
+
+/// Where the kernel calls a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    pub kind: Kind,
+    pub hook: Hook,
+    pub priority: i64,
+    /// What becomes of what gets to its end.
+    pub policy: Policy,
+    /// The line that says so.
+    pub line: Line,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Nat,
+    Filter,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    Prerouting,
+    Input,
+    Forward,
+    Output,
+    Postrouting,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    #[default]
+    Accept,
+    Drop,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    pub line: Line,
+    /// It is for what one of these matches. Where something is unknown, it is for less than that.
+    pub pieces: Vec<Match>,
+    /// What was not understood.
+    pub unknown: Option<String>,
+    pub target: Target,
+    /// The chain does not go on after the target's: `-g`.
+    pub goto: bool,
+}
+
+impl Rule {
+    pub fn do_not_know(&mut self, what: impl Into<String>) {
+        self.unknown.get_or_insert_with(|| what.into());
+    }
+
+    pub fn verdict(&mut self, verdict: Verdict) {
+        self.target = Target::Do(verdict);
+    }
+}
+
+impl Ruleset {
+    /// The base chains of a kind at a hook, in the order in which the kernel calls them, each with its table.
+    pub fn bases(&self, kind: Kind, hook: Hook) -> Vec<(&Table, &str, &Base)> {
+        let mut bases: Vec<_> = self
+            .tables
+            .iter()
+            .flat_map(|table| table.chains.iter().map(move |(name, chain)| (table, name, chain)))
+            .filter_map(|(table, name, chain)| {
+                let base = chain.base.as_ref().filter(|base| base.kind == kind && base.hook == hook)?;
+                Some((table, name.as_str(), base))
+            })
+            .collect();
+        bases.sort_by_key(|(_, _, base)| base.priority);
+        bases
+    }
+
+    /// Whether there is anything that translates, or could.
+    pub fn has_nat(&self) -> bool {
+        self.tables.iter().any(Table::is_nat)
+    }
+}
+
+impl Table {
+    /// Whether it has a chain that translates. That of iptables has, also if it is not mentioned.
+    pub fn is_nat(&self) -> bool {
+        let named = self.name == "nat";
+        named
+            || self
+                .chains
+                .values()
+                .any(|chain| chain.base.as_ref().is_some_and(|base| base.kind == Kind::Nat))
+    }
+
+    pub fn rules(&self) -> impl Iterator<Item = (&str, &Rule)> {
+        self.chains.iter().flat_map(|(name, chain)| chain.rules.iter().map(move |rule| (name.as_str(), rule)))
+    }
+}

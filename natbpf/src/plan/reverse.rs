@@ -1,0 +1,131 @@
+//! Forwards as they are asked for from inside: which external endpoint leads to an inside one. What its owner begins by itself leaves from
+//! there, so that whoever it speaks to reaches it where it said to be (SIP, WireGuard).
+
+use std::collections::BTreeSet;
+
+use natbpf_common::{
+    Port,
+    config::{Forward, ForwardKey, Uplink},
+};
+
+use super::{PlannedUplink, ports, serve::ForwardEntry};
+
+/// Bits of a prefix that come before the port.
+const BASE: u32 = ForwardKey::PORT_BITS - 16;
+
+/// The entries of the map that is asked from inside. Where several external endpoints lead to one inside endpoint the first counts.
+pub fn reverse(forwards: &[ForwardEntry]) -> Vec<ForwardEntry> {
+    let mut seen = BTreeSet::new();
+    let mut reversed = Vec::new();
+    // Floating addresses have rules of their own.
+    for (length, key, forward) in forwards.iter().filter(|(length, ..)| *length >= BASE) {
+        let (first, last) = range(*length, key);
+        let moved = |port: u16| port.wrapping_add(forward.port_offset);
+        for (first, last) in in_order(moved(first), moved(last)) {
+            for prefix in ports::prefixes(first, last) {
+                let inside = ForwardKey { address: forward.address, port: Port::new(prefix.first), ..*key };
+                let place =
+                    (inside.uplink, inside.address.to_wire(), inside.protocol, prefix.first, prefix.length);
+                if seen.insert(place) {
+                    let back = Forward {
+                        address: key.address,
+                        port_offset: forward.port_offset.wrapping_neg(),
+                        flags: forward.flags,
+                    };
+                    reversed.push((BASE + u32::from(prefix.length), inside, back));
+                }
+            }
+        }
+    }
+    reversed
+}
+
+/// First and last port of a prefix.
+fn range(length: u32, key: &ForwardKey) -> (u16, u16) {
+    let free = ForwardKey::PORT_BITS - length;
+    let first = key.port.number();
+    (first, first | ((1u32 << free) - 1) as u16)
+}
+
+/// A range of ports that may go on at 0 after 65535, as ranges that do not.
+fn in_order(first: u16, last: u16) -> Vec<(u16, u16)> {
+    if first <= last { vec![(first, last)] } else { vec![(first, u16::MAX), (0, last)] }
+}
+
+/// Marks uplinks most of whose ports lead inside: if flows avoided those there would be hardly any left for them.
+pub(super) fn mark_mostly_forwarded(uplinks: &mut [PlannedUplink], forwards: &[ForwardEntry]) {
+    // Of the ports that flows mostly have.
+    const FIRST: u32 = 1024;
+    for uplink in uplinks {
+        let ports = |(length, key, _): &ForwardEntry| {
+            let (first, last) = range(*length, key);
+            (u32::from(last) + 1).saturating_sub(FIRST.max(first.into()))
+        };
+        for address in uplink.uplink.addresses.map(|address| address.local) {
+            for protocol in [natbpf_common::protocol::TCP, natbpf_common::protocol::UDP] {
+                let here = forwards.iter().filter(|(length, key, _)| {
+                    *length >= BASE
+                        && key.uplink == uplink.interface
+                        && key.protocol == protocol
+                        && key.address == address
+                });
+                if here.map(ports).sum::<u32>() > (0x1_0000 - FIRST) / 2 {
+                    uplink.uplink.flags |= Uplink::MOSTLY_FORWARDED;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use natbpf_common::{Address, protocol::UDP};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entries(first: u16, last: u16, offset: u16) -> Vec<ForwardEntry> {
+        let forward =
+            Forward { address: Address::from(Ipv4Addr::new(10, 0, 0, 2)), port_offset: offset, flags: 0 };
+        let address = Address::from(Ipv4Addr::new(203, 0, 113, 1));
+        let entry = |prefix: ports::PortPrefix| {
+            let key =
+                ForwardKey { uplink: 2, address, protocol: UDP, reserved: 0, port: Port::new(prefix.first) };
+            (BASE + u32::from(prefix.length), key, forward)
+        };
+        ports::prefixes(first, last).into_iter().map(entry).collect()
+    }
+
+    /// As the datapath looks one up.
+    fn lookup(entries: &[ForwardEntry], port: u16) -> Option<u16> {
+        let matching = entries.iter().filter(|(length, key, _)| {
+            let (first, last) = range(*length, key);
+            (first..=last).contains(&port)
+        });
+        matching
+            .max_by_key(|(length, ..)| *length)
+            .map(|(.., forward)| port.wrapping_add(forward.port_offset))
+    }
+
+    proptest! {
+        #[test]
+        fn from_inside_one_finds_the_port_that_leads_there(a: u16, b: u16, offset: u16, port: u16) {
+            let forwards = entries(a.min(b), a.max(b), offset);
+            let reversed = reverse(&forwards);
+            match lookup(&forwards, port) {
+                Some(inside) => prop_assert_eq!(lookup(&reversed, inside), Some(port)),
+                None => prop_assert_eq!(lookup(&reversed, port.wrapping_add(offset)), None),
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_that_lead_to_the_same_the_first_counts() {
+        let forwards =
+            [entries(8080, 8080, 0u16.wrapping_sub(8000)), entries(8081, 8081, 0u16.wrapping_sub(8001))]
+                .concat();
+        assert_eq!(lookup(&reverse(&forwards), 80), Some(8080));
+    }
+}

@@ -1,0 +1,228 @@
+//! How often one source of changes is answered at once. Each answer has every flow ask the kernel again, so one instance that flaps must
+//! not have it happen all the time: what comes more often waits for the next moment at which all such changes are answered together.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::neighbours::LinkAddress;
+
+/// Who or what changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A neighbour, by interface index and IPv4 address.
+    Neighbour(u32, [u8; 4]),
+    /// A station of a bridge, by VLAN and MAC address, with the interface index of the port where it is now.
+    Station(u32, u16, LinkAddress),
+    /// An interface, by its index: the far end of a veth may belong to an instance.
+    Link(u32),
+}
+
+impl Source {
+    const fn interface(self) -> u32 {
+        match self {
+            Self::Neighbour(interface, _) | Self::Station(interface, ..) | Self::Link(interface) => interface,
+        }
+    }
+
+    /// What is limited by itself: a station wherever it is, since one that flaps does so between ports.
+    const fn own(self) -> Self {
+        match self {
+            Self::Station(_, vlan, mac) => Self::Station(0, vlan, mac),
+            other => other,
+        }
+    }
+}
+
+/// So many changes at once are answered at once, and one more for each time of rest.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    burst: u32,
+    rest: Duration,
+}
+
+/// Of one neighbour or station: what fails over does so a few times at most.
+const ONE: Rate = Rate { burst: 5, rest: Duration::from_secs(5) };
+
+/// An interface that is set up says so many times.
+const LINK: Rate = Rate { burst: 20, rest: Duration::from_secs(2) };
+
+/// All of an interface or port together: somebody may make up a new address each time.
+const INTERFACE: Rate = Rate { burst: 50, rest: Duration::from_secs(1) };
+
+/// Between two moments at which what was too much is answered.
+const TOGETHER: Duration = Duration::from_secs(1);
+
+/// Sources that are remembered; it takes less than this to be rid of the limit of one, and that of its interface stays.
+const REMEMBERED: usize = 1 << 14;
+
+/// The time at which a bucket is empty again, as of a leaky one.
+#[derive(Debug)]
+struct Buckets<K>(HashMap<K, Instant>);
+
+impl<K> Default for Buckets<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash + Copy> Buckets<K> {
+    /// Whether there is room for one more.
+    fn takes(&mut self, key: K, rate: Rate, now: Instant) -> bool {
+        if self.0.len() >= REMEMBERED {
+            self.0.retain(|_, empty| *empty > now);
+            if self.0.len() >= REMEMBERED {
+                self.0.clear();
+            }
+        }
+        let empty = self.0.entry(key).or_insert(now);
+        let after = (*empty).max(now) + rate.rest;
+        let room = after <= now + rate.rest * rate.burst;
+        if room {
+            *empty = after;
+        }
+        room
+    }
+}
+
+/// What has changed how often.
+#[derive(Debug, Default)]
+pub struct Limit {
+    sources: Buckets<Source>,
+    interfaces: Buckets<(bool, u32)>,
+    /// The operator was told of them.
+    named: HashSet<Source>,
+    /// When what was too much was answered, or will be.
+    together: Option<Instant>,
+    owed: bool,
+}
+
+impl Limit {
+    /// Whether a change is to be answered at once. If not, it is [due](Self::due) later.
+    pub fn admits(&mut self, source: Source, now: Instant) -> bool {
+        let is_link = matches!(source, Source::Link(_));
+        let own = self.sources.takes(source.own(), if is_link { LINK } else { ONE }, now);
+        if own && self.interfaces.takes((is_link, source.interface()), INTERFACE, now) {
+            return true;
+        }
+        if !own {
+            self.name(source);
+        }
+        if !self.owed {
+            self.owed = true;
+            let next = self.together.map_or(now, |last| last + TOGETHER);
+            self.together = Some(next.max(now));
+        }
+        false
+    }
+
+    /// When what was too much is answered.
+    pub fn due(&self) -> Option<Instant> {
+        self.together.filter(|_| self.owed)
+    }
+
+    /// True: it is answered now.
+    pub fn settle(&mut self, now: Instant) -> bool {
+        let due = self.due().is_some_and(|due| due <= now);
+        self.owed &= !due;
+        due
+    }
+
+    /// Says who it is, once.
+    fn name(&mut self, source: Source) {
+        if self.named.len() >= 64 || !self.named.insert(source.own()) {
+            return;
+        }
+        let interface = nix::net::if_::if_indextoname(source.interface());
+        let interface = interface
+            .map_or_else(|_| format!("if{}", source.interface()), |name| name.to_string_lossy().into_owned());
+        let (what, advice) = match source {
+            Source::Neighbour(_, [a, b, c, d]) => (
+                format!("the neighbour {a}.{b}.{c}.{d} at {interface} changes its MAC address"),
+                "look for two hosts with one address, or one that sends false ARP",
+            ),
+            Source::Station(_, _, [a, b, c, d, e, f, ..]) => (
+                format!(
+                    "the station {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} moves between ports of a bridge, now to {interface},"
+                ),
+                "look for two hosts with one MAC address, a loop, or one that sends false frames",
+            ),
+            Source::Link(_) => (format!("{interface} goes up and down"), "look at its other end"),
+        };
+        tracing::warn!(
+            "{what} again and again, and is answered for once a second at most, since each time every offloaded flow asks the kernel; {advice}"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEIGHBOUR: Source = Source::Neighbour(3, [10, 0, 0, 5]);
+
+    /// Changes every 20 ms for 10 seconds, by what is done at those moments; how often the epoch is counted for them.
+    fn answers(limit: &mut Limit, start: Instant, source: impl Fn(u32) -> Source) -> u32 {
+        (0..500)
+            .map(|step| {
+                let now = start + Duration::from_millis(20) * step;
+                let late = limit.settle(now);
+                u32::from(limit.admits(source(step), now)) + u32::from(late)
+            })
+            .sum()
+    }
+
+    #[test]
+    fn one_that_flaps_is_answered_once_a_second() {
+        for source in [NEIGHBOUR, Source::Station(4, 1, [2; 8])] {
+            let answers = answers(&mut Limit::default(), Instant::now(), |_| source);
+            assert!((12..=18).contains(&answers), "{source:?}: {answers}");
+        }
+    }
+
+    #[test]
+    fn made_up_addresses_of_one_interface_are_limited_together() {
+        let source = |step: u32| Source::Neighbour(3, [10, 1, (step >> 8) as u8, step as u8]);
+        let answers = answers(&mut Limit::default(), Instant::now(), source);
+        assert!((50..=72).contains(&answers), "{answers}");
+    }
+
+    #[test]
+    fn others_are_answered_at_once_meanwhile() {
+        let (mut limit, start) = (Limit::default(), Instant::now());
+        answers(&mut limit, start, |_| NEIGHBOUR);
+        let now = start + Duration::from_secs(10);
+        assert!(!limit.admits(NEIGHBOUR, now));
+        assert!(limit.admits(Source::Neighbour(3, [10, 0, 0, 6]), now), "another one there");
+        assert!(limit.admits(Source::Neighbour(2, [203, 0, 113, 254]), now), "the gateway");
+        assert!(limit.admits(Source::Link(3), now));
+    }
+
+    #[test]
+    fn the_last_change_is_answered_within_a_second() {
+        let (mut limit, start) = (Limit::default(), Instant::now());
+        answers(&mut limit, start, |_| NEIGHBOUR);
+        let now = start + Duration::from_secs(10);
+        limit.admits(NEIGHBOUR, now);
+        let due = limit.due().expect("it is owed");
+        assert!(due <= now + TOGETHER);
+        assert!(!limit.settle(due.checked_sub(Duration::from_millis(1)).unwrap()));
+        assert!(limit.settle(due));
+        assert_eq!(limit.due(), None);
+        assert!(!limit.settle(due), "once");
+    }
+
+    #[test]
+    fn one_that_rests_is_answered_at_once_again() {
+        let (mut limit, start) = (Limit::default(), Instant::now());
+        answers(&mut limit, start, |_| NEIGHBOUR);
+        let later = start + Duration::from_secs(60);
+        limit.settle(later);
+        assert!((0..5).all(|_| limit.admits(NEIGHBOUR, later)));
+        assert!(!limit.admits(NEIGHBOUR, later));
+    }
+}

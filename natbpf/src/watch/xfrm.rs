@@ -1,0 +1,53 @@
+//! IPsec: policies and associations (`NETLINK_XFRM`). A packet that one of them applies to is the kernel's, since no way is noted for what
+//! leaves encrypted: that is another packet, of another protocol. So it is enough that every flow asks again when they change.
+
+use std::io;
+
+use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_XFRM};
+
+use super::{judge::Reason, message::messages};
+
+/// `XFRMNLGRP_EXPIRE`, `_SA`, `_POLICY`, `_MIGRATE` (linux/xfrm.h).
+const GROUPS: [u32; 4] = [2, 3, 4, 7];
+
+/// `XFRM_MSG_EXPIRE`: of an association, without which nothing leaves that did not before. Those come by the thousand.
+const EXPIRE: u16 = 0x18;
+
+/// Fails where the kernel has no IPsec.
+pub fn open() -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_XFRM)?;
+    socket.set_non_blocking(true)?;
+    socket.bind(&SocketAddr::new(0, 0))?;
+    for group in GROUPS {
+        match socket.add_membership(group) {
+            // An older kernel has not all of them.
+            Err(error) if error.raw_os_error() != Some(libc::EINVAL) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(socket)
+}
+
+pub fn judge(datagram: &[u8]) -> Option<Reason> {
+    messages(datagram).find_map(|message| match message {
+        Some(message) => (message.kind != EXPIRE).then_some(Reason::Ipsec),
+        None => Some(Reason::Lost),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::message::build, *};
+
+    /// `XFRM_MSG_NEWPOLICY`, `XFRM_MSG_FLUSHSA`, `XFRM_MSG_POLEXPIRE`
+    #[test]
+    fn every_change_counts_but_the_end_of_an_association() {
+        for kind in [0x13, 0x1c, 0x1b] {
+            assert_eq!(judge(&build::message(kind, 0, &[0; 64])), Some(Reason::Ipsec));
+        }
+        let expired = build::message(EXPIRE, 0, &[0; 64]);
+        assert_eq!(judge(&expired), None);
+        assert_eq!(judge(&expired[..20]), Some(Reason::Lost));
+        assert_eq!(judge(&[expired, build::message(0x14, 0, &[0; 64])].concat()), Some(Reason::Ipsec));
+    }
+}
