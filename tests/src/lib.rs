@@ -20,11 +20,14 @@
 //! }
 //! ```
 
+pub mod agent;
 pub mod bench;
 pub mod capture;
+pub mod classid;
 pub mod conformance;
 pub mod counters;
 pub mod dns;
+pub mod flood;
 pub mod flows;
 pub mod fuzz;
 pub mod http;
@@ -38,6 +41,7 @@ pub mod netns;
 pub mod object;
 pub mod pattern;
 pub mod process;
+pub mod programs;
 pub mod raw;
 pub mod reflector;
 mod rule;
@@ -62,4 +66,5 @@ pub use process::{Cmd, Process};
 pub use rule::Rule;
 pub use setup::Setup;
 pub use topology::{GATEWAY, GATEWAY_INSIDE, INSIDE, Lab, Options, SERVER, SERVER2, Uplink, VM1, VM2};
+pub use traffic::link_address;
 pub use wait::{becomes_true, wait_until};

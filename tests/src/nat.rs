@@ -32,6 +32,9 @@ impl fmt::Display for Kind {
     }
 }
 
+/// Those of a bed for rules: the second one has been added to it.
+const UPLINKS: [&str; 2] = ["wan", "wan2"];
+
 /// A translator at work in a gateway.
 #[derive(Debug)]
 pub enum Translation<'a> {
@@ -76,7 +79,7 @@ impl<'a> Translation<'a> {
         match kind {
             Kind::Natbpf => {
                 let cli = Cli::new(gw, instance)?;
-                let (toml, _) = cli.import(save)?;
+                let (toml, _) = cli.import_for(&UPLINKS, save)?;
                 Ok(Self::Natbpf(Natbpf::for_toml(&cli, &toml)?))
             }
             Kind::Iptables => restore(gw, save).map(|()| Self::Iptables(gw)),
@@ -88,7 +91,7 @@ impl<'a> Translation<'a> {
     pub fn change_rules(&mut self, save: &str) -> Result<()> {
         match self {
             Self::Natbpf(natbpf) => {
-                let (toml, _) = natbpf.cli().import(save)?;
+                let (toml, _) = natbpf.cli().import_for(&UPLINKS, save)?;
                 natbpf.reconfigure(&toml)
             }
             Self::Iptables(gw) => restore(gw, save),

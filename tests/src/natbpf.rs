@@ -82,9 +82,17 @@ impl Cli {
     /// The configuration that `natbpf import` makes of what `iptables-save` wrote, and what it says of the rest. Where
     /// rules name no uplink, `wan` is meant.
     pub fn import(&self, save: &str) -> Result<(String, String)> {
+        self.import_for(&["wan"], save)
+    }
+
+    /// As [`Cli::import`] for these uplinks.
+    pub fn import_for(&self, uplinks: &[&str], save: &str) -> Result<(String, String)> {
         let mut file = tempfile::NamedTempFile::new().context("cannot make a file of rules")?;
         file.write_all(save.as_bytes())?;
-        let output = self.cmd().args(["import", "--uplink", "wan"]).arg(file.path()).output()?;
+        let output = {
+            let uplinks = uplinks.iter().flat_map(|uplink| ["--uplink", uplink]);
+            self.cmd().arg("import").args(uplinks).arg(file.path()).output()?
+        };
         let [toml, said] = [output.stdout, output.stderr].map(String::from_utf8);
         let (toml, said) = (toml?, said?);
         ensure!(output.status.success(), "`natbpf import` ended with {}: {said}", output.status);

@@ -1,10 +1,13 @@
 //! Programs: run to their end with a time limit, or kept running behind a guard that ends them.
 
-use std::ffi::OsStr;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
@@ -16,6 +19,7 @@ use nix::unistd::Pid;
 
 use crate::interrupt;
 use crate::lines::Lines;
+use crate::programs::{self, PROGRAMS, Program, Purpose};
 
 /// How long a program that should end by itself may take.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -34,9 +38,16 @@ impl fmt::Debug for Cmd {
 
 impl Cmd {
     /// A command in the network namespace of the calling thread.
+    ///
+    /// # Panics
+    /// When the program is in no list of [`programs`]: it would be missing on other machines. Products of the workspace are
+    /// called by their paths.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
-        let mut command = Command::new(locate(program.as_ref()));
-        command.stdin(Stdio::null()).env("LC_ALL", "C");
+        let (program, path) = (program.as_ref(), search_path());
+        declared(program);
+        #[expect(clippy::disallowed_methods, reason = "here it is known what set-up installs")]
+        let mut command = Command::new(locate(program, &path));
+        command.stdin(Stdio::null()).env("LC_ALL", "C").env("PATH", path);
         // A process group of its own, so that a Ctrl-C at the terminal reaches the lab only, which then ends
         // its programs in order; and death with the thread that started it, should the lab itself be killed.
         command.process_group(0);
@@ -260,27 +271,65 @@ fn complaint(output: &Output) -> String {
     String::from_utf8_lossy(text).trim().to_owned()
 }
 
-/// The program's path; system tools are also found where the PATH of an ordinary user does not look.
-fn locate(program: &OsStr) -> std::path::PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    let found =
-        std::env::join_paths(dirs).ok().and_then(|path| which::which_in(program, Some(path), ".").ok());
-    found.unwrap_or_else(|| program.into())
+/// This process starts only what the set-up for the lab brings.
+static ONLY_LAB: AtomicBool = AtomicBool::new(false);
+
+/// From now on this process starts only what set-up installs for the lab.
+pub fn only_for_the_lab() {
+    ONLY_LAB.store(true, Ordering::Relaxed);
+}
+
+fn declared(program: &OsStr) {
+    let name = program.to_string_lossy();
+    let purpose = if ONLY_LAB.load(Ordering::Relaxed) { Purpose::Lab } else { Purpose::Test };
+    let permitted = listed(&name).is_some_and(|program| programs::permits(purpose, program));
+    assert!(
+        permitted || name.contains('/'),
+        "`{name}` is not installed for {purpose:?}: see tests/src/programs.rs"
+    );
+}
+
+fn listed(name: &str) -> Option<&'static Program> {
+    PROGRAMS.iter().find(|program| program.name == name)
+}
+
+/// Where programs are: `NATBPF_PATH` alone, by which `cargo xtask` names all that there is, or PATH. System tools are also
+/// found where the PATH of an ordinary user does not look.
+fn search_path() -> OsString {
+    if let Some(path) = env::var_os("NATBPF_PATH") {
+        return path;
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    env::join_paths(folders).unwrap_or(path)
+}
+
+fn locate(program: &OsStr, path: &OsStr) -> PathBuf {
+    which::which_in(program, Some(path), ".").unwrap_or_else(|_| program.into())
 }
 
 fn missing(command: &Command) -> anyhow::Error {
     let program = command.get_program().to_string_lossy();
-    let package = match &*program {
-        "dnsmasq" => "dnsmasq-base",
-        "ip" => "iproute2",
-        "nft" => "nftables",
-        "ping" => "iputils-ping",
-        "sysctl" => "procps",
-        "tc" => "iproute2",
-        "turnserver" | "turnutils_natdiscovery" => "coturn",
-        "tracepath" => "iputils-tracepath",
-        other => other,
-    };
-    anyhow!("`{program}` is needed and not installed: apt-get install {package}")
+    match listed(&program) {
+        Some(found) => anyhow!("`{program}` is needed and not installed: apt-get install {}", found.package),
+        None => anyhow!("`{program}` is needed and is not there"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "`true` is not installed for Test")]
+    fn what_no_set_up_installs_is_not_started() {
+        let _ = Cmd::new("true");
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_package() {
+        #[expect(clippy::disallowed_methods, reason = "it is not started")]
+        let said = missing(&Command::new("ping")).to_string();
+        assert_eq!(said, "`ping` is needed and not installed: apt-get install iputils-ping");
+    }
 }

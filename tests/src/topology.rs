@@ -107,7 +107,12 @@ impl Lab {
 
     /// Starts a translator in the gateway.
     pub fn translate(&self, kind: Kind, rules: &[Rule]) -> Result<Translation<'_>> {
-        Translation::start(&self.gw, INSTANCE, kind, &Setup::with(rules))
+        self.translate_with(kind, &Setup::with(rules))
+    }
+
+    /// Starts a translator in the gateway with a whole configuration.
+    pub fn translate_with(&self, kind: Kind, setup: &Setup) -> Result<Translation<'_>> {
+        Translation::start(&self.gw, INSTANCE, kind, setup)
     }
 
     /// natbpf's command line in the gateway, for what [`Lab::translate`] does not do.

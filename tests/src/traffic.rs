@@ -18,6 +18,7 @@ use natbpf_common::traffic::{FRAME, Received, Workload};
 
 use crate::netns::Namespace;
 use crate::topology::{GATEWAY, INSIDE, Lab, SERVER, VM1};
+use crate::wire::colons;
 
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/generator"));
 
@@ -265,7 +266,8 @@ pub(crate) fn pin_to_one_processor() -> Result<()> {
     nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &processors).context("cannot pin a thread")
 }
 
-pub(crate) fn link_address(namespace: &Namespace, device: &str) -> Result<[u8; 6]> {
+/// The Ethernet address of a device.
+pub fn link_address(namespace: &Namespace, device: &str) -> Result<[u8; 6]> {
     let text = namespace.cmd("ip").args(["-j", "link", "show", "dev", device]).output_text()?;
     let links: serde_json::Value = serde_json::from_str(&text)?;
     let address =
@@ -275,8 +277,4 @@ pub(crate) fn link_address(namespace: &Namespace, device: &str) -> Result<[u8; 6
         *byte = u8::from_str_radix(text, 16)?;
     }
     Ok(bytes)
-}
-
-fn colons(address: [u8; 6]) -> String {
-    address.map(|byte| format!("{byte:02x}")).join(":")
 }

@@ -11,9 +11,15 @@ use nix::net::if_::if_nametoindex;
 use crate::netns::Namespace;
 use crate::object::Packet;
 use crate::seen::Seen;
+use crate::traffic::link_address;
 
 /// An Ethernet address.
 pub type Link = [u8; 6];
+
+/// As `ip` has it.
+pub fn colons(link: Link) -> String {
+    link.map(|byte| format!("{byte:02x}")).join(":")
+}
 
 /// Room for what nobody has read yet.
 const RECEIVE_BUFFER: libc::c_int = 64 << 20;
@@ -24,8 +30,8 @@ const TRAVEL: Duration = Duration::from_millis(200);
 /// what it sends itself it does not see.
 #[derive(Debug)]
 pub struct Wire {
-    socket: OwnedFd,
-    name: String,
+    pub(crate) socket: OwnedFd,
+    pub(crate) name: String,
     own: Link,
     peer: Link,
 }
@@ -36,6 +42,11 @@ impl Wire {
         let name = format!("{device} in {}", ns.name());
         let socket = ns.enter(|| open(device))?.with_context(|| format!("cannot listen at {name}"))?;
         Ok(Self { socket, name, own, peer })
+    }
+
+    /// As [`Wire::open`] from the device's own address to that of another device.
+    pub fn between(ns: &Namespace, device: &str, peer: (&Namespace, &str)) -> Result<Self> {
+        Self::open(ns, device, link_address(ns, device)?, link_address(peer.0, peer.1)?)
     }
 
     /// A device of the calling thread's namespace, to listen only.
@@ -51,10 +62,15 @@ impl Wire {
 
     /// Sends a packet to the peer.
     pub fn send(&self, packet: &Packet) -> Result<()> {
+        self.send_frame(&self.frame_of(packet))
+    }
+
+    /// The frame with a packet to the peer.
+    pub fn frame_of(&self, packet: &Packet) -> Vec<u8> {
         let mut frame = packet.bytes();
         frame[..6].copy_from_slice(&self.peer);
         frame[6..12].copy_from_slice(&self.own);
-        self.send_frame(&frame)
+        frame
     }
 
     /// Sends these bytes as an IPv4 packet to the peer, whatever they are.

@@ -187,15 +187,26 @@ fn there_is_no_bpffs() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let plain = dir.path().to_str().context("a path")?;
     let missing = format!("{plain}/missing");
+    let run = |bpffs: &str, command: &[&str]| -> Result<String> {
+        let natbpf = bench.lab.gw.cmd(natbpf::binary()?).args(["--bpffs", bpffs]).args(command);
+        sentence(&natbpf.output()?)
+    };
     for command in [&START[..], &["detach"]] {
-        let run = |bpffs: &str| -> Result<String> {
-            let natbpf = bench.lab.gw.cmd(natbpf::binary()?).args(["--bpffs", bpffs]).args(command);
-            sentence(&natbpf.output()?)
-        };
-        contains(&run(plain)?, &["no BPF file system", plain, &format!("mount -t bpf bpf {plain}")])?;
-        contains(&run(&missing)?, &[&missing, &format!("mkdir -p {missing}"), "mount -t bpf"])?;
+        contains(&run(&missing, command)?, &[&missing, &format!("mkdir -p {missing}"), "mount -t bpf"])?;
+    }
+    contains(
+        &run(plain, &["detach"])?,
+        &["no BPF file system", plain, &format!("mount -t bpf bpf {plain}")],
+    )?;
+    for command in [&["status"][..], &["flows", "list"]] {
+        contains(&run(plain, command)?, &["natbpf is not attached"])?;
     }
     ensure!(dir.path().read_dir()?.next().is_none(), "something was made in {plain}");
+    // A start would mount one, but not over what is there, and not where its configuration is wrong.
+    fs::write(dir.path().join("file"), "")?;
+    contains(&run(plain, &START)?, &["no BPF file system", plain, "over the files that are there"])?;
+    let mounts = fs::read_to_string("/proc/thread-self/mounts")?;
+    ensure!(!mounts.contains(plain), "{mounts}");
     Ok(())
 }
 

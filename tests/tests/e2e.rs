@@ -3,8 +3,12 @@
 
 mod e2e {
     mod address;
+    mod effect;
     mod exhaustion;
+    mod faithful;
+    mod forged;
     mod fragments;
+    mod fresh;
     mod full;
     mod host;
     mod icmp;
@@ -12,9 +16,11 @@ mod e2e {
     mod many;
     mod mapping;
     mod offload;
+    mod outside;
     mod ports;
     mod protocols;
     mod rules;
+    mod starved;
     mod tcp;
     mod twin;
     mod udp;

@@ -8,7 +8,10 @@ use clap::Args;
 use crate::{
     command::{as_root, cargo, run as run_command, show},
     products::{self, product, release_folder},
-    setup::{self, Need},
+    setup::{
+        self, Need,
+        tools::{Purpose, path_for},
+    },
 };
 
 /// The fuzz targets, in `fuzz/fuzz_targets`.
@@ -56,6 +59,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let mut build = products::build();
     run_command(&mut build)?;
     let mut object = as_root(product("fuzz")?)?;
+    object.env("NATBPF_PATH", path_for(Purpose::Test)?);
     let (name, value) = limit(options);
     object.arg(format!("--{name}={value}"));
     for (name, value) in [("seed", options.seed), ("threads", options.threads)] {

@@ -13,7 +13,10 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     command::{as_root, cargo, exec, output_of, run},
-    setup::{self, Need},
+    setup::{
+        self, Need,
+        tools::{Purpose, path_for},
+    },
 };
 
 /// The programs of the workspace.
@@ -39,29 +42,34 @@ pub fn build_and_show() -> Result<()> {
 pub fn exec_lab() -> Result<ExitCode> {
     setup::ensure(Need::Run)?;
     run(&mut build())?;
-    match exec_product("lab", &[])? {}
+    match exec_product("lab", &[], Some(Purpose::Lab))? {}
 }
 
 pub fn exec_natbpf(args: &[OsString]) -> Result<ExitCode> {
     setup::ensure(Need::Build)?;
     run(&mut cargo(["build", "--release", "--package", "natbpf"]))?;
-    match exec_product("natbpf", args)? {}
+    match exec_product("natbpf", args, None)? {}
 }
 
 pub fn exec_bench(args: &[OsString]) -> Result<ExitCode> {
     setup::ensure(Need::Test)?;
     run(&mut build())?;
-    match exec_product("bench", args)? {}
+    match exec_product("bench", args, Some(Purpose::Test))? {}
 }
 
 pub fn exec_conformance(args: &[OsString]) -> Result<ExitCode> {
     setup::ensure(Need::Test)?;
     run(&mut build())?;
-    match exec_product("conformance", args)? {}
+    match exec_product("conformance", args, Some(Purpose::Test))? {}
 }
 
-fn exec_product(name: &str, args: &[OsString]) -> Result<Infallible> {
-    exec(as_root(product(name)?)?.args(args).env("NATBPF_BIN", product("natbpf")?))
+/// What makes labs finds only what the set-up for `purpose` names.
+fn exec_product(name: &str, args: &[OsString], purpose: Option<Purpose>) -> Result<Infallible> {
+    let mut command = as_root(product(name)?)?;
+    if let Some(purpose) = purpose {
+        command.env("NATBPF_PATH", path_for(purpose)?);
+    }
+    exec(command.args(args).env("NATBPF_BIN", product("natbpf")?))
 }
 
 /// The path of a binary that was built in release mode.

@@ -9,6 +9,7 @@ pub mod tools;
 use anyhow::Result;
 
 use apt::Apt;
+use tools::Purpose;
 
 /// What the machine has to be fit for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +35,7 @@ pub fn ensure(need: Need) -> Result<()> {
         Need::Lint | Need::All => components::LINT,
     })?;
     let mut apt = Apt::default();
-    match need {
-        Need::Build | Need::Lint => {}
-        Need::Run => tools::ensure(&[tools::LAB], &mut apt)?,
-        Need::Test => tools::ensure(&[tools::LAB, tools::TEST], &mut apt)?,
-        Need::Vm => tools::ensure(&[tools::LAB, tools::TEST, tools::VM], &mut apt)?,
-        Need::Fuzz => tools::ensure(&[tools::LAB, tools::TEST, tools::FUZZ], &mut apt)?,
-        Need::All => tools::ensure(&[tools::LAB, tools::TEST, tools::FUZZ, tools::VM], &mut apt)?,
-    }
+    tools::ensure(purposes(need), &mut apt)?;
     if need != Need::Lint {
         bpf_linker::ensure(&mut apt)?;
     }
@@ -49,6 +43,18 @@ pub fn ensure(need: Need) -> Result<()> {
         cargo_fuzz::ensure()?;
     }
     Ok(())
+}
+
+/// Whose programs are installed.
+fn purposes(need: Need) -> &'static [Purpose] {
+    match need {
+        Need::Build | Need::Lint => &[],
+        Need::Run => &[Purpose::Lab],
+        Need::Test => &[Purpose::Lab, Purpose::Test],
+        Need::Vm => &[Purpose::Lab, Purpose::Test, Purpose::Vm],
+        Need::Fuzz => &[Purpose::Lab, Purpose::Test, Purpose::Fuzz],
+        Need::All => &[Purpose::Lab, Purpose::Test, Purpose::Fuzz, Purpose::Vm],
+    }
 }
 
 /// As [`ensure`], and says that all is there at the end.

@@ -12,7 +12,10 @@ use anyhow::{Context as _, Result};
 use crate::{
     command::{cargo, command, is_root, output_of, run as run_command, show, workspace},
     products::{self, product},
-    setup::{self, Need},
+    setup::{
+        self, Need,
+        tools::{Purpose, path_for},
+    },
 };
 
 /// Tests that need neither root nor network namespaces.
@@ -96,7 +99,7 @@ fn integration(part: &str, args: &[OsString]) -> Result<Command> {
         // Labs measure time and load; they would disturb each other.
         test.arg("--test-threads=1");
     }
-    test.args(args).env("NATBPF_BIN", product("natbpf")?);
+    test.args(args).env("NATBPF_BIN", product("natbpf")?).env("NATBPF_PATH", path_for(Purpose::Test)?);
     if !is_root()? {
         let rustc = output_of(command("rustc").arg("-vV").current_dir(workspace()))?;
         let host = rustc.lines().find_map(|line| line.strip_prefix("host: "));

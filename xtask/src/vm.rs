@@ -27,7 +27,10 @@ use clap::Args;
 use crate::{
     command::{cargo, command, find, output_of, quote, run as run_command},
     products::{self, path_after, product, release_folder},
-    setup::{self, Need, tools},
+    setup::{
+        self, Need,
+        tools::{self, Purpose},
+    },
     test,
 };
 use image::Image;
@@ -131,9 +134,7 @@ fn kernels(folder: &Path, options: &Options) -> Result<Vec<Kernel>> {
 /// The system with the products that everything needs.
 fn image() -> Result<Image> {
     let folder = release_folder()?.with_file_name("vm");
-    // Python is a folder of thousands of files, and no test inside needs it.
-    let tools = tools::programs_of(&[tools::LAB, tools::TEST]).filter(|program| *program != "python3");
-    let mut image = Image::new(tools)?;
+    let mut image = Image::new(tools::programs_for(&[Purpose::Base, Purpose::Lab, Purpose::Test]))?;
     for name in ["natbpf", "lab"] {
         image.product(name, &stripped(&product(name)?, name, &folder)?)?;
     }

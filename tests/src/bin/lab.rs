@@ -48,6 +48,7 @@ enum Nat {
 fn main() -> ExitCode {
     let args = Args::parse();
     let start = Instant::now();
+    lab::process::only_for_the_lab();
     let outcome = interrupt::install().and_then(|()| run(&args));
     let seconds = start.elapsed().as_secs_f64();
     match outcome {

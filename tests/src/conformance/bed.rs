@@ -25,6 +25,7 @@ use crate::netns::Namespace;
 use crate::object::End;
 use crate::reflector::Reflector;
 use crate::setup::Setup;
+pub use crate::wire::colons;
 use crate::wire::{Link, Wire};
 
 pub const INSIDE: &str = "10.0.0.0/24";
@@ -251,9 +252,4 @@ pub fn end(address: SocketAddr) -> End {
         SocketAddr::V4(address) => (*address.ip(), address.port()),
         SocketAddr::V6(address) => unreachable!("{address}: beds have no IPv6"),
     }
-}
-
-/// As `ip` has it.
-pub fn colons(link: Link) -> String {
-    link.map(|byte| format!("{byte:02x}")).join(":")
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Error, Result, anyhow, ensure};
 use natbpf::datapath::Hook;
 use natbpf_common::counter::{Counter, Counters};
-use natbpf_common::flow::{Direction, Rewrite};
+use natbpf_common::flow::Direction;
 use natbpf_common::offload::Validity;
 use natbpf_common::tcp::{ACK, SYN};
 
@@ -230,7 +230,7 @@ impl Worker {
         let key = key_of(packet);
         let object = self.object();
         let Some(entry) = object.entry(&key) else { return };
-        let reply = key.peer(Rewrite::from_word(entry.rewrite));
+        let reply = key.peer(entry.rewrite());
         for key in [key, reply] {
             if object.entry(&key).is_some() {
                 object.note(&key, |offload| {
@@ -249,6 +249,10 @@ impl Worker {
         };
         let answer = sent.packet.answer(sent.external).flags(reply);
         self.arrives("the answer to a packet that just left", answer, sent.packet.source())?;
+        // About what answers a stranger nothing is known from outside, before there is a flow.
+        if self.object().entry(&key_of(&sent.packet)).is_none() {
+            return Ok(());
+        }
         let router = sent.packet.destination().0;
         // The least that RFC 792 asks for, or more.
         let least = usize::from(sent.bytes[0] & 0xf) * 4 + 8;

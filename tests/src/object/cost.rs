@@ -11,7 +11,7 @@ use aya::{TestRun as _, TestRunOptions};
 use natbpf::clock;
 use natbpf_common::config::Gauge;
 use natbpf_common::counter::Counter;
-use natbpf_common::flow::{Direction, FlowEntry, FlowKey, Rewrite, Status};
+use natbpf_common::flow::{Direction, FlowEntry, FlowKey, Moment, Rewrite, Status};
 use natbpf_common::life::Life;
 use natbpf_common::state::{self, State};
 use natbpf_common::{Port, SECOND, protocol};
@@ -127,14 +127,14 @@ impl Object {
 /// As an entry of a flow is that has lived for a while, with this translation: nothing about it changes for a second.
 fn settled(entry: FlowEntry, key: &FlowKey, to: End) -> FlowEntry {
     let now = clock::now();
-    let rewrite = Rewrite { address: to.0.into(), port: Port::new(to.1), tag: key.tag() };
+    let rewrite = Rewrite::new(to.0.into(), Port::new(to.1), key.tag());
     let old = 10 * SECOND;
     let step = |status| state::next(status, protocol::UDP, Direction::Reply, 0, old).status;
     // Each remembers what it has seen; after two packets that is all there is.
     let status = step(step(Status::new(State::UdpStream as u8)));
     FlowEntry {
         life: Life::Live(now).to_word(),
-        created: now.saturating_sub(old),
+        created: Moment::of(now.saturating_sub(old)),
         rewrite: rewrite.to_word(),
         status: status.to_word(),
         ..entry

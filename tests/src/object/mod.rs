@@ -23,7 +23,10 @@ use natbpf_common::config::{
     Uplinks,
 };
 use natbpf_common::counter::Counter;
+use natbpf_common::handover::{Handover, Purpose};
+use natbpf_common::keyed::Keys;
 use natbpf_common::state::State;
+use natbpf_common::tcp::{ACK, SYN};
 use natbpf_common::{Address, SECOND};
 use nix::sched::{CloneFlags, unshare};
 
@@ -41,6 +44,9 @@ use crate::{Cmd, GATEWAY, INSIDE};
 
 /// Index of `lo` in every namespace.
 pub const LO: u32 = 1;
+
+/// MAC address of every device of a test, as [`Packet::bytes`] has it.
+pub const RECEIVER: &str = "02:00:00:00:00:02";
 
 /// Every idle timeout of an [`Object`], in seconds, until [`Object::set_timeouts`].
 pub const TIMEOUT: u64 = 10;
@@ -107,7 +113,9 @@ impl Object {
     /// With tables of these sizes; a flow takes two `entries`.
     pub fn sized(rule: Rule, entries: u32, mappings: u32) -> Self {
         unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace for the test (root is needed)");
-        let commands = ["link set lo up", &format!("addr add {GATEWAY}/24 dev lo")];
+        // Frames of [`Packet::bytes`] are for it.
+        let address = format!("link set lo address {RECEIVER}");
+        let commands = [&address, "link set lo up", &format!("addr add {GATEWAY}/24 dev lo")];
         commands.iter().for_each(|command| ip(command));
         let mut object = Self { programs: Lease::new(Sizes { entries, mappings }) };
         object.set_secret(0);
@@ -170,9 +178,20 @@ impl Object {
         });
     }
 
+    /// How many reservations a host's address may have; 0: as many as it likes.
+    pub fn set_host_share(&mut self, share: u32) {
+        self.change_settings(|settings| settings.host_share = share);
+    }
+
     /// The secret that decides where searches for a port begin.
     pub fn set_secret(&mut self, secret: u64) {
-        self.change_settings(|settings| settings.secret = [secret, !secret]);
+        self.change_settings(|settings| {
+            settings.secret = [secret, !secret];
+            // Any that are not zero.
+            settings.keys = zerocopy::transmute!(core::array::from_fn::<u8, { Keys::BYTES }, _>(
+                |at| (at * 37 + 11) as u8
+            ));
+        });
     }
 
     /// For threads of the test; what they do is not counted step by step.
@@ -183,10 +202,19 @@ impl Object {
     /// Sends a frame through a program. `None`: the kernel finds it too short to be one.
     pub fn try_step(&mut self, hook: Hook, frame: &[u8], context: Context) -> Option<Step> {
         let before = self.programs.tables.counters().expect("the counters");
-        let (verdict, after) = self.runner().try_run(hook, frame, context)?;
+        let (verdict, after) = self.try_run(hook, frame, context)?;
         let counters = self.programs.tables.counters().expect("the counters");
         let counted = Step::counted(&before, &counters);
         Some(Step { hook, before: frame.to_vec(), after, verdict, counted })
+    }
+
+    /// What a program has said of a packet that it redirects is for the next program that sees it; in a test run there is none.
+    fn try_run(&mut self, hook: Hook, frame: &[u8], context: Context) -> Option<(Verdict, Vec<u8>)> {
+        let run = self.runner().try_run(hook, frame, context)?;
+        if run.0 == Verdict::Redirect {
+            self.programs.say(Handover::default());
+        }
+        Some(run)
     }
 
     #[track_caller]
@@ -202,6 +230,15 @@ impl Object {
     /// A packet arrives by `lo`.
     pub fn ingress(&mut self, packet: &Packet) -> Step {
         self.step(Hook::Ingress, &packet.bytes(), Context::default())
+    }
+
+    /// A packet leaves by `lo` that an inside interface has sent there to be turned round.
+    pub fn turn(&mut self, packet: &Packet) -> Step {
+        let (source, destination) = (packet.source().0.into(), packet.destination().0.into());
+        self.programs.say(Handover::new(LO, Purpose::Turning, source, destination));
+        let step = self.egress(packet);
+        self.programs.say(Handover::default());
+        step
     }
 
     /// An instance's packet arrives at an inside interface.
@@ -254,6 +291,31 @@ impl Object {
     #[track_caller]
     pub fn enter(&mut self, packet: &Packet, instance: End, events: &[Counter]) {
         self.enter_by(LO, packet, instance, events);
+    }
+
+    /// A stranger's packet is let in to this instance and answered, so that a flow begins, counted with `events`: a datagram or query by the
+    /// answer, a connection by what the stranger sends then. Returns what he sees as the source of the answer.
+    #[track_caller]
+    pub fn meet(&mut self, packet: &Packet, instance: End, events: &[Counter]) -> End {
+        self.back(packet, instance);
+        let answer = packet.clone().with_destination(instance).answer(packet.source());
+        let events = [&[Counter::FlowsInbound], events].concat();
+        if !matches!(packet.body, Body::Tcp(_)) {
+            return self.leave(&answer, &events);
+        }
+        let external = self.leave(&answer.flags(SYN | ACK), &[]);
+        self.enter(&packet.clone().flags(ACK), instance, &events);
+        external
+    }
+
+    /// As [`Object::out`], by the address that whoever is answered has asked.
+    #[track_caller]
+    pub fn leave(&mut self, packet: &Packet, events: &[Counter]) -> End {
+        let step = self.egress(packet);
+        let after = step.translated(events);
+        let (external, _) = ends(&after).expect("an IPv4 packet goes out");
+        assert_eq!(after, packet.clone().with_source(external).bytes(), "bytes of the packet");
+        external
     }
 
     #[track_caller]

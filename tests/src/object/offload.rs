@@ -3,7 +3,9 @@
 use natbpf::clock;
 use natbpf_common::SECOND;
 use natbpf_common::config::Gauge;
+use natbpf_common::crossing::{Crossing, slot};
 use natbpf_common::flow::{Direction, FlowKey};
+use natbpf_common::keyed::Keys;
 use natbpf_common::offload::{Frame, Offload, Validity, ticks};
 
 use super::{Context, LO, Object, Packet, Step};
@@ -27,8 +29,8 @@ pub(super) fn own_addresses() -> [u32; 3] {
 
 /// What is noted of a direction whose frames come in by `lo` as [`Packet::bytes`] makes them, and leave by it: packets of up to 1500 bytes,
 /// for ten seconds.
-pub fn noted(direction: Direction) -> Offload {
-    let frame = Frame { interface: LO, ethernet: own_addresses(), vlan: 0 };
+pub fn noted(direction: Direction, keys: &Keys) -> Offload {
+    let frame = Frame { interface: LO, ethernet: own_addresses(), vlan: 0, service: 0 };
     let frame = match direction {
         Direction::Original => frame,
         Direction::Reply => frame.without_source(),
@@ -37,10 +39,8 @@ pub fn noted(direction: Direction) -> Offload {
     Offload {
         validity: validity.to_word(),
         port: LO,
-        frame: frame.fingerprint(),
+        frame: frame.fingerprint(keys),
         ethernet: words(&NEXT_HOP),
-        vlan: 0,
-        flags: 0,
     }
 }
 
@@ -48,6 +48,16 @@ impl Object {
     /// Turns offload on.
     pub fn offload(&mut self) {
         self.set_gauge(Gauge::Epoch, u64::from(EPOCH));
+    }
+
+    /// The keys of the fingerprints.
+    pub fn keys(&self) -> Keys {
+        self.programs.tables.settings().expect("the settings").keys
+    }
+
+    /// The packet of a claim, as it was remembered where it came in.
+    pub fn crossing(&self, claim: u64) -> Crossing {
+        self.programs.crossings.get(&slot(claim), 0).expect("a slot")
     }
 
     /// Another epoch: nothing that was noted holds.
@@ -58,7 +68,7 @@ impl Object {
     /// Notes the way of a direction of a packet's flow; `change` makes it another than [`noted`].
     #[track_caller]
     pub fn note(&mut self, key: &FlowKey, change: impl FnOnce(&mut Offload)) {
-        let mut offload = noted(key.direction());
+        let mut offload = noted(key.direction(), &self.keys());
         change(&mut offload);
         self.change(key, |entry| entry.offload = offload);
     }

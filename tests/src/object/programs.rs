@@ -7,12 +7,16 @@ use std::thread;
 use aya::Pod;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::xdp::DevMapHash;
-use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
+use aya::util::nr_cpus;
 use natbpf::datapath::{Loaded, Sizes, Tables};
 use natbpf_common::config::{External, ExternalKey, Forward, ForwardKey, Gauge, Pool};
+use natbpf_common::crossing::{Crossing, SLOTS};
 use natbpf_common::flow::{FlowEntry, FlowKey};
 use natbpf_common::fragment::{Datagram, DatagramKey, PLACES, Place};
+use natbpf_common::handover::Handover;
 use natbpf_common::mapping::{Endpoint, Mapping};
+use natbpf_common::pending::Pending;
 use zerocopy::FromZeros as _;
 
 /// Those that no test has at the moment.
@@ -26,7 +30,11 @@ pub(super) struct Programs {
     pub(super) flows: HashMap<MapData, FlowKey, FlowEntry>,
     pub(super) mappings: HashMap<MapData, Endpoint, Mapping>,
     pub(super) datagrams: HashMap<MapData, DatagramKey, Datagram>,
+    pub(super) pending: HashMap<MapData, FlowKey, Pending>,
     kept: Array<MapData, Place>,
+    refusals: Array<MapData, u64>,
+    pub(super) crossings: Array<MapData, Crossing>,
+    handover: PerCpuArray<MapData, Handover>,
     pub(super) forwards: LpmTrie<MapData, ForwardKey, Forward>,
     pub(super) externals: HashMap<MapData, ExternalKey, External>,
     pub(super) pools: Array<MapData, Pool>,
@@ -45,11 +53,19 @@ impl Programs {
         let notices = RingBuf::try_from(Map::RingBuf(second_handle(&mut loaded, "NOTICES")));
         let datagrams = hash_map(&mut loaded, "FRAGMENTS");
         let xdp_targets = DevMapHash::try_from(Map::DevMapHash(second_handle(&mut loaded, "XDP_TARGETS")));
-        let kept = Array::try_from(loaded.ebpf().take_map("KEPT").expect("the object has it"));
+        let pending = hash_map(&mut loaded, "PENDING");
+        let kept = array(&mut loaded, "KEPT");
+        let refusals = array(&mut loaded, "REFUSALS");
+        let crossings = array(&mut loaded, "CROSSINGS");
+        let handover = PerCpuArray::try_from(loaded.ebpf().take_map("HANDOVER").expect("the object has it"));
         Self {
             sizes,
             datagrams,
-            kept: kept.expect("a map of this layout"),
+            pending,
+            kept,
+            refusals,
+            crossings,
+            handover: handover.expect("a map of this layout"),
             flows,
             mappings,
             externals,
@@ -72,10 +88,45 @@ impl Programs {
         let forwards: Vec<Key<ForwardKey>> =
             self.forwards.keys().collect::<Result<_, _>>().expect("the keys of a map");
         forwards.iter().for_each(|key| self.forwards.remove(key).expect("a key of the map"));
+        self.tables.replace_reverse(&[]).expect("the forwards as seen from inside");
         while self.notices.next().is_some() {}
-        for gauge in [Gauge::HostMoved, Gauge::Epoch] {
+        clear(&mut self.pending);
+        self.forget_refusals();
+        self.forget_crossings();
+        self.say(Handover::default());
+        // What `LATEST` remembers counts by these alone.
+        for gauge in [Gauge::HostMoved, Gauge::Epoch, Gauge::StrangersUntil, Gauge::Begun, Gauge::LookedAt] {
             self.tables.set_gauge(gauge, 0).expect("the gauges");
         }
+        let mut settings = self.tables.settings().expect("the settings");
+        settings.host_share = 0;
+        self.tables.set_settings(settings).expect("the settings can be set");
+    }
+
+    /// Every search for a port is made again.
+    pub(super) fn forget_refusals(&mut self) {
+        if self.tables.gauge(Gauge::Refused).expect("the gauges") == 0 {
+            return;
+        }
+        self.tables.set_gauge(Gauge::Refused, 0).expect("the gauges");
+        (0..self.refusals.len()).for_each(|place| self.refusals.set(place, 0, 0).expect("a place"));
+    }
+
+    fn forget_crossings(&mut self) {
+        let claims = self.tables.gauge(Gauge::Crossings).expect("the gauges");
+        if claims == 0 {
+            return;
+        }
+        self.tables.set_gauge(Gauge::Crossings, 0).expect("the gauges");
+        let none = Crossing::new_zeroed();
+        (0..SLOTS).for_each(|slot| self.crossings.set(slot, none, 0).expect("a slot"));
+    }
+
+    /// What the programs say to each other of the next packet, on every processor.
+    pub(super) fn say(&mut self, handover: Handover) {
+        let everywhere = vec![handover; nr_cpus().expect("the number of processors")];
+        let everywhere = PerCpuValues::try_from(everywhere).expect("one for each processor");
+        self.handover.set(0, everywhere, 0).expect("it can be written");
     }
 }
 
@@ -92,6 +143,11 @@ fn second_handle(loaded: &mut Loaded, name: &str) -> MapData {
         _ => panic!("no map {name}"),
     };
     MapData::from_id(info.expect("the map's description").id()).expect("the map by its number")
+}
+
+fn array<V: Pod>(loaded: &mut Loaded, name: &str) -> Array<MapData, V> {
+    let map = loaded.ebpf().take_map(name).expect("the object has it");
+    Array::try_from(map).expect("a map of this layout")
 }
 
 fn hash_map<K: Pod, V: Pod>(loaded: &mut Loaded, name: &str) -> HashMap<MapData, K, V> {

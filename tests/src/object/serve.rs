@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use aya::maps::lpm_trie::Key;
+use natbpf::plan::reverse;
 use natbpf_common::config::{
     External, ExternalKey, Forward, ForwardKey, Gauge, MAX_POOL, Pool, Rule, Uplink,
 };
@@ -43,6 +44,8 @@ impl Object {
             .forwards
             .insert(&Key::new(bits, key), forward, 0)
             .expect("there is room for the forward");
+        let forwards = self.programs.tables.forwards().expect("the forwards");
+        self.programs.tables.replace_reverse(&reverse(&forwards)).expect("there is room for the forwards");
     }
 
     /// A floating address. The rule of its instance is for the test to set: [`floating`].

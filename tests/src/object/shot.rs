@@ -27,7 +27,7 @@ impl Object {
         context: Context,
         counters: &mut Counters,
     ) -> Option<Shot> {
-        let (verdict, after) = self.runner().try_run(hook, frame, context)?;
+        let (verdict, after) = self.try_run(hook, frame, context)?;
         let now = self.counters();
         let mut counted = [0; Counter::COUNT];
         for ((difference, now), before) in counted.iter_mut().zip(&now).zip(counters.iter()) {

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use natbpf::clock;
+use natbpf_common::config::Gauge;
 use natbpf_common::flow::{Direction, FlowEntry, FlowKey, Rewrite, Status};
 use natbpf_common::fragment::{Datagram, DatagramKey};
 use natbpf_common::life::Life;
 use natbpf_common::mapping::{Endpoint, Mapping, Side, Users};
+use natbpf_common::pending::Pending;
 use natbpf_common::protocol::icmp::{Message, classify};
 use natbpf_common::reap::Operation;
 use natbpf_common::state::State;
@@ -89,7 +91,7 @@ impl Object {
     /// Key of the reply direction of a packet's flow.
     #[track_caller]
     pub fn reply_key(&self, packet: &Packet) -> FlowKey {
-        key_of(packet).peer(Rewrite::from_word(self.flow(packet).rewrite))
+        key_of(packet).peer(self.flow(packet).rewrite())
     }
 
     /// Changes an entry behind the datapath's back.
@@ -132,7 +134,17 @@ impl Object {
         Life::from_word(self.entry(key).expect("an entry").life)
     }
 
-    /// Moves every time stamp of both tables into the past.
+    /// Strangers whose packets no flow has come of yet.
+    pub fn pending(&self) -> Vec<(FlowKey, Pending)> {
+        self.programs.pending.iter().collect::<Result<_, _>>().expect("the strangers")
+    }
+
+    /// Every search for a port is made again.
+    pub fn forget_refusals(&mut self) {
+        self.programs.forget_refusals();
+    }
+
+    /// Moves every time stamp of both tables, and those of strangers, into the past.
     pub fn let_pass(&mut self, seconds: u64) {
         for (key, mut entry) in self.entries() {
             entry.life = aged(Life::from_word(entry.life), seconds * SECOND).to_word();
@@ -145,6 +157,13 @@ impl Object {
             }
             self.programs.mappings.insert(endpoint, mapping, 0).expect("the mapping can be written");
         }
+        for (key, mut pending) in self.pending() {
+            pending.seen = pending.seen.saturating_sub(seconds * SECOND);
+            self.programs.pending.insert(key, pending, 0).expect("the stranger can be written");
+        }
+        let until = self.gauge(Gauge::StrangersUntil).saturating_sub(seconds * SECOND);
+        self.set_gauge(Gauge::StrangersUntil, until);
+        self.forget_refusals();
     }
 
     /// Datagrams of which not all fragments have passed.
@@ -204,9 +223,16 @@ impl Object {
         let mut replies = HashMap::new();
         let mut users: HashMap<Endpoint, Vec<(Address, Port)>> = HashMap::new();
         for (key, entry) in &entries {
-            let rewrite = Rewrite::from_word(entry.rewrite);
+            let rewrite = entry.rewrite();
             assert_eq!(rewrite.tag, key.tag(), "{key:?} has another key's tag");
             if key.direction() == Direction::Reply {
+                // The host's own tuple, which is its address's to account for.
+                let own = (rewrite.address, rewrite.port) == (key.destination, key.destination_port)
+                    && Status::from_word(entry.status).host();
+                if own && entry.traits & FlowEntry::COUNTED != 0 {
+                    let user = (key.destination, Port::default());
+                    users.entry(account(key.destination)).or_default().push(user);
+                }
                 continue;
             }
             census.flows += 1;
@@ -214,7 +240,7 @@ impl Object {
             if let Some(other) = replies.insert(reply, key) {
                 panic!("{key:?} and {other:?} have one external tuple, {reply:?}");
             }
-            let back = entries.get(&reply).map(|entry| Rewrite::from_word(entry.rewrite));
+            let back = entries.get(&reply).map(|entry| entry.rewrite());
             let back = back.unwrap_or_else(|| panic!("{key:?} has no entry of the reply direction"));
             assert_eq!((back.address, back.port), (key.source, key.source_port), "the reply to {key:?}");
             let held = [

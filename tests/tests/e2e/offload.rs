@@ -11,7 +11,7 @@ use lab::tools::{download, iperf3, ping, upload};
 use lab::wire::Wire;
 use lab::{INSIDE, Lab, Namespace, Natbpf, Options, SERVER, VM1, counters};
 
-mod pulse;
+pub mod pulse;
 
 use pulse::Pulse;
 
@@ -21,7 +21,8 @@ const REVALIDATE: Duration = Duration::from_secs(2);
 /// What an interruption may last while the daemon follows.
 const SOON: Duration = Duration::from_secs(1);
 
-fn start(lab: &Lab, arguments: &[&str]) -> Result<Natbpf> {
+/// natbpf with offload and `arguments`.
+pub fn start(lab: &Lab, arguments: &[&str]) -> Result<Natbpf> {
     let offload = if arguments.contains(&"--offload") { &[][..] } else { &["--offload", "on"] };
     let standard = ["masquerade", "-o", "wan", "-s", INSIDE];
     lab.natbpf_cli()?.start(standard.iter().chain(offload).chain(arguments))
@@ -37,7 +38,7 @@ fn offloaded(cli: &Cli) -> Result<[u64; 2]> {
 }
 
 /// Waits until packets of the pulse are repeated in both directions.
-fn is_offloaded(natbpf: &Natbpf) -> Result<()> {
+pub fn is_offloaded(natbpf: &Natbpf) -> Result<()> {
     let before = offloaded(natbpf.cli())?;
     let end = Instant::now() + Duration::from_secs(2);
     loop {

@@ -67,6 +67,12 @@ pub fn twin<T: Debug + PartialEq>(
     outcomes.pop().context("NATBPF_E2E is neither natbpf nor iptables")
 }
 
+/// Runs `scenario` with each translator; it makes its own lab and says what is right.
+pub fn each(scenario: impl Fn(Kind) -> Result<()>) -> Result<()> {
+    let mut kinds = [Kind::Iptables, Kind::Natbpf].into_iter().filter(|kind| selected(*kind));
+    kinds.try_for_each(|kind| scenario(kind).with_context(|| format!("with {kind}")))
+}
+
 /// Whether `NATBPF_E2E` leaves `kind` to be run.
 pub fn selected(kind: Kind) -> bool {
     env::var("NATBPF_E2E").map_or(true, |only| only == kind.to_string())

@@ -59,6 +59,7 @@ fn a_request_is_answered() {
 #[test]
 fn probes_and_unicast_requests_too() {
     let mut object = object();
+    lab::object::ip("link set lo address 02:00:00:00:00:aa");
     let probe = Arp::request(ASKER, [0; 4], FLOATING.octets());
     for (destination, question) in
         [([0xff; 6], probe), (MAC, Arp::request(ASKER, SERVER.octets(), FLOATING.octets()))]

@@ -65,9 +65,7 @@ fn seed_with(object: &mut Object, seed: u64) {
 fn flows(object: &Object) -> Vec<(FlowKey, Rewrite, Status)> {
     let entries = object.entries().into_iter();
     let entries = entries.filter(|(key, _)| key.direction() == Direction::Original && key.protocol == UDP);
-    entries
-        .map(|(key, entry)| (key, Rewrite::from_word(entry.rewrite), Status::from_word(entry.status)))
-        .collect()
+    entries.map(|(key, entry)| (key, entry.rewrite(), Status::from_word(entry.status))).collect()
 }
 
 /// Not one packet of the same new flow may go another way than the others.

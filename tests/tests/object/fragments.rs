@@ -62,6 +62,9 @@ fn id(frame: &[u8]) -> u16 {
     u16::from_be_bytes([frame[18], frame[19]])
 }
 
+/// MAC address of who sends, as [`Packet::bytes`] has it.
+const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
 /// Frames that are sent out by `lo`, or received by it.
 struct Loop {
     wire: Wire,
@@ -82,8 +85,8 @@ impl Loop {
         while let Some((frame, outgoing)) =
             self.wire.next_frame(limit(&frames)).expect("a packet socket works")
         {
-            // What leaves `lo` arrives there, too.
-            if outgoing == self.leaving {
+            // What leaves `lo` arrives there, too; and the host, which gets what arrives, has answers of its own.
+            if outgoing == self.leaving && frame[6..12] == SENDER {
                 frames.push(frame);
             }
         }

@@ -1,12 +1,15 @@
-//! What an inside interface takes off its way to the host: the first of the three steps of a packet that is turned round.
-//! (A test run sets no `tc_index`, so the other two are tested end to end.)
+//! What an inside interface takes off its way to the host, and what becomes of it at the uplink. (Where it goes from there is tested end to
+//! end.)
 
 use std::net::{Ipv4Addr, UdpSocket};
 
-use lab::object::{Context, End, LO, NEW, Object, PLAIN, Packet, floating};
+use lab::object::{Context, End, LO, NEW, Object, PLAIN, Packet, Verdict, floating};
 use lab::{GATEWAY, INSIDE, SERVER, VM1, VM2};
 use natbpf::datapath::Hook;
 use natbpf_common::config::{External, Rule, Uplink};
+use natbpf_common::counter::Counter::{
+    EgressBytes, EgressPackets, FlowsCreated, Hairpin, IngressBytes, IngressPackets,
+};
 use natbpf_common::protocol::{GRE, UDP};
 use natbpf_common::tcp::{ACK, SYN};
 
@@ -97,12 +100,14 @@ fn what_answers_goes_the_same_way() {
     let mut object = object();
     let to: End = object.out(&Packet::tcp(B, S, SYN), NEW);
     let from = object.out(&Packet::tcp((VM1, 6000), to, SYN), NEW);
-    object.ingress(&Packet::tcp(from, to, SYN)).translated(&[natbpf_common::counter::Counter::FlowsInbound]);
+    object.ingress(&Packet::tcp(from, to, SYN)).translated(&[]);
     turned(&mut object, &Packet::tcp(B, from, SYN | ACK));
     turned(&mut object, &Packet::tcp((VM1, 6000), to, ACK));
     // And an error about it.
     let got = Packet::tcp(from, B, SYN);
     turned(&mut object, &Packet::icmp_error(VM2, GATEWAY, 3, 3, 0, &got.ip_bytes()));
+    // It answers a stranger, as yet.
+    assert_eq!(object.pending().len(), 1);
     object.census();
 }
 
@@ -133,4 +138,51 @@ fn only_external_addresses() {
     step.untouched(&[]);
     frame[12] = 0x86;
     object.step(Hook::Inside, &frame, Context::default()).untouched(&[]);
+}
+
+/// At the uplink: translated as if it left and as if it came, and sent where the instance is.
+#[test]
+fn what_is_turned_round_goes_inside_translated_twice() {
+    let mut object = object();
+    lab::object::ip("link add name inside type veth peer name instance");
+    lab::object::ip("link set inside up");
+    lab::object::ip("link set instance up");
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("the test's namespace forwards");
+    lab::object::ip("route add 10.0.0.0/24 dev inside");
+    object.forward(UDP, 8080, (VM2, 80));
+    let packet = Packet::udp(A, (GATEWAY, 8080));
+    let step = object.turn(&packet);
+    assert_eq!(step.verdict, Verdict::Redirect, "{:?}", step.counted);
+    let seen = Packet::udp((GATEWAY, A.1), (VM2, 80)).ttl(packet.ip.time_to_live - 1);
+    assert_eq!(step.after, seen.bytes());
+    // Where it came in it was counted as turned round; here as what left and came.
+    let length = step.after.len() as u64;
+    let counted = [
+        (EgressPackets, 1),
+        (EgressBytes, length),
+        (IngressPackets, 1),
+        (IngressBytes, length),
+        (FlowsCreated, 1),
+    ];
+    assert_eq!(step.counted, counted.map(|(counter, times)| (counter.name(), times)).into());
+    assert_eq!(object.pending().len(), 1, "the service has not answered");
+    object.census();
+}
+
+/// What leads nowhere inside, or has no hop left, must not leave by the uplink.
+#[test]
+fn what_cannot_be_turned_round_is_dropped() {
+    let mut object = object();
+    object.forward(UDP, 8080, (VM2, 80));
+    for packet in [
+        Packet::udp(A, (GATEWAY, 9)),
+        Packet::udp(A, (GATEWAY, 8080)).ttl(1),
+        Packet::udp(A, (GATEWAY, 8080)),
+    ] {
+        let step = object.turn(&packet);
+        assert_eq!(step.verdict, Verdict::Drop, "{:?}", step.counted);
+        assert_eq!(step.counted.get(Hairpin.name()), Some(&1), "{:?}", step.counted);
+    }
+    // Said of one packet, it is said of no other.
+    object.out(&Packet::udp(A, S), NEW);
 }

@@ -53,6 +53,39 @@ fn the_hosts_tunnel_is_its_own() {
     object.ingress(&Packet::other(GRE, SERVER, GATEWAY)).untouched(&[]);
 }
 
+/// Whoever can make the host ask takes no room from instances.
+#[test]
+fn the_host_has_its_share_of_the_table() {
+    let mut object = Object::default();
+    object.set_host_share(2);
+    let ask = |id| Packet::echo(GATEWAY, SERVER, id);
+    for id in 1..=2 {
+        object.egress(&ask(id)).untouched(&[HostReserved]);
+    }
+    for id in 3..100 {
+        object.egress(&ask(id)).untouched(&[]);
+    }
+    object.egress(&Packet::other(GRE, GATEWAY, SERVER)).untouched(&[]);
+    assert_eq!(object.entries().len(), 2);
+    object.census();
+    // What goes makes room.
+    object.let_pass(100);
+    object.reap_all();
+    object.let_pass(3);
+    object.reap_all();
+    for id in 4..=5 {
+        object.egress(&ask(id)).untouched(&[HostReserved]);
+    }
+    object.egress(&ask(6)).untouched(&[]);
+    // Without one there is no end.
+    object.set_host_share(0);
+    for id in 7..50 {
+        object.egress(&ask(id)).untouched(&[HostReserved]);
+    }
+    object.census();
+    object.expect_all_to_go();
+}
+
 /// Its replies would go to the instance.
 #[test]
 fn a_tunnel_of_the_host_that_comes_second_is_refused() {
@@ -146,8 +179,10 @@ fn sockets_count_in_a_range() {
     let mut sockets: Vec<UdpSocket> = [50000, 50001, 50002].map(bind).into();
     assert_eq!(object.out(&Packet::udp((VM1, 50000), S), NEW_PORT).1, 50003);
     object.egress(&Packet::udp((VM2, 50000), S)).dropped(NoPort);
-    // A closed socket gives its port back.
+    // A closed socket gives its port back, which is seen by the next search.
     sockets.pop();
+    object.egress(&Packet::udp((VM2, 50000), S)).dropped(NoPort);
+    object.forget_refusals();
     assert_eq!(object.out(&Packet::udp((VM2, 50000), S), NEW_PORT).1, 50002);
 }
 

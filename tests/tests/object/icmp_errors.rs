@@ -369,10 +369,12 @@ fn from_sources_that_are_not_masqueraded() {
 fn about_flows_toward_inside_addresses() {
     let mut object = Object::default();
     let packet = Packet::udp(S, A);
-    object.ingress(&packet).untouched(&[FlowsInbound]);
+    object.ingress(&packet).untouched(&[]);
+    let error = Packet::icmp_error(VM1, SERVER, 3, 3, 0, &packet.ip_bytes());
+    object.egress(&error).untouched(&[]);
     let answer = Packet::udp(A, S);
-    object.egress(&answer).untouched(&[]);
-    object.egress(&Packet::icmp_error(VM1, SERVER, 3, 3, 0, &packet.ip_bytes())).untouched(&[]);
+    object.egress(&answer).untouched(&[FlowsInbound]);
+    object.egress(&error).untouched(&[]);
     object.ingress(&Packet::icmp_error(ROUTER, VM1, 3, 3, 0, &answer.ip_bytes())).untouched(&[]);
 }
 
@@ -383,10 +385,14 @@ fn about_flows_that_began_outside() {
     let client = (SERVER, 40000);
     let asked = Packet::udp(client, (GATEWAY, 8080));
     let got = asked.clone().with_destination((VM1, 53));
-    object.enter(&asked, (VM1, 53), &[FlowsInbound]);
+    object.back(&asked, (VM1, 53));
     let error = |source, quoted: &Packet| Packet::icmp_error(source, SERVER, 3, 3, 0, &quoted.ip_bytes());
+    // Nobody there, which is no answer that begins a flow.
     leaves(&mut object, &error(VM1, &got), &error(GATEWAY, &asked));
+    assert_eq!(object.entries().len(), 0);
     let answer = Packet::udp((VM1, 53), client);
+    object.out(&answer, &[FlowsInbound]);
+    leaves(&mut object, &error(VM1, &got), &error(GATEWAY, &asked));
     let left = answer.clone().with_source((GATEWAY, 8080));
     let error = |to, quoted: &Packet| Packet::icmp_error(ROUTER, to, 3, 4, 1280, &quoted.ip_bytes());
     arrives(&mut object, &error(GATEWAY, &left), &error(VM1, &answer));
@@ -400,8 +406,9 @@ fn about_answers_to_queries_from_outside() {
     object.float(address, VM1);
     object.set_rules(&[(lab::object::LO, "10.0.0.11/32", lab::object::floating(address))], &[]);
     let query = Packet::echo(SERVER, address, 77);
-    object.ingress(&query).translated(&[FlowsInbound]);
+    object.back(&query, (VM1, 77));
     let answer = Packet::icmp(VM1, SERVER, 0, 77);
+    object.leave(&answer, &[FlowsInbound]);
     let left = answer.clone().with_source((address, 77));
     assert!(matches!(left.body, Body::Icmp { id: 77, .. }));
     let error = |to, quoted: &Packet| Packet::icmp_error(ROUTER, to, 3, 4, 1280, &quoted.ip_bytes());

@@ -3,7 +3,7 @@
 use lab::GATEWAY;
 use lab::object::{NEW, Object, Packet, TIMEOUT, key_of};
 use natbpf_common::counter::Counter::{FlowsRemapped, TcpNoFlow};
-use natbpf_common::flow::Status;
+use natbpf_common::flow::{Moment, Status};
 use natbpf_common::life::Life;
 use natbpf_common::state::State;
 use natbpf_common::tcp::{ACK, FIN, PSH, RST, SYN};
@@ -187,7 +187,7 @@ fn udp_becomes_a_stream_by_traffic_after_two_seconds() {
     object.back(&packet.answer(external), A);
     object.out(&packet, &[]);
     assert_eq!(object.state(&packet), State::UdpUnreplied);
-    let created = object.flow(&packet).created - 3_000_000_000;
+    let created = Moment::of(object.flow(&packet).created.time() - 3_000_000_000);
     for key in [key_of(&packet), object.reply_key(&packet)] {
         object.change(&key, |entry| entry.created = created);
     }

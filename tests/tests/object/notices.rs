@@ -43,7 +43,9 @@ fn of_each_reason_that_the_sender_should_know() {
     told(&mut object, &Packet::tcp(B, S, SYN), NoAddress);
 
     let mut object = Object::sized(PLAIN, 2, 8);
-    object.out(&Packet::udp(A, S), NEW);
+    let running = Packet::udp(A, S);
+    let external = object.out(&running, NEW);
+    object.back(&running.answer(external), A);
     told(&mut object, &Packet::tcp(B, S, SYN).options(10), TableFull);
 }
 

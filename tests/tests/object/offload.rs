@@ -3,6 +3,7 @@
 use lab::object::{Context, NEW, NEXT_HOP, Object, Packet, key_of};
 use lab::{GATEWAY, VM1};
 use natbpf::datapath::Hook;
+use natbpf_common::config::Gauge;
 use natbpf_common::counter::Counter;
 use natbpf_common::flow::{Direction, FlowKey};
 use natbpf_common::life::Life;
@@ -124,6 +125,53 @@ fn only_plain_packets() {
     }
 }
 
+/// Another class of service may go another way; a header that is damaged, and what stands behind the packet, are the kernel's to judge.
+#[test]
+fn only_sound_packets_of_the_class_that_was_noted() {
+    let (mut object, packet, key) = tcp();
+    let mut marked = packet.clone();
+    marked.ip.dscp = etherparse::IpDscp::try_new(46).expect("6 bits");
+    takes_the_slow_path(&mut object, &marked);
+    let mut congested = packet.clone();
+    congested.ip.ecn = etherparse::IpEcn::try_new(3).expect("2 bits");
+    object.port(&congested).redirected(OUT);
+    let reply = packet.answer((GATEWAY, A.1)).flags(ACK);
+    let mut marked = reply.clone();
+    marked.ip.dscp = etherparse::IpDscp::try_new(46).expect("6 bits");
+    object.back(&marked, A);
+
+    let mut frame = packet.bytes();
+    frame[14 + 10] ^= 1;
+    object.step(Hook::PortIngress, &frame, Context::default()).untouched(&[]);
+    let mut frame = packet.bytes();
+    frame.push(0);
+    object.step(Hook::PortIngress, &frame, Context::default()).untouched(&[]);
+    let mut frame = reply.bytes();
+    frame.extend([0; 4]);
+    object.step(Hook::Ingress, &frame, Context::default()).translated(&[]);
+    // As short ones are filled up on the wire.
+    let mut short = packet.clone().payload([]).bytes();
+    short.resize(60, 0);
+    object.step(Hook::PortIngress, &short, Context::default()).redirected(OUT);
+    object.port(&packet).redirected(OUT);
+
+    // To many: what was noted would be one way of several.
+    let group = Packet::udp(A, (std::net::Ipv4Addr::new(239, 1, 2, 3), 9000));
+    object.out(&group, NEW);
+    object.note(&key_of(&group), |_| {});
+    takes_the_slow_path(&mut object, &group);
+    assert!(object.entry(&key).is_some());
+}
+
+#[test]
+fn frames_for_other_machines_are_left_alone() {
+    let (mut object, packet, _) = tcp();
+    let reply = packet.answer((GATEWAY, A.1)).flags(ACK);
+    lab::object::ip("link set lo address 02:00:00:00:00:77");
+    object.ingress(&reply).untouched(&[]);
+    object.inside(&Packet::tcp(A, (GATEWAY, 1), SYN)).untouched(&[]);
+}
+
 #[test]
 fn segments_count_and_not_what_they_are_cut_from() {
     let (mut object, packet, key) = tcp();
@@ -162,8 +210,14 @@ fn only_while_it_holds() {
     }
     object.note(&key, |_| {});
     object.port(&packet).redirected(OUT);
-    object.set_gauge(natbpf_common::config::Gauge::Epoch, 0);
+    object.set_gauge(Gauge::Epoch, 0);
     takes_the_slow_path(&mut object, &packet);
+}
+
+/// Gives `lo` the address that the frame is for.
+fn receive_as(frame: &[u8]) {
+    let address: Vec<String> = frame[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    lab::object::ip(&format!("link set lo address {}", address.join(":")));
 }
 
 #[test]
@@ -172,14 +226,16 @@ fn only_by_the_frame_and_the_port_that_were_noted() {
     let mut frame = packet.bytes();
     for byte in 0..12 {
         frame[byte] ^= 4;
+        receive_as(&frame);
         object.step(Hook::PortIngress, &frame, Context::default()).untouched(&[]);
         frame[byte] ^= 4;
     }
+    receive_as(&frame);
     object.step(Hook::PortIngress, &frame, Context::default()).redirected(OUT);
     // Nobody else takes the place of what holds.
     assert_eq!(
         object.entry(&key).map(|entry| entry.offload.frame),
-        Some(lab::object::noted(Direction::Original).frame)
+        Some(lab::object::noted(Direction::Original, &object.keys()).frame)
     );
     object.note(&key, |offload| offload.port = 9);
     takes_the_slow_path(&mut object, &packet);
@@ -187,8 +243,12 @@ fn only_by_the_frame_and_the_port_that_were_noted() {
     let mut frame = packet.answer((GATEWAY, A.1)).flags(ACK).bytes();
     for byte in 0..6 {
         frame[byte] ^= 4;
+        // For another machine on the link.
+        object.step(Hook::Ingress, &frame, Context::default()).untouched(&[]);
+        receive_as(&frame);
         object.step(Hook::Ingress, &frame, Context::default()).translated(&[]);
         frame[byte] ^= 4;
+        receive_as(&frame);
     }
     for byte in 6..12 {
         frame[byte] ^= 4;
@@ -196,14 +256,25 @@ fn only_by_the_frame_and_the_port_that_were_noted() {
     }
 }
 
+/// What leaves is compared with it. (A test run has no `tc_index` that would name it there.)
 #[test]
-fn where_nothing_holds_the_frame_is_noted() {
+fn where_nothing_holds_the_frame_is_remembered_until_it_leaves() {
     let (mut object, packet, key) = tcp();
     object.note(&key, |offload| *offload = Offload::default());
-    takes_the_slow_path(&mut object, &packet);
-    let noted = object.flow(&packet).offload;
-    let expected = lab::object::noted(Direction::Original);
-    assert_eq!((noted.validity, noted.port, noted.frame), (Validity::NONE, expected.port, expected.frame));
+    let before = object.gauge(Gauge::Crossings);
+    for number in 1..=3 {
+        takes_the_slow_path(&mut object, &packet);
+        assert_eq!(object.gauge(Gauge::Crossings), before + number);
+    }
+    assert_eq!(object.flow(&packet).offload, Offload::default(), "nobody has seen which way it goes");
+    let crossing = object.crossing(before + 3);
+    let expected = lab::object::noted(Direction::Original, &object.keys());
+    assert_eq!((crossing.key, crossing.frame), (key, expected.frame));
+    assert_eq!((crossing.claim, crossing.interface), (before + 3, lab::object::LO));
+    assert_eq!(crossing.contents.time_to_live, packet.ip.time_to_live - 1);
+    // At the uplink it is one of many packets: nothing says that it is this one.
+    object.egress(&packet).translated(&[]);
+    assert_eq!(object.flow(&packet).offload, Offload::default());
 }
 
 #[test]
@@ -251,7 +322,7 @@ fn a_new_translation_forgets_the_way() {
 fn the_peer_of_a_veth_is_reached_as_any_port() {
     let (mut object, packet, _) = tcp();
     let reply_key = object.reply_key(&packet);
-    object.note(&reply_key, |offload| offload.flags = Offload::PEER);
+    object.note(&reply_key, |offload| offload.port |= Offload::PEER);
     let reply = packet.answer((GATEWAY, A.1)).flags(ACK);
     assert_eq!(object.ingress(&reply).redirected(BACK), routed(&reply.clone().with_destination(A)));
 }
@@ -305,9 +376,10 @@ fn xdp_passes_the_rest_on_as_it_came() {
     object.note(&key, |offload| offload.port = 9);
     passes(&mut object, &packet);
     // A tag would have to be written into the frame.
-    object.note(&key, |offload| offload.vlan = 42);
-    passes(&mut object, &packet);
     object.note(&key, |_| {});
+    object.change(&key, |entry| entry.vlan = 42);
+    passes(&mut object, &packet);
+    object.change(&key, |entry| entry.vlan = 0);
     assert!(object.runner().run_xdp(Direction::Original, &packet.bytes()).0);
     object.set_xdp_target(false);
 }

@@ -121,8 +121,8 @@ fn open_mappings_of_a_pool() {
     let mut object = object(Rule { flags: Rule::POOL | Rule::OPEN, ..POOLED }, 5);
     let external = source(&object.egress(&Packet::udp(A, S)));
     let stranger = (SERVER2, 4);
-    object.enter(&Packet::udp(stranger, external), A, &[FlowsInbound]);
-    assert_eq!(object.out_by(LO, external.0, &Packet::udp(A, stranger), &[]), external);
+    object.back(&Packet::udp(stranger, external), A);
+    assert_eq!(object.out_by(LO, external.0, &Packet::udp(A, stranger), &[FlowsInbound]), external);
     object.census();
     object.expect_all_to_go();
 }

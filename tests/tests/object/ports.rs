@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use lab::object::{End, NEW, NEW_PORT, Object, PLAIN, Packet, to_ports};
 use lab::{GATEWAY, SERVER, SERVER2, VM1, VM2};
@@ -120,6 +122,39 @@ fn a_range_without_free_ports_is_shared_toward_other_destinations() {
     }
     object.back(&first.answer((GATEWAY, 50000)), first.source());
     assert_eq!(object.census().mappings, 2);
+}
+
+/// A search that finds nothing is long, and whoever gets no port asks again and again: for a moment the answer stays the same.
+#[test]
+fn a_refusal_is_remembered_for_a_moment() {
+    let mut object =
+        Object::new(Rule { flags: Rule::PER_DESTINATION | Rule::PORTS, ..to_ports(50000, 50000) });
+    let running = Packet::udp((VM1, 50000), S);
+    object.out(&running, NEW);
+    let reply = object.reply_key(&running);
+    let refused = |port| Packet::udp((VM2, port), S);
+    let start = Instant::now();
+    object.egress(&refused(1)).dropped(NoPort);
+    // The port is free, and nobody looks; not for another port of the same source either.
+    object.remove(&reply);
+    object.remove(&lab::object::key_of(&running));
+    let again = [1, 2].map(|port| object.egress(&refused(port)));
+    if start.elapsed() < Duration::from_millis(60) {
+        again.into_iter().for_each(|step| step.dropped(NoPort));
+        // Other sources are not concerned, nor are other destinations.
+        object.begin(&Packet::udp((VM2, 1), (SERVER, 9001)), &[]);
+        object.begin(&Packet::udp((VM1, 1), (SERVER, 9000)), &[]);
+    }
+    object.forget_refusals();
+    object.expect_all_to_go();
+    object.out(&running, NEW);
+    object.egress(&refused(1)).dropped(NoPort);
+    object.remove(&object.reply_key(&running));
+    object.remove(&lab::object::key_of(&running));
+    sleep(Duration::from_millis(140));
+    object.begin(&refused(1), &[]);
+    object.census();
+    object.expect_all_to_go();
 }
 
 #[test]

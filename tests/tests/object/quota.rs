@@ -123,6 +123,7 @@ fn a_flow_that_gets_no_translation_gives_back_what_it_was_counted_for() {
     for entries in [2, 3] {
         let mut object = Object::sized(THREE, entries, 16);
         object.out(&Packet::udp(A, S), NEW);
+        object.back(&Packet::udp(S, (GATEWAY, A.1)), A);
         for number in 0..5 {
             object.egress(&Packet::udp((VM2, 7000 + number), S)).dropped(TableFull);
             object.idle(&Packet::udp(A, S), 0);
@@ -166,18 +167,21 @@ fn flows_from_outside_count_for_the_instance() {
     object.forward(UDP, 8080, (VM1, 80));
     let from = |port| Packet::udp((SERVER, port), (GATEWAY, 8080));
     for port in 1..=3 {
-        object.enter(&from(port), (VM1, 80), &[FlowsInbound]);
+        object.meet(&from(port), (VM1, 80), &[]);
     }
-    object.ingress(&from(4)).dropped(Quota);
+    // Who is not answered costs nothing, so he is let in; the answer is refused.
+    object.back(&from(4), (VM1, 80));
+    object.egress(&Packet::udp((VM1, 80), (SERVER, 4))).dropped(Quota);
     object.egress(&flow(0)).dropped(Quota);
     object.back(&from(1), (VM1, 80));
     assert_eq!(counted(&object, VM1), Some(3));
     // One whose time is over begins again in its own place; so does one that was ended.
     let answer = |port| Packet::udp((VM1, 80), (SERVER, port));
     object.idle(&answer(1), TIMEOUT + 2);
-    object.enter(&from(1), (VM1, 80), &[FlowsInbound]);
+    object.back(&from(1), (VM1, 80));
+    object.leave(&answer(1), &[]);
     object.kill(&[key_of(&answer(2))]);
-    object.enter(&from(2), (VM1, 80), &[FlowsInbound]);
+    object.meet(&from(2), (VM1, 80), &[]);
     assert_eq!(counted(&object, VM1), Some(3));
     object.census();
     object.expect_all_to_go();
@@ -189,9 +193,10 @@ fn flows_by_mappings_and_floating_addresses_count_too() {
     object.set_flags(Uplink::SERVES);
     let external = object.out(&Packet::udp(A, S), NEW);
     for port in 1..=2 {
-        object.enter(&Packet::udp((SERVER2, port), external), A, &[FlowsInbound]);
+        object.meet(&Packet::udp((SERVER2, port), external), A, &[]);
     }
-    object.ingress(&Packet::udp((SERVER2, 3), external)).dropped(Quota);
+    object.back(&Packet::udp((SERVER2, 3), external), A);
+    object.egress(&Packet::udp(A, (SERVER2, 3))).dropped(Quota);
     object.census();
     object.expect_all_to_go();
 
@@ -199,8 +204,9 @@ fn flows_by_mappings_and_floating_addresses_count_too() {
     let mut object = Object::default();
     object.float(address, VM1);
     object.set_rules(&[(LO, "10.0.0.11/32", Rule { max_flows: 1, ..floating(address) })], &[]);
-    object.enter(&Packet::echo(SERVER, address, 9), (VM1, 9), &[FlowsInbound]);
-    object.ingress(&Packet::echo(SERVER, address, 10)).dropped(Quota);
+    object.meet(&Packet::echo(SERVER, address, 9), (VM1, 9), &[]);
+    object.back(&Packet::echo(SERVER, address, 10), (VM1, 10));
+    object.egress(&Packet::icmp(VM1, SERVER, 0, 10)).dropped(Quota);
     object.census();
     object.expect_all_to_go();
 }
@@ -209,9 +215,13 @@ fn flows_by_mappings_and_floating_addresses_count_too() {
 #[test]
 fn flows_toward_inside_addresses_at_the_limit() {
     let mut object = Object::new(Rule { max_flows: 1, ..PLAIN });
-    object.ingress(&Packet::udp((SERVER, 1), A)).untouched(&[FlowsInbound]);
-    object.ingress(&Packet::udp((SERVER, 2), A)).untouched(&[]);
-    object.egress(&Packet::udp(A, (SERVER, 1))).untouched(&[]);
+    for port in 1..=2 {
+        object.ingress(&Packet::udp((SERVER, port), A)).untouched(&[]);
+    }
+    object.egress(&Packet::udp(A, (SERVER, 1))).untouched(&[FlowsInbound]);
+    // Without a flow it is known for as long as strangers are.
+    object.egress(&Packet::udp(A, (SERVER, 2))).untouched(&[]);
+    object.let_pass(31);
     object.egress(&Packet::udp(A, (SERVER, 2))).dropped(Quota);
     object.census();
     object.expect_all_to_go();

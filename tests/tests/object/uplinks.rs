@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use lab::object::{Context, LO, NEW, NEW_PORT, Object, PLAIN, Packet, ip, uplink};
+use lab::object::{Context, LO, NEW, NEW_PORT, Object, PLAIN, Packet, RECEIVER, ip, uplink};
 use lab::{GATEWAY, INSIDE, SERVER, VM1};
 use natbpf::datapath::Hook;
 use natbpf_common::counter::Counter::{FlowsRemapped, NoAddress, NotConfigured, PortsChanged};
@@ -16,7 +16,7 @@ const SECOND: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// A second uplink with this address; returns its index.
 fn second_uplink(object: &mut Object, address: &str) -> u32 {
     const VETH: u32 = 77;
-    ip("link add name one index 77 type veth peer name two");
+    ip(&format!("link add name one index 77 address {RECEIVER} type veth peer name two"));
     object.set_uplinks(&[uplink(LO, &["203.0.113.1/24"]), uplink(VETH, &[address])]);
     object.set_rules(&[(LO, INSIDE, PLAIN), (VETH, INSIDE, PLAIN)], &[]);
     VETH

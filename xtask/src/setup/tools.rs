@@ -1,88 +1,83 @@
-//! Programs that labs, tests and benchmarks call, and the Debian packages that hold them.
+//! Programs that labs, tests and benchmarks call: installed by their list, and found on a PATH that holds nothing else.
 
-use std::path::Path;
+use std::{
+    fs, io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process,
+};
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::apt::Apt;
-use crate::command::{as_root, find, run_aside};
+use crate::{
+    command::{as_root, find, run_aside},
+    products::release_folder,
+};
 
-/// A program, and the Debian package that it comes from.
-#[derive(Clone, Copy, Debug)]
-pub struct Tool {
-    program: &'static str,
-    package: &'static str,
-}
+#[path = "../../../tests/src/programs.rs"]
+mod programs;
 
-const fn tool(program: &'static str, package: &'static str) -> Tool {
-    Tool { program, package }
-}
-
-pub const LAB: &[Tool] = &[
-    tool("curl", "curl"),
-    tool("ethtool", "ethtool"),
-    tool("ip", "iproute2"),
-    tool("iperf3", "iperf3"),
-    tool("ping", "iputils-ping"),
-];
-
-pub const TEST: &[Tool] = &[
-    tool("bpftool", "bpftool"),
-    tool("bridge", "iproute2"),
-    tool("conntrack", "conntrack"),
-    tool("dnsmasq", "dnsmasq-base"),
-    tool("iptables", "iptables"),
-    tool("nft", "nftables"),
-    tool("nstat", "iproute2"),
-    tool("python3", "python3-minimal"),
-    tool("ss", "iproute2"),
-    tool("tc", "iproute2"),
-    tool("tcpdump", "tcpdump"),
-    tool("tracepath", "iputils-tracepath"),
-    tool("traceroute", "traceroute"),
-    tool("turnserver", "coturn"),
-    tool("turnutils_natdiscovery", "coturn"),
-];
-
-/// Debian's kernels in virtual machines.
-pub const VM: &[Tool] = &[
-    tool("busybox", "busybox"),
-    tool("depmod", "kmod"),
-    tool("ldd", "libc-bin"),
-    tool("qemu-system-x86_64", "qemu-system-x86"),
-    tool("strip", "binutils"),
-    tool("sysctl", "procps"),
-];
+pub use programs::{PROGRAMS, Program, Purpose};
 
 /// Services that a package of the above brings and starts. Only its programs are wanted.
 const SERVICES: &[(&str, &str)] = &[("coturn", "coturn.service")];
 
-/// libFuzzer is C++.
-pub const FUZZ: &[Tool] = &[tool("c++", "g++")];
-
-/// The names of the programs in `sets`.
-pub fn programs_of(sets: &[&[Tool]]) -> impl Iterator<Item = &'static str> {
-    sets.concat().into_iter().map(|tool| tool.program)
+/// The names of the programs for `purposes`.
+pub fn programs_for(purposes: &[Purpose]) -> impl Iterator<Item = &'static str> {
+    PROGRAMS.iter().filter(|program| purposes.contains(&program.purpose)).map(|program| program.name)
 }
 
-pub fn ensure(sets: &[&[Tool]], apt: &mut Apt) -> Result<()> {
-    let missing = missing(sets);
+pub fn ensure(purposes: &[Purpose], apt: &mut Apt) -> Result<()> {
+    let missing = missing(purposes);
     if missing.is_empty() {
         return Ok(());
     }
-    let why = format!("for {}", programs(&missing));
+    let why = format!("for {}", names(&missing));
     apt.install(&packages(&missing), &why)?;
     for (_, service) in SERVICES.iter().filter(|(package, _)| packages(&missing).contains(package)) {
         switch_off(service)?;
     }
 
-    let still_missing = self::missing(sets);
+    let still_missing = self::missing(purposes);
     ensure!(
         still_missing.is_empty(),
         "packages {} are installed, but {} cannot be found on PATH",
         packages(&still_missing).join(" "),
-        programs(&still_missing)
+        names(&still_missing)
     );
+    Ok(())
+}
+
+/// A folder with links to all that a lab for `purpose` may start, as far as it is here: what the set-up for it names, and what
+/// every Debian has. It is the PATH of what is run.
+pub fn path_for(purpose: Purpose) -> Result<PathBuf> {
+    let folder = release_folder()?.with_file_name("programs").join(format!("{purpose:?}").to_lowercase());
+    links(&folder, PROGRAMS.iter().filter(|program| programs::permits(purpose, program)))
+        .with_context(|| format!("cannot write to {}", folder.display()))?;
+    Ok(folder)
+}
+
+fn links<'a>(folder: &Path, programs: impl Iterator<Item = &'a Program>) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let wanted: Vec<_> = programs.filter_map(|program| Some((program.name, find(program.name)?))).collect();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if !wanted.iter().any(|(name, _)| entry.file_name() == *name) {
+            // Another one may be at it, too.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    for (name, program) in wanted {
+        let link = folder.join(name);
+        if fs::read_link(&link).is_ok_and(|target| target == program) {
+            continue;
+        }
+        // At a stroke, for whoever is using it.
+        let new = folder.join(format!(".{name}-{}", process::id()));
+        symlink(program, &new)?;
+        fs::rename(&new, &link)?;
+    }
     Ok(())
 }
 
@@ -95,17 +90,18 @@ fn switch_off(service: &str) -> Result<()> {
         .with_context(|| format!("cannot switch off {service}, which is not wanted; `systemctl disable --now {service}` has to work"))
 }
 
-fn missing(sets: &[&[Tool]]) -> Vec<Tool> {
-    sets.concat().into_iter().filter(|tool| find(tool.program).is_none()).collect()
+fn missing(purposes: &[Purpose]) -> Vec<Program> {
+    let needed = PROGRAMS.iter().filter(|program| purposes.contains(&program.purpose));
+    needed.filter(|program| find(program.name).is_none()).copied().collect()
 }
 
-fn programs(tools: &[Tool]) -> String {
-    tools.iter().map(|tool| tool.program).collect::<Vec<_>>().join(", ")
+fn names(programs: &[Program]) -> String {
+    programs.iter().map(|program| program.name).collect::<Vec<_>>().join(", ")
 }
 
 /// Each package once, sorted.
-fn packages(tools: &[Tool]) -> Vec<&'static str> {
-    let mut packages: Vec<_> = tools.iter().map(|tool| tool.package).collect();
+fn packages(programs: &[Program]) -> Vec<&'static str> {
+    let mut packages: Vec<_> = programs.iter().map(|program| program.package).collect();
     packages.sort_unstable();
     packages.dedup();
     packages
@@ -113,12 +109,81 @@ fn packages(tools: &[Tool]) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, env};
+
     use super::*;
+    use crate::command::{command, output_of, workspace};
 
     #[test]
     fn package_with_several_programs_is_installed_once() {
-        let tools = [tool("tc", "iproute2"), tool("conntrack", "conntrack"), tool("ip", "iproute2")];
-        assert_eq!(packages(&tools), ["conntrack", "iproute2"]);
-        assert_eq!(programs(&tools), "tc, conntrack, ip");
+        let programs = ["tc", "conntrack", "ip"].map(|name| *listed(name).unwrap());
+        assert_eq!(packages(&programs), ["conntrack", "iproute2"]);
+        assert_eq!(names(&programs), "tc, conntrack, ip");
+    }
+
+    fn listed(name: &str) -> Option<&'static Program> {
+        PROGRAMS.iter().find(|program| program.name == name)
+    }
+
+    /// What is called by name in the sources of tests: `cmd("ip")`, `Cmd::new("ip")`.
+    fn called() -> BTreeSet<String> {
+        let (mut folders, mut called) = (vec![workspace().join("tests")], BTreeSet::new());
+        while let Some(folder) = folders.pop() {
+            for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    let text = fs::read_to_string(path).unwrap();
+                    for call in ["cmd(\"", "Cmd::new(\""] {
+                        let names = text.split(call).skip(1).filter_map(|rest| rest.split('"').next());
+                        called.extend(names.map(str::to_owned));
+                    }
+                }
+            }
+        }
+        // The one that a test wants to be refused.
+        called.remove("true");
+        called
+    }
+
+    #[test]
+    fn what_is_called_is_in_the_list_and_the_other_way_round() {
+        let called = called();
+        assert!(called.len() > 20, "{called:?}");
+        for name in &called {
+            let known = listed(name).is_some_and(|known| programs::permits(Purpose::Test, known));
+            assert!(known, "tests call {name}, which is not in tests/src/programs.rs");
+        }
+        // `tests/src/state.rs` has whole command lines in a list.
+        let is_called = |name: &str| called.contains(name) || name == "sysctl";
+        let lab = programs_for(&[Purpose::Base, Purpose::IfThere, Purpose::Lab, Purpose::Test]);
+        let idle: Vec<_> = lab.filter(|name| !is_called(name)).collect();
+        assert!(idle.is_empty(), "nobody calls {idle:?}");
+    }
+
+    /// Where there is a dpkg to ask.
+    #[test]
+    fn what_every_debian_has_is_essential() {
+        if find("dpkg-query").is_none() {
+            return;
+        }
+        for program in PROGRAMS.iter().filter(|program| program.purpose == Purpose::Base) {
+            let query = ["--show", "--showformat=${Essential}", program.package];
+            let essential = output_of(command("dpkg-query").args(query)).unwrap();
+            assert_eq!(essential, "yes", "{}", program.package);
+        }
+    }
+
+    #[test]
+    fn path_holds_what_is_named_and_nothing_else() {
+        let folder = env::temp_dir().join(format!("natbpf-programs-{}", process::id()));
+        let named = || PROGRAMS.iter().filter(|program| program.name == "sh");
+        links(&folder, named()).unwrap();
+        symlink("/nowhere", folder.join("old")).unwrap();
+        links(&folder, named()).unwrap();
+        let there: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(there, ["sh"]);
+        assert_eq!(fs::read_link(folder.join("sh")).ok(), find("sh"));
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! A UDP exchange that never rests, to see for how long it was interrupted.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -13,6 +14,9 @@ use lab::{Lab, SERVER, VM1};
 
 /// Between two datagrams.
 const BEAT: Duration = Duration::from_millis(2);
+
+/// Type of service of what vm1 sends.
+const TOS: u8 = 0x10;
 
 /// From vm1 to the server and back. Dropping it ends it.
 #[derive(Debug)]
@@ -31,6 +35,7 @@ impl Pulse {
     fn from(vm: &Namespace, out: &Namespace) -> Result<Self> {
         let server = Reflector::start(out, (SERVER, 9))?;
         let socket = vm.udp((VM1, 5000))?;
+        set_tos(&socket)?;
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
         let stop = Arc::new(AtomicBool::new(false));
         let answers = Arc::new(Mutex::new(Vec::new()));
@@ -78,6 +83,23 @@ impl Pulse {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.iter().rev().take_while(|answer| **answer > start).count()
     }
+}
+
+/// A class that rules can be about.
+fn set_tos(socket: &UdpSocket) -> Result<()> {
+    let value: libc::c_int = TOS.into();
+    // SAFETY: the value is valid and as long as said.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_TOS,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    ensure!(result == 0, "cannot set the type of service: {}", std::io::Error::last_os_error());
+    Ok(())
 }
 
 impl Drop for Pulse {
