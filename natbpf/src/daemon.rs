@@ -167,6 +167,8 @@ struct Daemon {
     xdp: XdpState,
     refusals: Refusals,
     rota: Rota,
+    /// Somebody has taken programs off.
+    lost: bool,
     /// Since the last look.
     routes_changed: bool,
     /// They are not looked at before.
@@ -250,6 +252,7 @@ async fn start(
         xdp: XdpState::default(),
         refusals: Refusals::default(),
         rota: Rota::default(),
+        lost: false,
         routes_changed: false,
         routes_due: Instant::now(),
         failure: None,

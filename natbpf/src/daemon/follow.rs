@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use tokio::time::Instant;
 
-use super::{Daemon, Wish, configured, look};
+use super::{Daemon, Wish, configured, house, look};
 use crate::{
     datapath::{Attacher, Role},
     network::{Change, Network},
@@ -73,7 +73,7 @@ impl Daemon {
         let config = Arc::clone(&self.config);
         let wish = Wish { config: &config, snapshot: &snapshot, missing: Missing::LeftOut };
         let plan = self.possible(&wish, attacher).await?;
-        let incomplete = lost || !self.in_force || self.is_incomplete()?;
+        let incomplete = self.lost || !self.in_force || self.is_incomplete()?;
         if plan.is_same(&self.plan) && removed.is_empty() && !incomplete {
             self.plan.left_out = plan.left_out;
             self.say_left_out();
@@ -83,6 +83,7 @@ impl Daemon {
             return Ok(());
         }
         let (warnings, uplinks) = (self.plan.warnings.clone(), self.plan.uplinks.clone());
+        self.lost = false;
         self.apply(&wish, attacher).await?;
         // Ports come and go by the minute on some hosts; what was said need not be said again.
         for warning in self.plan.warnings.iter().filter(|warning| !warnings.contains(warning)) {
@@ -120,13 +121,20 @@ impl Daemon {
             tracing::warn!("{warning}");
         }
         self.xdp.forget_refusals();
-        if let Err(error) = self.apply(&wish, attacher).await {
-            let old = Arc::clone(&self.config);
-            let snapshot = look(network, &old).await?;
-            self.offloading.settle_again(&mut self.tables, &old)?;
-            let wish = Wish { config: &old, snapshot: &snapshot, missing: Missing::LeftOut };
-            self.apply(&wish, attacher).await.context(format!("{error:#}; and then"))?;
-            return Err(error);
+        let misplaced = match self.apply(&wish, attacher).await {
+            Ok(misplaced) => misplaced,
+            Err(error) => {
+                let old = Arc::clone(&self.config);
+                let snapshot = look(network, &old).await?;
+                self.offloading.settle_again(&mut self.tables, &old)?;
+                let wish = Wish { config: &old, snapshot: &snapshot, missing: Missing::LeftOut };
+                self.apply(&wish, attacher).await.context(format!("{error:#}; and then"))?;
+                return Err(error);
+            }
+        };
+        // Whoever asked for it wants to know when nothing of the old goes on.
+        if let Some(misplaced) = misplaced {
+            house::done(misplaced).await?;
         }
         let settings = self.tables.settings()?;
         self.tables.set_settings(configured(&config, settings))?;

@@ -59,6 +59,7 @@ impl Daemon {
                 name.to_string_lossy()
             );
         }
+        self.lost |= !lost.is_empty();
         !lost.is_empty()
     }
 

@@ -158,7 +158,7 @@ impl Attacher {
         let attached = self.try_attach(loaded, interface, name, role);
         if attached.is_err() && self.has_ingress_qdisc(interface).await {
             bail!(
-                "{name} has an `ingress` qdisc (of SQM, wondershaper or the like), beside which there can be no clsact qdisc for the \
+                "cannot attach to {name} (egress): it has an `ingress` qdisc (of SQM, wondershaper or the like), beside which there can be no clsact qdisc for the \
                  programs of natbpf; remove it with: tc qdisc del dev {name} ingress, and shape by a clsact qdisc, \
                  or attach by tcx (Linux 6.6)"
             );

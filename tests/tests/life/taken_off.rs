@@ -121,7 +121,11 @@ fn status_shows_what_the_kernel_has() -> Result<()> {
         let cli = lab.natbpf_cli()?.start(masquerade(mode))?.kill()?;
         ensure!(both(&cli.status_json()?));
         match mode {
-            "tcx" => detach(&lab, links("tcx_")?.first().context("a link")?)?,
+            "tcx" => {
+                let found =
+                    links("tcx_")?.into_iter().find(|link| link.to_string_lossy().ends_with("_egress"));
+                detach(&lab, &found.context("a link")?)?;
+            }
             _ => tc(&lab, "qdisc del dev wan clsact")?,
         }
         ensure!(!both(&cli.status_json()?), "{mode}: {}", cli.status_json()?);
