@@ -105,7 +105,9 @@ fn a_floating_address_is_a_hosts_in_both_directions() {
     assert_eq!(looked_up(&plan, ETH0, "203.0.113.50", TCP, 80).unwrap().address, wire("10.0.0.12"));
     let (length, key, value) = plan.sources[1];
     assert_eq!((length, key.source), (PREFIX_BASE + 32, wire("10.0.0.11")));
-    assert_eq!(value, Rule { flags: Rule::FIXED, address: wire("203.0.113.50"), ..Rule::default() });
+    let expected =
+        Rule { flags: Rule::FIXED, address: wire("203.0.113.50"), max_flows: 32256, ..Rule::default() };
+    assert_eq!(value, expected);
     let (here, anywhere) =
         (external(&plan, ETH0, "203.0.113.50").unwrap(), external(&plan, 0, "203.0.113.50").unwrap());
     assert_eq!(here, anywhere);
