@@ -205,7 +205,8 @@ extern "C" fn meet_stranger(
     new.outside_port = out.outside_port;
     new.by_mapping = target.by_mapping as u16;
     // If there is no room at this moment what answers finds nothing, and the stranger asks again.
-    let _ = PENDING.insert(original, &*new, 0);
+    let made: &Pending = new;
+    let _ = PENDING.insert(original, made, 0);
     if let Some(until) = GAUGES.get_ptr_mut(Gauge::StrangersUntil as u32)
         && atomic::load(until) < now + LIFETIME / 2
     {
