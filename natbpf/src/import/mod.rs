@@ -3,8 +3,8 @@
 //! What is written does exactly what the rules did at the uplinks. A rule that natbpf cannot say is left out and named,
 //! and so is what later rules would do in its place: without it they would translate what they were not meant for.
 //!
-//! Every input becomes the same form ([`ruleset`]). Its chains become one list of items ([`flatten`]), each with what it
-//! certainly takes and what it may take. From these, rules and forwards are written ([`postrouting`], [`prerouting`]).
+//! Every input becomes the same form (`ruleset`). Its chains become one list of items (`flatten`), each with what it
+//! certainly takes and what it may take. From these, rules and forwards are written (`postrouting`, `prerouting`).
 
 use std::{collections::BTreeSet, fmt};
 
