@@ -76,7 +76,9 @@ pub const fn note_fin(status: Status, before: Status, direction: Direction, flag
     if flags & FIN != 0 {
         return if closing || state == State::TcpLastAck as u8 { status.with_fin(direction) } else { status };
     }
-    if closing && flags & (PSH | RST | SYN) == PSH && before.has_fin(direction) {
+    let data = flags & (PSH | ACK | RST | SYN) == PSH | ACK;
+    // Without an answer it never was open.
+    if closing && data && before.has_fin(direction) && status.seen_reply() {
         return status.with_state(State::TcpEstablished as u8).without_fins();
     }
     status
@@ -191,6 +193,9 @@ mod tests {
         assert_eq!(states, ["FIN_WAIT", "ESTABLISHED"]);
         let closed = after_handshake(&[(Reply, FIN | ACK), (Original, FIN | ACK), (Reply, ACK | PSH)]);
         assert_eq!(closed, ["FIN_WAIT", "LAST_ACK", "TIME_WAIT"]);
+        // What was never answered is not opened by it.
+        let unanswered = walk(&[(Original, ACK), (Original, FIN | ACK), (Original, ACK | PSH)]);
+        assert_eq!(unanswered, ["SYN_RECV", "FIN_WAIT", "CLOSE_WAIT"]);
     }
 
     #[test]
