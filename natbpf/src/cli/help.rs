@@ -27,7 +27,7 @@ An example of a configuration, with every key:
   hairpin = true                    # inside hosts reach each other by external addresses
   inbound_refresh = false           # packets from outside keep a flow alive
   unsolicited = \"drop\"              # a SYN that nobody wants; or \"answer\": the host's RST
-  max_flows_per_source = 65536      # 0: no limit
+  max_flows_per_source = 20000      # 0: no limit; left out: a quarter of max_flows, at most 32256
   inside = [\"br0\"]                  # where inside hosts are; left out: found by address and route
   ports = [\"vnet0\", \"veth*\"]       # inside ports to offload; left out: found by address and route
   to = [\"203.0.113.1\", \"203.0.113.9-203.0.113.11\"]  # left out: the uplink's address

@@ -76,7 +76,7 @@ pub struct RuleArgs {
     #[arg(long, help_heading = BEHAVIOUR, value_enum, value_name = "HOW")]
     pub unsolicited: Option<Unsolicited>,
 
-    /// How many flows a source may have at a time, 0 for no limit [default: a quarter of --max-flows]
+    /// How many flows a source may have at a time, 0 for no limit [default: a quarter of --max-flows, at most 32256]
     #[arg(long, help_heading = BEHAVIOUR, value_name = "N")]
     pub max_flows_per_source: Option<u32>,
 

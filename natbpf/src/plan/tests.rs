@@ -239,6 +239,22 @@ fn what_surprises_is_said() {
     assert_eq!(none.without_address(), ["eth0"]);
 }
 
+#[test]
+fn a_way_out_that_is_no_uplink_is_told() {
+    let mut snapshot = snapshot();
+    let route = |interface, network: &str| Route { interface, network: network.parse().unwrap() };
+    snapshot.routes = vec![route(3, "0.0.0.0/0"), route(4, "198.51.100.0/24")];
+    let warnings = |out: &str, snapshot: &Snapshot| {
+        planned(vec![rule(out, &["10.0.0.0/24"])], snapshot).unwrap().warnings
+    };
+    assert_eq!(warnings("eth0", &snapshot), [""; 0]);
+    // In two tables.
+    snapshot.routes.extend([route(4, "0.0.0.0/0"), route(4, "0.0.0.0/0")]);
+    let said = warnings("eth0", &snapshot);
+    assert!(said.len() == 1 && said[0].starts_with("ppp0 has a default route, too"), "{said:?}");
+    assert_eq!(warnings("!lan0", &snapshot), [""; 0]);
+}
+
 /// Row U14.
 #[test]
 fn inside_and_outside_with_the_same_network_are_told() {

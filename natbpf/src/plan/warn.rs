@@ -1,5 +1,7 @@
 //! What the operator should know of a plan, a sentence each.
 
+use std::collections::BTreeSet;
+
 use ipnet::Ipv4Net;
 use natbpf_common::{
     Address,
@@ -40,6 +42,7 @@ impl Plan {
             }
         }
         self.warn_of_own_addresses(&mut warnings);
+        self.warn_of_other_ways_out(snapshot, &mut warnings);
         if self.inside.is_empty() && config.looks_for_inside() {
             warnings.push(
                 "hairpin is on, and no Ethernet interface leads to the hosts that it is for; \
@@ -64,6 +67,31 @@ impl Plan {
                     "the floating address {} is the address of {} itself, so all that arrives for the gateway goes to {}; \
                      choose another address, or forward single ports",
                     key.address, uplink.name, forward.address
+                ));
+            }
+        }
+    }
+}
+
+impl Plan {
+    /// Netfilter translates an answer back wherever it comes in; natbpf at its uplinks alone. (Where the plan asks for no routes, there are
+    /// none to see.)
+    fn warn_of_other_ways_out(&self, snapshot: &Snapshot, warnings: &mut Vec<String>) {
+        if self.uplinks.is_empty() {
+            return;
+        }
+        let is_said = |interface: u32, name: &str| {
+            self.uplinks.iter().any(|uplink| uplink.interface == interface)
+                || self.left_out.iter().any(|left| left.name == name)
+        };
+        let defaults = snapshot.routes.iter().filter(|route| route.network.prefix_len() == 0);
+        let interfaces: BTreeSet<u32> = defaults.map(|route| route.interface).collect();
+        for interface in interfaces {
+            let name = snapshot.name(interface);
+            if !is_said(interface, &name) {
+                warnings.push(format!(
+                    "{name} has a default route, too, and is no uplink: what leaves by it is not translated, and neither are \
+                     replies that come in by it; name it as out of a rule if traffic of instances takes that way"
                 ));
             }
         }

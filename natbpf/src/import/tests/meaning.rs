@@ -291,15 +291,7 @@ impl Both {
             let foreign = packet.source.octets()[0] == 192;
             if let (Fate::Destination { address, port }, true) = (natbpf, foreign) {
                 // And nobody masquerades it.
-                let port = port.unwrap_or_default();
-                let inside = Packet {
-                    output: "br0".to_owned(),
-                    destination: address,
-                    port,
-                    to_host: false,
-                    redirected: true,
-                    ..packet.clone()
-                };
+                let inside = redirected(packet, address, port);
                 for (fate, line) in self.fates(At::Postrouting, &inside) {
                     prop_assert!(
                         !matches!(fate, Fate::Source { .. }),
@@ -333,15 +325,7 @@ impl Both {
                 );
             }
             let Fate::Destination { address, port } = there else { continue };
-            let port = port.unwrap_or_default();
-            let inside = Packet {
-                output: "br0".to_owned(),
-                destination: address,
-                port,
-                to_host: false,
-                redirected: true,
-                ..packet.clone()
-            };
+            let inside = redirected(&packet, address, port);
             for (fate, line) in self.fates(At::Postrouting, &inside) {
                 prop_assert!(
                     matches!(fate, Fate::Source { .. }),
@@ -352,6 +336,18 @@ impl Both {
             }
         }
         Ok(())
+    }
+}
+
+/// The packet once it has been given a destination inside.
+fn redirected(packet: &Packet, destination: Ipv4Addr, port: Option<u16>) -> Packet {
+    Packet {
+        output: "br0".to_owned(),
+        destination,
+        port: port.unwrap_or_default(),
+        to_host: false,
+        redirected: true,
+        ..packet.clone()
     }
 }
 
