@@ -4,6 +4,7 @@ mod object {
     mod arp;
     mod code;
     mod concurrent;
+    mod documents;
     mod floating;
     mod fragments;
     mod full;

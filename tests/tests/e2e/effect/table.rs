@@ -49,8 +49,8 @@ pub struct Row {
     pub prepare: &'static [&'static str],
     /// What ends it.
     pub undo: Option<&'static str>,
-    /// Where this fails, the machine does not have what it is about.
-    pub needs: Option<&'static str>,
+    /// A command, and the words with which it fails where the kernel was built without what the row is about. All other failures count.
+    pub needs: Option<(&'static str, &'static str)>,
     /// In the place of the command.
     pub agent: Option<(&'static str, Place)>,
 }
@@ -73,8 +73,8 @@ impl Row {
         Self { undo: Some(undo), ..self }
     }
 
-    const fn needs(self, needs: &'static str) -> Self {
-        Self { needs: Some(needs), ..self }
+    const fn needs(self, command: &'static str, refusal: &'static str) -> Self {
+        Self { needs: Some((command, refusal)), ..self }
     }
 
     const fn agent(self, device: &'static str, place: Place) -> Self {
@@ -112,12 +112,11 @@ pub const ROWS: &[Row] = &[
         "nft add chain netdev early wan '{ type filter hook ingress device \"wan\" priority 0; }'",
     ]),
     row("`iptables-nft`", "iptables-nft -I FORWARD -s 10.0.0.11 -j DROP", AtOnce, Stops),
-    row("`iptables-legacy`", "iptables-legacy -I FORWARD -s 10.0.0.11 -j DROP", WithinRevalidate, Stops)
-        .needs("iptables-legacy -S"),
+    row("`iptables-legacy`", "iptables-legacy -I FORWARD -s 10.0.0.11 -j DROP", WithinRevalidate, Stops),
     row("`ebtables-nft`", "ebtables-nft -I INPUT -i port1 -j DROP", AtOnce, Stops),
     row("`ebtables-legacy`", "ebtables-legacy -I INPUT -i port1 -j DROP", WithinRevalidate, Stops)
-        .needs("ebtables-legacy -L"),
-    row("an ipset", "ipset add banned 10.0.0.11", WithinRevalidate, Stops).needs("ipset list").before(&[
+        .needs("ebtables-legacy -L", "The kernel doesn't support the ebtables"),
+    row("an ipset", "ipset add banned 10.0.0.11", WithinRevalidate, Stops).before(&[
         "ipset create banned hash:ip",
         "iptables-nft -I FORWARD -m set --match-set banned src -j DROP",
     ]),
@@ -145,15 +144,13 @@ pub const ROWS: &[Row] = &[
          tmpl src 203.0.113.1 dst 203.0.113.10 proto esp mode tunnel",
         AtOnce,
         Stops,
-    )
-    .needs("ip xfrm policy"),
+    ),
     row(
         "IPsec: a policy for what comes in",
         "ip xfrm policy add dir fwd src 203.0.113.10/32 dst 10.0.0.0/24 action block",
         AtOnce,
         Stops,
-    )
-    .needs("ip xfrm policy"),
+    ),
     row("`conntrack -D`", "conntrack -D -s 10.0.0.11", WithinASecond, Stops)
         .before(TRACKED)
         .prepare(KNOWN_ONLY),
@@ -259,11 +256,11 @@ pub const ROWS: &[Row] = &[
     row("the state of a bridge's port", "bridge link set dev port1 state 0", AtOnce, Stops),
     row("isolation of a bridge's port", "bridge link set dev port1 isolated on", AtOnce, Asks),
     row("a VLAN of a bridge's port", "bridge vlan del dev port1 vid 1", AtOnce, Stops)
-        .needs("ip link set br0 type bridge vlan_filtering 1")
+        .needs("ip link set br0 type bridge vlan_filtering 1", "Operation not supported")
         .before(&["ip link set br0 type bridge vlan_filtering 1"]),
     row("a port leaves its bridge", "ip link set port1 nomaster", AtOnce, Stops),
     row("a VRF", "ip link set br0 master blue", AtOnce, Stops)
-        .needs("ip link add probe type vrf table 11")
+        .needs("ip link add probe type vrf table 11", "Unknown device type")
         .before(&["ip link add blue type vrf table 10", "ip link set blue up"]),
     row("`ip_forward`", "sysctl -w net.ipv4.ip_forward=0", AtOnce, Stops),
     row("`rp_filter`", "sysctl -w net.ipv4.conf.br0.rp_filter=1", AtOnce, Asks)
