@@ -131,6 +131,13 @@ impl Quote {
         let ports = (self.destination_port, self.source_port);
         FlowKey::new(self.destination, self.source, ports, self.protocol, direction)
     }
+
+    /// The key of the flow whose original direction the quoted packet is of.
+    #[inline(always)]
+    pub fn sent_by(&self) -> FlowKey {
+        let ports = (self.source_port, self.destination_port);
+        FlowKey::new(self.source, self.destination, ports, self.protocol, Direction::Original)
+    }
 }
 
 #[inline(always)]

@@ -93,6 +93,7 @@ pub fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Hand
         Known::Untouched => Rewrite::NONE,
         Known::Nothing => match stranger::answer(skb.raw(), headers)? {
             Some(rewrite) => rewrite,
+            None if skb.came_by() == uplink.interface && leads_back(headers) != 0 => Rewrite::NONE,
             None if reply => return refuse(uplink, headers),
             None => {
                 create::begin(skb, uplink, &key, headers.tcp_flags, Owner::Instance)?.unwrap_or(Rewrite::NONE)
@@ -121,6 +122,14 @@ enum Known {
     Untouched,
     /// It has to get a translation: it begins a flow, or its flow has lost its own.
     Nothing,
+}
+
+/// Whether a packet answers a flow of an instance that the uplink itself leads to (a "one-armed" gateway). It was translated when it came in,
+/// and goes on where rules without a source would take it for the first of another flow. Not inlined, for the stack.
+#[inline(never)]
+fn leads_back(headers: &Headers) -> u32 {
+    let sent = headers.key(Direction::Reply).reversed();
+    Entry::find(&sent).is_some_and(|entry| !entry.status().inbound()) as u32
 }
 
 /// What cannot be translated is dropped if its source is masqueraded, and none of our business if not.

@@ -115,6 +115,10 @@ fn from_inside(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Handled
             write(skb, headers, &quote, rewrite, source, Direction::Original)
         }
         Some(_) => Ok(Outcome::Untouched),
+        // To an instance that the uplink itself leads to, translated when it came in.
+        None if skb.came_by() == uplink.interface && sent(&quote.sent_by()).is_some() => {
+            Ok(Outcome::Untouched)
+        }
         None if masqueraded(headers.source) || masqueraded(quote.destination) => Err(Counter::IcmpError),
         None => Ok(Outcome::Untouched),
     }

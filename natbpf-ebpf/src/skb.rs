@@ -81,6 +81,13 @@ impl<'a> Skb<'a> {
         unsafe { (*self.raw).pkt_type == PACKET_OTHERHOST }
     }
 
+    /// The interface that a forwarded packet came in by; 0: the host made it.
+    #[inline(always)]
+    pub fn came_by(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.raw).ingress_ifindex }
+    }
+
     #[inline(always)]
     pub fn mark(&self) -> u32 {
         // SAFETY: as above.

@@ -16,6 +16,7 @@ mod e2e {
     mod many;
     mod mapping;
     mod offload;
+    mod one_armed;
     mod outside;
     mod ports;
     mod protocols;

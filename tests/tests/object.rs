@@ -18,6 +18,7 @@ mod object {
     mod mapping;
     mod notices;
     mod offload;
+    mod one_armed;
     mod pools;
     mod ports;
     mod protocols;

@@ -16,6 +16,8 @@ use super::step::Verdict;
 pub struct Context {
     /// Index of its device, 0 for `lo`.
     pub interface: u32,
+    /// Index of the device that it came in by, 0 for none.
+    pub came_by: u32,
     /// It stands for so many segments.
     pub segments: u32,
 }
@@ -27,11 +29,13 @@ impl Context {
 
     /// A `struct __sk_buff` (linux/bpf.h).
     pub(super) fn to_sk_buff(self) -> [u8; 192] {
+        const CAME_BY: usize = 36;
         const INTERFACE: usize = 40;
         const GSO_SEGMENTS: usize = 164;
         const GSO_SIZE: usize = 176;
         let mut bytes = [0; 192];
         let mut put = |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        put(CAME_BY, self.came_by);
         put(INTERFACE, self.interface);
         put(GSO_SEGMENTS, self.segments);
         put(GSO_SIZE, if self.segments > 0 { 1000 } else { 0 });
