@@ -345,11 +345,13 @@ pub enum Gauge {
     LookedAt = 8,
     /// The last [`Moment`](crate::flow::Moment) in which a search for a port found none.
     Refused = 9,
+    /// When conntrack was last seen at work, by the datapath's clock; 0: never.
+    Conntrack = 10,
 }
 
 impl Gauge {
     /// Number of gauges.
-    pub const COUNT: u32 = 10;
+    pub const COUNT: u32 = 11;
 }
 
 #[cfg(feature = "user")]

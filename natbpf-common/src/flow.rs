@@ -25,6 +25,16 @@ pub enum Direction {
     Reply = 1,
 }
 
+impl Direction {
+    #[inline(always)]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Original => Self::Reply,
+            Self::Reply => Self::Original,
+        }
+    }
+}
+
 /// A packet's tuple as it arrives at the uplink's hook: before translation in either direction.
 ///
 /// 16 bytes without padding. ICMP queries have their identifier as the inside port and the type of the
@@ -126,6 +136,10 @@ impl FlowEntry {
     pub const OUTBOUND_REFRESH: u16 = 8;
     /// It is not translated: it began outside, toward the instance's own address.
     pub const UNTRANSLATED: u16 = 16;
+    /// Counts among the flows that strangers have begun to its source.
+    pub const COUNTED_INBOUND: u16 = 32;
+    /// It counts, in either account.
+    pub const COUNTED_ANYWHERE: u16 = Self::COUNTED | Self::COUNTED_INBOUND;
 
     /// The whole rewrite of its direction.
     pub const fn rewrite(&self) -> Rewrite {

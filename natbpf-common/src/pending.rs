@@ -34,6 +34,25 @@ pub struct Pending {
     pub outside_port: Port,
     /// 1: it was let in by a mapping.
     pub by_mapping: u16,
+    /// Of TCP: the number by which the stranger acknowledges the inside's SYN, host order. 0: none is waited for.
+    pub expected: u32,
+    pub reserved: u32,
+}
+
+/// What a SYN/ACK with this sequence number has the stranger acknowledge, as [`Pending::expected`].
+#[inline(always)]
+pub const fn expect(sequence: u32) -> u32 {
+    let next = sequence.wrapping_add(1);
+    if next == 0 { 1 } else { next }
+}
+
+/// Whether a segment with this acknowledgement number is of somebody who has seen the inside's SYN/ACK, or data right behind it: who has forged
+/// his address sees neither.
+#[inline(always)]
+pub const fn acknowledges(expected: u32, number: u32) -> bool {
+    /// A TCP without window scaling sends no more before it is acknowledged.
+    const WINDOW: u32 = 1 << 16;
+    expected == 0 || number.wrapping_sub(expected) < WINDOW
 }
 
 #[cfg(feature = "user")]
@@ -67,6 +86,14 @@ mod tests {
     use crate::{Address, flow::Direction, protocol::UDP};
 
     proptest! {
+        #[test]
+        fn nobody_acknowledges_what_he_has_not_seen(sequence: u32, ahead in 0..65_536_u32, beyond in 65_536..u32::MAX) {
+            let expected = expect(sequence);
+            prop_assert!(acknowledges(expected, expected.wrapping_add(ahead)));
+            prop_assert!(!acknowledges(expected, expected.wrapping_add(beyond)));
+            prop_assert!(!acknowledges(expected, expected.wrapping_sub(1)));
+        }
+
         #[test]
         fn the_stranger_keeps_his_port_if_he_can(port in 1..=u16::MAX, asked: u16, address: u32) {
             let ports = (Port::new(port), Port::new(asked));

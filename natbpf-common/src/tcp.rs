@@ -126,7 +126,8 @@ pub const fn next(status: Status, direction: Direction, flags: u8) -> Transition
         (Event::Ack, TcpFinWait) => TcpCloseWait,
         (Event::Ack, TcpLastAck) => TcpTimeWait,
         (Event::Fin, TcpSynRecv | TcpEstablished) => TcpFinWait,
-        (Event::Fin, TcpFinWait | TcpCloseWait) => TcpLastAck,
+        // One side's FIN again is no second one; and one alone can be forged, see `note_fin`.
+        (Event::Fin, TcpFinWait | TcpCloseWait) if status.has_fin(direction.opposite()) => TcpLastAck,
         _ => now,
     };
     // A repeated SYN does not keep a half-open flow, nor a repeated RST a closed one.
@@ -193,6 +194,10 @@ mod tests {
         assert_eq!(states, ["FIN_WAIT", "ESTABLISHED"]);
         let closed = after_handshake(&[(Reply, FIN | ACK), (Original, FIN | ACK), (Reply, ACK | PSH)]);
         assert_eq!(closed, ["FIN_WAIT", "LAST_ACK", "TIME_WAIT"]);
+        // One side's FIN, however often it is forged, is not the other's.
+        let twice =
+            after_handshake(&[(Reply, FIN | ACK), (Reply, FIN | ACK), (Original, ACK), (Reply, ACK | PSH)]);
+        assert_eq!(twice, ["FIN_WAIT", "FIN_WAIT", "CLOSE_WAIT", "ESTABLISHED"]);
         // What was never answered is not opened by it.
         let unanswered = walk(&[(Original, ACK), (Original, FIN | ACK), (Original, ACK | PSH)]);
         assert_eq!(unanswered, ["SYN_RECV", "FIN_WAIT", "CLOSE_WAIT"]);

@@ -80,6 +80,8 @@ pub struct Search {
     pub before: u64,
     /// The flow was counted to its source for this translation.
     pub charged: bool,
+    /// It was refused, since its source has as many as it may have.
+    pub over: bool,
     seed: u64,
     inside: Address,
     inside_port: Port,
@@ -105,6 +107,13 @@ pub struct Search {
 #[inline(always)]
 pub fn search() -> Option<*mut Search> {
     SEARCH.get_ptr_mut(0)
+}
+
+/// Whether the flow that was just refused is one too many of its source.
+#[inline(always)]
+pub fn is_over() -> bool {
+    // SAFETY: nobody else has this processor's search.
+    search().is_some_and(|search| unsafe { (*search).over })
 }
 
 /// Sets a search up; [`find_port`] carries it out.

@@ -29,6 +29,16 @@ pub fn swap(word: *mut u64, old: u64, new: u64) -> bool {
     swapped
 }
 
+/// The same with half a word.
+#[inline(always)]
+pub fn swap_half(word: *mut u32, old: u32, new: u32) -> bool {
+    // SAFETY: as in `swap`.
+    let (_, swapped) = unsafe {
+        atomic_cxchg::<u32, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, old, new)
+    };
+    swapped
+}
+
 /// Adds to a word; wraps, so that adding `u64::MAX` takes one away.
 #[inline(always)]
 pub fn add(word: *mut u64, value: u64) {

@@ -16,7 +16,7 @@ use natbpf_common::{
 
 use crate::{
     allocate::{self, Request, Search},
-    clock, code, count, early,
+    clock, code, conntrack, count, early,
     entry::Entry,
     event, inbound, mapping, pool, refusal, rules,
     skb::Skb,
@@ -54,10 +54,16 @@ pub fn begin(
     if refusal::is_fresh(key) {
         return Err(Counter::NoPort);
     }
-    let begun = match attempt(skb, uplink, key, how) {
-        Err(Counter::TableFull) if early::make_room() => attempt(skb, uplink, key, how),
-        begun => begun,
+    conntrack::note(skb.raw());
+    let mut begun = attempt(skb, uplink, key, how);
+    let again = match begun {
+        Err(Counter::TableFull) => early::make_room(),
+        Err(Counter::Quota) if allocate::is_over() => early::make_room_of(key.source),
+        _ => false,
     };
+    if again {
+        begun = attempt(skb, uplink, key, how);
+    }
     if let Err(Counter::NoPort) = begun {
         refusal::note(key);
     }
@@ -154,12 +160,17 @@ fn choose(
     }
     let external = address(skb, uplink, rule, key).ok_or(Counter::NoAddress)?;
     let mut traits = rule.traits();
-    let charged = !counted && charge(rule, key.source)?;
-    if counted || charged {
-        traits |= FlowEntry::COUNTED;
-    }
+    let account = if counted { mapping::CHARGED } else { charge(rule, mapping::OWN, key.source) };
     // SAFETY: nobody else has this processor's search.
-    unsafe { (*search).charged = charged };
+    unsafe {
+        (*search).charged = !counted && account == mapping::CHARGED;
+        (*search).over = account == mapping::REFUSED;
+    }
+    match account {
+        mapping::CHARGED => traits |= FlowEntry::COUNTED,
+        mapping::NOT_COUNTED => {}
+        _ => return Err(Counter::Quota),
+    }
     let request = Request {
         interface: uplink.interface,
         key,
@@ -207,6 +218,7 @@ fn choose_for_host(
     unsafe {
         (*search).before = 0;
         (*search).charged = false;
+        (*search).over = false;
     }
     allocate::prepare(search, &request);
     Ok(true)
@@ -356,20 +368,19 @@ pub fn release(key: &FlowKey, rewrite: Rewrite, status: Status, traits: u16) {
     if traits & FlowEntry::COUNTED != 0 {
         mapping::leave(&mapping::source(key.source));
     }
+    if traits & FlowEntry::COUNTED_INBOUND != 0 {
+        mapping::leave(&mapping::source_inbound(key.source));
+    }
     if status.host() {
         count::move_gauge(Gauge::HostMoved, u64::MAX);
     }
 }
 
-/// Counts a flow to its source, if that has limits; true if it has.
+/// Counts a flow in an account of its source, if that has limits: what [`mapping::charge`] returns.
 #[inline(always)]
-pub fn charge(rule: &Rule, source: Address) -> Result<bool, Counter> {
+pub fn charge(rule: &Rule, account: u32, source: Address) -> u32 {
     if rule.max_flows == 0 && rule.interval == 0 {
-        return Ok(false);
+        return mapping::NOT_COUNTED;
     }
-    match mapping::charge(source, rule.max_flows, rule.interval) {
-        mapping::CHARGED => Ok(true),
-        mapping::REFUSED => Err(Counter::Quota),
-        _ => Ok(false),
-    }
+    mapping::charge(source, account, rule.max_flows, rule.interval)
 }

@@ -1,10 +1,16 @@
 //! Early drop: when the flow table is full, flows that nobody has ever answered give way to new ones, as netfilter's `early_drop` has it.
 //! Running ones never do (RFC 6888, REQ-11).
 
-use aya_ebpf::{btf_maps::Array, helpers::generated::bpf_loop, macros::btf_map};
-use natbpf_common::{config::Gauge, counter::Counter, flow::FlowKey, life::Life};
+use aya_ebpf::{
+    btf_maps::Array,
+    helpers::generated::{bpf_get_prandom_u32, bpf_loop},
+    macros::btf_map,
+};
+use natbpf_common::{
+    Address, Nanoseconds, SECOND, config::Gauge, counter::Counter, flow::FlowKey, life::Life,
+};
 
-use crate::{atomic, count, entry::Entry, maps::GAUGES, reap};
+use crate::{atomic, clock, count, entry::Entry, maps::GAUGES, reap};
 
 /// How many of the flows that began last are remembered; a power of two.
 const REMEMBERED: u64 = 1 << 15;
@@ -15,6 +21,10 @@ const LOOKS: u32 = 16;
 /// The flows that began last, of the original direction, in a ring.
 #[btf_map]
 static LATEST: Array<FlowKey, { REMEMBERED as usize }> = Array::new();
+
+/// How long a flow of a source that has as many as it may have has to be idle before it gives way. Netfilter has no such limits, so whoever
+/// sends in another's name must not be able to keep him from beginning anything.
+const PATIENCE: Nanoseconds = 5 * SECOND;
 
 /// A flow has begun.
 #[inline(always)]
@@ -51,6 +61,49 @@ extern "C" fn drop_early() -> u32 {
     }
 }
 
+/// The same among the flows of one source, some of those that began last.
+#[inline(always)]
+pub fn make_room_of(source: Address) -> bool {
+    drop_early_of(source.to_wire()) != 0
+}
+
+/// What the steps share.
+struct RoomOf {
+    source: Address,
+    place: u32,
+    made: u32,
+}
+
+/// A global function, as [`drop_early`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn drop_early_of(source: u32) -> u32 {
+    // SAFETY: takes no pointers.
+    let place = unsafe { bpf_get_prandom_u32() };
+    let mut room = RoomOf { source: Address::from_wire(source), place, made: 0 };
+    let body: unsafe extern "C" fn(u64, *mut RoomOf) -> i64 = look_at_one_of;
+    // SAFETY: as in `drop_early`.
+    unsafe {
+        bpf_loop(LOOKS, body as *mut _, (&raw mut room).cast(), 0);
+        (&raw const room.made).read_volatile()
+    }
+}
+
+unsafe extern "C" fn look_at_one_of(_: u64, room: *mut RoomOf) -> i64 {
+    // SAFETY: `drop_early_of` owns it and waits.
+    let room = unsafe { &mut *room };
+    // Far apart, so that each packet looks at others.
+    room.place = room.place.wrapping_mul(0x915f_77f5).wrapping_add(0x9e37_79b9);
+    let Some(place) = LATEST.get_ptr(room.place >> (u32::BITS - REMEMBERED.ilog2())) else { return 1 };
+    // SAFETY: a map value.
+    let key = unsafe { place.read_volatile() };
+    if key.source != room.source || !drop_unanswered(&key, PATIENCE) {
+        return 0;
+    }
+    room.made = 1;
+    1
+}
+
 /// One step of the kernel's loop; 1 ends it.
 unsafe extern "C" fn look_at_one(_: u64, room: *mut Room) -> i64 {
     let (Some(begun), Some(looked)) =
@@ -72,7 +125,7 @@ unsafe extern "C" fn look_at_one(_: u64, room: *mut Room) -> i64 {
     let Some(place) = LATEST.get_ptr((number & (REMEMBERED - 1)) as u32) else { return 1 };
     // SAFETY: a map value.
     let key = unsafe { place.read_volatile() };
-    if !drop_unanswered(&key) {
+    if !drop_unanswered(&key, 0) {
         return 0;
     }
     // SAFETY: `drop_early` owns it and waits.
@@ -80,13 +133,17 @@ unsafe extern "C" fn look_at_one(_: u64, room: *mut Room) -> i64 {
     1
 }
 
-/// Whether a flow was never answered, and has been taken out. At once: if another processor is sending one of its packets at this very moment,
+/// Whether a flow was never answered, has been idle for so long, and has been taken out. At once: if another processor is sending one of its packets at this very moment,
 /// and the element is given to another flow before that is done, the tag beside the rewrite tells.
 #[inline(always)]
-fn drop_unanswered(key: &FlowKey) -> bool {
+fn drop_unanswered(key: &FlowKey, patience: Nanoseconds) -> bool {
     let Some(entry) = Entry::find(key) else { return false };
     let (life, status) = (entry.life(), entry.status());
-    let idle = matches!(Life::from_word(life), Life::Live(_) | Life::Dying(_) | Life::Killed(_));
+    let idle = match Life::from_word(life) {
+        Life::Live(seen) => clock::now().saturating_sub(seen) >= patience,
+        Life::Dying(_) | Life::Killed(_) => true,
+        Life::Busy | Life::Gone => false,
+    };
     if !idle || status.seen_reply() || status.host() || !entry.swap_life(life, Life::Gone.to_word()) {
         return false;
     }

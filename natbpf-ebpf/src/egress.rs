@@ -175,7 +175,11 @@ fn known(uplink: &Uplink, key: &FlowKey, entry: Entry, tcp_flags: u8) -> Result<
     }
     match Life::from_word(life) {
         Life::Live(_) | Life::Dying(_) => {
-            touch(key, entry, life, rewrite, tcp_flags)?;
+            match touch(key, entry, life, rewrite, tcp_flags) {
+                // Its time is over, and this may answer the stranger who begins again.
+                Err(Counter::TcpNoFlow) if entry.status().inbound() => return Ok(Known::Nothing),
+                touched => touched?,
+            }
             Ok(if untranslated { Known::Untouched } else { Known::Flow(rewrite) })
         }
         Life::Killed(_) => Ok(Known::Nothing),
@@ -206,7 +210,7 @@ pub fn touch(key: &FlowKey, entry: Entry, life: u64, rewrite: Rewrite, tcp_flags
     let flow_age = entry.created().age(now);
     let step = state::next(status, key.protocol, Direction::Original, tcp_flags, flow_age);
     if step.status != status {
-        entry.set_status(step.status);
+        entry.step_status(status, step.status);
         if let Some(reply) = Entry::find(&key.peer(rewrite)) {
             reply.set_status(step.status);
         }

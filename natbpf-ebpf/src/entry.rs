@@ -67,6 +67,18 @@ impl Entry {
         Status::from_word(atomic::load(unsafe { &raw const (*self.0).status }))
     }
 
+    /// Steps the state that was read before. If it has changed meanwhile, another packet was faster, or the element is another flow's by now
+    /// (early drop waits for nobody): then it is left alone.
+    #[inline(always)]
+    pub fn step_status(self, before: Status, status: Status) {
+        // SAFETY: a projection, no access; the status is the lower half, and the traits are the upper half of an aligned word.
+        let word = unsafe { (&raw mut (*self.0).status).cast::<u32>() };
+        let old = atomic::load(word);
+        if old as u16 == before.to_word() {
+            atomic::swap_half(word, old, old & 0xffff_0000 | status.to_word() as u32);
+        }
+    }
+
     #[inline(always)]
     pub fn set_status(self, status: Status) {
         // SAFETY: a projection, no access.

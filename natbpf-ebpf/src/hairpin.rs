@@ -24,7 +24,7 @@ use network_types::eth::EthHdr;
 
 use crate::{
     Handled, Outcome, atomic, count, entry::Entry, fragment, handover, inbound, ingress, maps::EXTERNALS,
-    parse, skb::Skb, stranger,
+    offload::Arriving as _, parse, skb::Skb, stranger,
 };
 
 const AF_INET: u8 = 2;
@@ -43,6 +43,10 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
     let Ok(Some(headers)) = parse::headers(skb, EthHdr::LEN as u32, &mut room) else {
         return Ok(Outcome::Untouched);
     };
+    // At the uplink it is known again by where its addresses are, and no tag must come out there.
+    if headers.network != EthHdr::LEN as u32 || skb.vlan() != 0 {
+        return Ok(Outcome::Untouched);
+    }
     let key = ExternalKey { uplink: 0, address: headers.destination };
     let Some(external) = EXTERNALS.get_ptr(key) else { return Ok(Outcome::Untouched) };
     // SAFETY: a projection, no access.

@@ -96,10 +96,10 @@ fn reserve(interface: u32, reply: &FlowKey) {
     let now = clock::now();
     let itself = Rewrite::new(reply.destination, reply.destination_port, reply.tag());
     let share = SETTINGS.get(0).map_or(0, |settings| settings.host_share);
-    let traits = match mapping::charge(reply.destination, share, 0) {
+    let traits = match mapping::charge(reply.destination, mapping::OWN, share, 0) {
         mapping::CHARGED => FlowEntry::COUNTED,
         // Whoever makes the host ask many takes no room from instances.
-        mapping::REFUSED => return,
+        mapping::REFUSED | mapping::TOO_FAST => return,
         _ => 0,
     };
     // SAFETY: nobody else has this processor's search.

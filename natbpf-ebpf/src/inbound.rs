@@ -58,7 +58,7 @@ pub fn begin(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Result<Op
         DONE => {}
         reason => return Err(code::reason(reason)),
     }
-    match stranger::meet(headers, uplink.interface, &target) {
+    match stranger::meet(skb.raw(), headers, uplink.interface, &target) {
         // Nothing is done to such a packet, whatever comes of it.
         _ if target.traits & FlowEntry::UNTRANSLATED != 0 => Ok(None),
         met => met.map(Some),
@@ -99,6 +99,12 @@ pub fn is_foreign(uplink: &Uplink, address: Address) -> bool {
     uplink.has(Uplink::SERVES) && is_answered(uplink.interface, address) != 0
 }
 
+/// Whether an address is external on any uplink with hairpinning. Not inlined, for the stack of its callers.
+#[inline(never)]
+fn is_external(address: Address) -> u32 {
+    EXTERNALS.get_ptr(ExternalKey { uplink: 0, address }).is_some() as u32
+}
+
 /// Not inlined, for the stack of its callers.
 #[inline(never)]
 fn is_answered(interface: u32, address: Address) -> u32 {
@@ -111,34 +117,43 @@ fn is_answered(interface: u32, address: Address) -> u32 {
 /// Where the destination of a key of the reply direction leads inside, for a stranger. What a connection of the host waits
 /// for is the host's, and what any socket of it waits for does not come by a mapping: the port was free of them when the
 /// mapping was made, but nothing keeps the host from taking it later.
+///
+/// Written where it is wanted: of an `Option` LLVM keeps the undefined fields of `None` in registers, which the verifier refuses.
 #[inline(always)]
-fn target(skb: *mut __sk_buff, interface: u32, key: &FlowKey) -> Option<Target> {
+fn target(skb: *mut __sk_buff, interface: u32, key: &FlowKey, found: &mut Target) -> bool {
     if let Some(forward) = forward(interface, key) {
         if sockets::is_connected(skb, key) {
-            return None;
+            return false;
         }
         let port = match forward.port_offset {
             0 => key.destination_port,
             offset => Port::new(key.destination_port.number().wrapping_add(offset)),
         };
         let traits = Rule::traits_of(forward.flags as u32);
-        return Some(Target { address: forward.address, port, traits, by_mapping: 0, flags: 0 });
+        *found = Target { address: forward.address, port, traits, by_mapping: 0, flags: 0 };
+        return true;
     }
     if key.protocol == ICMP {
-        return None;
+        return false;
     }
-    let (address, port, flags) =
-        mapping::open_to(key.protocol, key.destination, key.destination_port, key.source)?;
+    let Some((address, port, flags)) =
+        mapping::open_to(key.protocol, key.destination, key.destination_port, key.source)
+    else {
+        return false;
+    };
     if sockets::wants(skb, key) {
-        return None;
+        return false;
     }
-    Some(Target { address, port, traits: Rule::traits_of(flags), by_mapping: 1, flags })
+    *found = Target { address, port, traits: Rule::traits_of(flags), by_mapping: 1, flags };
+    true
 }
 
 /// Whether a stranger's packet with this key of the reply direction is let in somewhere.
 #[inline(always)]
 pub fn leads_inside(skb: *mut __sk_buff, interface: u32, key: &FlowKey) -> bool {
-    target(skb, interface, key).is_some()
+    // SAFETY: plain numbers.
+    let mut found: Target = unsafe { core::mem::zeroed() };
+    target(skb, interface, key, &mut found)
 }
 
 /// A global function, so that the verifier follows it once: see `parse`.
@@ -156,12 +171,9 @@ extern "C" fn find_target(
     // SAFETY: the caller's, checked by the verifier.
     let (headers, found) = unsafe { (&*headers, &mut *found) };
     let Some(uplink) = uplink::of(interface) else { return UNTOUCHED };
-    match decide(skb, uplink, &headers.key(Direction::Reply), headers.tcp_flags) {
-        Ok(Some(target)) => {
-            *found = target;
-            DONE
-        }
-        Ok(None) => UNTOUCHED,
+    match decide(skb, uplink, &headers.key(Direction::Reply), headers.tcp_flags, found) {
+        Ok(true) => DONE,
+        Ok(false) => UNTOUCHED,
         Err(reason) => code::drop(reason),
     }
 }
@@ -172,32 +184,38 @@ fn decide(
     uplink: &Uplink,
     key: &FlowKey,
     tcp_flags: u8,
-) -> Result<Option<Target>, Counter> {
-    if let Some(target) = target(skb, uplink.interface, key) {
-        return Ok(Some(target));
+    found: &mut Target,
+) -> Result<bool, Counter> {
+    if target(skb, uplink.interface, key, found) {
+        return Ok(true);
     }
     if uplink::has(uplink, key.destination) {
         let silent = uplink.has(Uplink::SILENT) && key.protocol == TCP && is_syn(tcp_flags);
-        return if silent && !sockets::wants(skb, key) { Err(Counter::Unsolicited) } else { Ok(None) };
+        return if silent && !sockets::wants(skb, key) { Err(Counter::Unsolicited) } else { Ok(false) };
     }
     if is_foreign(uplink, key.destination) {
         return Err(Counter::Unsolicited);
     }
     if Skb::of(skb).is_for_many() {
-        return Ok(None);
+        return Ok(false);
+    }
+    // Nobody outside has an address of ours.
+    if uplink::has(uplink, key.source) || is_external(key.source) != 0 {
+        return Ok(false);
     }
     // Toward an instance's own address: what answers it must not be masqueraded, as netfilter's NAT looks at the first
     // packet of a connection alone.
     if rules::find(uplink.interface, key.destination, key.source).is_none() {
-        return Ok(None);
+        return Ok(false);
     }
-    Ok(Some(Target {
+    *found = Target {
         address: key.destination,
         port: key.destination_port,
         traits: FlowEntry::UNTRANSLATED,
         by_mapping: 0,
         flags: 0,
-    }))
+    };
+    Ok(true)
 }
 
 #[inline(always)]

@@ -167,8 +167,8 @@ fn confirm(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: u8) -> u32 
     let step = step(key, entry, status, tcp_flags, now);
     let Some(original) = Original::of(key, rewrite, now) else { return 0 };
     if step.status != status {
-        entry.set_status(step.status);
-        original.entry.set_status(step.status);
+        entry.step_status(status, step.status);
+        original.entry.step_status(original.entry.status(), step.status);
         event::emit(EventKind::Update, &original.key, original.rewrite, step.status, original.entry.uplink());
     }
     if step.renews && entry.traits() & FlowEntry::OUTBOUND_REFRESH == 0 {

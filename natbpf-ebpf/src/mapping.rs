@@ -91,25 +91,42 @@ pub fn meet(key: &FlowKey, external: Address, port: Port) -> bool {
     join(&endpoint, key.source, key.source_port, 0) == Joined::Yes
 }
 
-/// Key of a source's account.
+/// Key of a source's account: of the flows that it has begun itself.
 #[inline(always)]
 pub fn source(address: Address) -> Endpoint {
-    let (toward, port) = (Address::UNSPECIFIED, Port::from_wire(0));
+    account(address, OWN)
+}
+
+/// Key of its other one: of those that strangers have begun to it, so that these take nothing from the former.
+#[inline(always)]
+pub fn source_inbound(address: Address) -> Endpoint {
+    account(address, INBOUND)
+}
+
+/// In the place of a port.
+pub const OWN: u32 = 0;
+pub const INBOUND: u32 = 1;
+
+#[inline(always)]
+fn account(address: Address, number: u32) -> Endpoint {
+    let (toward, port) = (Address::UNSPECIFIED, Port::new(number as u16));
     Endpoint { address, toward, port, protocol: 0, side: Side::Source as u8 }
 }
 
 /// What [`charge`] returns.
 pub const CHARGED: u32 = 0;
-/// The source has as many flows as it may have, or begins them too fast.
+/// The source has as many flows as it may have.
 pub const REFUSED: u32 = 1;
+/// It begins them too fast.
+pub const TOO_FAST: u32 = 3;
 /// There is no room for its account: it goes without.
 pub const NOT_COUNTED: u32 = 2;
 
-/// Counts a flow that begins to its source. A limit of 0 is none. Not inlined, for its stack.
+/// Counts a flow that begins to its source, in its [`OWN`] account or that of [`INBOUND`] flows. A limit of 0 is none. Not inlined, for its stack.
 #[inline(never)]
 #[expect(clippy::needless_borrows_for_generic_args, reason = "by value they would be copied to the stack")]
-pub fn charge(address: Address, max_flows: u32, interval: u32) -> u32 {
-    let (endpoint, now) = (source(address), clock::now());
+pub fn charge(address: Address, number: u32, max_flows: u32, interval: u32) -> u32 {
+    let (endpoint, now) = (account(address, number), clock::now());
     let account = match MAPPINGS.get_ptr_mut(&endpoint) {
         Some(account) => account,
         None => {
@@ -138,12 +155,12 @@ pub fn charge(address: Address, max_flows: u32, interval: u32) -> u32 {
         }
         if interval != 0 && !is_due(due, interval, now) {
             atomic::add(users, u64::MAX);
-            return REFUSED;
+            return TOO_FAST;
         }
         return CHARGED;
     }
     // So many begin at once that nobody can tell how many there are.
-    REFUSED
+    TOO_FAST
 }
 
 #[inline(always)]

@@ -368,7 +368,7 @@ extern "C" fn note_original(skb: *mut __sk_buff, headers: *const Headers) -> u32
         forget(&key, entry);
     }
     if let Some(origin) = origin {
-        note(&skb, headers, entry, origin.frame, port, epoch);
+        note(&skb, headers, &key, entry, origin.frame, port, epoch);
     }
     0
 }
@@ -425,13 +425,13 @@ extern "C" fn note_reply(skb: *mut __sk_buff, headers: *const Headers, epoch: u3
     let flags = PORTS
         .get_ptr(skb.interface())
         .map_or(0, |port| unsafe { (&raw const (*port).flags).read_volatile() });
-    note(&skb, headers, reply, origin.frame, skb.interface() | flags & Offload::PEER, epoch);
+    note(&skb, headers, &reply_key, reply, origin.frame, skb.interface() | flags & Offload::PEER, epoch);
     0
 }
 
 /// Notes how a packet leaves that came in by this frame, unless that is known and holds.
 #[inline(always)]
-fn note(skb: &Skb<'_>, headers: &Headers, entry: Entry, frame: u64, port: u32, epoch: u16) {
+fn note(skb: &Skb<'_>, headers: &Headers, key: &FlowKey, entry: Entry, frame: u64, port: u32, epoch: u16) {
     let vlan = skb.vlan();
     // Tags of another kind are rare, and repeated by nobody.
     if vlan as u16 as u32 | DOT1Q != vlan && vlan != 0 {
@@ -460,6 +460,11 @@ fn note(skb: &Skb<'_>, headers: &Headers, entry: Entry, frame: u64, port: u32, e
     }
     // Somebody else does the same, or has just done it.
     if !entry.lock_offload(word) {
+        return;
+    }
+    // It gave way to another flow meanwhile.
+    if entry.rewrite(key).is_none() {
+        entry.set_validity(Validity::NONE);
         return;
     }
     let validity = if same && holds {

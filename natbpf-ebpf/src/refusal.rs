@@ -5,6 +5,7 @@ use natbpf_common::{
     Nanoseconds,
     config::Gauge,
     flow::{FlowKey, Moment},
+    ports::PortRange,
     siphash::siphash,
 };
 
@@ -64,10 +65,12 @@ const fn place(hash: u64) -> u32 {
     (hash & (PLACES - 1)) as u32
 }
 
-/// Of the source's address and what it wants to reach, whatever its port.
+/// Of the source's address, the range in which it gets its ports, and what it wants to reach.
 #[inline(always)]
 fn hash(key: &FlowKey) -> u64 {
     let secret = SETTINGS.get(0).map_or([0; 2], |settings| settings.secret);
     let addresses = key.source.to_wire() as u64 | (key.destination.to_wire() as u64) << 32;
-    siphash(secret, [addresses, key.destination_port.to_wire() as u64 | (key.protocol as u64) << 16])
+    let range = PortRange::of_class(key.source_port).count() as u64;
+    let rest = key.destination_port.to_wire() as u64 | (key.protocol as u64) << 16 | range << 32;
+    siphash(secret, [addresses, rest])
 }

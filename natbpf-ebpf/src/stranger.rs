@@ -4,7 +4,9 @@
 //! |---|---|
 //! | a stranger's first ones | translated, and remembered |
 //! | what the inside answers | translated; UDP and others: the flow begins |
-//! | TCP: what the stranger sends then | translated; the flow begins |
+//! | TCP: a segment of the stranger that acknowledges the inside's SYN/ACK | translated; the flow begins |
+//!
+//! Where no flow may begin, since the table or the inside host's share is full, the conversation goes on all the same, and is remembered here.
 
 use aya_ebpf::{
     bindings::__sk_buff,
@@ -20,7 +22,7 @@ use natbpf_common::{
     headers::Headers,
     life::Life,
     offload::Validity,
-    pending::{LIFETIME, MAX_PENDING, OUTSIDE_PORTS, Pending, outside_port},
+    pending::{LIFETIME, MAX_PENDING, OUTSIDE_PORTS, Pending, acknowledges, expect, outside_port},
     protocol::{ICMP, TCP, Transport},
     state, tcp,
 };
@@ -36,6 +38,7 @@ use crate::{
     mapping::{self, Joined},
     maps::GAUGES,
     rules,
+    skb::Skb,
 };
 
 const EEXIST: i32 = -17;
@@ -100,7 +103,47 @@ impl Known {
             atomic::store(&raw mut (*self.0).status, status.to_word());
             atomic::store(&raw mut (*self.0).seen, now);
         }
+        expect_strangers(now);
     }
+
+    /// Of [`Pending::expected`].
+    #[inline(always)]
+    fn expected(self) -> u32 {
+        // SAFETY: a projection, no access.
+        atomic::load(unsafe { &raw const (*self.0).expected })
+    }
+
+    #[inline(always)]
+    fn set_expected(self, number: u32) {
+        // SAFETY: a projection, no access.
+        atomic::store(unsafe { &raw mut (*self.0).expected }, number);
+    }
+
+    /// Nobody has answered it, and no rule of the operator's sent it inside.
+    #[inline(always)]
+    fn gives_way(self) -> bool {
+        self.traits() & FlowEntry::UNTRANSLATED != 0 && !self.status().seen_reply()
+    }
+}
+
+/// There is a stranger who waits for an answer.
+#[inline(always)]
+fn expect_strangers(now: Nanoseconds) {
+    if let Some(until) = GAUGES.get_ptr_mut(Gauge::StrangersUntil as u32)
+        && atomic::load(until) < now + LIFETIME / 2
+    {
+        atomic::store(until, now + LIFETIME);
+    }
+}
+
+/// Offsets in a TCP header.
+const SEQUENCE: u32 = 4;
+const ACKNOWLEDGMENT: u32 = 8;
+
+/// A number of a TCP header, host order.
+#[inline(always)]
+fn number(skb: *mut __sk_buff, headers: &Headers, offset: u32) -> Option<u32> {
+    Skb::of(skb).load::<u32>(headers.transport + offset).map(u32::from_be)
 }
 
 /// What the global functions return, beside reasons to drop the packet.
@@ -114,9 +157,14 @@ const BEGINS_UNTOUCHED: u32 = 4;
 
 /// The translation of a stranger's packet that leads to this place.
 #[inline(always)]
-pub fn meet(headers: &Headers, interface: u32, target: &Target) -> Result<Rewrite, Counter> {
+pub fn meet(
+    skb: *mut __sk_buff,
+    headers: &Headers,
+    interface: u32,
+    target: &Target,
+) -> Result<Rewrite, Counter> {
     for attempt in 0..OUTSIDE_PORTS {
-        let met = match meet_stranger(headers, interface, target, attempt) {
+        let met = match meet_stranger(skb, headers, interface, target, attempt) {
             // Another conversation has this tuple inside.
             UNKNOWN => continue,
             BEGINS => begin(),
@@ -130,13 +178,18 @@ pub fn meet(headers: &Headers, interface: u32, target: &Target) -> Result<Rewrit
     Err(Counter::NoPort)
 }
 
-/// Enters the flow that [`NEXT`] names.
+/// Enters the flow that [`NEXT`] names. Where there is no room for it, the conversation goes on without, as long as strangers are remembered: what
+/// others send to a host must not silence it.
 #[inline(always)]
 fn begin() -> u32 {
-    match begin_next() {
-        full if full == code::drop(Counter::TableFull) && early::make_room() => begin_next(),
-        begun => begun,
+    let mut begun = begin_next();
+    if begun == code::drop(Counter::TableFull) && early::make_room() {
+        begun = begin_next();
     }
+    if begun == code::drop(Counter::TableFull) || begun == code::drop(Counter::Quota) {
+        begun = TRANSLATED;
+    }
+    begun
 }
 
 /// What becomes of a stranger's packet, if the inside sees him by the port of this attempt. [`UNKNOWN`]: the answers would be taken for something
@@ -144,6 +197,7 @@ fn begin() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn meet_stranger(
+    skb: *mut __sk_buff,
     headers: *const Headers,
     interface: u32,
     target: *const Target,
@@ -175,17 +229,26 @@ extern "C" fn meet_stranger(
     if let Some(pending) = PENDING.get_ptr_mut(original) {
         let pending = Known(pending);
         if let (Some(rewrite), false) = (pending.rewrite(original), pending.is_over(now)) {
-            if rewrite != out {
+            if rewrite == out {
+                let status = pending.status();
+                let going_on = tcp_flags & (tcp::SYN | tcp::RST) == 0;
+                let step = state::next(status, key.protocol, Direction::Reply, tcp_flags, 0);
+                if key.protocol == TCP && status.seen_reply() && going_on {
+                    let seen = number(skb, headers, ACKNOWLEDGMENT);
+                    if !seen.is_some_and(|number| acknowledges(pending.expected(), number)) {
+                        // The inside will say what it thinks of that.
+                        return TRANSLATED;
+                    }
+                    pending.set_expected(0);
+                    pending.touch(step.status, now);
+                    return note_next(original, step.status);
+                }
+                pending.touch(step.status, now);
+                return TRANSLATED;
+            }
+            if !pending.gives_way() || target.traits & FlowEntry::UNTRANSLATED != 0 {
                 return UNKNOWN;
             }
-            let status = pending.status();
-            let going_on = tcp_flags & (tcp::SYN | tcp::RST) == 0;
-            let step = state::next(status, key.protocol, Direction::Reply, tcp_flags, 0);
-            if key.protocol == TCP && status.seen_reply() && going_on {
-                return note_next(original, step.status);
-            }
-            pending.touch(step.status, now);
-            return TRANSLATED;
         }
     }
     let Some(first) = first else { return code::drop(Counter::TcpNoFlow) };
@@ -204,14 +267,11 @@ extern "C" fn meet_stranger(
     new.traits = target.traits;
     new.outside_port = out.outside_port;
     new.by_mapping = target.by_mapping as u16;
+    new.expected = 0;
     // If there is no room at this moment what answers finds nothing, and the stranger asks again.
     let made: &Pending = new;
     let _ = PENDING.insert(original, made, 0);
-    if let Some(until) = GAUGES.get_ptr_mut(Gauge::StrangersUntil as u32)
-        && atomic::load(until) < now + LIFETIME / 2
-    {
-        atomic::store(until, now + LIFETIME);
-    }
+    expect_strangers(now);
     TRANSLATED
 }
 
@@ -311,17 +371,29 @@ extern "C" fn answer_stranger(
     let Some(known) = find(&key, now) else { return UNKNOWN };
     let Some(out) = known.rewrite(&key) else { return UNKNOWN };
     let untranslated = known.traits() & FlowEntry::UNTRANSLATED != 0;
-    // The stranger may have been turned away by a rule, and this begins a conversation by itself, which has to be translated.
-    if untranslated && conntrack::seen(skb) == Seen::Original {
-        return UNKNOWN;
+    // The stranger may have been turned away by a rule, and this begins a conversation by itself. What conntrack does not know at all answers
+    // nobody either; only what is turned round never came to it, and that is translated in any case.
+    match conntrack::seen(skb) {
+        Seen::Original => return UNKNOWN,
+        Seen::Invalid if untranslated => return UNKNOWN,
+        _ => {}
     }
     *rewrite = out.to_word();
     *outside = out.outside_port.to_wire() as u32;
-    let status = state::next(known.status(), key.protocol, Direction::Original, tcp_flags, 0).status;
+    // A refusal is no answer that makes a flow.
+    let refuses = key.protocol == TCP && tcp_flags & tcp::RST != 0;
     if key.protocol == TCP {
-        known.touch(status, now);
+        if !refuses {
+            let status = state::next(known.status(), key.protocol, Direction::Original, tcp_flags, 0).status;
+            if tcp_flags & tcp::SYN != 0 {
+                known.set_expected(number(skb, headers, SEQUENCE).map_or(0, expect));
+            }
+            known.touch(status, now);
+        }
         return if untranslated { UNTOUCHED } else { TRANSLATED };
     }
+    let status = state::next(known.status(), key.protocol, Direction::Original, tcp_flags, 0).status;
+    known.touch(status, now);
     match note_next(&key, status) {
         BEGINS if untranslated => BEGINS_UNTOUCHED,
         noted => noted,
@@ -370,10 +442,12 @@ fn enter(original: &FlowKey, known: Known, mut status: Status) -> Result<(), Cou
     let kept = counted(original, out);
     if kept != 0 {
         traits |= kept;
-    } else if let Some(rule) = rules::find(uplink, original.source, original.destination)
-        && create::charge(rule, original.source)?
-    {
-        traits |= FlowEntry::COUNTED;
+    } else if let Some(rule) = rules::find(uplink, original.source, original.destination) {
+        match create::charge(rule, mapping::INBOUND, original.source) {
+            mapping::CHARGED => traits |= FlowEntry::COUNTED_INBOUND,
+            mapping::NOT_COUNTED => {}
+            _ => return Err(Counter::Quota),
+        }
     }
     // Where strangers must not keep a mapping alive, their flows have no part in it.
     if by_mapping && traits & FlowEntry::OUTBOUND_REFRESH == 0 {
@@ -422,11 +496,11 @@ fn join(original: &FlowKey, out: Rewrite, flags: u32) -> u32 {
 const NOT_JOINED: u32 = 0;
 const JOINED: u32 = 1;
 
-/// [`FlowEntry::COUNTED`] if the flow is in the table with this translation, and counted to its source; else 0.
+/// Of [`FlowEntry::COUNTED_ANYWHERE`], if the flow is in the table with this translation.
 #[inline(always)]
 fn counted(original: &FlowKey, out: Rewrite) -> u16 {
     match Entry::find(original) {
-        Some(entry) if entry.rewrite(original) == Some(out) => entry.traits() & FlowEntry::COUNTED,
+        Some(entry) if entry.rewrite(original) == Some(out) => entry.traits() & FlowEntry::COUNTED_ANYWHERE,
         _ => 0,
     }
 }
@@ -456,7 +530,7 @@ fn insert(search: *mut Search, key: &FlowKey, rewrite: Rewrite, kept: u16) -> Re
     };
     // SAFETY: nobody else has this processor's search.
     let entry = unsafe { &(*search).entry };
-    if !free || old.rewrite(key) != Some(rewrite) || !old.swap_life(life, entry.life) {
+    if !free || old.rewrite(key) != Some(rewrite) || !old.swap_life(life, Life::Busy.to_word()) {
         return Err(Counter::NoPort);
     }
     if is_original {
@@ -467,5 +541,6 @@ fn insert(search: *mut Search, key: &FlowKey, rewrite: Rewrite, kept: u16) -> Re
     old.set_traits(entry.traits & !(kept & !traits));
     old.set_created(entry.created);
     old.set_uplink(entry.uplink);
+    old.set_life(entry.life);
     Ok(())
 }

@@ -9,7 +9,7 @@ use natbpf_common::{
 use super::*;
 use crate::{
     config::{Choices, DatapathConfig, NetworkMatch, Networks, Ports, Profile, Switch},
-    network::Ipv4Address,
+    network::{Ipv4Address, Route},
 };
 
 mod hook;

@@ -5,7 +5,10 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Result, bail, ensure};
 use natbpf::datapath::Hook;
+use natbpf_common::Port;
 use natbpf_common::counter::{Counter, Counters, Kind};
+use natbpf_common::flow::{Direction, FlowKey};
+use natbpf_common::pending::{OUTSIDE_PORTS, outside_port};
 
 use super::frame::{Ip, address, network};
 use crate::GATEWAY;
@@ -166,8 +169,17 @@ fn changes(hook: Hook, before: &[u8], after: &[u8], repeated: bool) -> Result<()
         }
     };
     allow(&ip, inward, true);
-    if let Some(quote) = ip.quote(before) {
-        allow(&quote, !inward, false);
+    let quote = ip.quote(before);
+    if let Some(quote) = &quote {
+        allow(quote, !inward, false);
+    }
+    let (outside, inside) = if inward { (before, after) } else { (after, before) };
+    for (ip, stranger_is_source) in
+        [Some((&ip, inward)), quote.as_ref().map(|quote| (quote, !inward))].into_iter().flatten()
+    {
+        if let Some(at) = strangers_port(ip, outside, inside, stranger_is_source) {
+            may[at..at + 2].fill(true);
+        }
     }
     if repeated {
         may[..12].fill(true);
@@ -179,6 +191,24 @@ fn changes(hook: Hook, before: &[u8], after: &[u8], repeated: bool) -> Result<()
         ensure!(one == other || may[at], "byte {at} has changed from {one:#04x} to {other:#04x}");
     }
     Ok(())
+}
+
+/// Where the port of a stranger stands whom the inside sees by another one, of those that he may have there.
+fn strangers_port(ip: &Ip, outside: &[u8], inside: &[u8], is_source: bool) -> Option<usize> {
+    let at = ip.body + if is_source { 0 } else { 2 };
+    if !matches!(ip.protocol, 6 | 17) || ip.offset != 0 {
+        return None;
+    }
+    let port =
+        |frame: &[u8], at: usize| Some(Port::new(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?])));
+    let ends = [
+        (ip.source(outside), port(outside, ip.body)?),
+        (ip.destination(outside), port(outside, ip.body + 2)?),
+    ];
+    let [(stranger, own), (asked, asked_port)] = if is_source { ends } else { [ends[1], ends[0]] };
+    let key = FlowKey::new(stranger.into(), asked.into(), (own, asked_port), ip.protocol, Direction::Reply);
+    let seen = port(inside, at)?;
+    (1..OUTSIDE_PORTS).any(|attempt| outside_port(&key, attempt) == seen).then_some(at)
 }
 
 fn is_repeated(counted: &Counters) -> bool {

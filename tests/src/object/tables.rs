@@ -247,6 +247,7 @@ impl Object {
                 (Status::from_word(entry.status).mapped(), external(key.protocol, rewrite)),
                 (entry.traits & FlowEntry::PEERED != 0, peer(key, rewrite)),
                 (entry.traits & FlowEntry::COUNTED != 0, account(key.source)),
+                (entry.traits & FlowEntry::COUNTED_INBOUND != 0, account_of_inbound(key.source)),
             ];
             for (_, endpoint) in held.into_iter().filter(|(holds, _)| *holds) {
                 users.entry(endpoint).or_default().push((key.source, key.source_port));
@@ -290,6 +291,10 @@ fn external(protocol: u8, rewrite: Rewrite) -> Endpoint {
 
 fn peer(key: &FlowKey, rewrite: Rewrite) -> Endpoint {
     Endpoint { toward: key.destination, side: Side::Peer as u8, ..external(key.protocol, rewrite) }
+}
+
+fn account_of_inbound(source: Address) -> Endpoint {
+    Endpoint { port: Port::new(1), ..account(source) }
 }
 
 fn account(source: Address) -> Endpoint {

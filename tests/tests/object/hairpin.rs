@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 
+use etherparse::EtherType;
 use lab::object::{Context, End, LO, NEW, Object, PLAIN, Packet, Verdict, floating};
 use lab::{GATEWAY, INSIDE, SERVER, VM1, VM2};
 use natbpf::datapath::Hook;
@@ -54,6 +55,22 @@ fn what_leads_to_an_instance() {
         turned(&mut object, &packet);
     }
     object.census();
+}
+
+/// The tags would come out at the uplink, as the instance chose them.
+#[test]
+fn tagged_frames_are_left_alone() {
+    let mut object = object();
+    object.forward(UDP, 8080, (VM2, 80));
+    let packet = Packet::udp(A, (GATEWAY, 8080));
+    turned(&mut object, &packet);
+    for tags in [
+        &[(EtherType::VLAN_TAGGED_FRAME, 5)][..],
+        &[(EtherType::VLAN_TAGGED_FRAME, 0)],
+        &[(EtherType::PROVIDER_BRIDGING, 5), (EtherType::VLAN_TAGGED_FRAME, 6)],
+    ] {
+        object.inside(&packet.clone().tags(tags)).untouched(&[]);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod mappings;
 mod refreshing;
 mod silence;
 mod toward_inside_addresses;
+mod unbelieved;
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
@@ -18,7 +19,7 @@ use natbpf_common::Port;
 use natbpf_common::config::{Forward, ForwardKey, Rule, Uplink};
 use natbpf_common::counter::Counter::{
     FlowsCreated, FlowsInbound, FlowsRemapped, HostReserved, IcmpErrorsTranslated, NoPort, PortsChanged,
-    PortsOverlapped, Quota, TableFull, TcpNoFlow, Unsolicited,
+    PortsOverlapped, Quota, TcpNoFlow, Unsolicited,
 };
 use natbpf_common::flow::{FlowEntry, Status};
 use natbpf_common::protocol::{GRE, TCP, UDP};

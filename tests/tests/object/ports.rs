@@ -125,6 +125,19 @@ fn a_range_without_free_ports_is_shared_toward_other_destinations() {
 }
 
 /// A search that finds nothing is long, and whoever gets no port asks again and again: for a moment the answer stays the same.
+/// Whoever has used up the few low ports toward a server keeps nobody from the others.
+#[test]
+fn a_refusal_is_for_one_range_of_ports() {
+    let mut object = Object::new(Rule { flags: Rule::PER_DESTINATION, ..PLAIN });
+    for port in 1..=511 {
+        object.out(&Packet::udp((VM1, port), S), NEW);
+    }
+    object.egress(&Packet::udp((VM2, 80), S)).dropped(NoPort);
+    object.egress(&Packet::udp((VM2, 81), S)).dropped(NoPort);
+    object.out(&Packet::udp((VM2, 5000), S), NEW);
+    object.out(&Packet::udp((VM2, 600), S), NEW);
+}
+
 #[test]
 fn a_refusal_is_remembered_for_a_moment() {
     let mut object =

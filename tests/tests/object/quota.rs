@@ -21,8 +21,19 @@ const THREE: Rule = Rule { max_flows: 3, ..PLAIN };
 
 /// How many flows an instance's account says that it has; `None`: it has none.
 fn counted(object: &Object, instance: Ipv4Addr) -> Option<u32> {
+    in_account(object, instance, 0)
+}
+
+/// The same of those that strangers have begun to it.
+fn counted_inbound(object: &Object, instance: Ipv4Addr) -> Option<u32> {
+    in_account(object, instance, 1)
+}
+
+fn in_account(object: &Object, instance: Ipv4Addr, number: u16) -> Option<u32> {
     let account = |endpoint: &natbpf_common::mapping::Endpoint| {
-        endpoint.side == Side::Source as u8 && endpoint.address == instance.into()
+        endpoint.side == Side::Source as u8
+            && endpoint.address == instance.into()
+            && endpoint.port.number() == number
     };
     let mappings = object.mappings();
     let found = mappings.iter().find(|(endpoint, _)| account(endpoint));
@@ -169,12 +180,11 @@ fn flows_from_outside_count_for_the_instance() {
     for port in 1..=3 {
         object.meet(&from(port), (VM1, 80), &[]);
     }
-    // Who is not answered costs nothing, so he is let in; the answer is refused.
+    // One more is let in and answered, and is no flow.
     object.back(&from(4), (VM1, 80));
-    object.egress(&Packet::udp((VM1, 80), (SERVER, 4))).dropped(Quota);
-    object.egress(&flow(0)).dropped(Quota);
+    object.leave(&Packet::udp((VM1, 80), (SERVER, 4)), &[]);
     object.back(&from(1), (VM1, 80));
-    assert_eq!(counted(&object, VM1), Some(3));
+    assert_eq!((counted(&object, VM1), counted_inbound(&object, VM1)), (None, Some(3)));
     // One whose time is over begins again in its own place; so does one that was ended.
     let answer = |port| Packet::udp((VM1, 80), (SERVER, port));
     object.idle(&answer(1), TIMEOUT + 2);
@@ -182,7 +192,7 @@ fn flows_from_outside_count_for_the_instance() {
     object.leave(&answer(1), &[]);
     object.kill(&[key_of(&answer(2))]);
     object.meet(&from(2), (VM1, 80), &[]);
-    assert_eq!(counted(&object, VM1), Some(3));
+    assert_eq!(counted_inbound(&object, VM1), Some(3));
     object.census();
     object.expect_all_to_go();
 }
@@ -192,12 +202,12 @@ fn flows_by_mappings_and_floating_addresses_count_too() {
     let mut object = Object::new(Rule { flags: Rule::OPEN, ..THREE });
     object.set_flags(Uplink::SERVES);
     let external = object.out(&Packet::udp(A, S), NEW);
-    for port in 1..=2 {
+    for port in 1..=3 {
         object.meet(&Packet::udp((SERVER2, port), external), A, &[]);
     }
-    object.back(&Packet::udp((SERVER2, 3), external), A);
-    object.egress(&Packet::udp(A, (SERVER2, 3))).dropped(Quota);
-    object.census();
+    object.back(&Packet::udp((SERVER2, 4), external), A);
+    object.leave(&Packet::udp(A, (SERVER2, 4)), &[]);
+    assert_eq!(object.census().flows, 4);
     object.expect_all_to_go();
 
     let address = Ipv4Addr::new(203, 0, 113, 50);
@@ -206,12 +216,12 @@ fn flows_by_mappings_and_floating_addresses_count_too() {
     object.set_rules(&[(LO, "10.0.0.11/32", Rule { max_flows: 1, ..floating(address) })], &[]);
     object.meet(&Packet::echo(SERVER, address, 9), (VM1, 9), &[]);
     object.back(&Packet::echo(SERVER, address, 10), (VM1, 10));
-    object.egress(&Packet::icmp(VM1, SERVER, 0, 10)).dropped(Quota);
-    object.census();
+    object.leave(&Packet::icmp(VM1, SERVER, 0, 10), &[]);
+    assert_eq!(object.census().flows, 1);
     object.expect_all_to_go();
 }
 
-/// Nothing is done to such a packet; but what answers it is refused as any flow is.
+/// Nothing is done to such a packet, whether there is room for its flow or not.
 #[test]
 fn flows_toward_inside_addresses_at_the_limit() {
     let mut object = Object::new(Rule { max_flows: 1, ..PLAIN });
@@ -222,8 +232,8 @@ fn flows_toward_inside_addresses_at_the_limit() {
     // Without a flow it is known for as long as strangers are.
     object.egress(&Packet::udp(A, (SERVER, 2))).untouched(&[]);
     object.let_pass(31);
-    object.egress(&Packet::udp(A, (SERVER, 2))).dropped(Quota);
-    object.census();
+    object.out(&Packet::udp(A, (SERVER, 2)), NEW);
+    assert_eq!(object.census().flows, 2);
     object.expect_all_to_go();
 }
 

@@ -51,7 +51,8 @@ fn what_is_down_or_no_ethernet_is_left_out() {
 #[test]
 fn hairpin_without_an_interface_is_told() {
     let plan = plan(&config(vec![hairpin(&["172.16.0.0/12"], &[])]), &wider(), Missing::Refused).unwrap();
-    assert!(plan.warnings[0].contains("no Ethernet interface leads to"), "{:?}", plan.warnings);
+    let told = plan.warnings.iter().any(|warning| warning.contains("no Ethernet interface leads to"));
+    assert!(told, "{:?}", plan.warnings);
 }
 
 #[test]
