@@ -161,6 +161,7 @@ fn packet(numbers: &mut Numbers, number: u16) -> Packet {
         to_host: is_gateway(destination),
         from_host: false,
         redirected: false,
+        established: false,
     }
 }
 

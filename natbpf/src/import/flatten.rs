@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     line::Line,
     matching::{Match, and, minus, overlap},
-    ruleset::{Hook, Kind, Policy, Rule, Ruleset, Table},
+    ruleset::{Base, Hook, Kind, Policy, Rule, Ruleset, Table},
     target::{Target, Verdict},
 };
 
@@ -13,7 +13,7 @@ use super::{
 const DEPTH: usize = 16;
 
 /// Into how many pieces what a rule is for may fall. Beyond that it is not known what it is for.
-const PIECES: usize = 64;
+const PIECES: usize = 256;
 
 /// A rule that decides, with all that has to match on the way to it.
 #[derive(Clone, Debug)]
@@ -26,8 +26,42 @@ pub struct Item {
     pub certain: Vec<Match>,
     /// What may match it. Whether it does depends on what natbpf does not know.
     pub maybe: Vec<Match>,
-    /// The line before it on which that depends, if it is another.
-    pub cause: Option<usize>,
+    /// That on which it depends, if it is not the line itself.
+    pub cause: Option<Cause>,
+    /// Whether it matches may depend on a condition on the destination that is not known.
+    pub asks_destination: bool,
+}
+
+/// Why it is not certain what gets to a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A line before it, of which something is not known.
+    Line(usize),
+    /// So many lines before it that it is not calculated.
+    Many,
+}
+
+impl Cause {
+    /// Why a line is left out.
+    pub fn reason(self) -> String {
+        match self {
+            Self::Line(line) => format!("line {line} is asked before it and is not imported"),
+            Self::Many => {
+                "so many rules are asked before it that it is not calculated what they leave for it; join some of them"
+                    .to_owned()
+            }
+        }
+    }
+
+    /// What is missing of a line.
+    pub fn missing(self) -> String {
+        match self {
+            Self::Line(line) => {
+                format!("without all that line {line} may take, which is asked before it")
+            }
+            Self::Many => "without all that the many rules before it may take".to_owned(),
+        }
+    }
 }
 
 /// Why lines were not imported, by their ids.
@@ -66,6 +100,8 @@ pub struct Walk {
     pub reached: Vec<usize>,
     /// What gets to the end of the base chain is accepted, and asked for no more.
     accepts: bool,
+    /// It is followed what becomes of packets that are not the first of their flow.
+    established: bool,
 }
 
 /// What gets to a place in a chain.
@@ -73,23 +109,25 @@ pub struct Walk {
 struct Reach {
     certain: Vec<Match>,
     maybe: Vec<Match>,
-    /// The line by which something became uncertain.
-    cause: Option<usize>,
+    /// By what something became uncertain.
+    cause: Option<Cause>,
+    asks_destination: bool,
 }
 
 impl Reach {
     fn matching(&self, pieces: &[Match]) -> Self {
-        Self { certain: and(&self.certain, pieces), maybe: and(&self.maybe, pieces), cause: self.cause }
+        Self { certain: and(&self.certain, pieces), maybe: and(&self.maybe, pieces), ..*self }
     }
 
-    /// All of it depends on what is not known of a line.
-    fn uncertain(&self, line: usize) -> Self {
+    /// All of it depends on what is not known.
+    fn uncertain(&self, cause: Cause, asks_destination: bool) -> Self {
         let maybe = [&self.certain[..], &self.maybe].concat();
-        Self { certain: Vec::new(), maybe, cause: self.cause.or(Some(line)) }
+        let asks_destination = self.asks_destination || asks_destination;
+        Self { certain: Vec::new(), maybe, cause: self.cause.or(Some(cause)), asks_destination }
     }
 
     /// What goes on when `pieces` have gone for sure, or may have, by a line.
-    fn without(&self, pieces: &[Match], surely: bool, line: usize) -> Self {
+    fn without(&self, pieces: &[Match], surely: bool, line: usize, asks_destination: bool) -> Self {
         let certain = minus(&self.certain, pieces);
         let maybe = if surely {
             minus(&self.maybe, pieces)
@@ -98,10 +136,11 @@ impl Reach {
         };
         if certain.len() + maybe.len() > PIECES {
             // An estimate from above; that nothing is certain makes it harmless.
-            return self.uncertain(line);
+            return self.uncertain(Cause::Many, true);
         }
-        let open = (!surely && certain != self.certain).then_some(line);
-        Self { certain, maybe, cause: self.cause.or(open) }
+        let open = (!surely && certain != self.certain).then_some(Cause::Line(line));
+        let asks_destination = self.asks_destination || (asks_destination && open.is_some());
+        Self { certain, maybe, cause: self.cause.or(open), asks_destination }
     }
 
     fn is_empty(&self) -> bool {
@@ -113,23 +152,38 @@ impl Reach {
 pub fn walk(ruleset: &Ruleset, kind: Kind, hook: Hook, skipped: &mut Skipped) -> Walk {
     let mut walk = Walk::default();
     let bases = ruleset.bases(kind, hook);
+    let mut starts = Vec::new();
     for (at, (table, name, base)) in bases.iter().enumerate() {
         let start = walk.items.len();
-        let all = Reach { certain: vec![Match::default()], ..Reach::default() };
-        walk.accepts = kind == Kind::Nat && at + 1 == bases.len();
-        walk.chain(table, name, all, 0, skipped);
-        if base.policy == Policy::Drop {
-            let line = Line { text: format!("the policy of {name} is DROP"), ..base.line.clone() };
-            walk.push(&line, Verdict::Drop, Reach { certain: vec![Match::default()], ..Reach::default() });
-        }
-        if at + 1 < bases.len() {
+        let last = at + 1 == bases.len();
+        walk.base(table, name, base, last, skipped);
+        if !last {
             walk.end_accepts(start);
         }
+        starts.push((base.priority, start));
     }
+    walk.doubt_equals(&starts, skipped);
     walk
 }
 
+/// What a base chain does with packets that are the first of their flow, or with others.
+pub fn items(table: &Table, name: &str, base: &Base, established: bool) -> Vec<Item> {
+    let mut walk = Walk { established, ..Walk::default() };
+    walk.base(table, name, base, true, &mut Skipped::default());
+    walk.items
+}
+
 impl Walk {
+    fn base(&mut self, table: &Table, name: &str, base: &Base, last: bool, skipped: &mut Skipped) {
+        let all = Reach { certain: vec![Match::default()], ..Reach::default() };
+        self.accepts = last && base.policy == Policy::Accept;
+        self.chain(table, name, all.clone(), 0, skipped);
+        if base.policy == Policy::Drop {
+            let line = Line { text: format!("the policy of {name} is DROP"), ..base.line.clone() };
+            self.push(&line, Verdict::Drop, all);
+        }
+    }
+
     fn chain(&mut self, table: &Table, name: &str, reach: Reach, depth: usize, skipped: &mut Skipped) {
         let Some(chain) = table.chains.get(name) else { return };
         let mut reach = reach;
@@ -150,14 +204,19 @@ impl Walk {
     ) -> Reach {
         let line = &rule.line;
         let known = rule.unknown.is_none();
-        let here = reach.matching(&rule.pieces);
-        let here = if known { here } else { here.uncertain(line.number) };
+        let pieces = &self.of_flow(&rule.pieces);
+        let left = |reach: &Reach| reach.without(pieces, known, line.number, rule.asks_destination);
+        let here = reach.matching(pieces);
+        let here = if known { here } else { here.uncertain(Cause::Line(line.number), rule.asks_destination) };
         if let Some(why) = &rule.unknown {
             skipped.add(line, why.clone());
         }
         if here.is_empty() {
             skipped.idle(line, "it matches nothing that gets there");
             return reach;
+        }
+        if rule.untracks {
+            self.push(line, Verdict::Untracked, here.clone());
         }
         match &rule.target {
             Target::None => reach,
@@ -170,7 +229,7 @@ impl Walk {
                 self.push(line, Verdict::Accept, here);
                 reach
             }
-            Target::Return => reach.without(&rule.pieces, known, line.number),
+            Target::Return => left(&reach),
             Target::Do(verdict) => {
                 self.push(line, verdict.clone(), here);
                 reach
@@ -183,7 +242,7 @@ impl Walk {
                         self.push(line, Verdict::Accept, here);
                         reach
                     }
-                    true => reach.without(&rule.pieces, known, line.number),
+                    true => left(&reach),
                 }
             }
             Target::Jump(name) => {
@@ -195,16 +254,55 @@ impl Walk {
                         false => format!("natbpf has no {name}"),
                     },
                 );
-                self.push(line, Verdict::Other(name), here.uncertain(line.number));
+                self.push(line, Verdict::Other(name), here.uncertain(Cause::Line(line.number), true));
                 reach
             }
         }
     }
 
     fn push(&mut self, line: &Line, verdict: Verdict, reach: Reach) {
-        let Reach { certain, maybe, cause } = reach;
-        let cause = cause.filter(|cause| *cause != line.number);
-        self.items.push(Item { line: line.clone(), joined: Vec::new(), verdict, certain, maybe, cause });
+        let Reach { certain, maybe, cause, asks_destination } = reach;
+        let cause = cause.filter(|cause| *cause != Cause::Line(line.number));
+        let (line, joined) = (line.clone(), Vec::new());
+        self.items.push(Item { line, joined, verdict, certain, maybe, cause, asks_destination });
+    }
+
+    /// What of the pieces is for the packets that are followed.
+    fn of_flow(&self, pieces: &[Match]) -> Vec<Match> {
+        let of_flow = |piece: &&Match| piece.established.is_none_or(|is| is == self.established);
+        let pieces = pieces.iter().filter(of_flow);
+        pieces.map(|piece| Match { established: None, ..piece.clone() }).collect()
+    }
+
+    /// Base chains of the same priority are asked in the reverse order of their registration, which no listing shows.
+    /// What they translate differently is certain in none of them. Each starts at an item.
+    fn doubt_equals(&mut self, starts: &[(i64, usize)], skipped: &mut Skipped) {
+        let asked = self.items.clone();
+        let base = |at: usize| starts.iter().rev().find(|(_, start)| *start <= at).copied();
+        for (at, item) in
+            self.items.iter_mut().enumerate().filter(|(_, item)| item.verdict != Verdict::Accept)
+        {
+            let Some((priority, start)) = base(at) else { continue };
+            for (other, rival) in asked.iter().enumerate() {
+                let equal = base(other).is_some_and(|base| base.0 == priority && base.1 != start);
+                let differs = rival.verdict != Verdict::Accept && !rival.verdict.same(&item.verdict);
+                let pieces = rival.all();
+                let both = and(&item.certain, &pieces);
+                if !equal || !differs || (both.is_empty() && !overlap(&item.maybe, &pieces)) {
+                    continue;
+                }
+                skipped.add(
+                    &item.line,
+                    format!(
+                        "line {} is in a chain of the same priority, and nothing says which of them is asked first; give \
+                         them different priorities",
+                        rival.line.number
+                    ),
+                );
+                item.certain = minus(&item.certain, &pieces);
+                item.maybe.extend(both);
+            }
+        }
     }
 
     /// An ACCEPT ends its own base chain only, and the next base chain is asked: what it takes is taken out of all that
@@ -218,8 +316,10 @@ impl Walk {
             for later in &mut self.items[at + 1..] {
                 let number = item.line.number;
                 let (certain, maybe) = (later.certain.clone(), later.maybe.clone());
-                let reach = Reach { certain, maybe, cause: later.cause };
-                let reach = reach.without(&item.certain, true, number).without(&item.maybe, false, number);
+                let (cause, asks_destination) = (later.cause, later.asks_destination);
+                let reach = Reach { certain, maybe, cause, asks_destination };
+                let reach = reach.without(&item.certain, true, number, false);
+                let reach = reach.without(&item.maybe, false, number, item.asks_destination);
                 (later.certain, later.maybe, later.cause) = (reach.certain, reach.maybe, reach.cause);
             }
         }

@@ -6,9 +6,10 @@ use std::net::Ipv4Addr;
 use super::{
     flatten::Item,
     inside::Inside,
+    inward::Inward,
     matching::{Addresses, Devices, Match, Pattern},
     postrouting::Written,
-    prerouting::{Inward, Site},
+    prerouting::Site,
     target::DestinationNat,
     toml::Table,
 };
@@ -62,7 +63,7 @@ pub fn table(
         lines.iter().for_each(|line| table.also(line));
     }
     let (line, uplink) = (item.line.clone(), uplink.to_owned());
-    Ok(Inward { table, line, uplink, address: Some(external), arrival })
+    Ok(Inward { table, line, uplink, address: Some(external), external: piece.clone(), arrival })
 }
 
 /// The rule that gives the host this address. A floating address goes before every rule, so nothing may go before the

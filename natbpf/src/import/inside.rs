@@ -43,9 +43,20 @@ impl Inside<'_> {
             }
         }
         for item in site.after {
-            if matches!(item.verdict, Verdict::Source(_)) && item.may_take(&outside) {
+            if item.verdict != Verdict::Accept && item.may_take(&outside) {
                 let line = item.line.number;
                 return Err(match overlap(&item.certain, &outside) {
+                    _ if !matches!(item.verdict, Verdict::Source(_)) => format!(
+                        "line {line}, which is not imported, may translate the source of what it redirects, and natbpf's forwards \
+                         keep the client's address"
+                    ),
+                    true if inside && self.leaves_by(item, site).is_some() => {
+                        let device = self.leaves_by(item, site).unwrap_or_default();
+                        format!(
+                            "line {line} masquerades what it redirects, too, unless {host} is not reached by {device}; then say \
+                             --uplink {device}"
+                        )
+                    }
                     true if inside => format!(
                         "line {line} masquerades what it redirects, too, and natbpf's forwards keep the client's address"
                     ),
@@ -63,6 +74,14 @@ impl Inside<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The uplink by which a rule would masquerade it, if it is one for all that leaves there.
+    fn leaves_by(&self, item: &Item, site: &Site<'_>) -> Option<String> {
+        let leaves = item.certain.iter().find(|piece| piece.overlaps(self.arrival))?;
+        let all = leaves.source.is_everything() && leaves.destination.is_everything();
+        let name = leaves.output.name().filter(|name| all && site.is_uplink(name))?;
+        Some(name.to_owned())
     }
 
     /// Networks that nothing from outside comes from: those that are masqueraded, and such as the host is in.
@@ -128,7 +147,6 @@ impl Inside<'_> {
         } else {
             narrow
         };
-        let uplinks = || site.named.iter().chain(&site.uplinks);
         for (at, item) in site.before.iter().enumerate() {
             if item.verdict != Verdict::Destination(self.nat.clone()) {
                 continue;
@@ -136,21 +154,19 @@ impl Inside<'_> {
             for piece in &item.certain {
                 let device = match (&piece.input.is, &piece.input.not[..]) {
                     (None, []) => Devices::default(),
-                    (None, [not]) if uplinks().any(|uplink| *uplink == not.name && !not.wildcard) => {
-                        Devices::default()
-                    }
-                    (Some(is), _) if !is.wildcard && !uplinks().any(|uplink| *uplink == is.name) => {
-                        piece.input.clone()
-                    }
+                    (None, [not]) if !not.wildcard && site.is_uplink(&not.name) => Devices::default(),
+                    (Some(is), _) if !is.wildcard && !site.is_uplink(&is.name) => piece.input.clone(),
                     _ => continue,
                 };
                 let input = Match { input: device.clone(), ..narrow.clone() };
                 let whole = minus(std::slice::from_ref(&input), std::slice::from_ref(piece));
-                let from_uplink = |left: &Match| uplinks().any(|uplink| left.input.name() == Some(uplink));
+                let from_uplink = |left: &Match| left.input.name().is_some_and(|name| site.is_uplink(name));
                 let first = site.before[..at].iter().any(|earlier| {
                     earlier.may_take(std::slice::from_ref(&input)) && earlier.verdict != item.verdict
                 });
-                if whole.iter().all(from_uplink) && !first {
+                let untracked =
+                    site.filters.untracked().iter().any(|item| item.may_take(std::slice::from_ref(&input)));
+                if whole.iter().all(from_uplink) && !first && !untracked {
                     return Some((device, vec![item.line.clone()]));
                 }
             }

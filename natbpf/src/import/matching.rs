@@ -28,6 +28,8 @@ pub struct Match {
     pub from_host: Option<bool>,
     /// Its destination was translated.
     pub redirected: Option<bool>,
+    /// It is not the first of its flow.
+    pub established: Option<bool>,
 }
 
 /// Names of interfaces: one pattern, but not some others.
@@ -77,6 +79,7 @@ impl Match {
             to_host: flags(self.to_host, other.to_host)?,
             from_host: flags(self.from_host, other.from_host)?,
             redirected: flags(self.redirected, other.redirected)?,
+            established: flags(self.established, other.established)?,
         })
     }
 
@@ -147,6 +150,7 @@ impl Match {
             (self.to_host, (|to_host| Self { to_host, ..Self::default() }) as fn(Option<bool>) -> Self),
             (self.from_host, |from_host| Self { from_host, ..Self::default() }),
             (self.redirected, |redirected| Self { redirected, ..Self::default() }),
+            (self.established, |established| Self { established, ..Self::default() }),
         ] {
             add(set(flag), vec![set(flag.map(|flag| !flag))]);
         }

@@ -9,10 +9,12 @@
 use std::{collections::BTreeSet, fmt};
 
 mod decode;
+mod difference;
 mod filters;
 mod flatten;
 mod floating;
 mod inside;
+mod inward;
 mod iptables;
 mod line;
 mod matching;
@@ -26,8 +28,10 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod toml;
+mod unknown;
 
 use self::{
+    filters::Filters,
     flatten::{Skipped, walk},
     line::Line,
     matching::Pattern,
@@ -53,6 +57,13 @@ pub enum ImportError {
          `iptables-save` writes"
     )]
     Script { line: usize },
+    #[error("line {line} cannot be read ({why}); load the rules, and give what `iptables-save` writes")]
+    Unread { line: usize, why: String },
+    #[error(
+        "line {line} is for FORWARD, which the table nat has not, so lines of several tables are mixed up; give what \
+         `iptables-save` writes"
+    )]
+    Mixed { line: usize },
     #[error("line {line} names a place in a chain that does not exist; give what `iptables-save` writes")]
     Place { line: usize },
     #[error(
@@ -123,6 +134,7 @@ fn read(text: &str) -> Result<Ruleset, ImportError> {
 
 fn convert(ruleset: &Ruleset, named: &[String]) -> Import {
     let mut skipped = Skipped::default();
+    let filters = Filters::new(ruleset);
     let after = walk(ruleset, Kind::Nat, Hook::Postrouting, &mut skipped);
     let before = walk(ruleset, Kind::Nat, Hook::Prerouting, &mut skipped);
 
@@ -131,16 +143,17 @@ fn convert(ruleset: &Ruleset, named: &[String]) -> Import {
     let own = postrouting::named_uplinks(&leaving);
     let patterns = named.iter().map(|name| Pattern::exact(name)).chain(own.iter().cloned());
     let patterns = postrouting::widest(patterns.collect());
-    let written = postrouting::rules(&leaving, &patterns, &mut skipped);
+    let written = postrouting::rules(&leaving, &patterns, filters.untracked(), &mut skipped);
 
     let mut arriving = before.items;
     prerouting::reduce(&mut arriving, &mut skipped);
     let site = Site {
         named,
-        uplinks: written.iter().filter_map(|rule| rule.piece.output.name().map(str::to_owned)).collect(),
+        uplinks: written.iter().filter_map(|rule| rule.piece.output.is.clone()).collect(),
         written: &written,
         after: &after.items,
         before: &arriving,
+        filters: &filters,
     };
     let inwards = prerouting::tables(&arriving, &site, &mut skipped);
     // Lines that are left out but for another's hairpin.
@@ -154,11 +167,12 @@ fn convert(ruleset: &Ruleset, named: &[String]) -> Import {
     }
 
     let kept = written.iter().filter(|rule| !floating::replaces(rule, &inwards));
-    let rules = kept.map(postrouting::Written::table);
+    let kept: Vec<_> = kept.cloned().collect();
+    let rules = kept.iter().map(postrouting::Written::table);
     let tables = rules.chain(inwards.iter().map(|inward| inward.table.clone())).collect();
     let reached: BTreeSet<_> = after.reached.into_iter().chain(before.reached).collect();
     let mut import = report(ruleset, tables, &reached, &skipped);
-    import.remarks.extend(filters::remarks(ruleset, &inwards));
+    import.remarks.extend(filters.remarks(&kept, &inwards));
     import
 }
 
@@ -170,11 +184,12 @@ fn report(ruleset: &Ruleset, tables: Vec<Table>, reached: &BTreeSet<usize>, skip
     let mut imported = 0;
     let mut remarks = ruleset.remarks.clone();
     for table in &ruleset.tables {
+        remarks.extend(remark(table));
         if !table.is_nat() {
-            remarks.extend(remark(table));
             continue;
         }
-        for (chain, rule) in table.rules() {
+        let elsewhere = table.only_filtering();
+        for (chain, rule) in table.rules().filter(|(chain, _)| !elsewhere.contains(chain)) {
             let (line, id) = (&rule.line, rule.line.id);
             let said = in_tables.contains(&id);
             let missing = skipped.lines.get(&id);
@@ -204,10 +219,18 @@ fn report(ruleset: &Ruleset, tables: Vec<Table>, reached: &BTreeSet<usize>, skip
     Import { tables, imported, skipped: lines, odd, parts, remarks }
 }
 
+/// What of a table does not translate.
 fn remark(table: &ruleset::Table) -> Option<String> {
-    let numbers = || table.rules().map(|(_, rule)| rule.line.number);
-    let (line, count) = (numbers().min()?, numbers().count());
-    Some(format!("the table {} (from line {line}, rules: {count}) stays with iptables", table.name))
+    let elsewhere = table.only_filtering();
+    let others = || table.rules().filter(|(chain, _)| !table.is_nat() || elsewhere.contains(chain));
+    let (line, count) = (others().map(|(_, rule)| rule.line.number).min()?, others().count());
+    let (name, of) = (&table.name, if table.is_nat() { "what filters in the table" } else { "the table" });
+    // Names of nftables have a family in front.
+    let program = if name.contains(' ') { "nftables" } else { "iptables" };
+    let around =
+        table.chains.values().any(|chain| chain.base.as_ref().is_some_and(|base| base.hook == Hook::Device));
+    let around = if around { format!("; {}", filters::AROUND) } else { String::new() };
+    Some(format!("{of} {name} (from line {line}, rules: {count}) stays with {program}{around}"))
 }
 
 impl Import {

@@ -2,13 +2,13 @@
 //!
 //! Tests compare the two, and the first with netfilter itself. Nothing here knows how the one is made of the other.
 
-use std::net::Ipv4Addr;
+use std::{cell::Cell, net::Ipv4Addr};
 
 use super::{
     ImportError,
     matching::{Devices, Match, Pattern},
     read,
-    ruleset::{Hook, Kind, Ruleset, Table},
+    ruleset::{Hook, Kind, Policy, Ruleset, Table},
     target::{DestinationNat, Target, Verdict},
 };
 use crate::config::{Action, Config, PortForward, Protocol};
@@ -31,6 +31,8 @@ pub struct Packet {
     pub from_host: bool,
     /// Its destination has been translated.
     pub redirected: bool,
+    /// It is not the first of its flow.
+    pub established: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,18 +73,62 @@ impl Rules {
     /// What netfilter does with a packet, and the line of the rule that says so. `holds` says whether what is unknown of
     /// a line holds.
     pub fn fate(&self, at: At, packet: &Packet, holds: &dyn Fn(usize) -> bool) -> (Fate, Option<usize>) {
+        if !packet.redirected
+            && let Some(line) = self.untracked(packet, holds)
+        {
+            return (Fate::Untouched, Some(line));
+        }
         let hook = match at {
             At::Prerouting => Hook::Prerouting,
             At::Postrouting => Hook::Postrouting,
         };
+        let way = Way::new(packet, holds);
         for (table, name, _) in self.0.bases(Kind::Nat, hook) {
-            if let End::Decided(verdict, line) = chain(table, name, packet, holds, 0)
+            if let End::Decided(verdict, line) = way.chain(table, name, 0)
                 && verdict != Verdict::Accept
             {
                 return (fate(&verdict, packet), Some(line));
             }
         }
         (Fate::Untouched, None)
+    }
+
+    /// The line by which it is not tracked.
+    fn untracked(&self, packet: &Packet, holds: &dyn Fn(usize) -> bool) -> Option<usize> {
+        let bases = self.0.bases(Kind::Filter, Hook::Prerouting);
+        let way = Way::new(packet, holds);
+        for (table, name, _) in bases.into_iter().filter(|(_, _, base)| base.priority < -200) {
+            way.chain(table, name, 0);
+        }
+        way.untracked.get()
+    }
+
+    /// The line of another table that drops a packet on its way through the host, if one does. `arriving` is the packet
+    /// before its destination is translated, if it is.
+    pub fn dropped(
+        &self,
+        arriving: &Packet,
+        routed: &Packet,
+        holds: &dyn Fn(usize) -> bool,
+    ) -> Option<usize> {
+        for hook in [Hook::Prerouting, Hook::Forward, Hook::Postrouting] {
+            for (table, name, base) in self.0.bases(Kind::Filter, hook) {
+                let before = hook == Hook::Prerouting && base.priority < -100;
+                let way = Way::new(if before { arriving } else { routed }, holds);
+                match way.chain(table, name, 0) {
+                    End::Decided(Verdict::Drop, line) => return Some(line),
+                    End::Returned if base.policy == Policy::Drop => return Some(base.line.number),
+                    _ => {}
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether a line asks for the destination that a packet had at first.
+    pub fn asks_original(&self, line: usize) -> bool {
+        let mut rules = self.0.tables.iter().flat_map(Table::rules);
+        rules.any(|(_, rule)| rule.line.number == line && rule.line.text.contains("--ctorig"))
     }
 }
 
@@ -92,28 +138,44 @@ enum End {
     Returned,
 }
 
-fn chain(table: &Table, name: &str, packet: &Packet, holds: &dyn Fn(usize) -> bool, depth: usize) -> End {
-    let Some(chain) = table.chains.get(name).filter(|_| depth < 17) else { return End::Returned };
-    for rule in &chain.rules {
-        let line = rule.line.number;
-        let matches = rule.pieces.iter().any(|piece| contains(piece, packet));
-        if !matches || (rule.unknown.is_some() && !holds(line)) {
-            continue;
-        }
-        match &rule.target {
-            Target::None | Target::Pass(_) => {}
-            Target::Return => return End::Returned,
-            Target::Do(verdict) => return End::Decided(verdict.clone(), line),
-            Target::Jump(name) if table.chains.contains_key(name) => {
-                match self::chain(table, name, packet, holds, depth + 1) {
-                    End::Returned if !rule.goto => {}
-                    end => return end,
-                }
-            }
-            Target::Jump(name) => return End::Decided(Verdict::Other(name.clone()), line),
-        }
+/// A packet that rules are asked for.
+struct Way<'a> {
+    packet: &'a Packet,
+    holds: &'a dyn Fn(usize) -> bool,
+    untracked: Cell<Option<usize>>,
+}
+
+impl<'a> Way<'a> {
+    fn new(packet: &'a Packet, holds: &'a dyn Fn(usize) -> bool) -> Self {
+        Self { packet, holds, untracked: Cell::new(None) }
     }
-    End::Returned
+
+    fn chain(&self, table: &Table, name: &str, depth: usize) -> End {
+        let Some(chain) = table.chains.get(name).filter(|_| depth < 17) else { return End::Returned };
+        for rule in &chain.rules {
+            let line = rule.line.number;
+            let matches = rule.pieces.iter().any(|piece| contains(piece, self.packet));
+            if !matches || (rule.unknown.is_some() && !(self.holds)(line)) {
+                continue;
+            }
+            if rule.untracks {
+                self.untracked.set(Some(line));
+            }
+            match &rule.target {
+                Target::None | Target::Pass(_) => {}
+                Target::Return => return End::Returned,
+                Target::Do(verdict) => return End::Decided(verdict.clone(), line),
+                Target::Jump(name) if table.chains.contains_key(name) => {
+                    match self.chain(table, name, depth + 1) {
+                        End::Returned if !rule.goto => {}
+                        end => return end,
+                    }
+                }
+                Target::Jump(name) => return End::Decided(Verdict::Other(name.clone()), line),
+            }
+        }
+        End::Returned
+    }
 }
 
 fn contains(piece: &Match, packet: &Packet) -> bool {
@@ -137,6 +199,7 @@ fn contains(piece: &Match, packet: &Packet) -> bool {
         && flag(piece.to_host, packet.to_host)
         && flag(piece.from_host, packet.from_host)
         && flag(piece.redirected, packet.redirected)
+        && flag(piece.established, packet.established)
 }
 
 fn fate(verdict: &Verdict, packet: &Packet) -> Fate {
@@ -147,7 +210,7 @@ fn fate(verdict: &Verdict, packet: &Packet) -> Fate {
             Fate::Destination { address: nat.address, port: destination_port(nat, packet.port) }
         }
         Verdict::Drop => Fate::Dropped,
-        Verdict::Other(_) => Fate::Other,
+        Verdict::Other(_) | Verdict::Untracked => Fate::Other,
     }
 }
 

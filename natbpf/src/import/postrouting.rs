@@ -4,7 +4,7 @@
 //! match, and later rules have no say there. Then each item is written for the uplinks, and for them alone.
 
 use super::{
-    flatten::{Item, Skipped},
+    flatten::{Cause, Item, Skipped},
     line::{Line, printable},
     matching::{Addresses, Devices, Match, Pattern, Ports, Protocols, TCP, UDP, and, minus, overlap},
     target::{SourceNat, Verdict},
@@ -12,8 +12,8 @@ use super::{
 };
 use crate::config::Interfaces;
 
-/// More networks than this are no rule that anybody would read.
-const PIECES: usize = 8;
+/// Into how many tables of the configuration one rule may fall. More are none that anybody would read.
+const PIECES: usize = 32;
 
 /// A rule as it is written: for one uplink, or those that a pattern is for.
 #[derive(Clone, Debug)]
@@ -58,10 +58,10 @@ pub fn reduce(items: &mut [Item], skipped: &mut Skipped) {
                 "it is for what the gateway itself sends or redirects, which natbpf does not translate",
             );
         }
-        if let Some(line) = item.cause.filter(|_| item.verdict != Verdict::Accept) {
+        if let Some(cause) = item.cause.filter(|_| item.verdict != Verdict::Accept) {
             match certain.is_empty() {
-                true => skipped.add(&item.line, asked_before(line)),
-                false => skipped.part(&item.line, without(line)),
+                true => skipped.add(&item.line, cause.reason()),
+                false => skipped.part(&item.line, cause.missing()),
             }
         }
         if let Some(why) = why {
@@ -83,7 +83,7 @@ fn at_uplink(piece: &Match) -> Option<Match> {
 /// Why natbpf has no rule like this.
 fn unsayable(item: &Item, piece: &Match) -> Option<String> {
     match &item.verdict {
-        Verdict::Source(_) | Verdict::Accept => {}
+        Verdict::Source(_) | Verdict::Accept | Verdict::Untracked => {}
         Verdict::Destination(_) => return Some("DNAT belongs into PREROUTING".to_owned()),
         Verdict::Drop => return Some("natbpf drops nothing in POSTROUTING".to_owned()),
         Verdict::Other(name) => return Some(format!("natbpf has no {name}")),
@@ -143,7 +143,13 @@ fn strip(piece: &Match) -> Match {
 /// The interfaces that items which can be said name.
 pub fn named_uplinks(items: &[Item]) -> Vec<Pattern> {
     let translating = items.iter().filter(|item| matches!(item.verdict, Verdict::Source(_)));
-    let named = translating.flat_map(|item| &item.certain).filter_map(|piece| piece.output.is.clone());
+    let pieces: Vec<_> = translating.flat_map(|item| &item.certain).collect();
+    // Where something goes that is masqueraded elsewhere is inside: what is masqueraded there is a reflection.
+    let inside = |piece: &&Match| {
+        let behind = |source: &Addresses| !source.is_everything() && source.covers(&piece.destination);
+        !pieces.iter().any(|other| behind(&other.source))
+    };
+    let named = pieces.iter().copied().filter(inside).filter_map(|piece| piece.output.is.clone());
     widest(named.collect())
 }
 
@@ -162,21 +168,53 @@ struct Taken {
     pieces: Vec<Match>,
     /// The verdict that it may have got; `None`: not known.
     verdict: Option<Verdict>,
-    number: usize,
+    by: By,
+}
+
+/// What has taken something.
+#[derive(Clone, Copy)]
+enum By {
+    Line(usize),
+    /// A rule by which it is not tracked.
+    Untracked(usize),
+}
+
+impl By {
+    /// Why nothing is left for a rule.
+    fn reason(self) -> String {
+        match self {
+            Self::Line(line) => Cause::Line(line).reason(),
+            Self::Untracked(line) => {
+                format!("line {line} keeps it from being tracked, and netfilter translates nothing untracked")
+            }
+        }
+    }
+
+    /// What is missing of a rule.
+    fn missing(self) -> String {
+        match self {
+            Self::Line(line) => Cause::Line(line).missing(),
+            Self::Untracked(line) => {
+                format!(
+                    "without all that line {line} may keep from being tracked, which netfilter does not translate"
+                )
+            }
+        }
+    }
 }
 
 /// The rules for all that can be said, in their order.
-pub fn rules(items: &[Item], uplinks: &[Pattern], skipped: &mut Skipped) -> Vec<Written> {
+pub fn rules(items: &[Item], uplinks: &[Pattern], untracked: &[Item], skipped: &mut Skipped) -> Vec<Written> {
     let everywhere: Vec<_> = uplinks
         .iter()
         .map(|uplink| Match { output: Devices::is(uplink.clone()), ..Match::default() })
         .collect();
-    let mut taken: Vec<Taken> = Vec::new();
+    let mut taken: Vec<Taken> = untracked.iter().map(|item| not_tracked(item, uplinks)).collect();
     let mut written: Vec<Written> = Vec::new();
     for item in items {
-        let number = item.line.number;
+        let by = By::Line(item.line.number);
         if !item.maybe.is_empty() {
-            taken.push(Taken { pieces: item.maybe.clone(), verdict: Some(item.verdict.clone()), number });
+            taken.push(Taken { pieces: item.maybe.clone(), verdict: Some(item.verdict.clone()), by });
         }
         let here = and(&item.certain, &everywhere);
         match &item.verdict {
@@ -190,14 +228,14 @@ pub fn rules(items: &[Item], uplinks: &[Pattern], skipped: &mut Skipped) -> Vec<
                         say_parts(item, nat, uplinks, skipped);
                         written.extend(pieces.into_iter().map(|piece| write(item, Some(nat), piece)));
                     }
-                    None => taken.push(Taken { pieces: item.certain.clone(), verdict: None, number }),
+                    None => taken.push(Taken { pieces: item.certain.clone(), verdict: None, by }),
                 }
             }
             Verdict::Accept => {
                 let (said, unsaid): (Vec<_>, Vec<_>) =
                     here.into_iter().partition(|piece| piece.output.not.is_empty());
                 if !unsaid.is_empty() {
-                    taken.push(Taken { pieces: unsaid, verdict: None, number });
+                    taken.push(Taken { pieces: unsaid, verdict: None, by });
                 }
                 written.extend(said.into_iter().map(|piece| write(item, None, piece)));
             }
@@ -216,12 +254,15 @@ fn no_uplink(item: &Item, uplinks: &[Pattern]) -> String {
         .to_owned()
 }
 
-fn asked_before(line: usize) -> String {
-    format!("line {line} is asked before it and is not imported")
-}
-
-fn without(line: usize) -> String {
-    format!("without all that line {line} may take, which is asked before it")
+/// What a rule keeps from being tracked where it comes in, of what leaves by the uplinks.
+fn not_tracked(item: &Item, uplinks: &[Pattern]) -> Taken {
+    let from_inside = |piece: &Match| {
+        let at_uplink = |is: &Pattern| uplinks.iter().any(|uplink| uplink.covers(is));
+        !piece.input.is.as_ref().is_some_and(at_uplink)
+    };
+    let pieces = item.all().into_iter().filter(from_inside).filter_map(|piece| at_uplink(&piece));
+    let pieces = pieces.map(|piece| strip(&piece)).collect();
+    Taken { pieces, verdict: None, by: By::Untracked(item.line.number) }
 }
 
 /// What of a source translation can be written; `None` if it is left out.
@@ -238,31 +279,45 @@ fn source(
     for taken in taken.iter().filter(|taken| taken.verdict.as_ref().is_none_or(|other| !other.same(&verdict)))
     {
         if overlap(&left, &taken.pieces) {
-            by.get_or_insert(taken.number);
+            by.get_or_insert(taken.by);
             left = minus(&left, &taken.pieces);
         }
     }
-    if left.len() > PIECES || left.iter().any(|piece| !piece.output.not.is_empty()) {
-        let first = by.map_or_else(String::new, |line| format!("; line {line} is asked before it"));
-        let why = format!("natbpf has no rule for all interfaces of a pattern but some{first}");
+    let some_of_pattern = left.iter().any(|piece| !piece.output.not.is_empty());
+    if some_of_pattern || left.len() > PIECES {
+        let why = match some_of_pattern {
+            true => "natbpf has no rule for all interfaces of a pattern but some".to_owned(),
+            false => {
+                format!("it would be more than {PIECES} rules of natbpf; join some of the networks before it")
+            }
+        };
+        let first = by.map_or_else(String::new, |by: By| format!("; {}", by.reason()));
+        let why = format!("{why}{first}");
         item.lines().for_each(|line| skipped.add(line, why.clone()));
         return None;
     }
-    let Some(first) = by else { return Some(left) };
+    let Some(by) = by else { return Some(left) };
     if left.is_empty() {
-        item.lines().for_each(|line| skipped.add(line, asked_before(first)));
+        item.lines().for_each(|line| skipped.add(line, by.reason()));
         return None;
     }
-    item.lines().for_each(|line| skipped.part(line, without(first)));
+    item.lines().for_each(|line| skipped.part(line, by.missing()));
     // What is lost here is not for a later rule either.
-    taken.push(Taken { pieces: minus(&here, &left), verdict: None, number: item.line.number });
+    taken.push(Taken { pieces: minus(&here, &left), verdict: None, by: By::Line(item.line.number) });
     Some(left)
 }
 
 /// What is to be said of a rule that is imported.
 fn say_parts(item: &Item, nat: &SourceNat, uplinks: &[Pattern], skipped: &mut Skipped) {
-    if item.certain.iter().any(|piece| piece.output.is.is_none()) {
-        let names: Vec<_> = uplinks.iter().map(Pattern::to_string).collect();
+    let everywhere = |piece: &Match| {
+        piece.output.is.as_ref().is_some_and(|is| uplinks.iter().any(|uplink| uplink.covers(is)))
+    };
+    if !item.certain.iter().all(everywhere) {
+        let leaves_by = |uplink: &&Pattern| {
+            let there = Devices::is((*uplink).clone());
+            item.certain.iter().any(|piece| piece.output.and(&there).is_some())
+        };
+        let names: Vec<_> = uplinks.iter().filter(leaves_by).map(Pattern::to_string).collect();
         item.lines()
             .for_each(|line| skipped.part(line, format!("only for what leaves by {}", names.join(", "))));
     }

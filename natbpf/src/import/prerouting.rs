@@ -3,10 +3,11 @@
 use std::net::Ipv4Addr;
 
 use super::{
+    filters::Filters,
     flatten::{Item, Skipped},
     floating,
     inside::Inside,
-    line::Line,
+    inward::Inward,
     matching::{Devices, Match, Pattern, Ports, Protocols, TCP, UDP, and, minus, overlap},
     postrouting::{Written, odd_name},
     target::{DestinationNat, Verdict},
@@ -18,24 +19,29 @@ use super::{
 pub struct Site<'a> {
     /// Uplinks that the operator named.
     pub named: &'a [String],
-    /// Uplinks by name that rules of POSTROUTING have.
-    pub uplinks: Vec<String>,
+    /// Uplinks that rules of POSTROUTING have.
+    pub uplinks: Vec<Pattern>,
     pub written: &'a [Written],
     /// What POSTROUTING does with what is redirected.
     pub after: &'a [Item],
     /// What PREROUTING does: what comes from inside is part of it.
     pub before: &'a [Item],
+    /// Other tables.
+    pub filters: &'a Filters,
 }
 
-/// What becomes a `[[forward]]` or a `[[floating]]`, with what is needed to see whether anything stops it.
-#[derive(Clone, Debug)]
-pub struct Inward {
-    pub table: Table,
-    pub line: Line,
-    pub uplink: String,
-    pub address: Option<Ipv4Addr>,
-    /// The packet's destination when it has been translated.
-    pub arrival: Match,
+impl Site<'_> {
+    /// Whether an interface is an uplink by a rule that is imported, or because the operator says so.
+    pub fn is_uplink(&self, name: &str) -> bool {
+        self.named.iter().any(|named| named == name)
+            || self.uplinks.iter().any(|uplink| uplink.covers(&Pattern::exact(name)))
+    }
+
+    /// Whether nothing translates sources: then nothing but DNAT says what is an uplink.
+    fn translates_no_source(&self) -> bool {
+        let translates = |item: &Item| matches!(item.verdict, Verdict::Source(_) | Verdict::Other(_));
+        self.named.is_empty() && self.uplinks.is_empty() && !self.after.iter().any(translates)
+    }
 }
 
 /// Reduces what the items match to what arrives at an interface.
@@ -82,7 +88,7 @@ pub fn tables(items: &[Item], site: &Site<'_>, skipped: &mut Skipped) -> Vec<Inw
                 skipped.add(&item.line, "natbpf drops nothing in PREROUTING");
                 continue;
             }
-            Verdict::Accept => continue,
+            Verdict::Accept | Verdict::Untracked => continue,
         };
         let mut reasons = Vec::new();
         let mut said = Vec::new();
@@ -133,8 +139,7 @@ fn uplinks(item: &Item, site: &Site<'_>, reasons: &mut Vec<String>) -> Vec<Strin
             }
             continue;
         };
-        let known = site.named.iter().chain(&site.uplinks).any(|uplink| uplink == name);
-        if known || (site.named.is_empty() && site.uplinks.is_empty() && name != "lo") {
+        if site.is_uplink(name) || (site.translates_no_source() && name != "lo") {
             uplinks.push(name.to_owned());
         } else {
             reasons.push(format!(
@@ -147,7 +152,7 @@ fn uplinks(item: &Item, site: &Site<'_>, reasons: &mut Vec<String>) -> Vec<Strin
     uplinks.dedup();
     if item.certain.is_empty() {
         reasons.push(match item.cause {
-            Some(line) => format!("line {line} is asked before it and is not imported"),
+            Some(cause) => cause.reason(),
             None => "whether it matches depends on what is not imported".to_owned(),
         });
     }
@@ -199,6 +204,7 @@ fn inward(
         if clashes(one, tables) || clashes(one, &inward[..at]) {
             return Err("natbpf's forwards for one address and for all of them must not overlap".to_owned());
         }
+        site.filters.opens(one)?;
     }
     Ok(Some(inward))
 }
@@ -313,7 +319,9 @@ fn forwards(
             table.flag("hairpin");
             lines.iter().for_each(|line| table.also(line));
         }
-        inwards.push(Inward { table, line: item.line.clone(), uplink: uplink.to_owned(), address, arrival });
+        let external = Match { ports: Ports::new(vec![(first, last)]).unwrap_or_default(), ..piece.clone() };
+        let (line, uplink) = (item.line.clone(), uplink.to_owned());
+        inwards.push(Inward { table, line, uplink, address, external, arrival });
     }
     Ok(inwards)
 }
@@ -330,6 +338,12 @@ fn target(nat: &DestinationNat, first: u16, last: u16) -> Result<(String, (u16, 
     };
     if fits && to > 0 {
         return Ok((format!("{address}:{to}"), (to, to_last)));
+    }
+    if as_many && nat.base.is_none() {
+        return Err(format!(
+            "without the first external port behind it ({to}-{to_last}/{first}) netfilter does not map these ports one by one, as \
+             natbpf does; it takes any that is free"
+        ));
     }
     Err("natbpf forwards a range of ports to one of the same length".to_owned())
 }
@@ -352,6 +366,12 @@ fn say_parts(item: &Item, inward: &Inward, skipped: &mut Skipped) {
                 format!("natbpf answers ARP for {address} on {uplink} if the host does not have it"),
             );
         }
-        Some(_) => {}
+        // Docker's rules say it of every address that a port is published on.
+        Some(address) => {
+            skipped.part(
+                line,
+                format!("{address} is taken for an address of the host, for which alone the rule is"),
+            );
+        }
     }
 }

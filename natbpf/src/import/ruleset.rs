@@ -1,11 +1,12 @@
 //! The form in which every input is: tables, chains, and rules with a list of what they match and a target.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     line::Line,
     matching::Match,
     target::{Target, Verdict},
+    unknown,
 };
 
 /// All that was read.
@@ -56,6 +57,8 @@ pub enum Hook {
     Forward,
     Output,
     Postrouting,
+    /// Ingress and egress of a device.
+    Device,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,6 +75,10 @@ pub struct Rule {
     pub pieces: Vec<Match>,
     /// What was not understood.
     pub unknown: Option<String>,
+    /// What was not understood may be a condition on the destination.
+    pub asks_destination: bool,
+    /// What it matches is not tracked, and so not translated: NOTRACK. The next rule is asked all the same.
+    pub untracks: bool,
     pub target: Target,
     /// The chain does not go on after the target's: `-g`.
     pub goto: bool,
@@ -79,7 +86,9 @@ pub struct Rule {
 
 impl Rule {
     pub fn do_not_know(&mut self, what: impl Into<String>) {
-        self.unknown.get_or_insert_with(|| what.into());
+        let what = what.into();
+        self.asks_destination |= unknown::may_ask_destination(&what);
+        self.unknown.get_or_insert(what);
     }
 
     pub fn verdict(&mut self, verdict: Verdict) {
@@ -118,6 +127,30 @@ impl Table {
                 .chains
                 .values()
                 .any(|chain| chain.base.as_ref().is_some_and(|base| base.kind == Kind::Nat))
+    }
+
+    /// Chains that are asked only where nothing translates: a table of nftables may have both kinds.
+    pub fn only_filtering(&self) -> BTreeSet<&str> {
+        let nat = self.reached(Kind::Nat);
+        self.reached(Kind::Filter).difference(&nat).copied().collect()
+    }
+
+    /// The base chains of a kind, and all that they call.
+    fn reached(&self, kind: Kind) -> BTreeSet<&str> {
+        let of_kind = |chain: &Chain| chain.base.as_ref().is_some_and(|base| base.kind == kind);
+        let bases = self.chains.iter().filter(|(_, chain)| of_kind(chain));
+        let mut next: Vec<_> = bases.map(|(name, _)| name.as_str()).collect();
+        let mut reached = BTreeSet::new();
+        while let Some(name) = next.pop() {
+            if reached.insert(name) {
+                let rules = self.chains.get(name).into_iter().flat_map(|chain| &chain.rules);
+                next.extend(rules.filter_map(|rule| match &rule.target {
+                    Target::Jump(name) => Some(name.as_str()),
+                    _ => None,
+                }));
+            }
+        }
+        reached
     }
 
     pub fn rules(&self) -> impl Iterator<Item = (&str, &Rule)> {

@@ -24,6 +24,8 @@ pub enum Verdict {
     Accept,
     /// DROP and REJECT.
     Drop,
+    /// It is not tracked. No verdict in the proper sense: the next rule is asked.
+    Untracked,
     /// Something that natbpf has not, by its name.
     Other(String),
 }
@@ -78,12 +80,14 @@ pub const PASSING: &[&str] = &[
     "CLASSIFY",
     "CONNMARK",
     "CONNSECMARK",
+    "CT",
     "DSCP",
     "HMARK",
     "LED",
     "LOG",
     "MARK",
     "NFLOG",
+    "NOTRACK",
     "RATEEST",
     "SECMARK",
     "SET",
@@ -100,4 +104,19 @@ pub fn addresses(text: &str) -> Option<(Ipv4Addr, Ipv4Addr)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);
     (first <= last).then_some((first, last))
+}
+
+/// Why a destination is none that natbpf can forward to, if there is a name for it.
+pub fn why_not(destination: &str) -> Option<String> {
+    let (address, _) = destination.split_once(':').unwrap_or((destination, ""));
+    match addresses(address) {
+        Some((first, last)) if first != last => {
+            Some(format!("{address} is several addresses, and a forward of natbpf leads to one"))
+        }
+        None if address.is_empty() => Some(format!(
+            "{} is a port alone, and a forward of natbpf leads to an address",
+            super::line::printable(destination)
+        )),
+        _ => None,
+    }
 }

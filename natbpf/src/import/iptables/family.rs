@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::words::{Words, is_before_text};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     V4,
@@ -21,24 +23,28 @@ impl Family {
 
     /// What a rule can only be for, by the addresses and protocols in it.
     pub fn of_rule(words: &[String]) -> Option<Self> {
-        let mut value_of_comment = false;
-        words.iter().find_map(|word| {
-            if std::mem::replace(&mut value_of_comment, word == "--comment") {
-                return None;
+        let mut words = Words::new(words);
+        while let Some(word) = words.next() {
+            if is_before_text(word) {
+                words.next();
+                continue;
             }
-            let six = word.starts_with('[')
-                || word == "-6"
-                || matches!(word.as_str(), "ipv6-icmp" | "icmpv6" | "icmp6" | "--icmpv6-type")
-                || word
-                    .split([',', '/', '-'])
+            // With a port behind it, an address has brackets.
+            let bare = word.strip_prefix('[').unwrap_or(word);
+            let six = matches!(word, "ipv6-icmp" | "icmpv6" | "icmp6" | "--icmpv6-type")
+                || bare
+                    .split([',', '/', '-', ']'])
                     .next()
                     .is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
-            let four = || {
-                let address = word.split([',', '/', '-', ':']).next()?;
-                address.parse::<Ipv4Addr>().ok()
-            };
-            if six { Some(Self::V6) } else { four().map(|_| Self::V4) }
-        })
+            let four = word
+                .split([',', '/', '-', ':'])
+                .next()
+                .is_some_and(|address| address.parse::<Ipv4Addr>().is_ok());
+            if six || four {
+                return Some(if six { Self::V6 } else { Self::V4 });
+            }
+        }
+        None
     }
 }
 

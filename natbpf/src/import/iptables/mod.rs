@@ -5,16 +5,15 @@ use std::collections::BTreeMap;
 mod family;
 mod rule;
 mod section;
+mod shell;
 mod states;
+mod step;
 mod target;
 mod words;
 
-pub use self::rule::network;
+pub use self::{rule::network, states::alternatives as states};
 
-use self::{
-    family::Family,
-    section::{Section, Step},
-};
+use self::{family::Family, section::Section, shell::Open, step::Order};
 use super::{
     ImportError,
     line::{Line, printable},
@@ -26,11 +25,20 @@ pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
     let mut ruleset = Ruleset::default();
     let mut sections: Vec<Section> = Vec::new();
     let mut reader = Reader::default();
-    for (number, line) in (1..).zip(text.lines()) {
-        reader.line(number, line.trim(), &mut sections, &mut ruleset)?;
+    let mut lines = (1..).zip(text.lines());
+    while let Some((number, line)) = lines.next() {
+        let mut whole = line.trim_start().to_owned();
+        // What a shell joins.
+        while !reader.inside && shell::split(&whole) == Err(Open::Backslash) {
+            let Some((_, next)) = lines.next() else { break };
+            whole.pop();
+            whole.push_str(next);
+        }
+        reader.line(number, &whole, &mut sections, &mut ruleset)?;
     }
     for section in &mut sections {
         section.settle_table();
+        section.check_chains()?;
     }
     let mut tables: BTreeMap<String, Section> = BTreeMap::new();
     for section in sections {
@@ -98,97 +106,116 @@ impl Reader {
         if text.is_empty() {
             return Ok(());
         }
-        if text == "COMMIT" {
+        if text.trim_end() == "COMMIT" {
             self.inside = false;
             return Ok(());
         }
         self.next += 1;
-        let line = Line { id: self.next, number, text: printable(text) };
+        let line = Line { id: self.next, number, text: printable(text.trim_end()) };
         if let Some(name) = text.strip_prefix('*') {
             self.inside = true;
             sections.push(Section::new(name.trim(), self.family, line));
             return Ok(());
         }
-        let Some(words) = words::split(text) else {
-            ruleset.odd.push((line, "a quotation in it does not end".to_owned()));
-            return Ok(());
-        };
-        if !self.inside
-            && let Some((family, words)) = family::program(&words)
-        {
-            return self.command(line, family, words, sections, ruleset);
+        if self.inside {
+            return self.listed(line, text, sections);
         }
-        if !self.inside && !matches!(words[0].as_str(), "-P" | "-N" | "-A" | "-I" | "--append" | "--insert") {
-            return outside(line, &words[0], ruleset);
+        let command = shell::split(text).map_err(|open| match open {
+            Open::Backslash => unread(&line, "it ends with a backslash, and nothing follows"),
+            Open::Quotation => unread(&line, QUOTATION),
+        })?;
+        if let Some((family, words)) = family::program(&command.words) {
+            if !command.is_plain() {
+                return Err(ImportError::Script { line: number });
+            }
+            return command_of(line, family, words, sections);
+        }
+        if text.starts_with('-') && Order::parse(&command.words).is_some() {
+            return self.listed(line, text, sections);
+        }
+        outside(line, &command, ruleset)
+    }
+
+    /// A line as iptables-restore reads it, and as `iptables -S` prints it.
+    fn listed(&mut self, line: Line, text: &str, sections: &mut Vec<Section>) -> Result<(), ImportError> {
+        let words = words::split(text).ok_or_else(|| unread(&line, QUOTATION))?;
+        // A comment may have one.
+        if words.iter().any(|word| word.starts_with('\\')) {
+            return Err(unread(&line, "iptables-restore takes no backslash outside of a quotation"));
+        }
+        let Some(order) = Order::parse(&words) else {
+            return Err(unread(&line, "it is no line that iptables-restore takes"));
+        };
+        if order.family == Some(Family::V6) {
+            // iptables-restore leaves it to ip6tables-restore.
+            return Ok(());
         }
         let section = match sections.last_mut() {
-            Some(section) if self.inside || !section.named => section,
+            Some(section) if self.inside || (!section.named && !section.is_over(&order.step)) => section,
             _ => {
                 sections.push(Section::unnamed(self.family, line.clone()));
                 let last = sections.len() - 1;
                 &mut sections[last]
             }
         };
-        step(section, line, &words, ruleset)
-    }
-
-    /// `iptables -t nat -A …`
-    fn command(
-        &mut self,
-        line: Line,
-        family: Family,
-        words: &[String],
-        sections: &mut Vec<Section>,
-        ruleset: &mut Ruleset,
-    ) -> Result<(), ImportError> {
-        if let Some(sign) = line.text.find(['$', '`', ';', '|', '&', '<', '>']) {
-            // What comes after a redirection of what is printed has no part in the rule.
-            let harmless = line.text[sign..].trim_start_matches(['>', '&', ' ']) == "/dev/null";
-            if !harmless {
-                return Err(ImportError::Script { line: line.number });
-            }
+        if order.table.is_some_and(|table| section.named && table != section.table) {
+            return Err(unread(&line, "it names another table than that in which it stands"));
         }
-        let words: Vec<_> =
-            words.iter().take_while(|word| !word.contains("/dev/null") && *word != "2>").cloned().collect();
-        let table = section::named_table(&words).unwrap_or("filter").to_owned();
-        let same = |section: &&mut Section| section.table == table && section.header == Some(family);
-        let section = match sections.iter_mut().find(same) {
-            Some(section) => section,
-            None => {
-                sections.push(Section::new(&table, Some(family), line.clone()));
-                let last = sections.len() - 1;
-                &mut sections[last]
-            }
-        };
-        step(section, line, &section::without_table(&words), ruleset)
+        section.apply(order.step, line)
     }
 }
 
-fn step(
-    section: &mut Section,
+/// `iptables -t nat -A …`
+fn command_of(
     line: Line,
+    family: Family,
     words: &[String],
-    ruleset: &mut Ruleset,
+    sections: &mut Vec<Section>,
 ) -> Result<(), ImportError> {
-    match Step::parse(words) {
-        Some(step) => section.apply(step, line),
-        None => {
-            ruleset.odd.push((line, "it is no line that iptables-restore takes".to_owned()));
-            Ok(())
-        }
+    let Some(order) = Order::parse(words) else {
+        return Err(ImportError::Script { line: line.number });
+    };
+    if order.family.is_some_and(|other| other != family) {
+        // iptables refuses it.
+        return Ok(());
     }
+    let table = order.table.unwrap_or_else(|| "filter".to_owned());
+    let same = |section: &&mut Section| section.table == table && section.header == Some(family);
+    let section = match sections.iter_mut().find(same) {
+        Some(section) => section,
+        None => {
+            sections.push(Section::new(&table, Some(family), line.clone()));
+            let last = sections.len() - 1;
+            &mut sections[last]
+        }
+    };
+    section.apply(order.step, line)
+}
+
+const QUOTATION: &str = "a quotation in it does not end";
+
+fn unread(line: &Line, why: &str) -> ImportError {
+    ImportError::Unread { line: line.number, why: why.to_owned() }
 }
 
 /// A line that belongs to no table.
-fn outside(line: Line, first: &str, ruleset: &mut Ruleset) -> Result<(), ImportError> {
+fn outside(line: Line, command: &shell::Command<'_>, ruleset: &mut Ruleset) -> Result<(), ImportError> {
     if line.text.starts_with("Chain ") && line.text.contains('(') {
         return Err(ImportError::Listing);
     }
+    let first = command.words.first().map_or("", String::as_str);
     let controls = [
         "if", "for", "while", "case", "until", "function", "fi", "done", "esac", ".", "source", "eval", "{",
         "}",
     ];
-    let controls = controls.contains(&first) || first.contains('(') || line.text.contains("iptables");
+    // A part of a rule, or one with a variable in front.
+    let parts = ["-A", "-I", "-j", "-g", "--append", "--insert", "--jump", "--goto"];
+    let live = command.live.unwrap_or_default();
+    let controls = controls.contains(&first)
+        || live.starts_with('(')
+        || live.contains("<<")
+        || line.text.contains("iptables")
+        || line.text.split_whitespace().any(|word| parts.contains(&word));
     if controls {
         return Err(ImportError::Script { line: line.number });
     }
@@ -207,7 +234,8 @@ fn without_counters(line: &str) -> &str {
 fn table(section: Section, ruleset: &mut Ruleset) -> Result<Table, ImportError> {
     let mut table = Table { name: section.table.clone(), chains: BTreeMap::new() };
     for (name, chain) in section.chains {
-        let base = base(&section.table, &name, chain.policy, &chain.line);
+        let policy = chain.policy.unwrap_or_default();
+        let base = base(&section.table, &name, policy, &chain.line);
         let mut rules = Vec::new();
         for (line, words) in chain.rules {
             let mut rule = rule::parse(&words);
@@ -217,7 +245,7 @@ fn table(section: Section, ruleset: &mut Ruleset) -> Result<Table, ImportError> 
         if base.is_none() && rules.is_empty() && !chain.declared {
             continue;
         }
-        if chain.policy == Policy::Drop && section.table == "nat" {
+        if policy == Policy::Drop && section.table == "nat" {
             ruleset
                 .remarks
                 .push(format!("the policy of {name} in the table nat is DROP, which natbpf has not"));
@@ -262,13 +290,15 @@ mod tests {
     fn tables_chains_and_lines() {
         let text = "# Generated\n*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j ACCEPT\nCOMMIT\n*nat\n\
                     :POSTROUTING ACCEPT [0:0]\n:EMPTY - [0:0]\n[3:252] -A POSTROUTING -o eth0 -j MASQUERADE\n\
-                    what is this?\nCOMMIT\n";
+                    COMMIT\nwhat is this?\n";
         let ruleset = read(text);
         assert!(ruleset.has_nat());
         assert_eq!(texts(&ruleset, "nat", "POSTROUTING"), [(9, "-A POSTROUTING -o eth0 -j MASQUERADE")]);
         assert_eq!(texts(&ruleset, "filter", "INPUT"), [(4, "-A INPUT -j ACCEPT")]);
         assert_eq!(ruleset.odd.len(), 1);
-        assert_eq!(ruleset.odd[0].0.number, 10);
+        assert_eq!(ruleset.odd[0].0.number, 11);
+        let odd = parse(&text.replace("COMMIT\nwhat", "what")).unwrap_err();
+        assert!(matches!(odd, ImportError::Unread { line: 10, .. }), "{odd}");
     }
 
     #[test]

@@ -4,12 +4,16 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{states, target, words::Words};
+use super::{
+    states, target,
+    words::{Words, is_before_text},
+};
 use crate::import::{
     line::printable,
     matching::{Addresses, Devices, Match, Pattern, Ports, Protocols, and},
     names,
     ruleset::Rule,
+    unknown,
 };
 
 /// Options by all the names that they have. iptables takes every beginning of a name that is one option's alone.
@@ -89,6 +93,12 @@ impl<'a> Parser<'a> {
     }
 
     fn word(&mut self, word: &'a str, negated: bool) {
+        if word.starts_with('#') {
+            while self.words.next().is_some() {}
+            return self.rule.do_not_know(
+                "it has a comment behind it, which iptables-restore takes for a part of it; give it a line of its own",
+            );
+        }
         let (name, attached) = split_option(word);
         if target::OPTIONS.iter().any(|option| option.starts_with(name)) && name.starts_with("--to") {
             let value = attached.or_else(|| self.words.value());
@@ -102,7 +112,8 @@ impl<'a> Parser<'a> {
             Some(option) => self.option(option, negated, attached),
             // What follows an unknown target is none of the matches.
             None if self.jump.is_some() => {
-                let value = attached.or_else(|| self.words.value());
+                let next = || if is_before_text(name) { self.words.next() } else { self.words.value() };
+                let value = attached.or_else(next);
                 return self.target_options.push((name, value));
             }
             None => Err(Odd::Unknown),
@@ -112,7 +123,11 @@ impl<'a> Parser<'a> {
             Ok(()) => {}
             Err(Odd::Unknown) => {
                 self.rule.do_not_know(format!("natbpf does not know the match {not}{}", printable(name)));
-                while self.words.value().is_some() {}
+                if attached.is_none() && is_before_text(name) {
+                    self.words.next();
+                }
+                let values = std::iter::from_fn(|| self.words.value());
+                self.rule.asks_destination |= unknown::names_destination(values);
             }
             Err(Odd::Why(why)) => self.rule.do_not_know(why),
         }
@@ -338,11 +353,13 @@ mod tests {
         let multiport = rule("-p udp -m multiport --dports 53,1000:1010 -j RETURN");
         assert_eq!(multiport.pieces[0].ports.ranges(), [(53, 53), (1000, 1010)]);
         assert_eq!(rule("-m conntrack ! --ctstate DNAT -j ACCEPT").pieces[0].redirected, Some(false));
-        assert_eq!(rule("-m state --state NEW -j ACCEPT").pieces, [Match::default()]);
+        assert_eq!(rule("-m state --state NEW -j ACCEPT").pieces[0].established, Some(false));
         assert_eq!(rule("-m addrtype --dst-type LOCAL -j DOCKER").pieces[0].to_host, Some(true));
         assert_eq!(rule("-m addrtype ! --src-type LOCAL -j X").pieces[0].from_host, Some(false));
-        // No first packet of a flow is established.
-        assert_eq!(rule("-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT").pieces, []);
+        let established = rule("-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT");
+        assert_eq!(established.pieces, [Match { established: Some(true), ..Match::default() }]);
+        assert_eq!(rule("-m conntrack --ctstate INVALID -j DROP").pieces, []);
+        assert_eq!(rule("-m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT").pieces, [Match::default()]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{family::Family, words::Words};
+use super::{family::Family, step::Step};
 use crate::import::{ImportError, line::Line, ruleset::Policy};
 
 #[derive(Debug)]
@@ -20,59 +20,9 @@ pub struct Section {
 #[derive(Debug, Default)]
 pub struct RawChain {
     pub declared: bool,
-    pub policy: Policy,
+    pub policy: Option<Policy>,
     pub line: Line,
     pub rules: Vec<(Line, Vec<String>)>,
-}
-
-/// What a line does to a table.
-#[derive(Debug)]
-pub enum Step {
-    Append { chain: String, rule: Vec<String> },
-    Insert { chain: String, at: usize, rule: Vec<String> },
-    Replace { chain: String, at: usize, rule: Vec<String> },
-    Delete { chain: String, rule: Vec<String> },
-    Declare { chain: String, policy: Option<Policy> },
-    Flush { chain: Option<String> },
-    Nothing,
-}
-
-impl Step {
-    /// `None` if it is no line of a table.
-    pub fn parse(words: &[String]) -> Option<Self> {
-        let (first, rest) = words.split_first()?;
-        if let Some(chain) = first.strip_prefix(':') {
-            let policy = rest.first().and_then(|policy| policy_of(policy));
-            return Some(Self::Declare { chain: chain.to_owned(), policy });
-        }
-        let chain = || rest.first().cloned();
-        let number = || rest.get(1).and_then(|word| word.parse::<usize>().ok());
-        let after = |count: usize| rest.get(count..).unwrap_or_default().to_vec();
-        Some(match first.as_str() {
-            "-A" | "--append" => Self::Append { chain: chain()?, rule: after(1) },
-            "-I" | "--insert" => match number() {
-                Some(at) => Self::Insert { chain: chain()?, at, rule: after(2) },
-                None => Self::Insert { chain: chain()?, at: 1, rule: after(1) },
-            },
-            "-R" | "--replace" => Self::Replace { chain: chain()?, at: number()?, rule: after(2) },
-            "-D" | "--delete" => Self::Delete { chain: chain()?, rule: after(1) },
-            "-N" | "--new-chain" | "--new" => Self::Declare { chain: chain()?, policy: None },
-            "-P" | "--policy" => Self::Declare { chain: chain()?, policy: Some(policy_of(rest.get(1)?)?) },
-            "-F" | "--flush" => Self::Flush { chain: chain() },
-            "-X" | "--delete-chain" | "-Z" | "--zero" | "-C" | "--check" | "-L" | "--list" | "-S" => {
-                Self::Nothing
-            }
-            _ => return None,
-        })
-    }
-}
-
-fn policy_of(word: &str) -> Option<Policy> {
-    match word {
-        "ACCEPT" => Some(Policy::Accept),
-        "DROP" => Some(Policy::Drop),
-        _ => None,
-    }
 }
 
 impl Section {
@@ -122,7 +72,7 @@ impl Section {
             Step::Declare { chain, policy } => {
                 let chain = self.chain(chain);
                 (chain.declared, chain.line) = (true, line);
-                chain.policy = policy.unwrap_or_default();
+                chain.policy = policy;
             }
             Step::Flush { chain } => match chain {
                 Some(chain) => self.chain(chain).rules.clear(),
@@ -131,6 +81,25 @@ impl Section {
             Step::Nothing => {}
         }
         Ok(())
+    }
+
+    /// Whether a step belongs to another table: `iptables -S` prints the policies of a table before all else.
+    pub fn is_over(&self, next: &Step) -> bool {
+        let Step::Declare { chain, policy: Some(_) } = next else { return false };
+        let has_policy = |chain: &RawChain| chain.policy.is_some();
+        self.chains.get(chain).is_some_and(has_policy)
+            || self.chains.values().any(|chain| !has_policy(chain) || !chain.rules.is_empty())
+    }
+
+    /// Lines of several tables in one.
+    pub fn check_chains(&self) -> Result<(), ImportError> {
+        match self.chains.get("FORWARD") {
+            Some(chain) if self.table == "nat" && self.family() != Some(Family::V6) => {
+                let line = chain.rules.first().map_or(&chain.line, |(line, _)| line).number;
+                Err(ImportError::Mixed { line })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn chain(&mut self, name: String) -> &mut RawChain {
@@ -162,42 +131,13 @@ impl Section {
         let has = |name: &str| self.chains.contains_key(name);
         let nat = rules.any(|(_, words)| translates(words))
             || (has("PREROUTING") && has("POSTROUTING") && !has("FORWARD"));
-        self.table = if nat { "nat" } else { "filter" }.to_owned();
-    }
-}
-
-/// The value of `-t`.
-pub fn named_table(words: &[String]) -> Option<&str> {
-    let mut words = Words::new(words);
-    while let Some(word) = words.next() {
-        match word {
-            "-t" | "--table" => return words.next(),
-            _ if word.starts_with("--table=") => return word.split_once('=').map(|(_, table)| table),
-            "--comment" => {
-                words.next();
-            }
-            _ => {}
+        let hooks = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"].map(has);
+        self.table = match hooks {
+            _ if nat => "nat",
+            [true, false, false, _, false] => "raw",
+            [true, _, true, ..] | [.., true, _, true] => "mangle",
+            _ => "filter",
         }
+        .to_owned();
     }
-    None
-}
-
-/// The command without options that are not the rule's.
-pub fn without_table(words: &[String]) -> Vec<String> {
-    let mut left = Vec::new();
-    let mut words = Words::new(words);
-    while let Some(word) = words.next() {
-        match word {
-            "-t" | "--table" => {
-                words.next();
-            }
-            "-w" | "--wait" => {
-                words.value();
-            }
-            "-v" | "-n" => {}
-            _ if word.starts_with("--table=") => {}
-            _ => left.push(word.to_owned()),
-        }
-    }
-    left
 }

@@ -1,23 +1,21 @@
-//! States of conntrack, as the first packet of a flow has them: rules of nat see no other.
+//! States of conntrack, as packets have them that conntrack has not translated before.
 
-use crate::import::matching::Match;
+use crate::import::matching::{Match, minus};
 
 /// What `--ctstate` matches; `None` if there is no such state.
 pub fn alternatives(list: &str, negated: bool) -> Option<Vec<Match>> {
-    let mut first = false;
-    let mut redirected = false;
+    let mut some = Vec::new();
     for state in list.split(',') {
-        match state.to_ascii_uppercase().as_str() {
-            "NEW" => first = true,
-            "DNAT" => redirected = true,
+        some.push(match state.to_ascii_uppercase().as_str() {
+            "NEW" => Match { established: Some(false), ..Match::default() },
+            "ESTABLISHED" => Match { established: Some(true), ..Match::default() },
+            "DNAT" => Match { redirected: Some(true), ..Match::default() },
             // Nothing has been masqueraded yet where rules are asked for it.
-            "ESTABLISHED" | "RELATED" | "INVALID" | "UNTRACKED" | "SNAT" => {}
+            "RELATED" | "INVALID" | "UNTRACKED" | "SNAT" => continue,
             _ => return None,
-        }
+        });
     }
-    Some(match (first, redirected, negated) {
-        (true, _, false) | (false, false, true) => vec![Match::default()],
-        (true, _, true) | (false, false, false) => vec![],
-        (false, true, negated) => vec![Match { redirected: Some(!negated), ..Match::default() }],
-    })
+    let none = minus(&[Match::default()], &some);
+    // Both are without overlaps.
+    Some(if negated { none } else { minus(&[Match::default()], &none) })
 }

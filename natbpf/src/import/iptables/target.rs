@@ -4,7 +4,7 @@ use crate::import::{
     line::printable,
     names,
     ruleset::Rule,
-    target::{DestinationNat, PASSING, SourceNat, Target, Verdict, addresses},
+    target::{DestinationNat, PASSING, SourceNat, Target, Verdict, addresses, why_not},
 };
 
 /// Options of targets that are known here.
@@ -26,8 +26,13 @@ pub fn finish(rule: &mut Rule, jump: Option<&str>, options: &[(&str, Option<&str
         ));
     }
     let target = if rule.goto { Some(Target::Jump(jump.to_owned())) } else { parse(jump, options) };
+    rule.untracks =
+        jump == "NOTRACK" || (jump == "CT" && options.iter().any(|(option, _)| *option == "--notrack"));
     rule.target = target.unwrap_or_else(|| {
-        rule.do_not_know(format!("natbpf does not know what follows -j {}", printable(jump)));
+        let destination = options.iter().filter(|_| jump == "DNAT").find_map(|(_, value)| why_not((*value)?));
+        let why = destination
+            .unwrap_or_else(|| format!("natbpf does not know what follows -j {}", printable(jump)));
+        rule.do_not_know(why);
         Target::Do(Verdict::Other(jump.to_owned()))
     });
 }
@@ -42,8 +47,9 @@ fn parse(jump: &str, options: &[(&str, Option<&str>)]) -> Option<Target> {
         "MASQUERADE" => Some(Target::Do(Verdict::Source(source_nat(options, "--to-ports")?))),
         "SNAT" => Some(Target::Do(Verdict::Source(source_nat(options, "--to-source")?))),
         "DNAT" => Some(Target::Do(Verdict::Destination(destination_nat(options)?))),
-        "QUEUE" | "NFQUEUE" | "REDIRECT" | "NETMAP" | "CT" | "NOTRACK" | "TPROXY" | "SYNPROXY"
-        | "CLUSTERIP" => Some(Target::Do(Verdict::Other(jump.to_owned()))),
+        "QUEUE" | "NFQUEUE" | "REDIRECT" | "NETMAP" | "TPROXY" | "SYNPROXY" | "CLUSTERIP" => {
+            Some(Target::Do(Verdict::Other(jump.to_owned())))
+        }
         _ if PASSING.contains(&jump) => Some(Target::Pass(jump.to_owned())),
         _ => Some(Target::Jump(jump.to_owned())),
     }

@@ -1,29 +1,37 @@
-//! Words of a line, quoted as iptables-restore and a shell read them.
+//! Words of a line, as iptables-restore reads them.
 
-/// `None` if a quotation does not end.
+/// Options whose value is any text, also one that looks like an option.
+const TEXTS: &[&str] =
+    &["--comment", "--log-prefix", "--nflog-prefix", "--ulog-prefix", "--string", "--hex-string"];
+
+/// Whether the word after this one is text.
+pub fn is_before_text(option: &str) -> bool {
+    option.len() > 4 && TEXTS.iter().any(|text| text.starts_with(option))
+}
+
+/// `None` if a quotation does not end. Outside of one, a backslash and an apostrophe are characters like others.
 pub fn split(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
-    let mut quote = None;
+    let mut quoted = false;
     let mut characters = text.chars();
     while let Some(character) = characters.next() {
-        match (quote, character) {
-            (Some(open), end) if open == end => quote = None,
-            (Some('"'), '\\') => word.get_or_insert_default().push(characters.next()?),
-            (None, '"' | '\'') => {
-                quote = Some(character);
+        match character {
+            '"' => {
+                quoted = !quoted;
                 word.get_or_insert_default();
             }
-            (None, blank) if blank.is_whitespace() => words.extend(word.take()),
+            '\\' if quoted => word.get_or_insert_default().push(characters.next()?),
+            blank if blank.is_whitespace() && !quoted => words.extend(word.take()),
             _ => word.get_or_insert_default().push(character),
         }
     }
     words.extend(word);
-    quote.is_none().then_some(words)
+    (!quoted).then_some(words)
 }
 
 /// Words of a rule as they are read one by one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Words<'a> {
     words: &'a [String],
     at: usize,
@@ -62,7 +70,7 @@ mod tests {
             words(r#"-m comment --comment "a \"b\" c" -j X"#).as_deref(),
             Some("-m|comment|--comment|a \"b\" c|-j|X")
         );
-        assert_eq!(words("-A\tX  --comment 'a \"b'").as_deref(), Some("-A|X|--comment|a \"b"));
+        assert_eq!(words("-A\tX  --comment don't \\!").as_deref(), Some("-A|X|--comment|don't|\\!"));
         assert_eq!(split("--comment \"\"").map(|words| words.len()), Some(2));
         assert_eq!(words("--comment \"without an end"), None);
         assert_eq!(split("  "), Some(vec![]));

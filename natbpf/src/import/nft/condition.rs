@@ -28,6 +28,11 @@ impl Field<'_> {
     pub fn is_port_alone(&self) -> bool {
         self.of == "th"
     }
+
+    /// Whether it is of IPv4 or IPv6 alone.
+    pub fn is_of_family(&self) -> bool {
+        matches!((self.of, self.key), ("ip6" | "icmpv6", _) | ("meta", "nfproto" | "protocol"))
+    }
 }
 
 /// What a condition matches, any of them; `None` if it is not known.
@@ -39,6 +44,8 @@ pub fn alternatives(field: &Field<'_>, negated: bool, values: &[String]) -> Opti
         ("ip", "daddr") => {
             each(negated, values, |value| networks(value).map(|all| all.map(destination).collect()))
         }
+        // An interface that is not there has a number alone.
+        ("meta", "iif" | "oif") if values.iter().any(|value| value.parse::<u32>().is_ok()) => None,
         ("meta", "iifname" | "iif") => each(negated, values, |value| Some(vec![input(device(value)?)])),
         ("meta", "oifname" | "oif") => each(negated, values, |value| Some(vec![output(device(value)?)])),
         ("meta", "l4proto") | ("ip", "protocol") => {
@@ -108,7 +115,8 @@ fn networks(text: &str) -> Option<impl Iterator<Item = Ipv4Net>> {
 }
 
 fn device(text: &str) -> Option<Devices> {
-    if text.contains('\\') {
+    // A set and a variable are no names.
+    if text.contains('\\') || text.starts_with(['@', '$']) {
         return None;
     }
     let pattern = match text.strip_suffix('*') {
@@ -143,12 +151,10 @@ fn family(negated: bool, values: &[String], four: &str, six: &str) -> Option<Vec
     Some(if matches { vec![Match::default()] } else { Vec::new() })
 }
 
-/// Rules of nat see the first packet of a flow alone.
 fn state(negated: bool, values: &[String]) -> Option<Vec<Match>> {
     let known = ["new", "established", "related", "invalid", "untracked"];
     if !values.iter().all(|value| known.contains(&value.as_str())) {
         return None;
     }
-    let matches = values.iter().any(|value| value == "new") != negated;
-    Some(if matches { vec![Match::default()] } else { Vec::new() })
+    crate::import::iptables::states(&values.join(","), negated)
 }

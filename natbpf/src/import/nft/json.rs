@@ -22,6 +22,7 @@ pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
         objects.ok_or_else(|| ImportError::Json("there is no list \"nftables\" in it".to_owned()))?;
     let mut ruleset = Ruleset::default();
     let mut numbered = false;
+    let mut dormant = Vec::new();
     for (number, object) in (1..).zip(objects) {
         let Some((kind, value)) = object.as_object().and_then(|object| object.iter().next()) else {
             continue;
@@ -33,6 +34,10 @@ pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
             _ if !parts::is_ipv4(family) => {}
             "table" => {
                 parts::table(&mut ruleset, family, text("name"));
+                let flags = value.get("flags").and_then(values).unwrap_or_default();
+                if flags.iter().any(|flag| flag == "dormant") {
+                    dormant.push((family, text("name")));
+                }
             }
             "chain" => {
                 let priority = value.get("prio").and_then(Value::as_i64).unwrap_or_default();
@@ -56,6 +61,9 @@ pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
             }
             _ => {}
         }
+    }
+    for (family, name) in dormant {
+        parts::dormant(&mut ruleset, family, name);
     }
     if numbered {
         ruleset.remarks.push("lines are the objects of the list \"nftables\", counted from 1".to_owned());
@@ -89,10 +97,13 @@ fn rule(statements: &[Value]) -> Rule {
             }
             "masquerade" | "snat" | "dnat" => translation(&mut rule, name, value),
             _ => {
-                let chain = value.get("target").and_then(Value::as_str).unwrap_or_default();
-                if !parts::verdict(&mut rule, name, chain) {
+                let chain = value.get("target").and_then(Value::as_str);
+                if matches!(name.as_str(), "jump" | "goto") && chain.is_none() {
+                    rule.do_not_know("natbpf does not know a chain without a name in JSON; give what `nft list ruleset` writes");
+                    parts::other(&mut rule, name);
+                } else if !parts::verdict(&mut rule, name, chain.unwrap_or_default()) {
                     rule.do_not_know(format!("natbpf does not know {}", printable(name)));
-                    if matches!(name.as_str(), "vmap" | "xt") {
+                    if rule.target == Target::None && !parts::passes(name) {
                         parts::other(&mut rule, name);
                     }
                 }
@@ -174,10 +185,18 @@ fn translation(rule: &mut Rule, name: &str, statement: &Value) {
         let flags: Vec<_> = flags.iter().map(String::as_str).collect();
         nat::verdict(name, address.as_deref(), ports.as_deref(), &flags)
     };
+    if statement.get("family").and_then(Value::as_str) == Some("ip6") {
+        parts::of_ipv6(rule);
+    }
     match verdict() {
         Some(verdict) => rule.verdict(verdict),
         None => {
-            rule.do_not_know(format!("natbpf does not know what follows {name}"));
+            let map = ["addr", "port"]
+                .iter()
+                .any(|key| statement.get(key).is_some_and(|part| part.get("map").is_some()));
+            let text = |key: &str| part(key).flatten();
+            let why = nat::why_not(name, text("addr").as_deref(), text("port").as_deref(), map);
+            rule.do_not_know(why);
             parts::other(rule, name);
         }
     }

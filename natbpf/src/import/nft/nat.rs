@@ -2,7 +2,7 @@
 
 use crate::import::{
     names,
-    target::{DestinationNat, SourceNat, Verdict, addresses},
+    target::{self, DestinationNat, SourceNat, Verdict, addresses},
 };
 
 /// What a statement of this name says; `None` if it is not known.
@@ -29,4 +29,17 @@ pub fn verdict(name: &str, address: Option<&str>, ports: Option<&str>, flags: &[
         }
         _ => None,
     }
+}
+
+/// Why a statement is not known.
+pub fn why_not(name: &str, address: Option<&str>, ports: Option<&str>, map: bool) -> String {
+    if map {
+        return format!("natbpf does not know the map after {name}");
+    }
+    let to = match (address, ports) {
+        (address, None) => address.unwrap_or_default().to_owned(),
+        (address, Some(ports)) => format!("{}:{ports}", address.unwrap_or_default()),
+    };
+    let known = (name == "dnat" && !to.is_empty()).then(|| target::why_not(&to)).flatten();
+    known.unwrap_or_else(|| format!("natbpf does not know what follows {name}"))
 }

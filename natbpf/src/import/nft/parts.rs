@@ -21,6 +21,7 @@ pub fn base(kind: &str, hook: &str, priority: i64) -> Option<Base> {
         "forward" => Hook::Forward,
         "output" => Hook::Output,
         "postrouting" => Hook::Postrouting,
+        "ingress" | "egress" => Hook::Device,
         _ => return None,
     };
     let kind = if kind == "nat" { Kind::Nat } else { Kind::Filter };
@@ -38,12 +39,51 @@ pub fn add(rule: &mut Rule, field: &Field<'_>, negated: bool, values: &[String])
         return rule.do_not_know("natbpf does not know ports of all protocols at once");
     }
     match condition::alternatives(field, negated, values) {
+        Some(none) if none.is_empty() && field.is_of_family() => of_ipv6(rule),
         Some(alternatives) => rule.pieces = and(&rule.pieces, &alternatives),
         None => {
             let not = if negated { "!= " } else { "" };
             rule.do_not_know(format!("natbpf does not know the match {field} {not}{}", of(values)));
         }
     }
+}
+
+/// No packet of IPv4 comes by it.
+pub fn of_ipv6(rule: &mut Rule) {
+    rule.pieces.clear();
+    rule.do_not_know("it is for IPv6, which natbpf does not translate");
+}
+
+/// Whether no rule after it is asked for what it matches.
+pub fn decides(rule: &Rule) -> bool {
+    !matches!(rule.target, Target::None | Target::Pass(_))
+}
+
+/// Whether the next rule is asked after a statement of this name.
+pub fn passes(name: &str) -> bool {
+    const PASSING: &[&str] = &[
+        "limit",
+        "quota",
+        "add",
+        "update",
+        "delete",
+        "set",
+        "dup",
+        "flow",
+        "last",
+        "meter",
+        "numgen",
+        "mangle",
+        "match",
+        "ct helper",
+        "ct timeout",
+        "ct expectation",
+        "ct count",
+        "secmark",
+        "optstrip",
+        "reset",
+    ];
+    PASSING.contains(&name)
 }
 
 /// What has no counterpart: it is known by name alone.
@@ -61,7 +101,8 @@ pub fn verdict(rule: &mut Rule, word: &str, chain: &str) -> bool {
             rule.target = Target::Jump(chain.to_owned());
             rule.goto = word == "goto";
         }
-        "redirect" | "queue" | "notrack" | "tproxy" | "synproxy" => other(rule, word),
+        "notrack" => rule.untracks = true,
+        "redirect" | "queue" | "tproxy" | "synproxy" => other(rule, word),
         _ => return false,
     }
     true
@@ -69,8 +110,19 @@ pub fn verdict(rule: &mut Rule, word: &str, chain: &str) -> bool {
 
 /// Says which tables are not read.
 pub fn remark_foreign(ruleset: &mut Ruleset, family: &str, name: &str) {
-    let why = if family == "ip6" { "natbpf translates IPv4" } else { "no routed packet passes it" };
+    let why = match family {
+        "ip6" => "natbpf translates IPv4",
+        "netdev" => crate::import::filters::AROUND,
+        _ => "what is routed is not asked there",
+    };
     ruleset.remarks.push(format!("the table {family} {} is not read: {why}", printable(name)));
+}
+
+/// Leaves out a table of which no rule is asked.
+pub fn dormant(ruleset: &mut Ruleset, family: &str, name: &str) {
+    let name = table(ruleset, family, name).name.clone();
+    ruleset.tables.retain(|other| other.name != name);
+    ruleset.remarks.push(format!("the table {name} is dormant: its rules are not asked"));
 }
 
 /// The table of this name, which is made if it is not there.

@@ -32,7 +32,7 @@ table ip6 nat {
 
 #[test]
 fn a_ruleset_as_it_is_printed() {
-    let import = import(TEXT, &[]).unwrap();
+    let import = import(TEXT, &["eth0".to_owned()]).unwrap();
     let lines: Vec<_> = import.skipped().iter().map(|line| (line.number, line.why.as_str())).collect();
     assert_eq!(lines.len(), 3, "{import}");
     assert_eq!(lines[0], (12, "natbpf does not know the match meta mark 0x00000001"));

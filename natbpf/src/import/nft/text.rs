@@ -13,25 +13,33 @@ use crate::import::{
     target::Target,
 };
 
+const FAMILIES: [&str; 6] = ["ip", "ip6", "inet", "arp", "bridge", "netdev"];
+
 /// Whether a text is in the form of nftables.
 pub fn is_it(text: &str) -> bool {
-    text.lines().map(str::trim).any(|line| {
-        let mut words = line.split_whitespace();
-        let table = words.next() == Some("table");
-        let families = ["ip", "ip6", "inet", "arp", "bridge", "netdev"];
-        let family = words.next().is_some_and(|word| families.contains(&word));
-        table && family && line.ends_with('{')
+    let tokens = split(text);
+    let word = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());
+    (0..tokens.len()).filter(|at| word(*at) == "table").any(|at| {
+        let first = at == 0 || matches!(word(at - 1), END | ";" | "}");
+        let opened = word(at + 2) == "{" || (FAMILIES.contains(&word(at + 1)) && word(at + 3) == "{");
+        first && opened
     })
 }
 
 pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
-    let mut reader = Reader { tokens: split(text), at: 0, lines: text.lines().collect(), rules: 0 };
+    let mut reader = Reader::new(split(text), text.lines().collect());
     let mut ruleset = Ruleset::default();
     while let Some(token) = reader.word() {
         match token.text.as_str() {
             "table" => reader.table(&mut ruleset)?,
             "flush" => {
-                reader.statement();
+                let words = reader.statement();
+                match words.first().map(|word| word.text.as_str()) {
+                    Some("ruleset") if words.len() == 1 => ruleset.tables.clear(),
+                    // Of what was there before.
+                    _ if ruleset.tables.is_empty() => {}
+                    _ => return Err(odd(token.line, "flush")),
+                }
             }
             other => return Err(odd(token.line, other)),
         }
@@ -48,15 +56,21 @@ struct Reader<'a> {
     at: usize,
     lines: Vec<&'a str>,
     rules: usize,
+    /// Chains without a name, by the name that they get here.
+    anonymous: Vec<(String, Chain)>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(tokens: Vec<Token>, lines: Vec<&'a str>) -> Self {
+        Self { tokens, at: 0, lines, rules: 0, anonymous: Vec::new() }
+    }
+
     /// The next word, past ends of lines.
     fn word(&mut self) -> Option<Token> {
         loop {
             let token = self.tokens.get(self.at)?.clone();
             self.at += 1;
-            if token.text != END && (token.text != ";" || token.quoted) {
+            if token.text != END && !token.remark && (token.text != ";" || token.quoted) {
                 return Some(token);
             }
         }
@@ -78,7 +92,7 @@ impl Reader<'_> {
         let mut words = Vec::new();
         while let Some(token) = self.tokens.get(self.at) {
             match token.text.as_str() {
-                _ if token.quoted => {}
+                _ if token.quoted || token.remark => {}
                 "{" => depth += 1,
                 "}" if depth == 0 => break,
                 "}" => depth -= 1,
@@ -107,7 +121,10 @@ impl Reader<'_> {
     }
 
     fn table(&mut self, ruleset: &mut Ruleset) -> Result<(), ImportError> {
-        let (family, name) = (self.need()?.text, self.need()?.text);
+        let first = self.need()?.text;
+        // Without a family it is IPv4's.
+        let named = self.tokens.get(self.at).is_some_and(|token| token.text == "{");
+        let (family, name) = if named { ("ip".to_owned(), first) } else { (first, self.need()?.text) };
         if !parts::is_ipv4(&family) {
             parts::remark_foreign(ruleset, &family, &name);
             return self.skip_block();
@@ -123,7 +140,12 @@ impl Reader<'_> {
                     let chain_name = self.need()?.text;
                     self.open()?;
                     let chain = self.chain()?;
-                    parts::table(ruleset, &family, &name).chains.insert(chain_name, chain);
+                    let chains = &mut parts::table(ruleset, &family, &name).chains;
+                    // The same chain may be written in several parts.
+                    let whole = chains.entry(chain_name).or_default();
+                    whole.base = chain.base.or(whole.base.take());
+                    whole.rules.extend(chain.rules);
+                    chains.extend(self.anonymous.drain(..));
                 }
                 "flags" => dormant |= self.statement().iter().any(|word| word.text == "dormant"),
                 "comment" => {
@@ -144,9 +166,7 @@ impl Reader<'_> {
             }
         }
         if dormant {
-            let table = parts::table(ruleset, &family, &name).name.clone();
-            ruleset.tables.retain(|other| other.name != table);
-            ruleset.remarks.push(format!("the table {table} is dormant: its rules are not asked"));
+            parts::dormant(ruleset, &family, &name);
         }
         Ok(())
     }
@@ -159,6 +179,7 @@ impl Reader<'_> {
                 return Ok(chain);
             }
             self.at -= 1;
+            let start = self.at;
             let words = self.statement();
             let text = |at: usize| words.get(at).map_or("", |word| word.text.as_str());
             match text(0) {
@@ -177,12 +198,39 @@ impl Reader<'_> {
                 }
                 "comment" => {}
                 _ => {
+                    let line = self.line(token.line);
+                    let words = match block(&self.tokens[start..self.at]) {
+                        Some(block) => self.without_block(start, block)?,
+                        None => words,
+                    };
                     let mut rule = rule(&words);
-                    rule.line = self.line(token.line);
+                    rule.line = line;
                     chain.rules.push(rule);
                 }
             }
         }
+    }
+
+    /// A rule with `jump { … }`: the name of a chain takes the place of what is in braces.
+    fn without_block(
+        &mut self,
+        start: usize,
+        block: std::ops::RangeInclusive<usize>,
+    ) -> Result<Vec<Token>, ImportError> {
+        let (first, last) = (start + block.start(), start + block.end());
+        let end = std::mem::replace(&mut self.at, first + 1);
+        let chain = self.chain()?;
+        let name = format!("{{ of line {} }}", self.tokens[first].line);
+        let name = format!("{name} {}", self.anonymous.len());
+        let mut words = self.tokens[start..end].to_vec();
+        words.splice(
+            first - start..=last - start,
+            [Token { text: name.clone(), ..self.tokens[first].clone() }],
+        );
+        words.retain(|word| word.text != END);
+        self.anonymous.push((name, chain));
+        self.at = end;
+        Ok(words)
     }
 
     fn line(&mut self, number: usize) -> Line {
@@ -190,6 +238,23 @@ impl Reader<'_> {
         let text = self.lines.get(number - 1).map_or("", |line| line.trim());
         Line { id: self.rules, number, text: printable(text) }
     }
+}
+
+/// Where in a rule the braces of a chain without a name are.
+fn block(tokens: &[Token]) -> Option<std::ops::RangeInclusive<usize>> {
+    let word =
+        |at: usize| tokens.get(at).filter(|word| !word.quoted && !word.remark).map_or("", |word| &word.text);
+    let first = (1..tokens.len()).find(|at| word(*at) == "{" && matches!(word(*at - 1), "jump" | "goto"))?;
+    let mut depth = 0_usize;
+    for at in first..tokens.len() {
+        match word(at) {
+            "{" => depth += 1,
+            "}" if depth == 1 => return Some(first..=at),
+            "}" => depth -= 1,
+            _ => {}
+        }
+    }
+    None
 }
 
 /// `priority srcnat`, `priority dstnat + 10`, `priority -100`
@@ -219,6 +284,8 @@ fn priority(words: &[Token]) -> Result<i64, ImportError> {
 struct Words<'a> {
     words: &'a [Token],
     at: usize,
+    /// Something was not understood, so what follows may belong to it: a verdict is all that is looked for.
+    blind: bool,
 }
 
 impl<'a> Words<'a> {
@@ -230,6 +297,10 @@ impl<'a> Words<'a> {
         let word = self.peek();
         self.at += 1;
         word
+    }
+
+    fn is_remark(&self) -> bool {
+        self.words.get(self.at).is_some_and(|word| word.remark)
     }
 
     fn is_over(&self) -> bool {
@@ -281,7 +352,7 @@ impl<'a> Words<'a> {
 
 fn rule(tokens: &[Token]) -> Rule {
     let mut rule = Rule { pieces: vec![Match::default()], ..Rule::default() };
-    let mut words = Words { words: tokens, at: 0 };
+    let mut words = Words { words: tokens, at: 0, blind: false };
     while !words.is_over() {
         statement(&mut rule, &mut words);
     }
@@ -289,7 +360,19 @@ fn rule(tokens: &[Token]) -> Rule {
 }
 
 fn statement(rule: &mut Rule, words: &mut Words<'_>) {
+    if words.words[words.at].remark {
+        let remark = words.next();
+        words.at = words.words.len();
+        if !parts::decides(rule) {
+            foreign(rule, &format!("# {remark}"));
+        }
+        return;
+    }
+    let quoted = words.words[words.at].quoted;
     let word = words.next();
+    if quoted {
+        return unknown(rule, words, word);
+    }
     match word {
         "ip" | "ip6" | "tcp" | "udp" | "th" | "meta" | "ct" | "icmpv6" => {
             let key = words.next();
@@ -302,7 +385,7 @@ fn statement(rule: &mut Rule, words: &mut Words<'_>) {
         }
         "iifname" | "oifname" | "iif" | "oif" => condition(rule, words, &Field { of: "meta", key: word }),
         "counter" => {
-            while matches!(words.peek(), "packets" | "bytes") {
+            while matches!(words.peek(), "packets" | "bytes" | "name") {
                 words.next();
                 words.next();
             }
@@ -329,15 +412,14 @@ fn statement(rule: &mut Rule, words: &mut Words<'_>) {
             let kind = words.next();
             foreign(rule, &format!("the {kind} {} of iptables", words.next()));
         }
-        _ if word.starts_with("xt_") => foreign(rule, word),
         "vmap" => {
             rule.do_not_know("natbpf does not know vmap");
             parts::other(rule, word);
             words.skip();
         }
         _ if parts::verdict(rule, word, "") => {
-            // What a reject answers, or where a redirect leads, is of no concern.
-            while !words.is_over() && words.peek() != "comment" {
+            // What a reject answers, or where a redirect leads, is of no concern. After a notrack the rule goes on.
+            while word != "notrack" && !words.is_over() && !words.is_remark() && words.peek() != "comment" {
                 words.next();
             }
         }
@@ -345,8 +427,17 @@ fn statement(rule: &mut Rule, words: &mut Words<'_>) {
             words.at -= 1;
             words.skip();
         }
-        _ => rule.do_not_know(format!("natbpf does not know {}", printable(word))),
+        _ => unknown(rule, words, word),
     }
+}
+
+/// What is no statement that is known. It may be the verdict, unless one follows.
+fn unknown(rule: &mut Rule, words: &mut Words<'_>, word: &str) {
+    rule.do_not_know(format!("natbpf does not know {}", printable(word)));
+    if !words.blind && rule.target == Target::None && !parts::passes(word) {
+        parts::other(rule, word);
+    }
+    words.blind = true;
 }
 
 /// What iptables put there. It may be a target, unless one follows.
@@ -378,18 +469,28 @@ fn condition(rule: &mut Rule, words: &mut Words<'_>, field: &Field<'_>) {
         "==" => {
             words.next();
         }
-        "." | "&" | "|" | "^" | "<" | ">" | "<=" | ">=" | "vmap" => {
+        "." | "&" | "|" | "^" | "<<" | ">>" | "<" | ">" | "<=" | ">=" | "vmap" => {
+            words.blind = true;
             return rule.do_not_know(format!("natbpf does not know the match {field} {}", words.peek()));
         }
         _ => {}
     }
     let values = words.values();
+    if words.blind {
+        // It may be half of a match.
+        return;
+    }
+    // `tcp option maxseg size 1`: more than the words of any match that is known.
+    words.blind = matches!(field.key, "option" | "exthdr");
     parts::add(rule, field, negated, &values);
 }
 
 fn translation(rule: &mut Rule, words: &mut Words<'_>, name: &str) {
     let mut address = None;
     let mut ports = None;
+    if words.peek() == "ip6" {
+        parts::of_ipv6(rule);
+    }
     if matches!(words.peek(), "ip" | "ip6") {
         words.next();
     }
@@ -401,7 +502,7 @@ fn translation(rule: &mut Rule, words: &mut Words<'_>, name: &str) {
         ports = after;
     }
     let mut flags = Vec::new();
-    while !words.is_over() && !matches!(words.peek(), "comment" | "counter") {
+    while !words.is_over() && !words.is_remark() && !matches!(words.peek(), "comment" | "counter") {
         let flag = words.next();
         if flag != "," {
             flags.push(flag);
@@ -410,7 +511,8 @@ fn translation(rule: &mut Rule, words: &mut Words<'_>, name: &str) {
     match nat::verdict(name, address, ports, &flags) {
         Some(verdict) => rule.verdict(verdict),
         None => {
-            rule.do_not_know(format!("natbpf does not know what follows {name}"));
+            let map = flags.contains(&"map");
+            rule.do_not_know(nat::why_not(name, address, ports, map));
             parts::other(rule, name);
         }
     }

@@ -7,6 +7,15 @@ pub struct Token {
     pub text: String,
     /// It stood in quotation marks.
     pub quoted: bool,
+    /// All that follows a `#` behind a statement. It need not be a comment: so nft writes what iptables put there and it
+    /// cannot read.
+    pub remark: bool,
+}
+
+impl Token {
+    fn new(line: usize, text: String) -> Self {
+        Self { line, text, quoted: false, remark: false }
+    }
 }
 
 /// Ends a line.
@@ -16,34 +25,66 @@ pub const END: &str = "\n";
 pub fn split(text: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     for (line, content) in (1..).zip(text.lines()) {
-        let mut word = String::new();
-        let mut characters = content.chars().peekable();
-        let push = |word: &mut String, quoted: bool, tokens: &mut Vec<Token>| {
-            if quoted || !word.is_empty() {
-                tokens.push(Token { line, text: std::mem::take(word), quoted });
-            }
-        };
-        while let Some(character) = characters.next() {
-            match character {
-                // So nft writes what iptables put there and it cannot read.
-                '#' if characters.clone().take(4).eq(" xt_".chars()) => {}
-                '#' => break,
-                '"' => {
-                    push(&mut word, false, &mut tokens);
-                    word.extend(characters.by_ref().take_while(|character| *character != '"'));
-                    push(&mut word, true, &mut tokens);
-                }
-                '{' | '}' | ',' | ';' => {
-                    push(&mut word, false, &mut tokens);
-                    word.push(character);
-                    push(&mut word, false, &mut tokens);
-                }
-                blank if blank.is_whitespace() => push(&mut word, false, &mut tokens),
-                other => word.push(other),
-            }
+        let start = tokens.len();
+        let end = split_line(line, content, &mut tokens);
+        let statement =
+            tokens[start..].last().is_some_and(|last| !matches!(last.text.as_str(), "{" | "}" | ";"));
+        let remark = content.get(end..).and_then(|rest| rest.strip_prefix('#'));
+        if let Some(remark) = remark.filter(|remark| statement && !is_handle(remark)) {
+            tokens.push(Token { remark: true, ..Token::new(line, remark.trim().to_owned()) });
         }
-        push(&mut word, false, &mut tokens);
-        tokens.push(Token { line, text: END.to_owned(), quoted: false });
+        match tokens[start..].last_mut() {
+            // The next line belongs to it.
+            Some(last) if !last.quoted && !last.remark && last.text.ends_with('\\') => {
+                last.text.pop();
+                if last.text.is_empty() {
+                    tokens.pop();
+                }
+            }
+            _ => tokens.push(Token::new(line, END.to_owned())),
+        }
     }
     tokens
+}
+
+/// Up to a `#`; returns where that is.
+fn split_line(line: usize, content: &str, tokens: &mut Vec<Token>) -> usize {
+    let mut word = String::new();
+    let push = |word: &mut String, quoted: bool, tokens: &mut Vec<Token>| {
+        if quoted || !word.is_empty() {
+            tokens.push(Token { quoted, ..Token::new(line, std::mem::take(word)) });
+        }
+    };
+    let mut characters = content.char_indices();
+    let mut end = content.len();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '#' => {
+                end = at;
+                break;
+            }
+            '"' => {
+                push(&mut word, false, tokens);
+                word.extend(
+                    characters.by_ref().map(|(_, character)| character).take_while(|end| *end != '"'),
+                );
+                push(&mut word, true, tokens);
+            }
+            '{' | '}' | ',' | ';' => {
+                push(&mut word, false, tokens);
+                word.push(character);
+                push(&mut word, false, tokens);
+            }
+            blank if blank.is_whitespace() => push(&mut word, false, tokens),
+            other => word.push(other),
+        }
+    }
+    push(&mut word, false, tokens);
+    end
+}
+
+/// What `nft -a` writes behind a rule.
+fn is_handle(remark: &str) -> bool {
+    let number = remark.strip_prefix(" handle ").unwrap_or_default().trim_end();
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }

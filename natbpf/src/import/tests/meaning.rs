@@ -163,6 +163,73 @@ fn group() -> impl Strategy<Value = String> {
     .prop_map(str::to_owned)
 }
 
+/// Rules of other tables.
+fn filter_line() -> impl Strategy<Value = String> {
+    let chain = select(vec![
+        "raw PREROUTING",
+        "mangle PREROUTING",
+        "filter FORWARD",
+        "filter FORWARD",
+        "mangle POSTROUTING",
+    ]);
+    let address = select(vec![
+        "-d 203.0.113.5 ",
+        "! -d 203.0.113.1 ",
+        "-d 10.1.1.1 ",
+        "-d 10.0.0.0/8 ",
+        "! -d 10.1.1.0/24 ",
+        "-m addrtype --dst-type LOCAL ",
+        "-m addrtype ! --dst-type LOCAL ",
+    ]);
+    let rest = select(vec![
+        "",
+        "",
+        "-p tcp --dport 80 ",
+        "-p tcp --dport 8080 ",
+        "-p udp ",
+        "-m conntrack --ctstate DNAT ",
+        "-m conntrack ! --ctstate DNAT ",
+        "-m conntrack --ctstate RELATED,ESTABLISHED ",
+        "-m conntrack --ctstate NEW ",
+        "-m conntrack --ctorigdstport 80 ",
+        "-m mark --mark 1 ",
+        "-m set --match-set bad src ",
+    ]);
+    let target = select(vec!["DROP", "DROP", "DROP", "ACCEPT", "RETURN", "NOTRACK", "CT --notrack"]);
+    let source = maybe(
+        (not(), select(vec!["198.51.100.0/24", "192.0.2.77", "10.1.0.0/16"]))
+            .prop_map(|(not, net)| format!("{not}-s {net} ")),
+        2,
+    );
+    (chain, device("-i", 1), source, maybe(address.prop_map(str::to_owned), 1), rest, target).prop_map(
+        |(chain, input, source, address, rest, target)| {
+            let (table, chain) = chain.split_once(' ').unwrap();
+            // Only there nothing is tracked yet.
+            let target = if table != "raw" && target.ends_with(['K', 'k']) { "DROP" } else { target };
+            let rest = if table == "raw" && rest.contains("ctstate") { "" } else { rest };
+            format!("{table} -A {chain} {input}{source}{address}{rest}-j {target}\n")
+        },
+    )
+}
+
+/// Tables that are not translated by, each as a whole.
+fn filters() -> impl Strategy<Value = String> {
+    let policy = prop_oneof![5 => Just("ACCEPT"), 1 => Just("DROP")];
+    (vec(filter_line(), 1..4), policy).prop_map(|(lines, policy)| {
+        let table = |name: &str| {
+            let own = lines.iter().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            let chains = if name == "filter" { format!(":FORWARD {policy} [0:0]\n") } else { String::new() };
+            format!("*{name}\n{chains}{}COMMIT\n", own.collect::<String>())
+        };
+        ["raw", "mangle", "filter"].map(table).concat()
+    })
+}
+
+fn all_tables() -> impl Strategy<Value = String> {
+    let none = Just(String::new());
+    (rules(), prop_oneof![1 => none.boxed(), 1 => filters().boxed()]).prop_map(|(nat, others)| nat + &others)
+}
+
 fn rules() -> impl Strategy<Value = String> {
     let line = prop_oneof![5 => leaving_line().boxed(), 4 => arriving_line().boxed(), 1 => group().boxed()];
     vec(line, 1..9).prop_map(|lines| {
@@ -208,6 +275,7 @@ fn packet() -> impl Strategy<Value = Packet> {
             to_host: DEVICES.iter().any(|(_, own)| *own == destination),
             from_host: false,
             redirected: false,
+            established: false,
         })
 }
 
@@ -217,6 +285,7 @@ struct Both {
     config: Option<Config>,
     said: BTreeSet<usize>,
     import: Import,
+    report: String,
     seed: usize,
 }
 
@@ -230,7 +299,8 @@ impl Both {
             Config::from_file(file.path()).unwrap_or_else(|error| panic!("{text}\n{toml}\n{error:#}"))
         });
         let said = import.skipped().iter().chain(import.parts()).map(|line| line.number).collect();
-        Self { rules: Rules::read(text).unwrap(), config, said, import, seed }
+        let report = import.to_string();
+        Self { rules: Rules::read(text).unwrap(), config, said, import, report, seed }
     }
 
     /// What netfilter does, for several ways in which the unknown may be.
@@ -271,10 +341,72 @@ impl Both {
         if packet.to_host || packet.source == packet.destination {
             return Ok(());
         }
-        let packet = Packet { output: packet.input.clone(), input: "br0".to_owned(), ..packet.clone() };
+        // Nor does it come in by the one that it leaves by: of NOTRACK there, import reads what it does to answers.
+        let input = if packet.input == "br0" { "eth0" } else { "br0" };
+        let packet = Packet { output: packet.input.clone(), input: input.to_owned(), ..packet.clone() };
         let natbpf = self.config.as_ref().map_or(Fate::Untouched, |config| leaving(config, &packet));
         let netfilter = self.fates(At::Postrouting, &packet);
-        seen.left += u32::from(self.compare(&natbpf, &netfilter, &packet)?);
+        if self.compare(&natbpf, &netfilter, &packet)? {
+            seen.left += 1;
+            self.answers(&packet, &natbpf, seen)?;
+        }
+        Ok(())
+    }
+
+    /// What drops the answers to what is masqueraded, since they are inside's before they are routed.
+    fn answers(&self, packet: &Packet, natbpf: &Fate, seen: &mut Seen) -> Result<(), TestCaseError> {
+        let own = DEVICES.iter().find(|(name, _)| *name == packet.output).unwrap().1;
+        let asked = match natbpf {
+            Fate::Source { to: Some((first, last)), .. } if first == last => *first,
+            // Which one of them the answer comes to is not known.
+            Fate::Source { to: Some(_), .. } => return Ok(()),
+            _ => own,
+        };
+        let arrives = Packet {
+            input: packet.output.clone(),
+            output: String::new(),
+            source: packet.destination,
+            destination: asked,
+            source_port: packet.port,
+            port: packet.source_port,
+            to_host: asked == own,
+            established: true,
+            ..packet.clone()
+        };
+        let inside = Packet { destination: packet.source, to_host: false, ..arrives.clone() };
+        self.compare_drops([&arrives, &inside], [&inside, &inside], seen)
+    }
+
+    /// Compares what other tables drop: with netfilter, and with natbpf. What natbpf would let through is not imported,
+    /// and what it would not is said. Both packets are as they arrive, and as they are routed.
+    fn compare_drops(
+        &self,
+        netfilter: [&Packet; 2],
+        natbpf: [&Packet; 2],
+        seen: &mut Seen,
+    ) -> Result<(), TestCaseError> {
+        let some = |line: usize| (line * 7 + self.seed).is_multiple_of(2);
+        let is_answer = netfilter[0].established;
+        for holds in [&(|_| true) as &dyn Fn(usize) -> bool, &|_| false, &some] {
+            // What is masqueraded has the same first destination either way; what is forwarded has not.
+            let otherwise = |line: usize| holds(line) && (is_answer || !self.rules.asks_original(line));
+            let with = self.rules.dropped(netfilter[0], netfilter[1], holds);
+            let without = self.rules.dropped(natbpf[0], natbpf[1], &otherwise);
+            seen.dropped += u32::from(with.is_some() || without.is_some());
+            prop_assert!(
+                with.is_none() || without.is_some() || is_answer,
+                "line {with:?} does not drop {natbpf:?} any more\n{}\n{}",
+                self.import.toml(),
+                self.import
+            );
+            let said = |line: usize| self.report.contains(&format!("line {line} drops in"));
+            prop_assert!(
+                with.is_some() || without.is_none_or(said),
+                "nothing says that line {without:?} drops {natbpf:?}\n{}\n{}",
+                self.import.toml(),
+                self.import
+            );
+        }
         Ok(())
     }
 
@@ -284,9 +416,14 @@ impl Both {
         let outside = packet.input != "br0" && packet.source.octets()[0] != 10;
         let netfilter = self.fates(At::Prerouting, packet);
         let natbpf = self.config.as_ref().map_or(Fate::Untouched, |config| arriving(config, own, packet));
-        if outside {
+        if outside && !self.is_taken_for_local(&natbpf, packet) {
             let translates = self.compare(&natbpf, &netfilter, packet)?;
             seen.arrived += u32::from(translates);
+            if let Fate::Destination { address, port } = natbpf {
+                let with = redirected(packet, address, port);
+                let without = Packet { redirected: false, ..with.clone() };
+                self.compare_drops([packet, &with], [&without, &without], seen)?;
+            }
             // From where nothing is masqueraded by the uplink, so from outside.
             let foreign = packet.source.octets()[0] == 192;
             if let (Fate::Destination { address, port }, true) = (natbpf, foreign) {
@@ -303,6 +440,17 @@ impl Both {
             }
         }
         self.turns(packet, seen)
+    }
+
+    /// A rule for local addresses names one, which is believed, and said.
+    fn is_taken_for_local(&self, natbpf: &Fate, packet: &Packet) -> bool {
+        let local = Packet { to_host: true, ..packet.clone() };
+        let same = |(fate, line): &(Fate, Option<usize>)| {
+            fate == natbpf && line.is_some_and(|line| self.said.contains(&line))
+        };
+        !packet.to_host
+            && matches!(natbpf, Fate::Destination { .. })
+            && self.fates(At::Prerouting, &local).iter().all(same)
     }
 
     /// From inside, to what is outside.
@@ -357,13 +505,14 @@ struct Seen {
     left: u32,
     arrived: u32,
     turned: u32,
+    dropped: u32,
 }
 
 #[test]
 fn packets_fare_the_same() {
     let seen = RefCell::new(Seen::default());
     let mut runner = TestRunner::new(Cases { failure_persistence: None, ..Cases::with_cases(SETS) });
-    let all = (rules(), uplinks(), vec(packet(), 40), 0..100_usize);
+    let all = (all_tables(), uplinks(), vec(packet(), 40), 0..100_usize);
     let result = runner.run(&all, |(text, uplinks, packets, seed)| {
         let both = Both::new(&text, &uplinks, seed);
         packets.iter().try_for_each(|packet| both.check(packet, &mut seen.borrow_mut()))
@@ -373,5 +522,5 @@ fn packets_fare_the_same() {
     }
     let seen = seen.into_inner();
     // Otherwise it compares nothing.
-    assert!(seen.left > 20_000 && seen.arrived > 200 && seen.turned > 20, "{seen:?}");
+    assert!(seen.left > 20_000 && seen.arrived > 50 && seen.turned > 20 && seen.dropped > 1000, "{seen:?}");
 }

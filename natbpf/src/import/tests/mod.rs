@@ -2,6 +2,8 @@
 
 mod cases;
 mod meaning;
+mod others;
+mod reading;
 mod rules;
 
 use super::*;

@@ -128,7 +128,7 @@ fn forwards_of_every_kind() {
                     to = \"10.0.0.11:200\"\n";
     assert_eq!(toml(&import), expected);
     let reasons: Vec<_> = skipped(&import).into_iter().map(|(line, why)| (line, &why[..20])).collect();
-    let expected = [(4, "natbpf forwards a ra"), (5, "it names no single i"), (6, "line 2 is asked firs")];
+    let expected = [(4, "without the first ex"), (5, "it names no single i"), (6, "line 2 is asked firs")];
     assert_eq!(reasons, expected);
 }
 
