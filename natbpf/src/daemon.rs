@@ -2,8 +2,8 @@
 //! none of its packets.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
-    future::ready,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -14,7 +14,8 @@ use natbpf_common::{config::Settings, counter::Counters, keyed::Keys};
 use nix::fcntl::Flock;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{Instant, MissedTickBehavior, interval},
+    task::yield_now,
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     config::Config,
     datapath::{Attacher, Loaded, Pins, Role, Sizes, Tables},
     netns,
-    network::{Network, Snapshot, devices},
+    network::{ANYWHERE, Change, Network, Snapshot, devices},
     notices::Notices,
     plan::{Missing, Plan, plan},
     preflight, teardown,
@@ -112,8 +113,7 @@ pub async fn run(options: Options) -> Result<()> {
         Ok(daemon) => daemon,
         Err(error) => {
             if fresh {
-                let snapshot = network.snapshot().await.unwrap_or_default();
-                let detached = teardown::detach(&options.pins, &attacher, &snapshot).await;
+                let detached = teardown::detach(&options.pins, &attacher).await;
                 detached.context(format!("{error:#}; and then"))?;
             }
             return Err(error);
@@ -123,20 +123,37 @@ pub async fn run(options: Options) -> Result<()> {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watch = interval(WATCH);
+    let mut notices = true;
+    // Nothing but a signal ends it.
     loop {
-        changes.follow_routes(daemon.config.wants_routes())?;
+        changes.follow_routes(daemon.config.wants_routes());
         tokio::select! {
-            // What comes first waits for nothing else; ports are attached to when nothing else is to be done.
+            // What comes first waits for nothing else. What others can have happen all the time has its pauses, in which the rest gets
+            // its turn; ports are attached to when nothing else is to be done.
             biased;
             _ = end.recv() => break,
             _ = interrupt.recv() => break,
             _ = reload.recv() => daemon.reload(&network, &attacher).await,
             _ = tick.tick() => daemon.look_around(&network, &attacher).await,
-            change = changes.next() => daemon.follow(&change?, &network, &attacher).await,
-            change = daemon.others.changed() => daemon.follow(&change, &network, &attacher).await,
+            change = daemon.others.changed() => {
+                // Once a round at most, and whoever has come is to see every packet.
+                daemon.interfaces_due = Instant::now();
+                daemon.follow(&change, &network, &attacher).await;
+            }
+            () = sleep_until(daemon.interfaces_due), if daemon.interfaces_changed => {
+                daemon.follow(&Change::anything(), &network, &attacher).await;
+            }
+            change = changes.next() => daemon.follow(&change, &network, &attacher).await,
             _ = watch.tick() => daemon.report_drops(),
-            () = ready(()), if daemon.offloading.owes_ports() => daemon.attach_more_ports(&attacher).await,
-            notices = daemon.notices.next() => daemon.tell(&notices?),
+            told = daemon.notices.next(), if notices => match told {
+                Ok(told) => daemon.tell(&told),
+                Err(error) => {
+                    tracing::error!("who gets no new flow is not told any more: {error:#}");
+                    notices = false;
+                }
+            },
+            // By way of the runtime, which sees only then what has come meanwhile.
+            () = yield_now(), if daemon.offloading.owes_ports() => daemon.attach_more_ports(&attacher).await,
         }
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -146,8 +163,7 @@ pub async fn run(options: Options) -> Result<()> {
         tracing::info!("the datapath stays; `natbpf detach` removes it, and the next start takes it over");
         return Ok(());
     }
-    let snapshot = network.snapshot().await?;
-    teardown::detach(&options.pins, &attacher, &snapshot).await
+    teardown::detach(&options.pins, &attacher).await
 }
 
 /// A running daemon.
@@ -167,9 +183,15 @@ struct Daemon {
     xdp: XdpState,
     refusals: Refusals,
     rota: Rota,
-    /// Somebody has taken programs off.
-    lost: bool,
+    /// Where natbpf is already, as far as it goes: left by an earlier daemon, or somebody has taken programs off. Until all of it is there
+    /// again nobody asks who else has come meanwhile.
+    claimed: BTreeSet<(u32, Role)>,
+    /// Interfaces of the plan are gone, which is not followed yet.
+    gone: bool,
     /// Since the last look.
+    interfaces_changed: bool,
+    /// They are not looked at before.
+    interfaces_due: Instant,
     routes_changed: bool,
     /// They are not looked at before.
     routes_due: Instant,
@@ -183,13 +205,12 @@ struct Daemon {
 /// From nothing, or from what an earlier daemon has left, to a datapath that translates.
 async fn start(
     options: &Options,
-    config: Config,
+    mut config: Config,
     network: &Network,
     attacher: &Attacher,
     lock: Flock<File>,
 ) -> Result<Daemon> {
     let snapshot = look(network, &config).await?;
-    let config = Arc::new(config);
     let planned = plan(&config, &snapshot, Missing::Refused)?;
     if let [name, ..] = planned.without_address()[..] {
         bail!(
@@ -197,13 +218,17 @@ async fn start(
              give it one with: ip address add ADDRESS/LENGTH dev {name}"
         );
     }
+    let claimed = attacher.look().await?.into_iter().map(|there| (there.interface, there.hook.role()));
+    let claimed: BTreeSet<(u32, Role)> = claimed.collect();
     let uplinks = planned.uplinks.iter().filter(|uplink| uplink.named);
     let uplinks = uplinks.map(|uplink| (uplink.interface, &uplink.name, Role::Uplink));
     let inside = planned.inside.iter().filter(|inside| inside.named);
     for (interface, name, role) in
         uplinks.chain(inside.map(|inside| (inside.interface, &inside.name, Role::Inside)))
     {
-        attacher.check_foreign(interface, name, role).await?;
+        if !claimed.contains(&(interface, role)) {
+            attacher.check_foreign(interface, name, role).await?;
+        }
     }
     let adopted = options.pins.exist();
     let cookie = netns::cookie()?;
@@ -222,6 +247,8 @@ async fn start(
             tables.max_entries()? / 2,
             config.datapath.max_flows
         );
+        // Parts of it are counted from what it really holds.
+        config.datapath.max_flows = u32::try_from(tables.max_entries()? / 2)?;
     }
     let mut settings = tables.settings()?;
     if settings.secret == [0; 2] {
@@ -232,14 +259,16 @@ async fn start(
     }
     tables.set_settings(Settings { netns: cookie, ..configured(&config, settings) })?;
     let mut offloading = Offloading::new(&options.pins, &tables)?;
+    let mut others = Others::start().context("cannot watch the hooks")?;
     if adopted {
+        offloading.others = others.find(&planned, attacher).await;
         offloading.settle(&mut tables, &config)?;
     }
     let house = House::start(&options.pins)?;
     let counters = tables.counters()?;
     let mut daemon = Daemon {
         options: options.clone(),
-        config,
+        config: Arc::new(config),
         loaded,
         tables,
         house,
@@ -248,11 +277,14 @@ async fn start(
         in_force: false,
         announcer: Announcer::default(),
         offloading,
-        others: Others::start().context("cannot watch the hooks")?,
+        others,
         xdp: XdpState::default(),
         refusals: Refusals::default(),
         rota: Rota::default(),
-        lost: false,
+        claimed,
+        gone: false,
+        interfaces_changed: false,
+        interfaces_due: Instant::now(),
         routes_changed: false,
         routes_due: Instant::now(),
         failure: None,
@@ -265,9 +297,15 @@ async fn start(
     if let Some(misplaced) = daemon.apply(&wish, attacher).await? {
         house::done(misplaced).await?;
     }
-    daemon.replace_programs(attacher).await?;
+    if adopted {
+        daemon.replace_programs(attacher).await?;
+        // What has come while no daemon ran, nobody tells of.
+        daemon.recheck_others(&BTreeSet::from([ANYWHERE]), attacher).await?;
+    }
     // A start that fails has not touched conntrack.
-    if daemon.offloading.settle(&mut daemon.tables, &daemon.config)? && daemon.offloading.state.is_on() {
+    let was_on = daemon.offloading.state.is_on();
+    daemon.offloading.settle(&mut daemon.tables, &daemon.config)?;
+    if daemon.offloading.state.is_on() != was_on {
         daemon.apply(&wish, attacher).await?;
     }
     daemon.offloading.in_slices = true;

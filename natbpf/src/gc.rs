@@ -112,6 +112,11 @@ impl Eviction {
         Self { ended: self.ended, ..Self::new(placement) }
     }
 
+    /// Begins anew after a failure: what was found and not ended is found again.
+    pub fn rewind(&mut self) {
+        self.scan = Scan::default();
+    }
+
     /// Looks at some thousands of entries. Something: all is done, and so many flows were ended.
     pub fn slice(&mut self, tables: &Tables, reaper: &Reaper) -> Result<Option<u64>> {
         let mut misplaced = Vec::new();

@@ -16,14 +16,27 @@ fn main() -> ExitCode {
         Err(usage) => return explain(&usage),
     };
     logging::start(cli.log_format, cli.verbose);
-    match run(&cli) {
+    let code = match run(&cli) {
         Ok(code) => code,
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // The exit status says it, too.
-            let _ = output::complain(format_args!("natbpf: {error:#}"));
+            complain(&cli, &error);
             ExitCode::FAILURE
         }
+    };
+    logging::drain();
+    code
+}
+
+/// The exit status says it, too.
+fn complain(cli: &Cli, error: &anyhow::Error) {
+    let line = format!("natbpf: {error:#}");
+    if cli.command.is_daemon() {
+        // It ends, whoever reads why or not, so that its supervisor starts it again.
+        logging::say(line);
+    } else {
+        logging::drain();
+        let _ = output::complain(line);
     }
 }
 

@@ -8,6 +8,10 @@ use std::{
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 
+mod queue;
+
+pub use queue::Queue;
+
 /// Why something could not be printed.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {

@@ -6,7 +6,7 @@ use natbpf_common::config::{Gauge, Settings};
 use crate::{
     datapath::{Attacher, Pins, Tables},
     netns,
-    network::Snapshot,
+    network::name_of,
     offload::{
         conntrack::{self, Conntrack},
         put_back,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Takes everything off, removes all pins, and puts back what was changed.
-pub async fn detach(pins: &Pins, attacher: &Attacher, snapshot: &Snapshot) -> Result<()> {
+pub async fn detach(pins: &Pins, attacher: &Attacher) -> Result<()> {
     // What was changed is known to the maps, which go with their pins. Those of another version nobody can read.
     let settings = Tables::open(pins).and_then(|mut tables| {
         // No reply goes straight to a port any more.
@@ -23,7 +23,8 @@ pub async fn detach(pins: &Pins, attacher: &Attacher, snapshot: &Snapshot) -> Re
     });
     let unreadable =
         settings.is_err() && pins.list_all_versions()?.iter().any(|(path, _)| path.ends_with("SETTINGS"));
-    attacher.detach_all(|interface| snapshot.existing_name(interface)).await?;
+    // Nothing that may fail stands before it.
+    attacher.detach_all(name_of).await?;
     match settings {
         Ok(settings) if is_here(&settings) => put_back(settings),
         Ok(settings) if settings.changes & Settings::MADE_LIBERAL != 0 => tracing::warn!(

@@ -78,6 +78,13 @@ pub enum Command {
     Detach,
 }
 
+impl Command {
+    /// Whether it runs until it is ended.
+    pub const fn is_daemon(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Masquerade(_))
+    }
+}
+
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
     #[command(flatten)]

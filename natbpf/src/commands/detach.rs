@@ -8,9 +8,7 @@ use crate::{
     cli::Cli,
     config::AttachMode,
     datapath::{Attacher, Pins, Tables, attachments},
-    netns,
-    network::Network,
-    output, preflight, teardown,
+    netns, output, preflight, teardown,
 };
 
 /// Leaves the host as it was before.
@@ -30,9 +28,8 @@ pub async fn run(cli: &Cli, pins: Pins) -> Result<ExitCode> {
         );
     };
     check_namespace(&pins)?;
-    let snapshot = Network::open()?.snapshot().await?;
     let attacher = Attacher::new(pins.clone(), AttachMode::Auto, true)?;
-    teardown::detach(&pins, &attacher, &snapshot).await?;
+    teardown::detach(&pins, &attacher).await?;
     let name = cli.instance_name();
     output::print(format_args!("detached: the programs of instance {name} and everything pinned are gone"))?;
     Ok(ExitCode::SUCCESS)

@@ -120,6 +120,22 @@ impl DatapathConfig {
         self.offload.map_or(!self.coexist, |offload| offload == Switch::On)
     }
 
+    /// Takes from the running configuration what cannot change while it runs, and what others follow from ([`Self::wants_offload`], quotas).
+    /// The sentences say what was asked for in vain.
+    pub fn keep_fixed(&mut self, running: &Self) -> Vec<&'static str> {
+        let asked = *self;
+        (self.attach, self.coexist, self.max_flows) = (running.attach, running.coexist, running.max_flows);
+        let changes = [
+            (asked.attach != self.attach, "attach counts at the next start"),
+            (asked.coexist != self.coexist, "coexist counts at the next start"),
+            (
+                asked.max_flows != self.max_flows,
+                "max_flows counts after `natbpf detach`; the flow table keeps its size",
+            ),
+        ];
+        changes.into_iter().filter_map(|(changed, sentence)| changed.then_some(sentence)).collect()
+    }
+
     /// Lets what was said on the command line win over the file.
     pub fn apply(&mut self, arguments: &DatapathArgs) {
         if let Some(attach) = arguments.attach {

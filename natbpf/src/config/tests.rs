@@ -416,6 +416,19 @@ fn what_the_command_line_says_wins() {
     assert_eq!(datapath.revalidate, Duration::from_secs(3));
 }
 
+#[test]
+fn what_cannot_change_while_it_runs_is_kept() {
+    let running = DatapathConfig { coexist: true, ..DatapathConfig::default() };
+    let offload = Some(Switch::Off);
+    let mut asked =
+        DatapathConfig { attach: AttachMode::Clsact, max_flows: 1000, offload, ..DatapathConfig::default() };
+    assert_eq!(asked.keep_fixed(&running).len(), 3);
+    assert_eq!(asked, DatapathConfig { offload, ..running });
+    let mut asked = DatapathConfig { coexist: false, ..running };
+    assert_eq!(asked.keep_fixed(&running), ["coexist counts at the next start"]);
+    assert!(!asked.wants_offload());
+}
+
 fn networks() -> impl Strategy<Value = Ipv4Net> {
     (any::<u32>(), 0..=32u8)
         .prop_map(|(address, length)| Ipv4Net::new(address.into(), length).unwrap().trunc())

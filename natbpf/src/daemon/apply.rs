@@ -1,16 +1,19 @@
 //! Making the datapath what a plan says. An interface that cannot be had is left out, and is no reason to give up the others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use natbpf_common::config::{Uplink, Uplinks};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
-use super::Daemon;
+use super::{Daemon, house::Outcome, others::concerns};
 use crate::{
     config::Config,
     datapath::{Attacher, Role, attached, complete, write_note},
-    network::Snapshot,
+    network::{Snapshot, name_of},
     plan::{Missing, Plan, Refused, plan_without, reverse},
     status::LeftOutStatus,
 };
@@ -22,18 +25,39 @@ pub struct Wish<'a> {
     pub missing: Missing,
 }
 
+/// Until an interface is tried again to which attaching has failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Interfaces that could not be had.
 #[derive(Debug, Default)]
 pub struct Refusals {
     now: Refused,
+    /// When attaching failed, which the kernel has told everybody of, and us: what was added first was taken off again.
+    failed: BTreeMap<(u32, Role), Instant>,
     /// What the operator was told, by name and role.
     said: BTreeMap<(String, Role), String>,
 }
 
 impl Refusals {
-    /// All of them are tried again.
+    /// All of them are tried again, but for those that were tried just now.
     pub fn forget(&mut self) {
-        self.now.clear();
+        self.failed.retain(|_, failed| failed.elapsed() < PAUSE);
+        self.now.retain(|place, _| self.failed.contains_key(place));
+    }
+
+    /// The numbers of interfaces that are gone may be others' soon.
+    pub fn forget_removed(&mut self, removed: &BTreeSet<u32>) {
+        self.failed.retain(|(interface, _), _| !removed.contains(interface));
+        self.now.retain(|(interface, _), _| !removed.contains(interface));
+    }
+
+    pub fn note_failure(&mut self, interface: u32, role: Role) {
+        self.failed.insert((interface, role), Instant::now());
+    }
+
+    /// Whether changes there may be what we have done ourselves.
+    pub fn just_failed(&self, interface: u32, role: Role) -> bool {
+        self.failed.get(&(interface, role)).is_some_and(|failed| failed.elapsed() < PAUSE)
     }
 
     pub fn any(&self) -> bool {
@@ -41,7 +65,9 @@ impl Refusals {
     }
 
     pub fn concern(&self, interfaces: &BTreeSet<u32>) -> bool {
-        self.now.keys().any(|(interface, _)| interfaces.contains(interface))
+        let mut refused = self.now.keys();
+        refused
+            .any(|&(interface, role)| concerns(interfaces, interface) && !self.just_failed(interface, role))
     }
 }
 
@@ -65,18 +91,19 @@ impl Daemon {
         &mut self,
         wish: &Wish<'_>,
         attacher: &Attacher,
-    ) -> Result<Option<oneshot::Receiver<()>>> {
+    ) -> Result<Option<oneshot::Receiver<Outcome>>> {
         // Before anything is changed: this is what fails most.
         let mut plan = self.possible(wish, attacher).await?;
         self.offloading.watcher.change();
         if !self.offloading.state.is_on() {
             // No reply goes straight to a port any more.
-            self.offloading.watcher.switch(false).await?;
+            self.offloading.switch().await?;
         }
+        self.withdraw_ports(&plan).await?;
         // What is new is attached to before the tables have it, and does nothing as yet: what cannot be had is not in them then.
         loop {
             self.withdraw_targets(&plan)?;
-            self.detach_all_but(&plan, wish.snapshot, attacher).await?;
+            self.detach_all_but(&plan, attacher).await?;
             if self.attach_new(&plan, attacher).await? {
                 break;
             }
@@ -93,7 +120,8 @@ impl Daemon {
         self.attach_xdp(&mut plan, wish.snapshot, attacher).await?;
         self.plan = plan;
         self.in_force = true;
-        self.offloading.watcher.switch(self.offloading.state.is_on()).await?;
+        self.claimed.retain(|place| self.refusals.now.contains_key(place));
+        self.offloading.switch().await?;
         let misplaced = (!same_places).then(|| self.house.evict(self.plan.placement()));
         self.say_left_out();
         self.announcer.update(self.plan.announced(wish.snapshot));
@@ -108,6 +136,9 @@ impl Daemon {
             let places = self.new_places(&plan)?;
             let mut refused = false;
             for place in &places {
+                if self.claimed.contains(&(place.interface, place.role)) {
+                    continue;
+                }
                 if let Err(error) = attacher.check_foreign(place.interface, &place.name, place.role).await {
                     self.refuse(place, error)?;
                     refused = true;
@@ -165,7 +196,8 @@ impl Daemon {
                 Ok(()) => tracing::info!("attached to {}{}", place.name, place.role.purpose()),
                 Err(error) => {
                     // Half of it may have succeeded.
-                    self.detach(place.interface, Some(&place.name), place.role, attacher).await;
+                    self.detach(&[(place.interface, place.role)], name_of, attacher).await;
+                    self.refusals.note_failure(place.interface, place.role);
                     self.refuse(&place, error)?;
                     all = false;
                 }
@@ -174,22 +206,34 @@ impl Daemon {
         Ok(all)
     }
 
-    async fn detach_all_but(&self, plan: &Plan, snapshot: &Snapshot, attacher: &Attacher) -> Result<()> {
+    /// Ports have time, and go slice by slice, see [`Daemon::attach_ports`]; but where an uplink is to be, nothing else is before.
+    async fn detach_all_but(&self, plan: &Plan, attacher: &Attacher) -> Result<()> {
         let wanted: BTreeSet<(u32, Role)> =
             plan.interfaces().map(|(interface, _, role)| (interface, role)).collect();
         let mut gone: Vec<(u32, Role)> = attached(&self.options.pins)?.difference(&wanted).copied().collect();
+        gone.retain(|(interface, role)| *role != Role::Port || wanted.contains(&(*interface, Role::Uplink)));
         // What sends packets to uplinks goes first.
         gone.sort_by_key(|(_, role)| std::cmp::Reverse(*role));
-        for (interface, role) in gone {
-            self.detach(interface, snapshot.existing_name(interface).as_deref(), role, attacher).await;
-        }
+        self.detach(&gone, name_of, attacher).await;
         Ok(())
     }
 
-    /// Takes programs off. What does not succeed is tried again at the next change.
-    pub(super) async fn detach(&self, interface: u32, name: Option<&str>, role: Role, attacher: &Attacher) {
-        if let Err(error) = attacher.detach(interface, name, role).await {
-            tracing::error!("{error:#}");
+    /// Takes the programs of these roles off these interfaces. What does not succeed is tried again at the next change.
+    pub(super) async fn detach(
+        &self,
+        places: &[(u32, Role)],
+        name: impl Fn(u32) -> Option<String>,
+        attacher: &Attacher,
+    ) {
+        let mut pinned = match attacher.pinned() {
+            Ok(pinned) => pinned,
+            Err(error) => return tracing::error!("{error:#}"),
+        };
+        for (interface, role) in places {
+            let name = name(*interface);
+            if let Err(error) = attacher.detach(&mut pinned, *interface, name.as_deref(), *role).await {
+                tracing::error!("{error:#}");
+            }
         }
     }
 
@@ -216,15 +260,13 @@ impl Daemon {
 
     /// Puts the programs just loaded in the place of those an earlier daemon attached.
     pub(super) async fn replace_programs(&mut self, attacher: &Attacher) -> Result<()> {
-        if self.adopted {
-            let attached = attached(&self.options.pins)?;
-            let ours = self.plan.interfaces().filter(|place| attached.contains(&(place.0, place.2)));
-            for (interface, name, role) in ours {
-                match attacher.attach(&mut self.loaded, interface, name, role).await {
-                    // What does not work by the old program any more is looked at by and by.
-                    Err(error) if role == Role::Port => tracing::error!("{error:#}"),
-                    other => other?,
-                }
+        let attached = attached(&self.options.pins)?;
+        let ours = self.plan.interfaces().filter(|place| attached.contains(&(place.0, place.2)));
+        for (interface, name, role) in ours {
+            match attacher.attach(&mut self.loaded, interface, name, role).await {
+                // What does not work by the old program any more is looked at by and by.
+                Err(error) if role == Role::Port => tracing::error!("{error:#}"),
+                other => other?,
             }
         }
         Ok(())

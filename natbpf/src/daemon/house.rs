@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, bail};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -29,6 +29,9 @@ const LEISURE: Pace = Pace { interval: Duration::from_secs(5), share: 16 };
 /// While the table is nearly full, so that what is over gives its place.
 const HASTE: Pace = Pace { interval: Duration::from_secs(1), share: 6 };
 
+/// Between two attempts to end flows.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// The thread, which ends with this.
 #[derive(Debug)]
 pub struct House {
@@ -36,9 +39,17 @@ pub struct House {
     thread: Option<thread::JoinHandle<()>>,
 }
 
-/// The end of the flows that are not where these have them; the answer comes when it is done.
+/// The end of the flows that are not where these have them.
 #[derive(Debug)]
-struct Order(Placement, oneshot::Sender<()>);
+struct Order(Placement, oneshot::Sender<Outcome>);
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// It did not succeed, and is tried again.
+    Later,
+}
 
 impl House {
     pub fn start(pins: &Pins) -> Result<Self> {
@@ -49,6 +60,8 @@ impl House {
             begun: Instant::now(),
             collection: None,
             eviction: None,
+            waiting: Vec::new(),
+            retry: None,
             warned: false,
         };
         let (orders, received) = mpsc::channel();
@@ -57,9 +70,9 @@ impl House {
         Ok(Self { orders: Some(orders), thread: Some(thread) })
     }
 
-    /// Ends the flows that are misplaced, before anything else. What was ordered before and is not done yet is given up, since the
-    /// new places count. Who waits for the answer waits for the whole table.
-    pub fn evict(&self, placement: Placement) -> oneshot::Receiver<()> {
+    /// Ends the flows that are misplaced, before anything else. What was ordered before and is not done yet begins anew with the new
+    /// places. Who waits for the answer waits for the whole table; none comes if the daemon ends before.
+    pub fn evict(&self, placement: Placement) -> oneshot::Receiver<Outcome> {
         let (done, answer) = oneshot::channel();
         if let Some(orders) = &self.orders {
             // If the thread is gone, the answer that does not come tells.
@@ -91,7 +104,11 @@ struct Keeper {
     /// When the last round began.
     begun: Instant,
     collection: Option<Collection>,
-    eviction: Option<(Eviction, oneshot::Sender<()>)>,
+    eviction: Option<Eviction>,
+    /// For its end.
+    waiting: Vec<oneshot::Sender<Outcome>>,
+    /// It has failed, which was said, and is tried again then.
+    retry: Option<Instant>,
     /// The operator was told that the table is nearly full.
     warned: bool,
 }
@@ -102,11 +119,12 @@ impl Keeper {
         loop {
             match orders.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(Order(placement, done)) => {
-                    let eviction = match self.eviction.take() {
-                        Some((unfinished, _)) => unfinished.again(placement),
+                    self.eviction = Some(match self.eviction.take() {
+                        Some(unfinished) => unfinished.again(placement),
                         None => Eviction::new(placement),
-                    };
-                    self.eviction = Some((eviction, done));
+                    });
+                    self.waiting.push(done);
+                    self.retry = None;
                     due = Instant::now();
                 }
                 Err(RecvTimeoutError::Timeout) => due = self.work(),
@@ -117,21 +135,14 @@ impl Keeper {
 
     /// Does a slice; returns when the next one is due.
     fn work(&mut self) -> Instant {
+        let due = self.work_on();
+        self.retry.map_or(due, |retry| due.min(retry))
+    }
+
+    fn work_on(&mut self) -> Instant {
         let started = Instant::now();
-        if let Some((mut eviction, done)) = self.eviction.take() {
-            match eviction.slice(&self.tables, &self.reaper) {
-                Ok(None) => self.eviction = Some((eviction, done)),
-                Ok(Some(ended)) => {
-                    if ended > 0 {
-                        tracing::info!(
-                            "ended {ended} flows: their external address, forward or uplink is gone"
-                        );
-                    }
-                    // Hardly anybody waits for it.
-                    let _ = done.send(());
-                }
-                Err(error) => tracing::error!("cannot end flows that have lost their place: {error:#}"),
-            }
+        if self.eviction.is_some() && self.retry.is_none_or(|retry| retry <= started) {
+            self.evict();
             return started;
         }
         let collection = self.collection.get_or_insert_with(|| {
@@ -145,6 +156,36 @@ impl Keeper {
         }
         self.collection = None;
         self.begun + self.pace.interval
+    }
+
+    /// A slice of it.
+    fn evict(&mut self) {
+        let Some(eviction) = &mut self.eviction else { return };
+        let outcome = match eviction.slice(&self.tables, &self.reaper) {
+            Ok(None) => return,
+            Ok(Some(ended)) => {
+                if ended > 0 {
+                    tracing::info!("ended {ended} flows: their external address, forward or uplink is gone");
+                }
+                self.eviction = None;
+                self.retry = None;
+                Outcome::Done
+            }
+            Err(error) => {
+                if self.retry.is_none() {
+                    tracing::error!(
+                        "cannot end flows that have lost their place, and tries again: {error:#}"
+                    );
+                }
+                eviction.rewind();
+                self.retry = Some(Instant::now() + RETRY);
+                Outcome::Later
+            }
+        };
+        for waiting in self.waiting.drain(..) {
+            // Hardly anybody waits for it.
+            let _ = waiting.send(outcome);
+        }
     }
 
     fn judge(&mut self, round: Round) {
@@ -167,7 +208,29 @@ impl Keeper {
     }
 }
 
-/// Waits for the end of an eviction.
-pub async fn done(answer: oneshot::Receiver<()>) -> Result<()> {
-    answer.await.context("the flows that have lost their place could not be ended")
+/// Waits for the end of an eviction, as a start does.
+pub async fn done(answer: oneshot::Receiver<Outcome>) -> Result<()> {
+    match answer.await {
+        Ok(Outcome::Done) => Ok(()),
+        _ => bail!("the flows that have lost their place could not be ended"),
+    }
+}
+
+/// Says that a reload is done, when nothing of the old configuration goes on: whoever asked for it wants to know. `None`: nothing had to
+/// be ended.
+pub async fn say_reloaded(answer: Option<oneshot::Receiver<Outcome>>) {
+    let outcome = match answer {
+        Some(answer) => answer.await,
+        None => Ok(Outcome::Done),
+    };
+    match outcome {
+        Ok(Outcome::Done) => tracing::info!("reloaded; flows go on"),
+        Ok(Outcome::Later) => {
+            tracing::warn!(
+                "reloaded, but flows that have no place in the new configuration are yet to be ended"
+            );
+        }
+        // The daemon ends.
+        Err(_) => {}
+    }
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use nix::net::if_::if_indextoname;
 
 use super::Daemon;
-use crate::datapath::{Attacher, Role, complete};
+use crate::{
+    datapath::{Attacher, Role, complete},
+    network::name_of,
+};
 
 /// Between two looks at the same port; uplinks are looked at each time.
 const ROUND: u32 = 8;
@@ -39,27 +41,24 @@ impl Daemon {
 
     /// The same for these interfaces. What is lost is forgotten, so that it is attached again.
     pub(super) async fn find_lost(&mut self, attacher: &Attacher, these: impl Fn(u32) -> bool) -> bool {
-        let mut lost = match attacher.find_lost(these).await {
-            Ok(lost) => lost,
-            Err(error) => {
-                tracing::error!("cannot see whether the programs still are attached: {error:#}");
-                return false;
-            }
-        };
+        let (mut lost, all_seen) = attacher.find_lost(these).await;
+        if let Err(error) = all_seen {
+            tracing::error!("cannot see whether all programs still are attached: {error:#}");
+        }
         // What is gone with its interface is told of by that.
-        lost.retain(|lost| if_indextoname(lost.interface).is_ok());
+        lost.retain(|lost| name_of(lost.interface).is_some());
         for lost in &lost {
-            let name = if_indextoname(lost.interface).unwrap_or_default();
+            let name = name_of(lost.interface).unwrap_or_default();
             let what = lost.hook.map_or_else(|| "XDP".to_owned(), |hook| hook.to_string());
             let leak = if lost.role == Role::Uplink { "; packets may have left untranslated" } else { "" };
             tracing::error!(
                 "somebody has taken natbpf's program off {} ({what}){leak}. It is attached again; find out who does that: \
                  bpftool net show dev {}",
-                name.to_string_lossy(),
-                name.to_string_lossy()
+                name,
+                name
             );
         }
-        self.lost |= !lost.is_empty();
+        self.claimed.extend(lost.iter().map(|lost| (lost.interface, lost.role)));
         !lost.is_empty()
     }
 

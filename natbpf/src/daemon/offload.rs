@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use natbpf_common::{Nanoseconds, config::Settings, offload::ticks};
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use super::{Daemon, others::concerns};
 use crate::{
     config::{Config, DatapathConfig},
     datapath::{Attacher, EpochGauge, Pins, Role, Tables, attached, complete},
-    network::Snapshot,
+    network::{Snapshot, name_of},
     offload::{self, Reason, State},
     plan::{Plan, PlannedPort},
     watch::Watcher,
@@ -22,7 +22,7 @@ use crate::{
 /// So long conntrack stays liberal after the end of offload: it has to see a packet of every flow that goes on.
 const CATCH_UP: Duration = Duration::from_secs(10);
 
-/// So long ports are attached to at a stretch.
+/// So long ports are attached to, or detached from, at a stretch.
 const SLICE: Duration = Duration::from_millis(50);
 
 /// What the daemon knows of offload.
@@ -38,8 +38,13 @@ pub struct Offloading {
     pub others: Option<String>,
     /// Ports that were tried since the last change.
     tried: BTreeSet<u32>,
-    /// Some were not tried yet.
+    /// Some were not tried yet, or are to be detached from still.
     owed: bool,
+    /// Nothing is repeated until the programs are off the ports where they are not to be: whatever somebody else has put there, or where
+    /// their packets pass, sees each packet from now on, and taking them off takes its time.
+    paused: bool,
+    /// Ports that could not be detached from, since they were tried for the last time.
+    stuck: BTreeSet<u32>,
     /// Other things are to be done meanwhile. Not so at the start, which waits for all.
     pub in_slices: bool,
 }
@@ -57,6 +62,8 @@ impl Offloading {
             others: None,
             tried: BTreeSet::new(),
             owed: false,
+            paused: false,
+            stuck: BTreeSet::new(),
             in_slices: false,
         })
     }
@@ -99,15 +106,21 @@ impl Offloading {
         Ok(changed)
     }
 
-    /// Whether ports wait to be attached to.
+    /// Tells the datapath whether packets are repeated now, and has every flow ask the kernel again, at once.
+    pub async fn switch(&self) -> Result<()> {
+        self.watcher.switch(self.state.is_on() && !self.paused).await
+    }
+
+    /// Whether ports wait to be attached to or detached from.
     pub const fn owes_ports(&self) -> bool {
         self.owed
     }
 
     /// Those that could not be had, too, may be had by now.
     pub fn try_all_ports(&mut self) {
-        self.owed |= !self.left_out.is_empty();
+        self.owed |= !self.left_out.is_empty() || self.paused;
         self.tried.clear();
+        self.stuck.clear();
     }
 
     /// Why a port is not attached to.
@@ -138,39 +151,94 @@ impl Offloading {
 }
 
 impl Daemon {
-    /// Attaches to ports of the plan, for a while: of a thousand new ones the rest waits until nothing else is to be done. One that
+    /// Enters in the table what there is to be of the plan's ports. If programs are at others, nothing is repeated from now on until they are
+    /// off.
+    pub(super) async fn withdraw_ports(&mut self, plan: &Plan) -> Result<()> {
+        let mut table = plan.port_table();
+        for port in plan.ports.iter().filter(|port| self.others.obstacle(port).is_some()) {
+            table.remove(&port.interface);
+        }
+        self.tables.keep_ports(&table)?;
+        if !self.offloading.paused && !self.superfluous()?.is_empty() {
+            self.offloading.paused = true;
+            self.offloading.switch().await?;
+        }
+        Ok(())
+    }
+
+    /// Ports that programs are at and are not to be at: whatever is in the table is.
+    fn superfluous(&self) -> Result<Vec<u32>> {
+        let known = self.tables.ports()?;
+        let ports = attached(&self.options.pins)?.into_iter().filter(|(_, role)| *role == Role::Port);
+        Ok(ports.map(|(interface, _)| interface).filter(|interface| !known.contains_key(interface)).collect())
+    }
+
+    /// Takes the programs off those, until the time of a slice is over. False: there are more.
+    async fn detach_superfluous(&mut self, until: Instant, attacher: &Attacher) -> Result<bool> {
+        let superfluous = self.superfluous()?;
+        if !superfluous.is_empty() {
+            let mut pinned = attacher.pinned()?;
+            for interface in &superfluous {
+                if self.offloading.stuck.contains(interface) {
+                    continue;
+                }
+                // One at least each time.
+                let name = name_of(*interface);
+                if let Err(error) =
+                    attacher.detach(&mut pinned, *interface, name.as_deref(), Role::Port).await
+                {
+                    tracing::error!("{error:#}");
+                    self.offloading.stuck.insert(*interface);
+                }
+                if self.offloading.in_slices && Instant::now() > until {
+                    return Ok(false);
+                }
+            }
+        }
+        if self.offloading.paused && !superfluous.iter().any(|port| self.offloading.stuck.contains(port)) {
+            self.offloading.paused = false;
+            self.offloading.switch().await?;
+        }
+        Ok(true)
+    }
+
+    /// Makes the ports what the plan says, for a while: of a thousand the rest waits until nothing else is to be done. One that
     /// cannot be had is no reason to give up the rest: its traffic takes its way through the kernel. True: there is a new one.
     pub(super) async fn attach_ports(&mut self, plan: &Plan, attacher: &Attacher) -> Result<bool> {
-        let known = complete(&self.options.pins)?;
-        let mut table = plan.port_table();
+        self.offloading.owed = false;
         self.look_for_others(plan, attacher).await;
+        self.withdraw_ports(plan).await?;
+        let until = Instant::now() + SLICE;
         // What is gone gives its place first.
-        self.tables.keep_ports(&table)?;
-        table.retain(|interface, _| known.contains(&(*interface, Role::Port)));
+        self.offloading.owed = !self.detach_superfluous(until, attacher).await?;
+        let known = complete(&self.options.pins)?;
+        let before = self.tables.ports()?;
+        let mut table = plan.port_table();
+        table.retain(|interface, _| {
+            before.contains_key(interface) && known.contains(&(*interface, Role::Port))
+        });
         self.tables.add_ports(&table)?;
-        let started = Instant::now();
         let mut left_out = BTreeMap::new();
         self.offloading
             .left_out
             .retain(|interface, _| plan.ports.iter().any(|port| port.interface == *interface));
-        self.offloading.owed = false;
         let mut new = false;
         for port in &plan.ports {
             let (interface, name) = (port.interface, &*port.name);
-            let there = known.contains(&(interface, Role::Port));
-            let attached = match self.others.obstacle(port) {
-                Some(obstacle) => Err(anyhow!("{obstacle}; its packets are to pass there")),
-                None if there || self.offloading.tried.contains(&interface) => continue,
-                None if self.offloading.in_slices && started.elapsed() > SLICE => {
-                    self.offloading.owed = true;
-                    break;
-                }
-                None => {
-                    self.offloading.tried.insert(interface);
-                    self.attach_port(port, attacher).await
-                }
-            };
-            match attached {
+            if let Some(obstacle) = self.others.obstacle(port) {
+                left_out.insert(interface, (name, format!("{obstacle}; its packets are to pass there")));
+                continue;
+            }
+            if table.contains_key(&interface) || self.offloading.tried.contains(&interface) {
+                continue;
+            }
+            if self.offloading.in_slices && Instant::now() > until {
+                self.offloading.owed = true;
+                // Obstacles further on are known by now.
+                continue;
+            }
+            self.offloading.tried.insert(interface);
+            match self.attach_port(port, attacher).await {
                 Ok(()) => {
                     new = true;
                     self.offloading.left_out.remove(&interface);
@@ -178,9 +246,7 @@ impl Daemon {
                 }
                 Err(error) => {
                     // Half of it may have succeeded.
-                    if there || self.offloading.tried.contains(&interface) {
-                        self.detach(interface, Some(name), Role::Port, attacher).await;
-                    }
+                    self.detach(&[(interface, Role::Port)], name_of, attacher).await;
                     self.tables.remove_port(interface);
                     left_out.insert(interface, (name, format!("{error:#}")));
                 }
@@ -207,22 +273,30 @@ impl Daemon {
     }
 
     async fn try_attach_more_ports(&mut self, plan: &mut Plan, attacher: &Attacher) -> Result<()> {
-        let new = self.attach_ports(plan, attacher).await?;
-        if !self.offloading.owed {
-            plan.choose_again();
-            self.attach_xdp(plan, &Snapshot::default(), attacher).await?;
-        }
-        if new {
+        if self.attach_ports(plan, attacher).await? {
             self.offloading.watcher.change();
         }
-        Ok(())
+        self.attach_xdp_at_last(plan, attacher).await
+    }
+
+    /// When all ports are as they are to be.
+    async fn attach_xdp_at_last(&mut self, plan: &mut Plan, attacher: &Attacher) -> Result<()> {
+        if self.offloading.owed {
+            return Ok(());
+        }
+        plan.choose_again();
+        self.attach_xdp(plan, &Snapshot::default(), attacher).await
     }
 
     async fn attach_port(&mut self, port: &PlannedPort, attacher: &Attacher) -> Result<()> {
         let (interface, name) = (port.interface, &*port.name);
         attacher.check_foreign(interface, name, Role::Port).await?;
         self.tables.add_port(interface, port.port)?;
-        attacher.attach(&mut self.loaded, interface, name, Role::Port).await
+        let attached = attacher.attach(&mut self.loaded, interface, name, Role::Port).await;
+        if attached.is_err() {
+            self.refusals.note_failure(interface, Role::Port);
+        }
+        attached
     }
 
     /// Somebody's filters have come to interfaces, or gone from them: a port that has some is the kernel's from now on.
@@ -239,7 +313,7 @@ impl Daemon {
         changed: &BTreeSet<u32>,
         attacher: &Attacher,
     ) -> Result<()> {
-        let known = attached(&self.options.pins)?;
+        let known = self.tables.ports()?;
         let mut news = false;
         for port in &plan.ports {
             let (interface, name) = (port.interface, &*port.name);
@@ -247,13 +321,19 @@ impl Daemon {
             if !between && !concerns(changed, interface) {
                 continue;
             }
-            let free = self.others.obstacle(port).is_none()
-                && attacher.check_foreign(interface, name, Role::Port).await.is_ok();
-            let there = known.contains(&(interface, Role::Port));
-            if there && !free {
-                self.detach(interface, Some(name), Role::Port, attacher).await;
+            let there = known.contains_key(&interface);
+            if !there && self.refusals.just_failed(interface, Role::Port) {
+                continue;
             }
-            if free {
+            // Whoever is attached to again is looked at before, and a thousand ports need not be because of their bridge.
+            let free = self.others.obstacle(port).is_none()
+                && (!concerns(changed, interface)
+                    || attacher.check_foreign(interface, name, Role::Port).await.is_ok());
+            if there && !free {
+                self.tables.remove_port(interface);
+            }
+            if there != free {
+                // To be attached to, or to find words for why not.
                 self.offloading.tried.remove(&interface);
             }
             news |= there != free;
@@ -263,10 +343,8 @@ impl Daemon {
             return Ok(());
         }
         self.attach_ports(plan, attacher).await?;
-        plan.choose_again();
-        self.attach_xdp(plan, &Snapshot::default(), attacher).await?;
         self.offloading.watcher.change();
-        Ok(())
+        self.attach_xdp_at_last(plan, attacher).await
     }
 
     /// Whether what conntrack does asks for another plan.

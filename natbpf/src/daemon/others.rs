@@ -71,6 +71,12 @@ impl Others {
         uplinks(plan).find_map(|(name, interface)| self.at(interface, name, Side::Ingress))
     }
 
+    /// Looks everywhere in a plan. The answer is that of [`Others::at_uplinks`].
+    pub async fn find(&mut self, plan: &Plan, attacher: &Attacher) -> Option<String> {
+        self.look(plan, &BTreeSet::new(), attacher).await;
+        self.at_uplinks(plan)
+    }
+
     /// Looks at what a plan has that was not looked at yet, or has changed.
     async fn look(&mut self, plan: &Plan, changed: &BTreeSet<u32>, attacher: &Attacher) {
         let places = places(plan);
@@ -124,7 +130,8 @@ fn places(plan: &Plan) -> BTreeMap<(u32, Side), &str> {
 impl Daemon {
     /// Looks at what is new in a plan, and has it watched.
     pub(super) async fn look_for_others(&mut self, plan: &Plan, attacher: &Attacher) {
-        self.others.look(plan, &BTreeSet::new(), attacher).await;
+        // An uplink that has gone takes with it what was there. The next look around switches offload.
+        self.offloading.others = self.others.find(plan, attacher).await;
         let state = &self.offloading.state;
         let possible = state.is_on() || matches!(state, State::Off(Reason::Others(_)));
         self.others.watch(plan, possible && !attacher.lives_with_others());

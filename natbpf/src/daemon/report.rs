@@ -1,12 +1,12 @@
 //! What the daemon says: that it is ready, and what was dropped.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, io};
 
 use anyhow::Result;
 use natbpf_common::{counter::Counter, notice::Notice};
 
 use super::{Daemon, WATCH};
-use crate::{datapath::attachments, output};
+use crate::{datapath::attachments, logging, output::Queue};
 
 impl Daemon {
     /// Tells senders and operator of packets that found no room.
@@ -54,8 +54,12 @@ impl Daemon {
             self.describe_offload(),
             self.describe_xdp()
         );
+        // What was logged before stands before it, where both go to one place.
+        logging::drain();
         // Traffic flows, whoever reads it or not.
-        let _ = output::print(ready);
+        if let Ok(queue) = Queue::start(io::stdout()) {
+            queue.push(format!("{ready}\n").as_bytes());
+        }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         Ok(())
     }

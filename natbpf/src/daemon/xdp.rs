@@ -52,12 +52,15 @@ impl Daemon {
         attacher: &Attacher,
     ) -> Result<()> {
         let before = xdp_attachments(&self.options.pins)?;
+        let ports = self.tables.ports()?;
+        // What is at a port that is not in the table comes off slice by slice.
+        let leaves = |hook: &PlannedHook| hook.role == Role::Port && !ports.contains_key(&hook.interface);
         let there = complete(&self.options.pins)?;
         self.xdp.ours.retain(|place| before.iter().any(|known| (known.interface, known.role) == *place));
         let strict = plan.missing == Missing::Refused;
         for hook in &mut plan.hooks {
             let place = (hook.interface, hook.role);
-            if !there.contains(&place) {
+            if leaves(hook) || !there.contains(&place) {
                 hook.target = false;
                 refuse(hook, "its TC programs are not attached");
             } else if hook.xdp
@@ -65,7 +68,9 @@ impl Daemon {
             {
                 refuse(hook, reason);
             }
-            if !hook.xdp {
+            if leaves(hook) {
+                self.xdp.ours.remove(&place);
+            } else if !hook.xdp {
                 if let Err(error) = attacher.detach_xdp(hook.interface, hook.role).await {
                     tracing::error!("{error:#}");
                 }

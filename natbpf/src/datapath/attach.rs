@@ -7,10 +7,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     pin::PinError,
     programs::{
@@ -64,6 +64,10 @@ pub struct Attachment {
     pub program: u32,
 }
 
+/// What is pinned, by interface index.
+#[derive(Debug, Default)]
+pub struct Pinned(BTreeMap<u32, Vec<(PathBuf, Pin)>>);
+
 /// Attaches and detaches in the network namespace in which it was made.
 #[derive(Debug)]
 pub struct Attacher {
@@ -106,10 +110,16 @@ impl Attacher {
 
     pub(super) async fn foreign(&self, interface: u32, name: &str, hook: Hook) -> Result<Option<String>> {
         // The interface may have another role, too.
-        let ours = Hook::ALL.map(|hook| program_of(&self.pins.tcx(interface, hook)));
+        let mut ours = Vec::new();
+        for hook in Hook::ALL {
+            let path = self.pins.tcx(interface, hook);
+            let link =
+                sys::pinned_link(&path).with_context(|| format!("cannot look at {}", path.display()))?;
+            ours.extend(link.map(|link| link.program));
+        }
         // Kernels before 6.6 know no such query, and have nothing to be found by it.
         if let Ok((_, programs)) = SchedClassifier::query_tcx(name, attach_type(hook))
-            && let Some(other) = programs.iter().find(|program| !ours.contains(&Some(program.id())))
+            && let Some(other) = programs.iter().find(|program| !ours.contains(&program.id()))
         {
             return Ok(Some(describe(other)));
         }
@@ -155,15 +165,24 @@ impl Attacher {
     /// Puts the programs of a role on an interface, in the place of an older version's if there is one: no packet goes
     /// past in between.
     pub async fn attach(&self, loaded: &mut Loaded, interface: u32, name: &str, role: Role) -> Result<()> {
-        let attached = self.try_attach(loaded, interface, name, role);
-        if attached.is_err() && self.has_ingress_qdisc(interface).await {
-            bail!(
-                "cannot attach to {name} (egress): it has an `ingress` qdisc (of SQM, wondershaper or the like), beside which there can be no clsact qdisc for the \
-                 programs of natbpf; remove it with: tc qdisc del dev {name} ingress, and shape by a clsact qdisc, \
-                 or attach by tcx (Linux 6.6)"
-            );
+        for &hook in role.hooks() {
+            let program = loaded.hook(hook)?;
+            let attached = match self.mode {
+                AttachMode::Tcx => self.attach_tcx(program, interface, name, hook),
+                AttachMode::Clsact => self.attach_clsact(program, interface, name, hook).await,
+                AttachMode::Auto if self.has_filter(interface, hook) => {
+                    self.attach_clsact(program, interface, name, hook).await
+                }
+                AttachMode::Auto => match self.attach_tcx(program, interface, name, hook) {
+                    Err(error) if unsupported(&error) => {
+                        self.attach_clsact(program, interface, name, hook).await
+                    }
+                    other => other,
+                },
+            };
+            attached.with_context(|| format!("cannot attach to {name} ({hook})"))?;
         }
-        attached
+        Ok(())
     }
 
     /// Whether there is the older qdisc, which has filters for what arrives and none for what leaves.
@@ -174,25 +193,6 @@ impl Attacher {
         let here = qdiscs.iter().filter(|qdisc| qdisc.header.index == interface.cast_signed());
         here.flat_map(|qdisc| &qdisc.attributes)
             .any(|attribute| matches!(attribute, TcAttribute::Kind(kind) if kind == "ingress"))
-    }
-
-    fn try_attach(&self, loaded: &mut Loaded, interface: u32, name: &str, role: Role) -> Result<()> {
-        for &hook in role.hooks() {
-            let program = loaded.hook(hook)?;
-            let attached = match self.mode {
-                AttachMode::Tcx => self.attach_tcx(program, interface, name, hook),
-                AttachMode::Clsact => self.attach_clsact(program, interface, name, hook),
-                AttachMode::Auto if self.has_filter(interface, hook) => {
-                    self.attach_clsact(program, interface, name, hook)
-                }
-                AttachMode::Auto => match self.attach_tcx(program, interface, name, hook) {
-                    Err(error) if unsupported(&error) => self.attach_clsact(program, interface, name, hook),
-                    other => other,
-                },
-            };
-            attached.with_context(|| format!("cannot attach to {name} ({hook})"))?;
-        }
-        Ok(())
     }
 
     fn attach_tcx(
@@ -235,6 +235,11 @@ impl Attacher {
         is_filter(hook) || hook == Hook::PortIngress && is_filter(Hook::Inside)
     }
 
+    /// Whether we have a filter there: then it has a clsact qdisc.
+    fn has_filters(&self, interface: u32) -> bool {
+        Hook::ALL.iter().any(|hook| self.pins.clsact(interface, *hook).exists())
+    }
+
     /// The place among the programs of the hook: last, but hairpinning comes before the port's program.
     fn order(&self, interface: u32, hook: Hook) -> LinkOrder {
         let port = match hook {
@@ -246,7 +251,7 @@ impl Attacher {
         LinkOrder::before_program_id(unsafe { ProgramId::new(port) })
     }
 
-    fn attach_clsact(
+    async fn attach_clsact(
         &self,
         program: &mut SchedClassifier,
         interface: u32,
@@ -258,7 +263,12 @@ impl Attacher {
         }
         match qdisc_add_clsact(name) {
             Ok(()) => pin(program, &self.pins.qdisc(interface))?,
-            Err(error) if has_code(&error, libc::EEXIST) => {}
+            // Before anything is added, which the kernel would tell everybody, us too, and we would try again.
+            Err(error) if has_code(&error, libc::EEXIST) => {
+                if !self.has_filters(interface) && self.has_ingress_qdisc(interface).await {
+                    return Err(ingress_qdisc(name));
+                }
+            }
             Err(error) => return Err(error).context("cannot add the clsact qdisc"),
         }
         let path = self.pins.clsact(interface, hook);
@@ -277,29 +287,49 @@ impl Attacher {
             }
             Err(error) => {
                 fs::remove_file(&path).context("cannot remove a pin")?;
-                Err(error.into())
+                if self.has_ingress_qdisc(interface).await {
+                    Err(ingress_qdisc(name))
+                } else {
+                    Err(error.into())
+                }
             }
         }
     }
 
+    /// What is pinned for interfaces, listed once for all that are to be detached from.
+    pub fn pinned(&self) -> Result<Pinned> {
+        let mut pinned = Pinned::default();
+        for (path, pin) in self.pins.list().context("cannot list what is pinned")? {
+            if let Some(interface) = pin.interface() {
+                pinned.0.entry(interface).or_default().push((path, pin));
+            }
+        }
+        Ok(pinned)
+    }
+
     /// Takes the programs of a role off an interface, and the qdisc with the last one. The interface may be gone already.
-    pub async fn detach(&self, interface: u32, name: Option<&str>, role: Role) -> Result<()> {
-        let mut pins = self.pins.list().context("cannot list what is pinned")?;
-        // XDP goes first: it is never there without the programs that do what it passes on.
-        pins.sort_by_key(|(_, pin)| !matches!(pin, Pin::Xdp(..)));
+    pub async fn detach(
+        &self,
+        pinned: &mut Pinned,
+        interface: u32,
+        name: Option<&str>,
+        role: Role,
+    ) -> Result<()> {
         let belongs = |pin: &Pin| match pin {
-            Pin::Tcx(owner, hook) | Pin::Clsact(owner, hook) => *owner == interface && hook.role() == role,
-            Pin::Xdp(owner, of) => (*owner, *of) == (interface, role),
+            Pin::Tcx(_, hook) | Pin::Clsact(_, hook) => hook.role() == role,
+            Pin::Xdp(_, of) => *of == role,
             Pin::Qdisc(_) | Pin::Other => false,
         };
-        for (path, pin) in pins.iter().filter(|(_, pin)| belongs(pin)) {
-            self.remove(path, *pin, name).await?;
+        let pins = pinned.0.remove(&interface).unwrap_or_default();
+        let (mut gone, mut rest): (Vec<_>, Vec<_>) = pins.into_iter().partition(|(_, pin)| belongs(pin));
+        // XDP goes first: it is never there without the programs that do what it passes on.
+        gone.sort_by_key(|(_, pin)| !matches!(pin, Pin::Xdp(..)));
+        if !rest.iter().any(|(_, pin)| matches!(pin, Pin::Clsact(..))) {
+            gone.extend(rest.extract_if(.., |(_, pin)| matches!(pin, Pin::Qdisc(_))));
         }
-        let is_filter = |pin: &Pin| matches!(pin, Pin::Clsact(owner, _) if *owner == interface);
-        if !pins.iter().any(|(_, pin)| is_filter(pin) && !belongs(pin)) {
-            for (path, pin) in pins.iter().filter(|(_, pin)| *pin == Pin::Qdisc(interface)) {
-                self.remove(path, *pin, name).await?;
-            }
+        pinned.0.insert(interface, rest);
+        for (path, pin) in gone {
+            self.remove(&path, pin, name).await?;
         }
         Ok(())
     }
@@ -373,6 +403,14 @@ impl Attacher {
             other => other.with_context(|| format!("cannot remove the clsact qdisc of {name}")),
         }
     }
+}
+
+fn ingress_qdisc(name: &str) -> anyhow::Error {
+    anyhow!(
+        "it has an `ingress` qdisc (of SQM, wondershaper or the like), beside which there can be no clsact qdisc for the \
+         programs of natbpf; remove it with: tc qdisc del dev {name} ingress, and shape by a clsact qdisc, \
+         or attach by tcx (Linux 6.6)"
+    )
 }
 
 /// Puts a program in the place of the one that our filter runs. False: the filter is not there.
@@ -489,9 +527,8 @@ pub(super) fn describe(program: &ProgramInfo) -> String {
 }
 
 /// The program of a pinned link.
-pub(super) fn program_of(path: &Path) -> Option<u32> {
-    let link = FdLink::from(PinnedLink::from_pin(path).ok()?);
-    link.info().ok().map(|info| info.program_id())
+fn program_of(path: &Path) -> Option<u32> {
+    sys::pinned_link(path).ok().flatten().map(|link| link.program)
 }
 
 /// Pins a program in the place of an older one.

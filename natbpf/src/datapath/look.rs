@@ -1,14 +1,14 @@
 //! Looking at what the kernel has, and not at pins: filters and qdiscs can be deleted, and links detached, by anybody with the privilege,
 //! and a pin outlives them.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
 
 use super::{
     Attacher, Attachment, Hook, Mode, Role,
-    attach::{HANDLE, priority, program_of},
+    attach::{HANDLE, has_code, priority},
     pins::Pin,
     sys,
 };
@@ -40,10 +40,16 @@ impl Attacher {
         Ok(there)
     }
 
-    /// Programs that should be at these interfaces and are not. Their pins are removed, so that they can be attached again.
-    pub async fn find_lost(&self, interfaces: impl Fn(u32) -> bool) -> Result<Vec<Lost>> {
+    /// Programs that should be at these interfaces and are not. Their pins are removed, so that they can be attached again. Of what could
+    /// not be looked at nothing is known, and it keeps its pin, which may be all that holds it; the first such error is told.
+    pub async fn find_lost(&self, interfaces: impl Fn(u32) -> bool) -> (Vec<Lost>, Result<()>) {
         let mut lost = Vec::new();
-        for (path, pin) in self.pins.list().context("cannot list what is pinned")? {
+        let mut all_seen = Ok(());
+        let pins = match self.pins.list().context("cannot list what is pinned") {
+            Ok(pins) => pins,
+            Err(error) => return (lost, Err(error)),
+        };
+        for (path, pin) in pins {
             let (interface, role, hook) = match pin {
                 Pin::Tcx(interface, hook) | Pin::Clsact(interface, hook) => {
                     (interface, hook.role(), Some(hook))
@@ -51,24 +57,43 @@ impl Attacher {
                 Pin::Xdp(interface, role) => (interface, role, None),
                 Pin::Qdisc(_) | Pin::Other => continue,
             };
-            if interfaces(interface) && self.program_at(&path, pin).await?.is_none() {
-                fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-                lost.push(Lost { interface, role, hook });
+            if !interfaces(interface) {
+                continue;
+            }
+            match self.is_lost(&path, pin).await {
+                Ok(true) => lost.push(Lost { interface, role, hook }),
+                Ok(false) => {}
+                Err(error) => all_seen = all_seen.and(Err(error)),
             }
         }
-        Ok(lost)
+        (lost, all_seen)
+    }
+
+    async fn is_lost(&self, path: &Path, pin: Pin) -> Result<bool> {
+        if self.program_at(path, pin).await?.is_some() {
+            return Ok(false);
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", path.display()))
+            }
+            _ => Ok(true),
+        }
     }
 
     /// The program of a pin, if it is where it was put.
     async fn program_at(&self, path: &Path, pin: Pin) -> Result<Option<u32>> {
         match pin {
             Pin::Tcx(interface, _) | Pin::Xdp(interface, _) => {
-                // A link that was detached belongs to no interface.
-                Ok(program_of(path).filter(|_| is_attached(path, interface)))
+                program_at(path, interface).with_context(|| format!("cannot look at {}", path.display()))
             }
             Pin::Clsact(interface, hook) => {
-                let Ok(program) = ProgramInfo::from_pin(path).map(|program| program.id()) else {
-                    return Ok(None);
+                let program = match ProgramInfo::from_pin(path) {
+                    Ok(program) => program.id(),
+                    Err(error) if has_code(&error, libc::ENOENT) => return Ok(None),
+                    Err(error) => {
+                        return Err(error).with_context(|| format!("cannot look at {}", path.display()));
+                    }
                 };
                 let filters = self.filters(interface, hook).await?;
                 let ours = filters.iter().any(|filter| {
@@ -83,7 +108,8 @@ impl Attacher {
     }
 }
 
-/// Whether the link of a pin is attached to an interface.
-pub(super) fn is_attached(path: &Path, interface: u32) -> bool {
-    sys::interface_of_link(path).is_ok_and(|owner| owner == interface)
+/// The program of a pinned link, if it is attached to this interface: one that was detached belongs to none.
+pub(super) fn program_at(path: &Path, interface: u32) -> io::Result<Option<u32>> {
+    let link = sys::pinned_link(path)?.filter(|link| link.interface == interface);
+    Ok(link.map(|link| link.program))
 }

@@ -35,7 +35,7 @@ mod serve;
 mod sys;
 mod xdp;
 
-pub use attach::{Attacher, Attachment, Mode, attached, attachments, complete};
+pub use attach::{Attacher, Attachment, Mode, Pinned, attached, attachments, complete};
 pub use epoch::EpochGauge;
 pub use events::Events;
 pub use load::{Loaded, Sizes, object};

@@ -54,6 +54,19 @@ pub enum Pin {
     Other,
 }
 
+impl Pin {
+    /// Index of the interface that it is for.
+    pub const fn interface(self) -> Option<u32> {
+        match self {
+            Self::Tcx(interface, _)
+            | Self::Xdp(interface, _)
+            | Self::Clsact(interface, _)
+            | Self::Qdisc(interface) => Some(interface),
+            Self::Other => None,
+        }
+    }
+}
+
 impl Pins {
     pub fn new(bpffs: &Path, instance: &str) -> Self {
         Self { instance: bpffs.join(NATBPF).join(instance) }

@@ -30,7 +30,7 @@ impl Tables {
         let _ = self.ports.remove(&interface);
     }
 
-    /// Takes out every port but these. To be done after the programs are off the others.
+    /// Takes out every port but these: the programs of the others are to come off.
     pub fn keep_ports(&mut self, ports: &BTreeMap<u32, InsidePort>) -> Result<()> {
         for interface in self.ports()?.into_keys().filter(|interface| !ports.contains_key(interface)) {
             self.ports.remove(&interface).context("cannot remove an inside port")?;

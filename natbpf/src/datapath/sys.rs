@@ -39,12 +39,21 @@ pub fn detach_pinned_link(path: &Path) -> io::Result<()> {
     unsafe { bpf(LINK_DETACH, &mut detach) }.map(drop)
 }
 
-/// Index of the interface that a pinned link of TCX or XDP is attached to; 0: to none any more.
-pub fn interface_of_link(path: &Path) -> io::Result<u32> {
+/// What a pinned link of TCX or XDP says of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// The kernel's number of the program.
+    pub program: u32,
+    /// Index of the interface that it is attached to; 0: to none any more.
+    pub interface: u32,
+}
+
+/// `None`: there is no such pin. Any other error says nothing of the link.
+pub fn pinned_link(path: &Path) -> io::Result<Option<Link>> {
     /// `struct bpf_link_info`, as far as it matters.
     #[repr(C)]
     #[derive(Default)]
-    struct Link {
+    struct Info {
         kind: u32,
         id: u32,
         program: u32,
@@ -58,16 +67,19 @@ pub fn interface_of_link(path: &Path) -> io::Result<u32> {
         info_len: u32,
         info: u64,
     }
-    let link = open_pin(path)?;
-    let mut info = Link::default();
+    let link = match open_pin(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let mut info = Info::default();
     let mut get = GetInfo {
         bpf_fd: link.as_raw_fd().cast_unsigned(),
-        info_len: size_of::<Link>() as u32,
+        info_len: size_of::<Info>() as u32,
         info: std::ptr::from_mut(&mut info) as u64,
     };
     // SAFETY: the attributes of BPF_OBJ_GET_INFO_BY_FD; what is written is as long as said, and valid while it runs.
     unsafe { bpf(OBJ_GET_INFO, &mut get) }?;
-    Ok(info.interface)
+    Ok(Some(Link { program: info.program, interface: info.interface }))
 }
 
 fn open_pin(path: &Path) -> io::Result<OwnedFd> {

@@ -1,6 +1,6 @@
 //! Attaching to XDP hooks, by links that outlive the daemon, and the interfaces that take frames from there.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{collections::BTreeSet, fs};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::programs::{
@@ -11,8 +11,8 @@ use aya::programs::{
 
 use super::{
     Attacher, Loaded, Pins, Role, Tables,
-    attach::{describe, has_code, program_of},
-    look::is_attached,
+    attach::{describe, has_code},
+    look::program_at,
     pins::Pin,
     sys,
 };
@@ -30,15 +30,14 @@ pub struct XdpAttachment {
 
 /// What is attached to XDP hooks.
 pub fn xdp_attachments(pins: &Pins) -> Result<Vec<XdpAttachment>> {
-    let pins = pins.list().context("cannot list what is pinned")?;
-    let attachment = |(path, pin): &(PathBuf, Pin)| match *pin {
-        Pin::Xdp(interface, role) => {
-            let program = program_of(path).filter(|_| is_attached(path, interface));
-            program.map(|program| XdpAttachment { interface, role, program })
-        }
-        _ => None,
-    };
-    Ok(pins.iter().filter_map(attachment).collect())
+    let mut there = Vec::new();
+    for (path, pin) in pins.list().context("cannot list what is pinned")? {
+        let Pin::Xdp(interface, role) = pin else { continue };
+        let program =
+            program_at(&path, interface).with_context(|| format!("cannot look at {}", path.display()))?;
+        there.extend(program.map(|program| XdpAttachment { interface, role, program }));
+    }
+    Ok(there)
 }
 
 impl Attacher {

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, Ipv4Addr},
+    time::Duration,
 };
 
 use futures::TryStreamExt;
@@ -12,11 +13,15 @@ use netlink_packet_route::{
     address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
     link::{InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp},
 };
+use nix::net::if_::if_indextoname;
 use rtnetlink::{
     Handle,
     sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
 };
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::{Instant, sleep_until},
+};
 
 mod device;
 mod finishing;
@@ -28,8 +33,17 @@ use finishing::Finishing;
 pub use routes::Route;
 pub use xdp::xdp_program;
 
+/// Between two readings: what comes faster counts as one change, and others get their turn in between.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// Between two attempts to open a socket in the place of one that fails.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Bytes of a `struct nlmsghdr` and a `struct ifinfomsg` (rtnetlink(7)).
 const LINK_MESSAGE: usize = 32;
+
+/// So many messages are read at a time. Who brings them about as fast as they are read does not keep others waiting.
+const BATCH: usize = 10_000;
 
 /// `RTNLGRP_TC` and `RTNLGRP_IPV4_ROUTE` (linux/rtnetlink.h)
 const TRAFFIC_CONTROL: u32 = 4;
@@ -130,6 +144,19 @@ impl Change {
         Self { interfaces: true, routes: true, ..Self::default() }
     }
 
+    /// Messages are lost: anything may have changed, anywhere.
+    fn lost() -> Self {
+        Self { filters: BTreeSet::from([ANYWHERE]), ..Self::anything() }
+    }
+
+    /// Both.
+    fn join(&mut self, other: Self) {
+        self.removed.extend(other.removed);
+        self.filters.extend(other.filters);
+        self.interfaces |= other.interfaces;
+        self.routes |= other.routes;
+    }
+
     /// Adds what a message tells.
     fn add(&mut self, message: &[u8]) {
         match kind(message) {
@@ -154,6 +181,17 @@ impl Change {
 pub struct Changes {
     socket: AsyncFd<Socket>,
     routes: bool,
+    /// Not read before.
+    due: Instant,
+    /// What the operator was told of it.
+    complaint: Option<String>,
+}
+
+/// The name that an interface has now, in the network namespace of the calling thread; `None`: it is gone.
+pub fn name_of(interface: u32) -> Option<String> {
+    // Of an index that is nobody's nix makes an empty name: it takes the null pointer for success.
+    let name = if_indextoname(interface).ok()?.to_string_lossy().into_owned();
+    (!name.is_empty()).then_some(name)
 }
 
 /// Why the kernel could not be asked.
@@ -196,12 +234,8 @@ impl Ipv4Address {
 impl Snapshot {
     /// Name of an interface; its index if it is gone.
     pub fn name(&self, interface: u32) -> String {
-        self.existing_name(interface).unwrap_or_else(|| format!("if{interface}"))
-    }
-
-    /// The name of an interface that is there.
-    pub fn existing_name(&self, interface: u32) -> Option<String> {
-        self.links.iter().find(|link| link.index == interface).map(|link| link.name.clone())
+        let link = self.links.iter().find(|link| link.index == interface);
+        link.map_or_else(|| format!("if{interface}"), |link| link.name.clone())
     }
 }
 
@@ -238,63 +272,111 @@ impl Network {
 
 impl Changes {
     fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.set_non_blocking(true)?;
-        socket.bind(&SocketAddr::new(0, (libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR) as u32))?;
-        socket.add_membership(TRAFFIC_CONTROL)?;
-        // SAFETY: the socket owns its descriptor, and nothing here closes or replaces it.
-        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
-        Ok(Self { socket, routes: false })
+        Ok(Self { socket: listen(false)?, routes: false, due: Instant::now(), complaint: None })
     }
 
     /// Whether to tell of routes, too.
-    pub fn follow_routes(&mut self, follow: bool) -> Result<(), NetworkError> {
-        if follow != self.routes {
-            let socket = self.socket.get_ref();
-            let changed = match follow {
-                true => socket.add_membership(ROUTES),
-                false => socket.drop_membership(ROUTES),
-            };
-            changed.map_err(NetworkError::Watch)?;
-            self.routes = follow;
+    pub fn follow_routes(&mut self, follow: bool) {
+        if follow == self.routes {
+            return;
         }
-        Ok(())
+        let socket = self.socket.get_ref();
+        let changed = match follow {
+            true => socket.add_membership(ROUTES),
+            false => socket.drop_membership(ROUTES),
+        };
+        match changed {
+            Ok(()) => self.routes = follow,
+            Err(error) => self.complain(&error),
+        }
     }
 
     /// Waits until something has changed since the last call; many changes at once count as one. Losing
-    /// messages counts as a change. Cancel safe.
-    pub async fn next(&mut self) -> Result<Change, NetworkError> {
+    /// messages counts as a change, and a socket that fails again and again is opened anew. Cancel safe.
+    pub async fn next(&mut self) -> Change {
         loop {
-            let mut ready = self.socket.readable().await.map_err(NetworkError::Watch)?;
-            let change = drain(self.socket.get_ref()).map_err(NetworkError::Watch)?;
-            ready.clear_ready();
-            if let Some(change) = change {
-                return Ok(change);
+            sleep_until(self.due).await;
+            let read = match self.socket.readable().await {
+                // It is ready until reading says that it is empty.
+                Ok(ready) => {
+                    drop(ready);
+                    read(&self.socket)
+                }
+                Err(error) => Err(error),
+            };
+            self.due = Instant::now() + GATHER;
+            match read {
+                Ok(Some(change)) => return change,
+                Ok(None) => {}
+                Err(error) => {
+                    self.complain(&error);
+                    match listen(self.routes) {
+                        Ok(socket) => {
+                            self.socket = socket;
+                            self.complaint = None;
+                        }
+                        Err(error) => self.complain(&error),
+                    }
+                    self.due = Instant::now() + PATIENCE;
+                    return Change::lost();
+                }
             }
+        }
+    }
+
+    /// Once for the same.
+    fn complain(&mut self, error: &io::Error) {
+        let complaint = error.to_string();
+        if self.complaint.as_ref() != Some(&complaint) {
+            tracing::error!(
+                "{}; until it succeeds, changes are seen late",
+                NetworkError::Watch(io::Error::other(complaint.clone()))
+            );
+            self.complaint = Some(complaint);
         }
     }
 }
 
-/// Empties the socket. `None`: there was nothing in it.
-fn drain(socket: &Socket) -> io::Result<Option<Change>> {
+fn listen(routes: bool) -> io::Result<AsyncFd<Socket>> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.set_non_blocking(true)?;
+    socket.bind(&SocketAddr::new(0, (libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR) as u32))?;
+    socket.add_membership(TRAFFIC_CONTROL)?;
+    if routes {
+        socket.add_membership(ROUTES)?;
+    }
+    // SAFETY: the socket owns its descriptor, and nothing here closes or replaces it.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? })
+}
+
+/// Empties the socket, as long as that is no endless task. `None`: there was nothing in it.
+fn read(socket: &AsyncFd<Socket>) -> io::Result<Option<Change>> {
+    // A message that is longer is cut off and still taken whole from the queue.
+    gather(|message| socket.try_io(Interest::READABLE, |socket| socket.recv(message, 0)).map(|_| ()))
+}
+
+/// All that is received until there is nothing more, or a batch of it. An error of the socket is told once, and says that messages are lost; when its queue
+/// was full it is `ENOBUFS` (netlink(7)), and there are others. A second one in a row is the socket's end.
+fn gather(mut receive: impl FnMut(&mut Vec<u8>) -> io::Result<()>) -> io::Result<Option<Change>> {
     let mut change: Option<Change> = None;
-    loop {
-        // A message that is longer is cut off and still taken whole from the queue.
+    let mut failed = false;
+    for _ in 0..BATCH {
         let mut start = Vec::with_capacity(LINK_MESSAGE);
-        match socket.recv(&mut start, 0) {
-            Ok(_) => change.get_or_insert_default().add(&start),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(change),
-            // The queue was full: messages are lost, the socket goes on (netlink(7)).
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                let change = change.get_or_insert_default();
-                let filters = BTreeSet::from([ANYWHERE]);
-                *change =
-                    Change { removed: std::mem::take(&mut change.removed), filters, ..Change::anything() };
+        match receive(&mut start) {
+            Ok(()) => {
+                change.get_or_insert_default().add(&start);
+                failed = false;
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(change),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) if failed && error.raw_os_error() != Some(libc::ENOBUFS) => return Err(error),
+            Err(_) => {
+                change.get_or_insert_default().join(Change::lost());
+                failed = true;
+            }
         }
     }
+    Ok(change)
 }
 
 fn kind(message: &[u8]) -> Option<u16> {
@@ -390,13 +472,32 @@ mod tests {
     #[tokio::test]
     async fn the_loopback_is_there() {
         let network = Network::open().unwrap();
-        let mut changes = network.changes().unwrap();
+        let changes = network.changes().unwrap();
         let snapshot = network.snapshot().await.unwrap();
         let loopback = &snapshot.links[0];
         assert_eq!((loopback.index, &*loopback.name, loopback.link_header()), (1, "lo", Some(14)));
         assert_eq!(snapshot.name(1), "lo");
         assert_eq!(snapshot.name(u32::MAX), "if4294967295");
-        assert_eq!(drain(changes.socket.get_mut()).unwrap(), None);
+        assert_eq!((name_of(1).as_deref(), name_of(u32::MAX)), (Some("lo"), None));
+        assert_eq!(read(&changes.socket).unwrap(), None);
+    }
+
+    #[test]
+    fn an_error_of_the_socket_is_a_change_and_only_two_in_a_row_its_end() {
+        let gathered = |errors: &[i32]| {
+            let mut errors = errors.iter();
+            gather(|_| match errors.next() {
+                Some(0) => Ok(()),
+                Some(code) => Err(io::Error::from_raw_os_error(*code)),
+                None => Err(io::ErrorKind::WouldBlock.into()),
+            })
+        };
+        assert_eq!(gathered(&[]).unwrap(), None);
+        for errors in [&[libc::ENOBUFS][..], &[libc::EMSGSIZE], &[libc::EMSGSIZE, 0, libc::EMSGSIZE]] {
+            assert_eq!(gathered(errors).unwrap(), Some(Change::lost()), "{errors:?}");
+        }
+        assert_eq!(gathered(&[libc::ENOBUFS, libc::EINTR, libc::ENOBUFS]).unwrap(), Some(Change::lost()));
+        assert!(gathered(&[libc::EMSGSIZE, libc::EMSGSIZE]).is_err());
     }
 
     /// Length 32, type, flags, sequence, sender; family, device type, index 7, flags, change.

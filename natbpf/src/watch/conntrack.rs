@@ -2,12 +2,12 @@
 //! anew, or to end. Most entries are deleted by nobody: they expire, on a busy host thousands a second, and nothing of them is to be heard
 //! here.
 
-use std::{io, os::fd::AsRawFd as _, time::Duration};
+use std::{io, time::Duration};
 
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use tokio::time::Instant;
 
-use super::{judge::Reason, message::messages};
+use super::{judge::Reason, message::messages, socket::set};
 use crate::offload::conntrack;
 
 /// `NFNLGRP_CONNTRACK_DESTROY` (linux/netfilter/nfnetlink.h)
@@ -51,20 +51,6 @@ fn attach_filter(socket: &Socket) -> io::Result<()> {
     ];
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     set(socket, libc::SO_ATTACH_FILTER, &program)
-}
-
-fn set<T>(socket: &Socket, option: i32, value: &T) -> io::Result<()> {
-    // SAFETY: the value is as long as said, and what it points to outlives the call.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            option,
-            std::ptr::from_ref(value).cast(),
-            size_of::<T>() as libc::socklen_t,
-        )
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 pub fn judge(datagram: &[u8]) -> Option<Reason> {

@@ -84,12 +84,18 @@ pub struct Judge {
     links: Links,
     neighbours: Neighbours,
     limit: Limit,
+    /// What is answered together with what comes too often, if it is something else.
+    owed: Option<Reason>,
 }
 
 impl Judge {
-    /// Forgets everything, since something may have been missed.
-    pub fn forget(&mut self) {
+    /// Forgets the interfaces, since something may have been missed.
+    pub fn forget_links(&mut self) {
         self.links.clear();
+    }
+
+    /// The same with neighbours and stations.
+    pub fn forget_neighbours(&mut self) {
         self.neighbours.clear();
     }
 
@@ -120,6 +126,12 @@ impl Judge {
         source.is_none_or(|source| self.limit.admits(source, now))
     }
 
+    /// A reason that anybody may bring about as often as he likes: it is answered at once, and then together with what comes too often.
+    pub fn owe(&mut self, reason: Reason, now: Instant) {
+        self.owed = Some(reason);
+        self.limit.owe(now);
+    }
+
     /// When what has waited is answered.
     pub fn due(&self) -> Option<Instant> {
         self.limit.due()
@@ -127,7 +139,7 @@ impl Judge {
 
     /// The reason, if it is time.
     pub fn settle(&mut self, now: Instant) -> Option<Reason> {
-        self.limit.settle(now).then_some(Reason::Often)
+        self.limit.settle(now).then(|| self.owed.take().unwrap_or(Reason::Often))
     }
 
     fn route_message(&mut self, message: Message<'_>) -> Option<Reason> {
@@ -190,7 +202,7 @@ mod tests {
         let link = |flags| build::message(libc::RTM_NEWLINK, flags, &[0; 16]);
         assert_eq!(judge.route(&link(2), Instant::now()), Judgement::default());
         assert_eq!(judge.route(&link(0), Instant::now()), Judgement::default(), "known by the answer");
-        judge.forget();
+        judge.forget_links();
         assert_eq!(judge.route(&link(0), Instant::now()).reason, Some(Reason::Link));
         for kind in [libc::NLMSG_DONE, libc::NLMSG_ERROR] {
             let end = build::message(kind as u16, 2, &[0; 4]);
@@ -212,6 +224,19 @@ mod tests {
         assert!((0..100).all(|_| judge.route(&route, now).reason == Some(Reason::Route)));
         assert_eq!(judge.due(), Some(now));
         assert_eq!((judge.settle(now), judge.settle(now)), (Some(Reason::Often), None));
+    }
+
+    #[test]
+    fn losses_are_answered_once_a_second() {
+        let (mut judge, now) = (Judge::default(), Instant::now());
+        judge.owe(Reason::Lost, now);
+        judge.owe(Reason::Lost, now);
+        assert_eq!((judge.settle(now), judge.settle(now)), (Some(Reason::Lost), None));
+        judge.owe(Reason::Asked, now);
+        assert_eq!(judge.settle(now), None, "within the second");
+        let due = judge.due().unwrap();
+        assert!(due > now);
+        assert_eq!((judge.settle(due), judge.due()), (Some(Reason::Asked), None));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::neighbours::LinkAddress;
+use crate::network::name_of;
 
 /// Who or what changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,12 +113,17 @@ impl Limit {
         if !own {
             self.name(source);
         }
+        self.owe(now);
+        false
+    }
+
+    /// Something is to be answered together with what was too much: at once, if nothing was within the last second.
+    pub fn owe(&mut self, now: Instant) {
         if !self.owed {
             self.owed = true;
             let next = self.together.map_or(now, |last| last + TOGETHER);
             self.together = Some(next.max(now));
         }
-        false
     }
 
     /// When what was too much is answered.
@@ -137,9 +143,7 @@ impl Limit {
         if self.named.len() >= 64 || !self.named.insert(source.own()) {
             return;
         }
-        let interface = nix::net::if_::if_indextoname(source.interface());
-        let interface = interface
-            .map_or_else(|_| format!("if{}", source.interface()), |name| name.to_string_lossy().into_owned());
+        let interface = name_of(source.interface()).unwrap_or_else(|| format!("if{}", source.interface()));
         let (what, advice) = match source {
             Source::Neighbour(_, [a, b, c, d]) => (
                 format!("the neighbour {a}.{b}.{c}.{d} at {interface} changes its MAC address"),
@@ -214,6 +218,17 @@ mod tests {
         assert!(limit.settle(due));
         assert_eq!(limit.due(), None);
         assert!(!limit.settle(due), "once");
+    }
+
+    #[test]
+    fn what_is_owed_is_answered_at_once_and_then_once_a_second() {
+        let (mut limit, start) = (Limit::default(), Instant::now());
+        let answers = (0..500u32).filter(|step| {
+            let now = start + Duration::from_millis(10) * *step;
+            limit.owe(now);
+            limit.settle(now)
+        });
+        assert_eq!(answers.collect::<Vec<_>>(), [0, 100, 200, 300, 400]);
     }
 
     #[test]

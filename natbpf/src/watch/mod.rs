@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use tokio::{
     runtime,
     sync::{mpsc, oneshot},
+    task::yield_now,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
@@ -16,16 +17,18 @@ mod conntrack;
 mod judge;
 mod limit;
 mod links;
+mod listener;
 pub(crate) mod message;
 mod neighbours;
 mod revisions;
 mod socket;
+mod tables;
 mod xfrm;
 
 use conntrack::Deletions;
 pub use judge::Reason;
+use listener::{Listener, Sockets};
 pub use revisions::{Revisions, Watched};
-use socket::{Listener, Sockets};
 
 /// Between two looks for what was not there.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -109,6 +112,8 @@ impl State {
         let mut patience = interval(PATIENCE);
         patience.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            // Timers go on only when somebody waits, which nobody does while there is always something to read.
+            yield_now().await;
             let now = Instant::now();
             let (due, deleted) = (self.epoch.due(now), self.deletions.due(now));
             tokio::select! {
@@ -120,8 +125,9 @@ impl State {
                     None => return,
                 },
                 reason = next(&mut listener) => match reason {
-                    Reason::Connection => self.deletions.add(),
-                    reason => {
+                    None => {}
+                    Some(Reason::Connection) => self.deletions.add(),
+                    Some(reason) => {
                         self.take(reason);
                         // The first rule that needs conntrack may have loaded it.
                         self.follow_conntrack(&mut listener);
@@ -172,17 +178,14 @@ impl State {
     }
 }
 
-/// The next change. A listener that fails is gone, and who knows what changes from then on.
-async fn next(listener: &mut Option<Listener>) -> Reason {
+/// What is heard next, which may be no change. A listener that fails is gone, and who knows what changes from then on.
+async fn next(listener: &mut Option<Listener>) -> Option<Reason> {
     let Some(listening) = listener else { return std::future::pending().await };
-    match listening.changed().await {
-        Ok(reason) => reason,
-        Err(error) => {
-            deaf(&error);
-            *listener = None;
-            Reason::Lost
-        }
-    }
+    listening.next().await.unwrap_or_else(|error| {
+        deaf(&error);
+        *listener = None;
+        Some(Reason::Lost)
+    })
 }
 
 fn deaf(error: &io::Error) {

@@ -3,9 +3,9 @@
 
 use std::io;
 
-use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_XFRM};
+use rtnetlink::sys::{Socket, protocols::NETLINK_XFRM};
 
-use super::{judge::Reason, message::messages};
+use super::{judge::Reason, message::messages, socket::open as open_socket};
 
 /// `XFRMNLGRP_EXPIRE`, `_SA`, `_POLICY`, `_MIGRATE` (linux/xfrm.h).
 const GROUPS: [u32; 4] = [2, 3, 4, 7];
@@ -15,17 +15,7 @@ const EXPIRE: u16 = 0x18;
 
 /// Fails where the kernel has no IPsec.
 pub fn open() -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_XFRM)?;
-    socket.set_non_blocking(true)?;
-    socket.bind(&SocketAddr::new(0, 0))?;
-    for group in GROUPS {
-        match socket.add_membership(group) {
-            // An older kernel has not all of them.
-            Err(error) if error.raw_os_error() != Some(libc::EINVAL) => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(socket)
+    open_socket(NETLINK_XFRM, &GROUPS)
 }
 
 pub fn judge(datagram: &[u8]) -> Option<Reason> {

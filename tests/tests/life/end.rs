@@ -116,14 +116,14 @@ fn a_filter_that_came_later_keeps_the_qdisc() -> Result<()> {
     unchanged(&lab, &expected)
 }
 
-/// Only one of the two hooks can be had: an ingress qdisc stands where clsact would.
+/// An ingress qdisc stands where clsact would, and has only one of the two hooks.
 #[test]
-fn a_start_that_fails_half_way_leaves_nothing() -> Result<()> {
+fn a_start_that_cannot_attach_leaves_nothing() -> Result<()> {
     let lab = Lab::new()?;
     lab.gw.cmd("tc").args(["qdisc", "add", "dev", "wan", "ingress"]).run()?;
     let before = state::of(&lab.gw)?;
     let said = sentence(&lab.natbpf_cli()?.output(masquerade("clsact"))?)?;
-    ensure!(said.contains("wan (egress)"), "{said}");
+    ensure!(said.contains("wan (ingress): it has an `ingress` qdisc"), "{said}");
     unchanged(&lab, &before)
 }
 

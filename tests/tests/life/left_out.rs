@@ -1,10 +1,12 @@
 //! An interface that cannot be had is left out: it is said once, `status` shows it, and everything else is followed as before.
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::reflector::Reflector;
 use lab::{INSIDE, Lab, Natbpf, SERVER, VM1, wait_until};
+use nix::sys::signal::Signal;
 
 use super::sentence::sentence;
 use super::setup::{MODES, seen, works};
@@ -136,4 +138,51 @@ fn an_ingress_qdisc_in_the_way_is_named() -> Result<()> {
     lab.gw.cmd("tc").args("qdisc del dev wan ingress".split(' ')).run()?;
     let _daemon = cli.start(["masquerade", "-o", "wan", "-s", INSIDE, "--attach", "clsact"])?;
     works(&lab)
+}
+
+/// What the kernel tells of filters and qdiscs in three seconds.
+fn told(lab: &Lab) -> Result<usize> {
+    let mut monitor = lab.gw.cmd("tc").arg("monitor").spawn()?;
+    thread::sleep(3 * SECOND);
+    ensure!(monitor.is_running(), "{}", monitor.stderr_text());
+    let told = monitor.stop(Signal::SIGTERM, SECOND)?;
+    Ok(String::from_utf8_lossy(&told.stdout).lines().count())
+}
+
+/// The kernel tells the daemon of its own attempts, too, which are no reason for others.
+#[test]
+fn an_attempt_that_fails_is_not_its_own_reason() -> Result<()> {
+    // Nothing can be had of the one, and of the other all but the last.
+    let obstacles = [
+        "qdisc add dev DEV ingress",
+        "qdisc add dev DEV clsact\nfilter add dev DEV egress prio 50000 protocol ip u32 match u32 0 0\n\
+        filter add dev DEV ingress prio 50001 protocol ip u32 match u32 0 0",
+    ];
+    for (obstacle, coexist) in obstacles.into_iter().zip([false, true]) {
+        let lab = Lab::new()?;
+        lab.gw.ip("link add w1 type veth peer name p1\nlink set w1 up")?;
+        for command in
+            obstacle.lines().flat_map(|line| ["w1", "port2"].map(|device| line.replace("DEV", device)))
+        {
+            lab.gw.cmd("tc").args(command.split(' ')).run()?;
+        }
+        let arguments = ["masquerade", "-o", "w*", "-s", INSIDE, "--attach", "clsact", "--offload", "on"];
+        let arguments = arguments.into_iter().chain(coexist.then_some("--coexist"));
+        let daemon = lab.natbpf_cli()?.start(arguments)?;
+        let out = left_out(&daemon)?;
+        ensure!(out == [uplink("w1")[0].clone(), ("port2".to_owned(), "port".to_owned())], "{out:?}");
+        // Something else has them tried again, once.
+        lab.gw.ip("link add x1 type veth peer name x2")?;
+        let told = told(&lab)?;
+        ensure!(told <= 40, "{told} lines\n{}", daemon.log());
+        works(&lab)?;
+        // As soon as nothing is in the way any more, or with the next look around.
+        for device in ["w1", "port2"] {
+            let kind = if coexist { "clsact" } else { "ingress" };
+            lab.gw.cmd("tc").args(["qdisc", "del", "dev", device, kind]).run()?;
+        }
+        wait_until("both are had", 10 * SECOND, || Ok(left_out(&daemon)?.is_empty()))?;
+        ensure!(warnings(&daemon, "w1") == 1, "{}", daemon.log());
+    }
+    Ok(())
 }

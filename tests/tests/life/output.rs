@@ -1,12 +1,16 @@
 //! Output that cannot be written: a log without a reader, a full disk. It never ends the daemon, and commands say it by their exit status.
 
 use std::fs::File;
-use std::io;
-use std::process::Stdio;
-use std::time::Duration;
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::process::{Child, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use lab::{Lab, Natbpf, wait_until};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::pty::openpty;
 use nix::sys::signal::Signal;
 
 use super::setup::{masquerade, works};
@@ -26,8 +30,6 @@ fn closed() -> Result<io::PipeWriter> {
 
 /// A pipe that nobody reads, and that has no room left, with the end that keeps it open.
 fn stuck() -> Result<(io::PipeReader, io::PipeWriter)> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    use std::io::Write as _;
     let (reader, mut writer) = io::pipe()?;
     fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     while writer.write(&[b'.'; 4096]).is_ok() {}
@@ -35,11 +37,19 @@ fn stuck() -> Result<(io::PipeReader, io::PipeWriter)> {
     Ok((reader, writer))
 }
 
+/// A terminal whose program reads nothing any more, with that program's end. The line that makes it full is taken in part: there was
+/// room, and its writer waits all the same.
+fn stuck_terminal() -> Result<(OwnedFd, OwnedFd)> {
+    let pair = openpty(None, None)?;
+    Ok((pair.master, pair.slave))
+}
+
 /// A daemon that has something to log goes on, and follows what it logs.
 fn goes_on(what: &str, stdout: Stdio, stderr: Stdio) -> Result<()> {
     let lab = Lab::new()?;
     let cli = lab.natbpf_cli()?;
-    let mut cmd = cli.cmd().args(masquerade("auto"));
+    // Much, so that whatever takes some of it becomes full.
+    let mut cmd = cli.cmd().env("RUST_LOG", "trace").args(masquerade("auto"));
     let mut child = cmd.as_command().stdout(stdout).stderr(stderr).spawn()?;
     let outcome = (|| {
         wait_until("attached", PATIENCE, || Ok(works(&lab).is_ok()))?;
@@ -57,10 +67,24 @@ fn goes_on(what: &str, stdout: Stdio, stderr: Stdio) -> Result<()> {
     if outcome.is_err() {
         let _ = child.kill();
     }
-    let status = child.wait()?;
+    let status = end_of(child).context(what.to_owned());
     outcome?;
-    ensure!(status.success(), "{what}: it ended with {status}");
+    ensure!(status?.success(), "{what}: it did not end well");
     Ok(())
+}
+
+/// How it ends.
+fn end_of(mut child: Child) -> Result<ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    child.kill()?;
+    child.wait()?;
+    bail!("it did not end by itself");
 }
 
 #[test]
@@ -69,6 +93,40 @@ fn a_daemon_outlives_the_readers_of_its_output() -> Result<()> {
     goes_on("on a full disk", full()?.into(), full()?.into())?;
     let (_reader, writer) = stuck()?;
     goes_on("beside a reader that has stopped", Stdio::null(), writer.into())
+}
+
+#[test]
+fn a_daemon_outlives_a_reader_of_everything_that_has_stopped() -> Result<()> {
+    let (_reader, writer) = stuck()?;
+    goes_on("with 2>&1", writer.try_clone()?.into(), writer.into())
+}
+
+#[test]
+fn a_daemon_outlives_a_terminal_that_has_stopped() -> Result<()> {
+    let (_program, terminal) = stuck_terminal()?;
+    goes_on("at a terminal", Stdio::null(), terminal.try_clone()?.into())?;
+    let (_program, terminal) = stuck_terminal()?;
+    goes_on("at a terminal with 2>&1", terminal.try_clone()?.into(), terminal.into())
+}
+
+/// It ends, so that a supervisor can start it again.
+#[test]
+fn a_daemon_that_fails_ends_whoever_reads_why() -> Result<()> {
+    let lab = Lab::new()?;
+    let fails = |stderr: Stdio| -> Result<Child> {
+        let mut cmd = lab.natbpf_cli()?.cmd().args(["masquerade", "-o", "nowhere", "-s", lab::INSIDE]);
+        Ok(cmd.as_command().stdout(Stdio::null()).stderr(stderr).spawn()?)
+    };
+    let child = fails(Stdio::piped())?.wait_with_output()?;
+    let said = String::from_utf8_lossy(&child.stderr);
+    ensure!(
+        child.status.code() == Some(1) && said.contains("natbpf: ") && said.contains("nowhere"),
+        "{said}"
+    );
+    let (_reader, writer) = stuck()?;
+    let status = end_of(fails(writer.into())?)?;
+    ensure!(status.code() == Some(1), "it ended with {status}");
+    Ok(())
 }
 
 /// `natbpf status | true` is no failure; a full disk is one, and neither is a panic.

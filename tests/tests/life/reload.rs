@@ -169,7 +169,7 @@ fn an_uplink_comes_and_goes() -> Result<()> {
 #[test]
 fn an_uplink_that_cannot_be_had_changes_nothing() -> Result<()> {
     let foreign = "qdisc add dev wan2 clsact\nfilter add dev wan2 egress prio 10 bpf bytecode '1,6 0 0 0,'";
-    let obstacles = [(foreign, "--coexist"), ("qdisc add dev wan2 ingress", "wan2 (egress)")];
+    let obstacles = [(foreign, "--coexist"), ("qdisc add dev wan2 ingress", "`ingress` qdisc")];
     for (obstacle, complaint) in obstacles {
         let lab = Lab::new()?;
         second_uplink(&lab)?;
@@ -195,4 +195,28 @@ fn an_uplink_that_cannot_be_had_changes_nothing() -> Result<()> {
         ensure!(status["uplinks"].as_array().is_some_and(|uplinks| uplinks.len() == 1), "{status}");
     }
     Ok(())
+}
+
+/// What others have is lived with as long as the daemon does not look for it.
+#[test]
+fn what_counts_at_the_next_start_changes_nothing() -> Result<()> {
+    let lab = Lab::new()?;
+    let with = |datapath: &str| format!("{}[datapath]\n{datapath}", rule("wan", &["10.0.0.0/24"], ""));
+    let config = ConfigFile::new(&with("coexist = true\n"))?;
+    let mut daemon = config.start(&lab)?;
+    let epoch = |daemon: &Natbpf| -> Result<_> {
+        Ok(daemon.status_json()?["offload"]["epoch"].as_u64().unwrap_or(0))
+    };
+    ensure!(epoch(&daemon)? == 0, "{}", daemon.status()?);
+    config.reload_well(&mut daemon, &with("attach = \"clsact\"\nmax_flows = 1000\n"))?;
+    ensure!(epoch(&daemon)? == 0, "it is offloaded\n{}", daemon.log());
+    for key in ["attach", "coexist", "max_flows"] {
+        ensure!(daemon.log().contains(&format!("{key} counts a")), "{key}\n{}", daemon.log());
+    }
+    // The next start.
+    daemon.kill()?;
+    config.write(&with(""))?;
+    let daemon = config.start(&lab)?;
+    ensure!(epoch(&daemon)? != 0, "{}", daemon.log());
+    works(&lab)
 }

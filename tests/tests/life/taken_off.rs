@@ -10,7 +10,7 @@ use lab::{Capture, INSIDE, Lab, Natbpf, bpffs, wait_until};
 use natbpf_common::SCHEMA;
 use serde_json::Value;
 
-use super::setup::{masquerade, works};
+use super::setup::{MODES, masquerade, works};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -74,6 +74,56 @@ fn links(kind: &str) -> Result<Vec<PathBuf>> {
 
 fn detach(lab: &Lab, link: &Path) -> Result<()> {
     lab.gw.cmd("bpftool").args(["link", "detach", "pinned"]).arg(link).run()
+}
+
+/// What somebody puts on an uplink that natbpf is at is lived with, and so it is where natbpf has to come back.
+const FILTER: &str = "filter add dev wan ingress prio 10 bpf bytecode 1,6\\ 0\\ 0\\ 0,";
+
+fn shell(lab: &Lab, command: &str) -> Result<()> {
+    lab.gw.cmd("sh").args(["-c", command]).run()
+}
+
+#[test]
+fn they_come_back_beside_a_filter_that_came_later() -> Result<()> {
+    for mode in MODES {
+        let lab = Lab::new()?;
+        let mut daemon = lab.natbpf_cli()?.start(masquerade(mode))?;
+        if mode == "tcx" {
+            tc(&lab, "qdisc add dev wan clsact")?;
+        }
+        shell(&lab, &format!("tc {FILTER}"))?;
+        works(&lab)?;
+        let before = shouted(&daemon);
+        if mode == "tcx" {
+            let found = links("tcx_")?.into_iter().find(|link| link.to_string_lossy().ends_with("_egress"));
+            detach(&lab, &found.context("a link")?)?;
+        } else {
+            shell(&lab, &format!("tc qdisc del dev wan clsact; tc qdisc add dev wan clsact; tc {FILTER}"))?;
+        }
+        is_attached_again(&lab, &daemon, before).with_context(|| format!("{mode}\n{}", daemon.log()))?;
+        // And a start finds them there.
+        daemon = daemon.kill()?.start(masquerade(mode))?;
+        ensure!(both(&daemon.status_json()?), "{mode}: {}", daemon.log());
+        works(&lab)?;
+    }
+    Ok(())
+}
+
+/// A pin that cannot be looked at says nothing of the others.
+#[test]
+fn what_cannot_be_seen_hides_nothing() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = lab.natbpf_cli()?.start(masquerade("clsact"))?;
+    let pin = links("clsact_")?.into_iter().next().context("a pin")?;
+    let interface = pin.to_string_lossy().rsplit('_').nth(1).context("an interface")?.to_owned();
+    let unreadable = pin.with_file_name(format!("tcx_{interface}_inside"));
+    fs::create_dir(&unreadable)?;
+    let before = shouted(&daemon);
+    tc(&lab, "qdisc del dev wan clsact")?;
+    let said = wait_until("it is said", 3 * SECOND, || Ok(shouted(&daemon) > before));
+    // `natbpf status` does not guess either.
+    fs::remove_dir(&unreadable)?;
+    said.and_then(|()| is_attached_again(&lab, &daemon, before)).with_context(|| daemon.log())
 }
 
 /// Nothing tells of that: it is looked for.

@@ -103,6 +103,50 @@ fn a_shaper_at_a_port() -> Result<()> {
     a_shaper_limits("port1", "ingress", "")
 }
 
+/// With its interface a filter goes, too.
+#[test]
+fn an_uplink_takes_its_shaper_with_it() -> Result<()> {
+    let lab = Lab::new()?;
+    lab.gw.ip("link add wan2 type veth peer name w2\nlink set wan2 up")?;
+    let arguments = ["masquerade", "-o", "wan*", "-s", INSIDE, "--offload", "on", "--revalidate", NEVER];
+    let natbpf = lab.natbpf_cli()?.start(arguments)?;
+    let _pulse = Pulse::start(&lab)?;
+    is_offloaded(&natbpf)?;
+    let agent = Agent::attach(&lab.gw, "wan2", Place::TcxIngress)?;
+    thread::sleep(A_SECOND);
+    ensure!(natbpf.log().contains("offload is off"), "{}", natbpf.log());
+    lab.gw.ip("link del wan2")?;
+    is_offloaded(&natbpf)?;
+    drop(agent);
+    Ok(())
+}
+
+/// Filters that came while no daemon ran are there when the next one is ready, also where no hook has a revision (before Linux 6.6).
+#[test]
+fn a_start_finds_what_came_before_it() -> Result<()> {
+    let lab = Lab::new()?;
+    let cli = start(&lab, NEVER)?.kill()?;
+    shell(
+        &lab.gw,
+        "tc qdisc add dev port1 clsact && tc filter add dev port1 ingress prio 10 bpf bytecode '1,6 0 0 0,'",
+    )?;
+    let natbpf = cli.start(["masquerade", "-o", "wan", "-s", INSIDE, "--offload", "on"])?;
+    let status = natbpf.status_json()?;
+    let names = |of: &str| -> Vec<&str> {
+        status[of].as_array().into_iter().flatten().filter_map(|one| one["name"].as_str()).collect()
+    };
+    ensure!(names("ports") == ["port2"] && names("others") == ["port1"], "{status}");
+    // What is at an uplink ends offload before it begins.
+    drop(natbpf.kill()?);
+    shell(
+        &lab.gw,
+        "tc qdisc add dev wan clsact && tc filter add dev wan ingress prio 10 bpf bytecode '1,6 0 0 0,'",
+    )?;
+    let natbpf = cli.start(["masquerade", "-o", "wan", "-s", INSIDE, "--offload", "on"])?;
+    ensure!(natbpf.ready_line().contains("offload off"), "{}", natbpf.ready_line());
+    Ok(())
+}
+
 /// Replies go to the other end of a veth pair only as long as nothing waits at this one.
 #[test]
 fn a_queue_at_a_port_comes_and_goes() -> Result<()> {

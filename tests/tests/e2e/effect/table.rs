@@ -128,7 +128,11 @@ pub const ROWS: &[Row] = &[
     ),
     row("a route", "ip route add blackhole 203.0.113.10/32", AtOnce, Stops),
     row("a routing rule by mark", "ip rule add fwmark 1 blackhole", AtOnce, Stops)
-        .before(&["iptables-nft -t mangle -A PREROUTING -s 10.0.0.11 -j MARK --set-mark 1"]),
+        // What leaves with a mark is not repeated.
+        .before(&[
+            "iptables-nft -t mangle -A PREROUTING -s 10.0.0.11 -j MARK --set-mark 1",
+            "iptables-nft -t mangle -A POSTROUTING -j MARK --set-mark 0",
+        ]),
     row("a routing rule by TOS", "ip rule add tos 0x10 blackhole", AtOnce, Stops),
     row(
         "a neighbour",

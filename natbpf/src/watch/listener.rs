@@ -1,0 +1,202 @@
+//! Hearing of changes, by all the sockets there are.
+
+use std::{io, mem};
+
+use rtnetlink::sys::{
+    Socket,
+    protocols::{NETLINK_NETFILTER, NETLINK_ROUTE},
+};
+use tokio::{
+    io::unix::AsyncFd,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    conntrack,
+    judge::{Judge, Reason},
+    socket::{open, read, readable, register},
+    tables::{Question, Tables},
+    xfrm,
+};
+
+/// Groups of `NETLINK_ROUTE` (`RTNLGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV4_NETCONF`, `_NEXTHOP`, `_BRVLAN` of
+/// linux/rtnetlink.h).
+const ROUTE: [u32; 7] = [1, 5, 7, 8, 24, 32, 33];
+
+/// `RTNLGRP_NEIGH`
+const NEIGHBOURS: [u32; 1] = [3];
+
+/// `NFNLGRP_NFTABLES` (linux/netfilter/nfnetlink.h)
+const NFTABLES: u32 = 7;
+
+/// The kernel sends no datagram that is longer.
+const DATAGRAM: usize = 1 << 16;
+
+/// What is asked for: interfaces, and neighbours and stations.
+const ASK_LINKS: [Question; 1] = [(libc::RTM_GETLINK, libc::AF_UNSPEC, 16)];
+const ASK_NEIGHBOURS: [Question; 2] =
+    [(libc::RTM_GETNEIGH, libc::AF_INET, 12), (libc::RTM_GETNEIGH, libc::AF_BRIDGE, 12)];
+
+/// The sockets.
+#[derive(Debug)]
+pub struct Sockets {
+    route: Socket,
+    /// For itself: an instance that sends from ever new MAC addresses fills this one, and nothing else is lost.
+    neighbours: Socket,
+    /// There is none as long as the kernel has no nfnetlink.
+    netfilter: Option<Socket>,
+    /// Nor here, if it has no IPsec.
+    xfrm: Option<Socket>,
+}
+
+impl Sockets {
+    /// In the network namespace of the calling thread.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self {
+            route: open(NETLINK_ROUTE, &ROUTE)?,
+            neighbours: open(NETLINK_ROUTE, &NEIGHBOURS)?,
+            netfilter: open_netfilter().ok(),
+            xfrm: xfrm::open().ok(),
+        })
+    }
+}
+
+fn open_netfilter() -> io::Result<Socket> {
+    let socket = open(NETLINK_NETFILTER, &[])?;
+    socket.add_membership(NFTABLES)?;
+    Ok(socket)
+}
+
+/// Listens.
+#[derive(Debug)]
+pub struct Listener {
+    route: Tables,
+    neighbours: Tables,
+    /// Neighbours are to be asked for, when what has waited is answered.
+    unknown: bool,
+    netfilter: Option<AsyncFd<Socket>>,
+    xfrm: Option<AsyncFd<Socket>>,
+    /// Only while offload is on.
+    conntrack: Option<AsyncFd<Socket>>,
+    judge: Judge,
+    buffer: Vec<u8>,
+}
+
+impl Listener {
+    /// Needs a Tokio runtime.
+    pub fn new(sockets: Sockets) -> io::Result<Self> {
+        Ok(Self {
+            route: Tables::new(register(sockets.route)?, &ASK_LINKS)?,
+            neighbours: Tables::new(register(sockets.neighbours)?, &ASK_NEIGHBOURS)?,
+            unknown: false,
+            netfilter: sockets.netfilter.map(register).transpose()?,
+            xfrm: sockets.xfrm.map(register).transpose()?,
+            conntrack: None,
+            judge: Judge::default(),
+            buffer: Vec::with_capacity(DATAGRAM),
+        })
+    }
+
+    /// nfnetlink may have come with the first rule.
+    pub fn look_for_netfilter(&mut self) -> Option<Reason> {
+        if self.netfilter.is_none() {
+            self.netfilter = open_netfilter().and_then(register).ok();
+            return self.netfilter.as_ref().map(|_| Reason::Ruleset);
+        }
+        None
+    }
+
+    /// Whether to hear of connections that somebody deletes. Where there is no conntrack yet, it is to be asked for again.
+    pub fn follow_conntrack(&mut self, follow: bool) {
+        if !follow {
+            self.conntrack = None;
+        } else if self.conntrack.is_none() {
+            self.conntrack = conntrack::open().and_then(register).ok();
+        }
+    }
+
+    /// Waits until something is told, and says whether it is a change; many at once count as one. Cancel safe.
+    pub async fn next(&mut self) -> io::Result<Option<Reason>> {
+        let due = self.judge.due();
+        let late = async {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = late => self.settle(),
+            ready = readable(Some(&self.route.socket)) => {
+                ready?;
+                self.read_route()
+            }
+            ready = readable(Some(&self.neighbours.socket)) => {
+                ready?;
+                self.read_neighbours()
+            }
+            ready = readable(self.netfilter.as_ref()) => {
+                ready?;
+                read(self.netfilter.as_ref(), &mut self.buffer, Judge::netfilter)
+            }
+            ready = readable(self.xfrm.as_ref()) => {
+                ready?;
+                read(self.xfrm.as_ref(), &mut self.buffer, xfrm::judge)
+            }
+            ready = readable(self.conntrack.as_ref()) => {
+                ready?;
+                // What is lost there was a deletion.
+                let reason = read(self.conntrack.as_ref(), &mut self.buffer, conntrack::judge)?;
+                Ok(reason.map(|_| Reason::Connection))
+            }
+        }
+    }
+
+    fn read_route(&mut self) -> io::Result<Option<Reason>> {
+        let heard = self.route.read(&mut self.judge, &mut self.buffer)?;
+        if heard.unknown {
+            self.judge.forget_links();
+            self.route.ask_for_all()?;
+        }
+        Ok(heard.reason.or(heard.anything))
+    }
+
+    /// An instance can have messages lost all the time, and the longer the table that it fills is, the more there is to be asked for.
+    fn read_neighbours(&mut self) -> io::Result<Option<Reason>> {
+        let heard = self.neighbours.read(&mut self.judge, &mut self.buffer)?;
+        if let Some(anything) = heard.anything {
+            self.judge.owe(anything, Instant::now());
+        }
+        self.unknown |= heard.unknown;
+        Ok(heard.reason)
+    }
+
+    /// What has waited.
+    fn settle(&mut self) -> io::Result<Option<Reason>> {
+        let reason = self.judge.settle(Instant::now());
+        if reason.is_some() && mem::take(&mut self.unknown) {
+            self.judge.forget_neighbours();
+            self.neighbours.ask_for_all()?;
+        }
+        Ok(reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn everything_is_asked_for_at_the_start_and_then_nothing_happens() {
+        let mut listener = Listener::new(Sockets::open().unwrap()).unwrap();
+        let mut reasons = Vec::new();
+        while !(listener.route.is_known() && listener.neighbours.is_known()) {
+            let next = timeout(Duration::from_secs(5), listener.next()).await.expect("answers");
+            reasons.extend(next.unwrap());
+        }
+        assert!(reasons.contains(&Reason::Asked), "{reasons:?}");
+    }
+}
