@@ -49,8 +49,14 @@ pub fn count_and_maximum_can_be_read(bed: &Bed) -> Result<Outcome> {
 
 pub fn refused_flows_are_counted_exactly(bed: &Bed) -> Result<Outcome> {
     let mut nat = bed.translate(&Setup::default().max_flows(ROOM))?;
-    let (inside, uplink) = (bed.in1.wire()?, bed.uplink()?);
-    flood(&inside, 0..2 * ROOM)?;
+    let (inside, outside, uplink) = (bed.in1.wire()?, bed.out2.wire()?, bed.uplink()?);
+    // All of them are answered: what is not would give way.
+    for hundred in 0..ROOM.div_ceil(100) {
+        flood(&inside, 100 * hundred..100 * (hundred + 1))?;
+        for seen in outside.drain()? {
+            outside.send(&Packet::udp((SILENT_OUT2, 9), seen.source()))?;
+        }
+    }
     uplink.drain()?;
     let before = nat.counter("table_full")?;
     ensure!(before > 0, "the table is not full");
