@@ -40,7 +40,9 @@ pub fn take(skb: &Skb<'_>) -> Option<Purpose> {
         .purpose(interface, addresses::<{ EthHdr::LEN + ADDRESSES }>(skb)?)
         .or_else(|| said.purpose(interface, addresses::<ADDRESSES>(skb)?));
     if purpose != Some(Purpose::Turning) {
-        forget();
+        // By the pointer that is here: a lookup is a call.
+        // SAFETY: as above.
+        unsafe { handover.write_volatile(NOTHING) };
     }
     purpose
 }
@@ -51,19 +53,19 @@ fn addresses<const OFFSET: usize>(skb: &Skb<'_>) -> Option<u64> {
     Some(u64::from_ne_bytes(zerocopy::transmute!([view.u32::<0>(), view.u32::<4>()])))
 }
 
+const NOTHING: Handover = Handover { to: 0, addresses: 0 };
+
 /// Nothing is said any more.
 #[inline(always)]
 pub fn forget() {
-    write(Handover { to: 0, addresses: 0 });
+    write(NOTHING);
 }
 
 /// What is said now, for [`write`] after something that may change it.
 #[inline(always)]
 pub fn read() -> Handover {
     // SAFETY: the value is this processor's.
-    HANDOVER
-        .get_ptr(0)
-        .map_or(Handover { to: 0, addresses: 0 }, |handover| unsafe { handover.read_volatile() })
+    HANDOVER.get_ptr(0).map_or(NOTHING, |handover| unsafe { handover.read_volatile() })
 }
 
 #[inline(always)]

@@ -115,6 +115,14 @@ pub fn refresh(bed: &Bed, setup: &Setup, sender: End) -> Result<Outcome> {
         // Until there is a reply, netfilter has another timeout.
         let reply = Packet::udp(SERVER, external).payload("a reply");
         crosses(&reply, &outside, wire)?.context("a reply is not delivered")?;
+        if sender != SERVER {
+            // A stranger's flow begins when he is answered. What he sends then, and nobody answers, renews it or not.
+            let question = Packet::udp(sender, external).payload("a question");
+            let question = crosses(&question, &outside, wire)?;
+            expect!(question.is_some(), "a packet of {sender:?} is not let in");
+            wire.send(&Packet::udp(*inside, sender).payload("an answer"))?;
+            outside.drain()?;
+        }
         flows.push((wire, *inside, external, nat.remaining("udp", *inside)?));
     }
     for (_, inside, _, new) in &flows {
