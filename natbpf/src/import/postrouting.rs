@@ -256,12 +256,14 @@ fn no_uplink(item: &Item, uplinks: &[Pattern]) -> String {
 
 /// What a rule keeps from being tracked where it comes in, of what leaves by the uplinks.
 fn not_tracked(item: &Item, uplinks: &[Pattern]) -> Taken {
-    let from_inside = |piece: &Match| {
-        let at_uplink = |is: &Pattern| uplinks.iter().any(|uplink| uplink.covers(is));
-        !piece.input.is.as_ref().is_some_and(at_uplink)
+    let is_uplink = |is: &&Pattern| uplinks.iter().any(|uplink| uplink.covers(is));
+    let leaving = |piece: Match| {
+        let mut leaving = strip(&piece);
+        // What comes in by an uplink leaves by no other way than another one: there it is mostly for answers, and for the host.
+        leaving.output.not.extend(piece.input.is.as_ref().filter(is_uplink).cloned());
+        leaving
     };
-    let pieces = item.all().into_iter().filter(from_inside).filter_map(|piece| at_uplink(&piece));
-    let pieces = pieces.map(|piece| strip(&piece)).collect();
+    let pieces = item.all().iter().filter_map(at_uplink).map(leaving).collect();
     Taken { pieces, verdict: None, by: By::Untracked(item.line.number) }
 }
 

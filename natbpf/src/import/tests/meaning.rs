@@ -341,7 +341,7 @@ impl Both {
         if packet.to_host || packet.source == packet.destination {
             return Ok(());
         }
-        // Nor does it come in by the one that it leaves by: of NOTRACK there, import reads what it does to answers.
+        // Nor does it come in by the one that it leaves by: NOTRACK there is for answers.
         let input = if packet.input == "br0" { "eth0" } else { "br0" };
         let packet = Packet { output: packet.input.clone(), input: input.to_owned(), ..packet.clone() };
         let natbpf = self.config.as_ref().map_or(Fate::Untouched, |config| leaving(config, &packet));
