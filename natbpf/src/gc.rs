@@ -98,18 +98,20 @@ pub struct Eviction {
     /// Flows that have begun since then are where they should be.
     before: Nanoseconds,
     scan: Scan<FlowKey, FlowEntry>,
+    /// The places have changed since this round began: another one has to follow.
+    again: bool,
     ended: u64,
 }
 
 impl Eviction {
     /// To be made when the datapath has been told.
     pub fn new(placement: Placement) -> Self {
-        Self { placement, before: clock::now(), scan: Scan::default(), ended: 0 }
+        Self { placement, before: clock::now(), scan: Scan::default(), again: false, ended: 0 }
     }
 
-    /// Begins anew with other places.
+    /// Goes on with other places, and then once round: if places change faster than a round takes, its end is reached all the same.
     pub fn again(self, placement: Placement) -> Self {
-        Self { ended: self.ended, ..Self::new(placement) }
+        Self { scan: self.scan, again: true, ended: self.ended, ..Self::new(placement) }
     }
 
     /// Begins anew after a failure: what was found and not ended is found again.
@@ -127,6 +129,10 @@ impl Eviction {
             }
         })?;
         self.ended += reaper.kill(&misplaced, self.before)?;
+        if end && std::mem::take(&mut self.again) {
+            self.rewind();
+            return Ok(None);
+        }
         Ok(end.then_some(self.ended))
     }
 }

@@ -59,6 +59,7 @@ impl House {
             pace: LEISURE,
             begun: Instant::now(),
             collection: None,
+            due: Instant::now(),
             eviction: None,
             waiting: Vec::new(),
             retry: None,
@@ -70,8 +71,7 @@ impl House {
         Ok(Self { orders: Some(orders), thread: Some(thread) })
     }
 
-    /// Ends the flows that are misplaced, before anything else. What was ordered before and is not done yet begins anew with the new
-    /// places. Who waits for the answer waits for the whole table; none comes if the daemon ends before.
+    /// Ends the flows that are misplaced. What was ordered before and is not done yet goes on with the new places. Who waits for the answer waits for the whole table; none comes if the daemon ends before.
     pub fn evict(&self, placement: Placement) -> oneshot::Receiver<Outcome> {
         let (done, answer) = oneshot::channel();
         if let Some(orders) = &self.orders {
@@ -104,6 +104,8 @@ struct Keeper {
     /// When the last round began.
     begun: Instant,
     collection: Option<Collection>,
+    /// When its next slice is due.
+    due: Instant,
     eviction: Option<Eviction>,
     /// For its end.
     waiting: Vec<oneshot::Sender<Outcome>>,
@@ -123,6 +125,8 @@ impl Keeper {
                         Some(unfinished) => unfinished.again(placement),
                         None => Eviction::new(placement),
                     });
+                    // Hardly anybody waits.
+                    self.waiting.retain(|done| !done.is_closed());
                     self.waiting.push(done);
                     self.retry = None;
                     due = Instant::now();
@@ -135,16 +139,23 @@ impl Keeper {
 
     /// Does a slice; returns when the next one is due.
     fn work(&mut self) -> Instant {
-        let due = self.work_on();
-        self.retry.map_or(due, |retry| due.min(retry))
+        let now = Instant::now();
+        // It takes its small part of the time, and the rest is for what has lost its place.
+        if self.due <= now {
+            self.due = self.collect();
+        }
+        if self.eviction.is_none() {
+            return self.due;
+        }
+        if self.retry.is_none_or(|retry| retry <= now) {
+            self.evict();
+        }
+        self.retry.unwrap_or(now).min(self.due)
     }
 
-    fn work_on(&mut self) -> Instant {
+    /// A slice of a round; returns when the next one is due.
+    fn collect(&mut self) -> Instant {
         let started = Instant::now();
-        if self.eviction.is_some() && self.retry.is_none_or(|retry| retry <= started) {
-            self.evict();
-            return started;
-        }
         let collection = self.collection.get_or_insert_with(|| {
             self.begun = started;
             Collection::default()
@@ -158,7 +169,7 @@ impl Keeper {
         self.begun + self.pace.interval
     }
 
-    /// A slice of it.
+    /// A slice of ending what has lost its place.
     fn evict(&mut self) {
         let Some(eviction) = &mut self.eviction else { return };
         let outcome = match eviction.slice(&self.tables, &self.reaper) {
@@ -183,7 +194,6 @@ impl Keeper {
             }
         };
         for waiting in self.waiting.drain(..) {
-            // Hardly anybody waits for it.
             let _ = waiting.send(outcome);
         }
     }
