@@ -119,7 +119,7 @@ pub async fn run(options: Options) -> Result<()> {
             return Err(error);
         }
     };
-    daemon.announce()?;
+    daemon.announce();
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watch = interval(WATCH);
@@ -138,10 +138,14 @@ pub async fn run(options: Options) -> Result<()> {
             change = daemon.others.changed() => {
                 // Once a round at most, and whoever has come is to see every packet.
                 daemon.interfaces_due = Instant::now();
+                daemon.filters_due = Instant::now();
                 daemon.follow(&change, &network, &attacher).await;
             }
             () = sleep_until(daemon.interfaces_due), if daemon.interfaces_changed => {
-                daemon.follow(&Change::anything(), &network, &attacher).await;
+                daemon.follow(&Change::default(), &network, &attacher).await;
+            }
+            () = sleep_until(daemon.filters_due), if !daemon.filters_changed.is_empty() => {
+                daemon.follow(&Change::default(), &network, &attacher).await;
             }
             change = changes.next() => daemon.follow(&change, &network, &attacher).await,
             _ = watch.tick() => daemon.report_drops(),
@@ -192,6 +196,10 @@ struct Daemon {
     interfaces_changed: bool,
     /// They are not looked at before.
     interfaces_due: Instant,
+    /// Interfaces whose filters or qdiscs have changed since they were looked at.
+    filters_changed: BTreeSet<u32>,
+    /// They are not looked at before.
+    filters_due: Instant,
     routes_changed: bool,
     /// They are not looked at before.
     routes_due: Instant,
@@ -285,6 +293,8 @@ async fn start(
         gone: false,
         interfaces_changed: false,
         interfaces_due: Instant::now(),
+        filters_changed: BTreeSet::new(),
+        filters_due: Instant::now(),
         routes_changed: false,
         routes_due: Instant::now(),
         failure: None,
@@ -320,7 +330,7 @@ fn say_mounted(bpffs: &Path) {
     tracing::info!("mounted a BPF file system at {}, where there was none", bpffs.display());
     if !preflight::in_first_mount_namespace() {
         tracing::warn!(
-            "{} is mounted in a mount namespace that is not the host's (that of `ip netns exec`, or a container's): other commands \
+            "{} is mounted in a mount namespace that is not the host's (that of `ip netns exec`, say): other commands \
              do not find this instance from outside of it, and its programs end with it; use --netns instead of `ip netns exec`",
             bpffs.display()
         );

@@ -109,8 +109,8 @@ pub fn provide_bpffs(path: &Path) -> Result<bool, PreflightError> {
     Ok(true)
 }
 
-/// Whether this is the mount namespace of the host's first process; another one may end with its last program, and what is pinned
-/// with it. Where it cannot be told, it is.
+/// Whether this is the mount namespace of the first process that can be seen; another one may end with its last program, and what is
+/// pinned with it. Where it cannot be told, it is.
 pub fn in_first_mount_namespace() -> bool {
     let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
     of("1").is_none_or(|first| of("self") == Some(first))

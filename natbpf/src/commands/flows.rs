@@ -14,6 +14,7 @@ use natbpf_common::{
     life::Life,
     state::Timeouts,
 };
+use serde::Serialize;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::interval,
@@ -30,9 +31,6 @@ use crate::{
 
 /// The datapath writes events for so long after the watcher last said that it is there.
 const WATCH: Nanoseconds = 3 * natbpf_common::SECOND;
-
-/// What is in front of the kernel's reason.
-const UNWRITTEN: &str = "cannot write the output";
 
 /// How often the watcher says so.
 const WATCH_RENEWAL: Duration = Duration::from_secs(1);
@@ -105,34 +103,27 @@ async fn list(tables: &Tables, filter: &Filter, form: Form) -> Result<ExitCode> 
     finish(result.and_then(|()| out.flush().map_err(Into::into)))
 }
 
-fn print(out: &mut impl Write, flow: &Flow, form: Form, snapshot: &Snapshot) -> Result<()> {
+fn print(out: &mut impl Write, flow: &Flow, form: Form, snapshot: &Snapshot) -> Result<(), OutputError> {
     match form {
         Form::Line => writeln!(out, "{flow}")?,
         Form::Extended => writeln!(out, "{flow:#}")?,
-        Form::Json => {
-            serde_json::to_writer(&mut *out, &FlowJson::new(flow, snapshot.name(flow.uplink)))?;
-            writeln!(out)?;
-        }
+        Form::Json => print_json(out, &FlowJson::new(flow, snapshot.name(flow.uplink)))?,
     }
     Ok(())
 }
 
-/// Whoever reads our output may stop reading: `natbpf flows list | head` is no failure.
-fn finish(result: Result<()>) -> Result<ExitCode> {
-    match result {
-        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
-        other => other.context(UNWRITTEN).map(|()| ExitCode::SUCCESS),
-    }
+/// As a line.
+fn print_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    writeln!(out)
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let kind = cause
-            .downcast_ref::<io::Error>()
-            .map(io::Error::kind)
-            .or_else(|| cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind));
-        kind == Some(io::ErrorKind::BrokenPipe)
-    })
+/// Whoever reads our output may stop reading: `natbpf flows list | head` is no failure.
+fn finish(result: Result<(), OutputError>) -> Result<ExitCode> {
+    match result {
+        Ok(()) | Err(OutputError::Closed) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn count(tables: &Tables, filter: &Filter, json: bool) -> Result<ExitCode> {
@@ -175,11 +166,10 @@ async fn watch(pins: &Pins, mut tables: Tables, filter: &Filter, form: Form) -> 
             _ = renewal.tick() => tables.watch_until(clock::now() + WATCH)?,
             batch = events.next() => {
                 let timeouts = tables.settings()?.timeouts;
-                let result = show(&batch?, filter, form, &timeouts, &snapshot);
-                if result.as_ref().is_err_and(is_broken_pipe) {
-                    break;
+                match show(&batch?, filter, form, &timeouts, &snapshot) {
+                    Err(error) if output::is_closed(&error) => break,
+                    shown => shown?,
                 }
-                result.context(UNWRITTEN)?;
             }
         }
     }
@@ -215,15 +205,22 @@ fn show(
             continue;
         }
         let event = Event { kind, flow };
-        match form {
-            Form::Line => writeln!(out, "{event}")?,
-            Form::Extended => writeln!(out, "{event:#}")?,
-            Form::Json => {
-                serde_json::to_writer(&mut out, &EventJson::new(&event, snapshot.name(flow.uplink)))?;
-                writeln!(out)?;
-            }
-        }
+        print_event(&mut out, &event, form, snapshot)?;
     }
-    out.flush()?;
+    out.flush().map_err(OutputError::from)?;
+    Ok(())
+}
+
+fn print_event(
+    out: &mut impl Write,
+    event: &Event,
+    form: Form,
+    snapshot: &Snapshot,
+) -> Result<(), OutputError> {
+    match form {
+        Form::Line => writeln!(out, "{event}")?,
+        Form::Extended => writeln!(out, "{event:#}")?,
+        Form::Json => print_json(out, &EventJson::new(event, snapshot.name(event.flow.uplink)))?,
+    }
     Ok(())
 }

@@ -45,6 +45,11 @@ impl Refusals {
         self.now.retain(|place, _| self.failed.contains_key(place));
     }
 
+    /// All of them are tried again, and where they cannot be had that is told once more.
+    pub fn forget_all(&mut self) {
+        self.now.clear();
+    }
+
     /// The numbers of interfaces that are gone may be others' soon.
     pub fn forget_removed(&mut self, removed: &BTreeSet<u32>) {
         self.failed.retain(|(interface, _), _| !removed.contains(interface));
@@ -93,7 +98,17 @@ impl Daemon {
         attacher: &Attacher,
     ) -> Result<Option<oneshot::Receiver<Outcome>>> {
         // Before anything is changed: this is what fails most.
-        let mut plan = self.possible(wish, attacher).await?;
+        let plan = self.possible(wish, attacher).await?;
+        self.enforce(plan, wish, attacher).await
+    }
+
+    /// The same for a plan that is [`possible`](Self::possible).
+    pub(super) async fn enforce(
+        &mut self,
+        mut plan: Plan,
+        wish: &Wish<'_>,
+        attacher: &Attacher,
+    ) -> Result<Option<oneshot::Receiver<Outcome>>> {
         self.offloading.watcher.change();
         if !self.offloading.state.is_on() {
             // No reply goes straight to a port any more.
@@ -118,6 +133,8 @@ impl Daemon {
         self.offloading.try_all_ports();
         self.attach_ports(&plan, attacher).await?;
         self.attach_xdp(&mut plan, wish.snapshot, attacher).await?;
+        // What is done for it later leaves out what cannot be had, whoever asked for it.
+        plan.missing = Missing::LeftOut;
         self.plan = plan;
         self.in_force = true;
         self.claimed.retain(|place| self.refusals.now.contains_key(place));
@@ -218,7 +235,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Takes the programs of these roles off these interfaces. What does not succeed is tried again at the next change.
+    /// Takes the programs of these roles off these interfaces. What does not succeed keeps its pin, and is tried again when the plan changes.
     pub(super) async fn detach(
         &self,
         places: &[(u32, Role)],

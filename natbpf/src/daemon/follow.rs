@@ -1,8 +1,8 @@
 //! Following changes: of the interfaces, their addresses and routes, and of the configuration.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
@@ -12,19 +12,28 @@ use super::{
 };
 use crate::{
     datapath::{Attacher, Role},
-    network::{Change, Network},
+    network::{ANYWHERE, Change, Network, name_of},
     plan::Missing,
 };
 
-/// After following a change so many times as long as that took nothing is followed: whoever can change an interface all the time, as a
-/// container can its end of a veth, is not to have all the time.
-const INTERFACES_SHARE: u32 = 4;
+/// After following a change so many times as long as that took nothing of its kind is followed: whoever can change an interface all the time,
+/// as a container can its end of a veth, is not to have all the time.
+const SHARE: u32 = 4;
 
-/// At most: that suffices for all the rest to get its turn, and who waits for an address does not wait long.
+/// At most, or as long as it took: who waits for an address does not wait long, and all the rest gets half of the time.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Until filters are looked at again where that has failed.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Looking at routes because of changes among them takes at most one part of so many of the time.
 const ROUTES_SHARE: u32 = 20;
+
+/// When the next look is due after one that began then.
+fn due_after(started: Instant) -> Instant {
+    let took = started.elapsed();
+    Instant::now() + (took * SHARE).min(LONGEST_PAUSE.max(took))
+}
 
 impl Daemon {
     /// What nobody tells of, and what could not be done before.
@@ -34,67 +43,89 @@ impl Daemon {
         let lost = self.look_at_kernel(attacher).await;
         let routes_due = self.routes_due <= Instant::now();
         let again = self.failure.is_some()
+            || !self.in_force
             || self.routes_changed
+            || self.offloading.is_unfinished()
             || self.rota.is_over() && self.refusals.any()
             || self.is_incomplete().unwrap_or(true);
         if lost {
             // It is told of once a second at most, and packets leave untranslated meanwhile.
             self.interfaces_due = Instant::now();
         }
-        if self.recheck_offload() || lost || again && routes_due {
+        if self.recheck_offload().await || lost || again && routes_due {
             self.follow(&Change::anything(), network, attacher).await;
         }
     }
 
     /// Follows a change of the interfaces or their addresses. What fails is tried again by and by.
     pub(super) async fn follow(&mut self, change: &Change, network: &Network, attacher: &Attacher) {
-        let started = Instant::now();
-        let followed = self.try_follow(change, network, attacher).await;
-        let pause = (started.elapsed() * INTERFACES_SHARE).min(LONGEST_PAUSE);
-        self.interfaces_due = self.interfaces_due.max(Instant::now() + pause);
-        match followed {
-            Ok(()) => {}
-            Err(error) => {
-                let failure = format!("{error:#}");
-                if self.failure.as_ref() != Some(&failure) {
-                    tracing::error!("cannot follow a change of the interfaces, and tries again: {failure}");
-                }
-                self.failure = Some(failure);
+        self.forget_removed(change, attacher).await;
+        self.filters_changed.extend(&change.filters);
+        self.interfaces_changed |= change.interfaces;
+        // In bursts, on some routers: the next look around is early enough.
+        self.routes_changed |= change.routes;
+        if let Err(error) = self.try_follow(network, attacher).await {
+            let failure = format!("{error:#}");
+            if self.failure.as_ref() != Some(&failure) {
+                tracing::error!("cannot follow a change of the interfaces, and tries again: {failure}");
             }
+            self.failure = Some(failure);
         }
     }
 
-    async fn try_follow(&mut self, change: &Change, network: &Network, attacher: &Attacher) -> Result<()> {
-        // An interface that has the number of one that is gone has none of its programs.
+    /// An interface that has the number of one that is gone has none of its programs.
+    async fn forget_removed(&mut self, change: &Change, attacher: &Attacher) {
         let ours = self.plan.interfaces().map(|(interface, _, role)| (interface, role));
         let removed: Vec<(u32, Role)> =
             ours.filter(|(interface, _)| change.removed.contains(interface)).collect();
         if !removed.is_empty() {
             self.gone = true;
-            self.detach(&removed, |_| None, attacher).await;
+            // By its name, if it has come back from another namespace.
+            self.detach(&removed, name_of, attacher).await;
         }
         self.xdp.forget(&change.removed);
         self.refusals.forget_removed(&change.removed);
         self.claimed.retain(|(interface, _)| !change.removed.contains(interface));
-        let mut lost = false;
-        if !change.filters.is_empty() {
-            lost = self.find_lost(attacher, |interface| change.filters.contains(&interface)).await;
-            if self.recheck_others(&change.filters, attacher).await? {
-                lost = true;
-                self.offloading.settle_again(&mut self.tables, &self.config)?;
-                if !self.offloading.state.is_on() {
-                    // Before all else, which takes its time or fails.
-                    self.offloading.switch().await?;
-                }
+    }
+
+    /// Follows what is due.
+    async fn try_follow(&mut self, network: &Network, attacher: &Attacher) -> Result<()> {
+        let mut filters = Ok(false);
+        if !self.filters_changed.is_empty() && self.filters_due <= Instant::now() {
+            let started = Instant::now();
+            let changed = std::mem::take(&mut self.filters_changed);
+            filters = self.follow_filters(&changed, attacher).await;
+            self.filters_due = due_after(started);
+            if filters.is_err() {
+                self.filters_changed = changed;
+                self.filters_due = Instant::now() + RETRY;
             }
         }
-        let pauses = !change.interfaces || Instant::now() < self.interfaces_due;
-        if pauses && !lost && !self.refusals.concern(&change.filters) {
-            // In bursts, on some routers: the next look around is early enough.
-            self.routes_changed |= change.routes;
-            self.interfaces_changed |= change.interfaces;
-            return Ok(());
+        let urgent = matches!(filters, Ok(true));
+        if !urgent && (!self.interfaces_changed || self.interfaces_due > Instant::now()) {
+            return filters.map(drop);
         }
+        let started = Instant::now();
+        let followed = self.follow_interfaces(network, attacher).await;
+        self.interfaces_due = due_after(started);
+        followed.and(filters.map(drop))
+    }
+
+    /// Filters and qdiscs have come or gone at these interfaces. True: the plan has to be looked at, at once.
+    async fn follow_filters(&mut self, changed: &BTreeSet<u32>, attacher: &Attacher) -> Result<bool> {
+        // If nobody knows where, ports have their turn, of which there may be a thousand.
+        let anywhere = changed.contains(&ANYWHERE);
+        let few = self.few();
+        let here = |interface| changed.contains(&interface) || anywhere && few.contains(&interface);
+        let mut urgent = self.find_lost(attacher, here).await;
+        if self.recheck_others(changed, attacher).await? {
+            urgent = true;
+            self.settle_again().await?;
+        }
+        Ok(urgent || self.refusals.concern(changed))
+    }
+
+    async fn follow_interfaces(&mut self, network: &Network, attacher: &Attacher) -> Result<()> {
         self.routes_changed = false;
         self.interfaces_changed = false;
         self.refusals.forget();
@@ -103,11 +134,16 @@ impl Daemon {
         // Where there are as many routes as in the Internet, they change all the time.
         self.routes_due = Instant::now() + started.elapsed() * ROUTES_SHARE;
         self.notices.follow(&snapshot);
-        self.offloading.settle_again(&mut self.tables, &self.config)?;
+        self.settle_again().await?;
         let config = Arc::clone(&self.config);
         let wish = Wish { config: &config, snapshot: &snapshot, missing: Missing::LeftOut };
         let plan = self.possible(&wish, attacher).await?;
-        let incomplete = self.gone || !self.claimed.is_empty() || !self.in_force || self.is_incomplete()?;
+        let claims = plan.interfaces().any(|(interface, _, role)| self.claimed.contains(&(interface, role)));
+        let incomplete = self.gone
+            || claims
+            || !self.in_force
+            || self.offloading.is_unfinished()
+            || self.is_incomplete()?;
         if plan.is_same(&self.plan) && !incomplete {
             self.plan.left_out = plan.left_out;
             self.say_left_out();
@@ -117,7 +153,7 @@ impl Daemon {
             return Ok(());
         }
         let (warnings, uplinks) = (self.plan.warnings.clone(), self.plan.uplinks.clone());
-        self.apply(&wish, attacher).await?;
+        self.enforce(plan, &wish, attacher).await?;
         self.gone = false;
         // Ports come and go by the minute on some hosts; what was said need not be said again.
         for warning in self.plan.warnings.iter().filter(|warning| !warnings.contains(warning)) {
@@ -153,9 +189,10 @@ impl Daemon {
         let config = Arc::new(config);
         let snapshot = look(network, &config).await?;
         let wish = Wish { config: &config, snapshot: &snapshot, missing: Missing::Refused };
-        // What could not be had before is no reason against another configuration.
+        // What could not be had before is tried again: by now it may be mended, or the operator is told once more.
+        self.refusals.forget_all();
         let plan = self.propose(&wish)?;
-        self.offloading.settle_again(&mut self.tables, &config)?;
+        self.settle_again_with(&config).await?;
         for warning in fixed.into_iter().chain(plan.warnings.iter().map(String::as_str)) {
             tracing::warn!("{warning}");
         }
@@ -163,12 +200,14 @@ impl Daemon {
         let misplaced = match self.apply(&wish, attacher).await {
             Ok(misplaced) => misplaced,
             Err(error) => {
-                let old = Arc::clone(&self.config);
-                let snapshot = look(network, &old).await?;
-                self.offloading.settle_again(&mut self.tables, &old)?;
-                let wish = Wish { config: &old, snapshot: &snapshot, missing: Missing::LeftOut };
-                self.apply(&wish, attacher).await.context(format!("{error:#}; and then"))?;
-                return Err(error);
+                return Err(match self.go_back(network, attacher).await {
+                    Ok(()) => error,
+                    Err(failure) => {
+                        // Not all of the old one is in force: it is tried again by and by.
+                        self.failure = Some(format!("{failure:#}"));
+                        failure.context(format!("{error:#}; and then"))
+                    }
+                });
             }
         };
         // It is in force, whatever fails now.
@@ -183,5 +222,14 @@ impl Daemon {
             self.say_hooks();
         }
         Ok(misplaced)
+    }
+
+    /// Makes the datapath what the old configuration says, after another one has failed half way.
+    async fn go_back(&mut self, network: &Network, attacher: &Attacher) -> Result<()> {
+        let old = Arc::clone(&self.config);
+        self.settle_again().await?;
+        let snapshot = look(network, &old).await?;
+        let wish = Wish { config: &old, snapshot: &snapshot, missing: Missing::LeftOut };
+        self.apply(&wish, attacher).await.map(drop)
     }
 }

@@ -31,12 +31,17 @@ impl Daemon {
     pub(super) async fn look_at_kernel(&mut self, attacher: &Attacher) -> bool {
         self.rota.turn = (self.rota.turn + 1) % ROUND;
         let turn = self.rota.turn;
-        let few = self.plan.interfaces().filter(|(.., role)| *role != Role::Port);
-        let few: BTreeSet<u32> = few.map(|(interface, ..)| interface).collect();
+        let few = self.few();
         if turn == 0 {
             self.offloading.try_all_ports();
         }
         self.find_lost(attacher, |interface| few.contains(&interface) || interface % ROUND == turn).await
+    }
+
+    /// The interfaces of the plan but for the ports.
+    pub(super) fn few(&self) -> BTreeSet<u32> {
+        let few = self.plan.interfaces().filter(|(.., role)| *role != Role::Port);
+        few.map(|(interface, ..)| interface).collect()
     }
 
     /// The same for these interfaces. What is lost is forgotten, so that it is attached again.

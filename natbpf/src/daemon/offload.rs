@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -40,6 +41,8 @@ pub struct Offloading {
     tried: BTreeSet<u32>,
     /// Some were not tried yet, or are to be detached from still.
     owed: bool,
+    /// Making the ports what they are to be was begun, and has failed.
+    unfinished: bool,
     /// Nothing is repeated until the programs are off the ports where they are not to be: whatever somebody else has put there, or where
     /// their packets pass, sees each packet from now on, and taking them off takes its time.
     paused: bool,
@@ -62,6 +65,7 @@ impl Offloading {
             others: None,
             tried: BTreeSet::new(),
             owed: false,
+            unfinished: false,
             paused: false,
             stuck: BTreeSet::new(),
             in_slices: false,
@@ -116,6 +120,11 @@ impl Offloading {
         self.owed
     }
 
+    /// Whether it is to be begun again.
+    pub const fn is_unfinished(&self) -> bool {
+        self.unfinished
+    }
+
     /// Those that could not be had, too, may be had by now.
     pub fn try_all_ports(&mut self) {
         self.owed |= !self.left_out.is_empty() || self.paused;
@@ -139,7 +148,8 @@ impl Offloading {
         for (reason, names) in news {
             let names = match &names[..] {
                 [first, second, third, _, ..] => {
-                    format!("{first}, {second}, {third} and {} others", names.len() - 3)
+                    let others = if names.len() > 4 { "others" } else { "other" };
+                    format!("{first}, {second}, {third} and {} {others}", names.len() - 3)
                 }
                 _ => names.join(", "),
             };
@@ -206,11 +216,11 @@ impl Daemon {
     /// cannot be had is no reason to give up the rest: its traffic takes its way through the kernel. True: there is a new one.
     pub(super) async fn attach_ports(&mut self, plan: &Plan, attacher: &Attacher) -> Result<bool> {
         self.offloading.owed = false;
+        self.offloading.unfinished = true;
         self.look_for_others(plan, attacher).await;
         self.withdraw_ports(plan).await?;
-        let until = Instant::now() + SLICE;
         // What is gone gives its place first.
-        self.offloading.owed = !self.detach_superfluous(until, attacher).await?;
+        self.offloading.owed = !self.detach_superfluous(Instant::now() + SLICE, attacher).await?;
         let known = complete(&self.options.pins)?;
         let before = self.tables.ports()?;
         let mut table = plan.port_table();
@@ -223,6 +233,8 @@ impl Daemon {
             .left_out
             .retain(|interface, _| plan.ports.iter().any(|port| port.interface == *interface));
         let mut new = false;
+        // What came before takes its time, too, and one at least gets its turn.
+        let (until, mut begun) = (Instant::now() + SLICE, false);
         for port in &plan.ports {
             let (interface, name) = (port.interface, &*port.name);
             if let Some(obstacle) = self.others.obstacle(port) {
@@ -232,11 +244,12 @@ impl Daemon {
             if table.contains_key(&interface) || self.offloading.tried.contains(&interface) {
                 continue;
             }
-            if self.offloading.in_slices && Instant::now() > until {
+            if begun && self.offloading.in_slices && Instant::now() > until {
                 self.offloading.owed = true;
                 // Obstacles further on are known by now.
                 continue;
             }
+            begun = true;
             self.offloading.tried.insert(interface);
             match self.attach_port(port, attacher).await {
                 Ok(()) => {
@@ -255,6 +268,7 @@ impl Daemon {
         // What was said of others that were tried before still is true.
         let before = std::mem::take(&mut self.offloading.left_out);
         self.offloading.leave_out(left_out, before);
+        self.offloading.unfinished = false;
         Ok(new)
     }
 
@@ -348,14 +362,29 @@ impl Daemon {
     }
 
     /// Whether what conntrack does asks for another plan.
-    pub(super) fn recheck_offload(&mut self) -> bool {
-        match self.offloading.settle_again(&mut self.tables, &self.config) {
+    pub(super) async fn recheck_offload(&mut self) -> bool {
+        match self.settle_again().await {
             Ok(changed) => changed,
             Err(error) => {
                 tracing::error!("cannot see to conntrack: {error:#}");
                 false
             }
         }
+    }
+
+    /// Sees to conntrack. If there is no offload any more, nothing is repeated from now on: all else takes its time, or fails.
+    pub(super) async fn settle_again(&mut self) -> Result<bool> {
+        let config = Arc::clone(&self.config);
+        self.settle_again_with(&config).await
+    }
+
+    /// The same for a configuration that is not in force yet.
+    pub(super) async fn settle_again_with(&mut self, config: &Config) -> Result<bool> {
+        let changed = self.offloading.settle_again(&mut self.tables, config)?;
+        if changed && !self.offloading.state.is_on() {
+            self.offloading.switch().await?;
+        }
+        Ok(changed)
     }
 
     /// `offload on 3 ports`

@@ -89,9 +89,12 @@ impl Others {
                 Ok(what) => {
                     self.found.insert((interface, side), what);
                 }
-                // What was found before counts until it succeeds.
+                // What was found before counts until it succeeds; and where nobody has looked yet there may be anything.
                 Err(error) => {
                     tracing::error!("cannot see what is attached to {name} ({}): {error:#}", side.name());
+                    self.found
+                        .entry((interface, side))
+                        .or_insert_with(|| Some("something unknown".to_owned()));
                 }
             }
         }

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, io};
 
-use anyhow::Result;
 use natbpf_common::{counter::Counter, notice::Notice};
 
 use super::{Daemon, WATCH};
@@ -41,14 +40,15 @@ impl Daemon {
     }
 
     /// Says that traffic flows, to whoever waits for it.
-    pub(super) fn announce(&self) -> Result<()> {
-        let modes: BTreeSet<&str> =
-            attachments(&self.options.pins)?.iter().map(|attached| attached.mode.name()).collect();
+    pub(super) fn announce(&self) {
+        // Nothing of this is a reason to end what runs.
+        let attachments = attachments(&self.options.pins).unwrap_or_default();
+        let modes: BTreeSet<&str> = attachments.iter().map(|attached| attached.mode.name()).collect();
+        let flows = self.tables.max_entries().unwrap_or(u64::from(self.config.datapath.max_flows) * 2) / 2;
         let uplinks: Vec<String> = self.plan.uplinks.iter().map(ToString::to_string).collect();
         let ready = format!(
-            "ready: masquerading out of {}; {} flows at most, attached by {}{}; {}{}",
+            "ready: masquerading out of {}; {flows} flows at most, attached by {}{}; {}{}",
             uplinks.join(", "),
-            self.tables.max_entries()? / 2,
             modes.into_iter().collect::<Vec<_>>().join(" and "),
             if self.adopted { ", went on from the earlier state" } else { "" },
             self.describe_offload(),
@@ -61,7 +61,6 @@ impl Daemon {
             queue.push(format!("{ready}\n").as_bytes());
         }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        Ok(())
     }
 }
 

@@ -16,13 +16,14 @@ use aya::{
     programs::{
         LinkOrder, ProgramError, ProgramId, ProgramInfo, SchedClassifier, TcAttachType,
         links::{FdLink, Link as _, PinnedLink},
+        loaded_programs,
         tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact},
     },
 };
 use futures::TryStreamExt as _;
 use rtnetlink::Handle;
 
-use super::{Hook, Loaded, Pins, Role, pins::Pin, sys};
+use super::{Hook, Loaded, Pins, Role, Side, pins::Pin, sys};
 use crate::config::AttachMode;
 
 /// Priority of our filters: behind those of people who chose one. At an inside port hairpinning comes first, since a packet that goes
@@ -117,10 +118,11 @@ impl Attacher {
                 sys::pinned_link(&path).with_context(|| format!("cannot look at {}", path.display()))?;
             ours.extend(link.map(|link| link.program));
         }
-        // Kernels before 6.6 know no such query, and have nothing to be found by it.
-        if let Ok((_, programs)) = SchedClassifier::query_tcx(name, attach_type(hook))
-            && let Some(other) = programs.iter().find(|program| !ours.contains(&program.id()))
-        {
+        let side = if attach_type(hook) == TcAttachType::Egress { Side::Egress } else { Side::Ingress };
+        let programs = side
+            .tcx_programs(interface)
+            .with_context(|| format!("cannot see which TCX programs are at {name} ({})", side.name()))?;
+        if let Some(other) = programs.into_iter().find(|program| !ours.contains(program)) {
             return Ok(Some(describe(other)));
         }
         let known: Vec<u16> = Hook::ALL
@@ -521,9 +523,13 @@ impl Filter {
     }
 }
 
-pub(super) fn describe(program: &ProgramInfo) -> String {
-    let name = program.name_as_str().unwrap_or("?");
-    format!("the BPF program {name} (number {})", program.id())
+/// What the operator finds a program by: its name, if the kernel tells, and its number.
+pub(super) fn describe(number: u32) -> String {
+    let known = loaded_programs().filter_map(Result::ok).find(|known| known.id() == number);
+    match known.as_ref().and_then(|known| known.name_as_str()) {
+        Some(name) => format!("the BPF program {name} (number {number})"),
+        None => format!("the BPF program number {number}"),
+    }
 }
 
 /// The program of a pinned link.

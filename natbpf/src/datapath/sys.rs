@@ -179,40 +179,49 @@ pub fn attach_xdp(program: BorrowedFd<'_>, interface: u32, path: &Path) -> io::R
     pin_at(link.as_fd(), path)
 }
 
+/// The attributes of `BPF_PROG_QUERY`.
+#[repr(C)]
+#[derive(Default)]
+struct Query {
+    target_ifindex: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    count: u32,
+    _padding: u32,
+    prog_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
+}
+
 /// The revision of what is at a TCX hook (`BPF_TCX_INGRESS`, `BPF_TCX_EGRESS`), which every change counts up. In the network namespace of
 /// the calling thread.
 pub fn tcx_revision(interface: u32, attach_type: u32) -> io::Result<u64> {
-    #[repr(C)]
-    struct Query {
-        target_ifindex: u32,
-        attach_type: u32,
-        query_flags: u32,
-        attach_flags: u32,
-        prog_ids: u64,
-        count: u32,
-        _padding: u32,
-        prog_attach_flags: u64,
-        link_ids: u64,
-        link_attach_flags: u64,
-        revision: u64,
-    }
-    let mut query = Query {
-        target_ifindex: interface,
-        attach_type,
-        query_flags: 0,
-        attach_flags: 0,
-        // None is asked for.
-        prog_ids: 0,
-        count: 0,
-        _padding: 0,
-        prog_attach_flags: 0,
-        link_ids: 0,
-        link_attach_flags: 0,
-        revision: 0,
-    };
+    let mut query = Query { target_ifindex: interface, attach_type, ..Query::default() };
     // SAFETY: the attributes of BPF_PROG_QUERY, without pointers.
     unsafe { bpf(PROG_QUERY, &mut query) }?;
     Ok(query.revision)
+}
+
+/// The kernel's numbers of the programs at a TCX hook. In the network namespace of the calling thread. (aya's query asks what each program
+/// is called, for which one needs more privileges than for this.)
+pub fn tcx_programs(interface: u32, attach_type: u32) -> io::Result<Vec<u32>> {
+    /// The kernel has no more at a hook (`BPF_MPROG_MAX`).
+    const MOST: usize = 64;
+    let mut programs = vec![0u32; MOST];
+    let mut query = Query {
+        target_ifindex: interface,
+        attach_type,
+        prog_ids: programs.as_mut_ptr() as u64,
+        count: MOST as u32,
+        ..Query::default()
+    };
+    // SAFETY: the attributes of BPF_PROG_QUERY; there is room for as many as said, valid while it runs.
+    unsafe { bpf(PROG_QUERY, &mut query) }?;
+    programs.truncate(query.count as usize);
+    Ok(programs)
 }
 
 /// The system call.

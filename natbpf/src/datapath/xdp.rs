@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, fs};
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::programs::{
     links::{FdLink, PinnedLink},
-    loaded_programs,
     xdp::XdpLink,
 };
 
@@ -89,8 +88,7 @@ impl Attacher {
 
 /// What the operator finds it by.
 fn name(program: Option<u32>) -> String {
-    let known = loaded_programs().filter_map(Result::ok).find(|known| Some(known.id()) == program);
-    known.map_or_else(|| "an XDP program".to_owned(), |program| format!("at XDP {}", describe(&program)))
+    program.map_or_else(|| "an XDP program".to_owned(), |program| format!("at XDP {}", describe(program)))
 }
 
 impl Tables {

@@ -16,12 +16,14 @@ use netlink_packet_route::{
 use nix::net::if_::if_indextoname;
 use rtnetlink::{
     Handle,
-    sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
+    sys::{Socket, protocols::NETLINK_ROUTE},
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
     time::{Instant, sleep_until},
 };
+
+use crate::watch::socket;
 
 mod device;
 mod finishing;
@@ -45,7 +47,9 @@ const LINK_MESSAGE: usize = 32;
 /// So many messages are read at a time. Who brings them about as fast as they are read does not keep others waiting.
 const BATCH: usize = 10_000;
 
-/// `RTNLGRP_TC` and `RTNLGRP_IPV4_ROUTE` (linux/rtnetlink.h)
+/// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_TC` and `RTNLGRP_IPV4_ROUTE` (linux/rtnetlink.h)
+const LINKS: u32 = 1;
+const ADDRESSES: u32 = 5;
 const TRAFFIC_CONTROL: u32 = 4;
 const ROUTES: u32 = 7;
 
@@ -338,15 +342,9 @@ impl Changes {
 }
 
 fn listen(routes: bool) -> io::Result<AsyncFd<Socket>> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.set_non_blocking(true)?;
-    socket.bind(&SocketAddr::new(0, (libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR) as u32))?;
-    socket.add_membership(TRAFFIC_CONTROL)?;
-    if routes {
-        socket.add_membership(ROUTES)?;
-    }
-    // SAFETY: the socket owns its descriptor, and nothing here closes or replaces it.
-    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? })
+    let mut groups = vec![LINKS, ADDRESSES, TRAFFIC_CONTROL];
+    groups.extend(routes.then_some(ROUTES));
+    socket::register(socket::open(NETLINK_ROUTE, &groups)?)
 }
 
 /// Empties the socket, as long as that is no endless task. `None`: there was nothing in it.
@@ -538,9 +536,6 @@ mod tests {
         }
         for kind in [libc::RTM_NEWLINK, libc::RTM_DELADDR] {
             assert_eq!(change(kind), interfaces);
-        }
-        for kind in [libc::RTM_NEWQDISC, libc::RTM_DELQDISC] {
-            assert_eq!(change(kind), Change { interfaces: true, ..filters.clone() });
         }
         assert_eq!(change(libc::RTM_DELLINK), Change { removed: BTreeSet::from([7]), ..interfaces });
     }

@@ -1,6 +1,6 @@
 //! The inside ports: the devices by which packets of instances come in, and whose flows are offloaded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use natbpf_common::{
     config::{InsidePort, MAX_PORTS},
@@ -101,25 +101,25 @@ impl Plan {
                 ports.len()
             ));
         }
-        let planned = |link: &Link| planned(link, self.between(link, snapshot));
+        let stacks = Stacks::of(snapshot);
+        let planned = |link: &Link| planned(link, self.between(link, &stacks));
         self.ports = ports.into_values().take(MAX_PORTS as usize).map(planned).collect();
         Ok(())
     }
 
     /// The bridge that a port is of, and what is stacked on either, however high.
-    fn between<'a>(&self, port: &Link, snapshot: &'a Snapshot) -> Vec<&'a Link> {
-        let mut passed = vec![port.index];
-        let mut between: Vec<&Link> = Vec::new();
-        loop {
-            let next = snapshot.links.iter().find(|link| {
-                let bridge = is_kind(link, "bridge") && port.master == Some(link.index);
-                let stacked = is_stacked(link) && link.lower.is_some_and(|lower| passed.contains(&lower));
-                (bridge || stacked) && !passed.contains(&link.index) && !self.is_uplink(link)
-            });
-            let Some(next) = next else { return between };
-            passed.push(next.index);
-            between.push(next);
+    fn between<'a>(&self, port: &Link, stacks: &Stacks<'a>) -> Vec<&'a Link> {
+        let mut passed = BTreeSet::from([port.index]);
+        let bridge = port.master.and_then(|master| stacks.bridges.get(&master));
+        let mut next: VecDeque<&Link> = bridge.into_iter().chain(stacks.on(port.index)).copied().collect();
+        let mut between = Vec::new();
+        while let Some(link) = next.pop_front() {
+            if !self.is_uplink(link) && passed.insert(link.index) {
+                between.push(link);
+                next.extend(stacks.on(link.index));
+            }
         }
+        between
     }
 
     /// Whether a device can be an inside port, or stand for some.
@@ -138,6 +138,33 @@ impl Plan {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// What lies on what, found once for all ports: there may be thousands of both.
+struct Stacks<'a> {
+    /// By interface index.
+    bridges: BTreeMap<u32, &'a Link>,
+    /// By that of the lower device.
+    stacked: BTreeMap<u32, Vec<&'a Link>>,
+}
+
+impl<'a> Stacks<'a> {
+    fn of(snapshot: &'a Snapshot) -> Self {
+        let mut stacks = Self { bridges: BTreeMap::new(), stacked: BTreeMap::new() };
+        for link in &snapshot.links {
+            if is_kind(link, "bridge") {
+                stacks.bridges.insert(link.index, link);
+            }
+            if let Some(lower) = link.lower.filter(|_| is_stacked(link)) {
+                stacks.stacked.entry(lower).or_default().push(link);
+            }
+        }
+        stacks
+    }
+
+    fn on(&self, lower: u32) -> &[&'a Link] {
+        self.stacked.get(&lower).map_or(&[], Vec::as_slice)
     }
 }
 

@@ -13,7 +13,8 @@ use super::{PlannedUplink, ports, serve::ForwardEntry};
 /// Bits of a prefix that come before the port.
 const BASE: u32 = ForwardKey::PORT_BITS - 16;
 
-/// The entries of the map that is asked from inside. Where several external endpoints lead to one inside endpoint the first counts.
+/// The entries of the map that is asked from inside. Where several external endpoints lead to one inside endpoint, that of the narrower range of
+/// ports counts, as in the other direction; of equal ones the first.
 pub fn reverse(forwards: &[ForwardEntry]) -> Vec<ForwardEntry> {
     let mut seen = BTreeSet::new();
     let mut reversed = Vec::new();
@@ -122,10 +123,13 @@ mod tests {
     }
 
     #[test]
-    fn of_two_that_lead_to_the_same_the_first_counts() {
+    fn of_two_that_lead_to_the_same_the_narrower_or_the_first_counts() {
         let forwards =
             [entries(8080, 8080, 0u16.wrapping_sub(8000)), entries(8081, 8081, 0u16.wrapping_sub(8001))]
                 .concat();
         assert_eq!(lookup(&reverse(&forwards), 80), Some(8080));
+        let narrower = [entries(8000, 8015, 0), entries(443, 443, 8001 - 443)].concat();
+        assert_eq!(lookup(&reverse(&narrower), 8001), Some(443));
+        assert_eq!(lookup(&reverse(&narrower), 8002), Some(8002));
     }
 }

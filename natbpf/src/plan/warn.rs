@@ -12,6 +12,7 @@ use super::{Plan, PlannedRule};
 use crate::{
     address::{borrowed_address, own_addresses},
     config::Config,
+    datapath::Role,
     network::{Ipv4Address, Snapshot},
 };
 
@@ -23,7 +24,8 @@ impl Plan {
             warn_of_uplink(&uplink.name, uplink.interface, uplink.up, snapshot, &mut warnings);
         }
         for (number, planned) in (1..).zip(rules) {
-            if planned.uplinks.is_empty() && !self.left_out.is_empty() {
+            let left_out = || self.left_out.iter().filter(|left| left.role == Role::Uplink);
+            if planned.uplinks.is_empty() && left_out().any(|left| planned.rule.out.matches(&left.name)) {
                 // That is said by itself.
             } else if planned.uplinks.is_empty() {
                 warnings.push(format!(

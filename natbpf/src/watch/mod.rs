@@ -21,7 +21,7 @@ mod listener;
 pub(crate) mod message;
 mod neighbours;
 mod revisions;
-mod socket;
+pub mod socket;
 mod tables;
 mod xfrm;
 

@@ -67,6 +67,7 @@ pub async fn readable(socket: Option<&AsyncFd<Socket>>) -> io::Result<()> {
     }
 }
 
+#[derive(Clone, Copy, Debug)]
 pub enum Received {
     /// It is in the buffer.
     Datagram,
