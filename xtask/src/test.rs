@@ -91,13 +91,23 @@ fn unit(args: &[OsString]) -> [Command; 2] {
     [pure, lab]
 }
 
+/// How many of a part's tests run at a time; `None`: as many as there are processors.
+fn threads(part: &str) -> Option<u32> {
+    match part {
+        OBJECT => None,
+        // Each has a lab of its own, and mostly waits.
+        "e2e" | "life" => Some(2),
+        // They measure load, and would disturb each other.
+        _ => Some(1),
+    }
+}
+
 /// One file of integration tests, run as root with the natbpf that was built.
 fn integration(part: &str, args: &[OsString]) -> Result<Command> {
     let mut test = cargo(["test", "--release", "--package", "natbpf-tests", "--test", part, "--"]);
     let chosen = args.iter().any(|arg| arg.to_string_lossy().starts_with("--test-threads"));
-    if part != OBJECT && !chosen {
-        // Labs measure time and load; they would disturb each other.
-        test.arg("--test-threads=1");
+    if let (Some(threads), false) = (threads(part), chosen) {
+        test.arg(format!("--test-threads={threads}"));
     }
     test.args(args).env("NATBPF_BIN", product("natbpf")?).env("NATBPF_PATH", path_for(Purpose::Test)?);
     if !is_root()? {
@@ -132,14 +142,16 @@ mod tests {
     }
 
     #[test]
-    fn labs_run_one_at_a_time_unless_asked_otherwise() {
-        let has_default = |part: &str, args: &[&str]| {
+    fn labs_run_a_few_at_a_time_unless_asked_otherwise() {
+        let threads = |part: &str, args: &[&str]| -> Vec<String> {
             let args: Vec<_> = args.iter().map(OsString::from).collect();
             let test = integration(part, &args).unwrap();
-            test.get_args().any(|arg| arg == "--test-threads=1")
+            let args = test.get_args().map(|arg| arg.to_string_lossy().into_owned());
+            args.filter(|arg| arg.starts_with("--test-threads")).collect()
         };
-        assert!(has_default("e2e", &["udp"]));
-        assert!(!has_default("e2e", &["--test-threads", "4"]));
-        assert!(!has_default(OBJECT, &[]));
+        assert_eq!(threads("e2e", &["udp"]), ["--test-threads=2"]);
+        assert_eq!(threads("burst", &[]), ["--test-threads=1"]);
+        assert_eq!(threads("e2e", &["--test-threads=4"]), ["--test-threads=4"]);
+        assert!(threads(OBJECT, &[]).is_empty());
     }
 }

@@ -155,7 +155,11 @@ fn what_a_pattern_matches_is_attached_to_when_it_comes() -> Result<()> {
         "link add wan2 type veth peer name eth1 netns out\naddr add 198.18.0.1/24 dev wan2\nlink set wan2 up",
     )?;
     lab.out.ip("addr add 198.18.0.10/24 dev eth1\nlink set eth1 up")?;
-    wait_until("wan2 is attached to", SECOND, || Ok(count(&daemon, "uplinks")? == 2))?;
+    // The link may be followed before its address.
+    wait_until("wan2 is attached to", SECOND, || {
+        Ok(count(&daemon, "uplinks")? == 2
+            && daemon.status_json()?["uplinks"].to_string().contains("198.18.0.1"))
+    })?;
     let beyond = Reflector::start(&lab.out, ("198.18.0.10", 9000))?;
     let out = seen(&beyond, &lab.vm1.udp((VM1, 5000))?)?;
     ensure!(out == Some("198.18.0.1:5000".parse()?), "{out:?}");
