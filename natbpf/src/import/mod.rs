@@ -172,7 +172,8 @@ fn convert(ruleset: &Ruleset, named: &[String]) -> Import {
     let tables = rules.chain(inwards.iter().map(|inward| inward.table.clone())).collect();
     let reached: BTreeSet<_> = after.reached.into_iter().chain(before.reached).collect();
     let mut import = report(ruleset, tables, &reached, &skipped);
-    import.remarks.extend(filters.remarks(&kept, &inwards));
+    // A floating address masquerades its host, as the rule did that it replaces.
+    import.remarks.extend(filters.remarks(&written, &inwards));
     import
 }
 
