@@ -208,8 +208,11 @@ impl Walk {
         let left = |reach: &Reach| reach.without(pieces, known, line.number, rule.asks_destination);
         let here = reach.matching(pieces);
         let here = if known { here } else { here.uncertain(Cause::Line(line.number), rule.asks_destination) };
-        if let Some(why) = &rule.unknown {
-            skipped.add(line, why.clone());
+        match (&rule.unknown, &rule.target) {
+            // Options of a target that nobody knows were taken for matches.
+            (Some(_), Target::Jump(name)) if !table.chains.contains_key(name) => {}
+            (Some(why), _) => skipped.add(line, why.clone()),
+            (None, _) => {}
         }
         if here.is_empty() {
             skipped.idle(line, "it matches nothing that gets there");

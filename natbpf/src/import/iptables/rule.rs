@@ -110,11 +110,13 @@ impl<'a> Parser<'a> {
         let canonical = canonical(name);
         let result = match canonical {
             Some(option) => self.option(option, negated, attached),
-            // What follows an unknown target is none of the matches.
+            // The target's, or those of a match: that is seen when both are known.
             None if self.jump.is_some() => {
                 let next = || if is_before_text(name) { self.words.next() } else { self.words.value() };
                 let value = attached.or_else(next);
-                return self.target_options.push((name, value));
+                self.target_options.push((name, value));
+                let more = std::iter::from_fn(|| self.words.value());
+                return self.target_options.extend(more.map(|value| (name, Some(value))));
             }
             None => Err(Odd::Unknown),
         };
@@ -149,7 +151,8 @@ impl<'a> Parser<'a> {
             _ => {}
         }
         let mut negated = negated;
-        if attached.is_none() && self.words.peek() == Some("!") {
+        let is_match = !matches!(option, "--comment" | "-m" | "-j" | "-g" | "-t");
+        if is_match && attached.is_none() && self.words.peek() == Some("!") {
             // As iptables wrote it up to 1.4.
             negated = !negated;
             self.words.next();

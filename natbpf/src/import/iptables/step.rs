@@ -162,10 +162,10 @@ impl<'a> Parser<'a> {
                 self.command = Some((letter, chain, at));
             }
             _ => {
-                let takes_value = "spdiojgm".contains(letter);
+                let (takes_value, may_be_negated) = ("spdiojgm".contains(letter), "spdio".contains(letter));
                 self.rule.push(format!("-{letter}{}", attached.unwrap_or_default()));
                 if takes_value && attached.is_none() {
-                    if self.words.peek() == Some("!") {
+                    if may_be_negated && self.words.peek() == Some("!") {
                         self.rule.extend(self.words.next().map(str::to_owned));
                     }
                     self.rule.extend(self.words.next().map(str::to_owned));

@@ -4,7 +4,8 @@ use crate::import::{
     line::printable,
     names,
     ruleset::Rule,
-    target::{DestinationNat, PASSING, SourceNat, Target, Verdict, addresses, why_not},
+    target::{DestinationNat, SourceNat, Target, Verdict, addresses, owns, passes, why_not},
+    unknown,
 };
 
 /// Options of targets that are known here.
@@ -16,6 +17,11 @@ pub fn finish(rule: &mut Rule, jump: Option<&str>, options: &[(&str, Option<&str
         if !options.is_empty() {
             rule.do_not_know("it has options of a target, and no target");
         }
+        // Such rules count for `recent`. Of others the target may be in what was not understood.
+        let counts = rule.unknown.as_deref() == Some("natbpf does not know the match recent");
+        if rule.unknown.is_some() && !counts {
+            rule.verdict(Verdict::Other("rule without a target".to_owned()));
+        }
         return;
     };
     let twice = |name: &str| options.iter().filter(|(option, _)| *option == name).count() > 1;
@@ -24,6 +30,10 @@ pub fn finish(rule: &mut Rule, jump: Option<&str>, options: &[(&str, Option<&str
         return rule.do_not_know(format!(
             "it has several addresses, which iptables refuses; write a range after -j {jump}"
         ));
+    }
+    let translates = matches!(jump, "MASQUERADE" | "SNAT" | "DNAT");
+    if rule.goto || !(translates || matches!(jump, "ACCEPT" | "RETURN" | "DROP")) {
+        do_not_know_matches(rule, jump, options);
     }
     let target = if rule.goto { Some(Target::Jump(jump.to_owned())) } else { parse(jump, options) };
     rule.untracks =
@@ -35,6 +45,15 @@ pub fn finish(rule: &mut Rule, jump: Option<&str>, options: &[(&str, Option<&str
         rule.do_not_know(why);
         Target::Do(Verdict::Other(jump.to_owned()))
     });
+}
+
+/// Options of matches may follow a target, and are not the target's: it is for less than what stands before it.
+fn do_not_know_matches(rule: &mut Rule, jump: &str, options: &[(&str, Option<&str>)]) {
+    let goto = rule.goto;
+    for (option, value) in options.iter().filter(|(option, _)| goto || !owns(jump, option)) {
+        rule.do_not_know(format!("natbpf does not know the match {}", printable(option)));
+        rule.asks_destination |= unknown::names_destination(value.iter().copied());
+    }
 }
 
 fn parse(jump: &str, options: &[(&str, Option<&str>)]) -> Option<Target> {
@@ -50,7 +69,7 @@ fn parse(jump: &str, options: &[(&str, Option<&str>)]) -> Option<Target> {
         "QUEUE" | "NFQUEUE" | "REDIRECT" | "NETMAP" | "TPROXY" | "SYNPROXY" | "CLUSTERIP" => {
             Some(Target::Do(Verdict::Other(jump.to_owned())))
         }
-        _ if PASSING.contains(&jump) => Some(Target::Pass(jump.to_owned())),
+        _ if passes(jump) => Some(Target::Pass(jump.to_owned())),
         _ => Some(Target::Jump(jump.to_owned())),
     }
 }

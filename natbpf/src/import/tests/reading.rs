@@ -55,6 +55,45 @@ fn an_escaped_negation_is_one() {
     );
 }
 
+/// As iptables reads them: a chain has no options, and LOG has its own alone.
+#[test]
+fn matches_behind_a_target_are_matches() {
+    for (rule, option) in [
+        ("-j FWD -m conntrack --ctorigsrc 198.51.100.0/24", "--ctorigsrc"),
+        ("-g FWD -m conntrack --ctorigsrc 198.51.100.0/24", "--ctorigsrc"),
+        ("-j FWD --match-set good src", "--match-set"),
+        ("-j DNAT --to-destination 10.0.0.5 --ctorigsrc 198.51.100.0/24", "what follows -j DNAT"),
+    ] {
+        let import = rules(&format!(
+            ":FWD - [0:0]\n-A PREROUTING -i eth0 -d 203.0.113.5 -p tcp --dport 22 {rule}\n\
+             -A FWD -p tcp -j DNAT --to-destination 10.0.0.5"
+        ));
+        assert_eq!(toml(&import), "", "{rule}");
+        assert!(skipped(&import)[0].1.contains(option), "{import}");
+    }
+    let import = rules(
+        ":X - [0:0]\n-A POSTROUTING -p icmp -j X --icmp-type 8\n-A X -o eth0 -j MASQUERADE\n\
+         -A POSTROUTING -p icmp -j REDIRECT --icmp-type 8\n-A POSTROUTING -j SET --add-set a src,dst",
+    );
+    let why = |number| skipped(&import).into_iter().find(|(line, _)| *line == number).unwrap().1;
+    assert_eq!([why(3), why(5)], ["natbpf does not know the match --icmp-type"; 2]);
+    assert_eq!(why(6), "SET stays with iptables");
+    let unknown = rules("-A POSTROUTING -o eth0 -j FULLCONENAT --to-source 203.0.113.5 --x");
+    assert_eq!(skipped(&unknown), [(2, "natbpf has no FULLCONENAT")]);
+}
+
+#[test]
+fn a_comment_that_negates_takes_no_target() {
+    let accept = "-A POSTROUTING -s 10.0.0.0/24 -d 10.8.0.0/16 -m comment --comment ! -j ACCEPT";
+    let import = rules(&format!("{accept}\n-A POSTROUTING -s 10.0.0.0/24 -o eth0 -j MASQUERADE"));
+    assert_eq!(toml(&import), format!("{VPN}{PLAIN}"), "{import}");
+    // Of what was not understood, a part may have been the target.
+    let import = rules("-A POSTROUTING --who knows\n-A POSTROUTING -s 10.0.0.0/24 -o eth0 -j MASQUERADE");
+    assert_eq!(toml(&import), "", "{import}");
+    let recent = "-A POSTROUTING -m recent --set\n-A POSTROUTING -s 10.0.0.0/24 -o eth0 -j MASQUERADE";
+    assert_eq!(toml(&rules(recent)), PLAIN);
+}
+
 #[test]
 fn what_a_shell_joins_keeps_ports_from_a_forward() {
     let import = read(
