@@ -107,7 +107,7 @@ pub struct ImportArgs {
 
     /// The uplink for rules that name no interface; may be given several times. Without it such rules are left out
     /// where they make an uplink or a forward
-    #[arg(long, value_name = "IF", value_parser = values::interface)]
+    #[arg(long, value_name = "IF", value_parser = values::one_interface)]
     pub uplink: Vec<String>,
 }
 

@@ -88,6 +88,10 @@ fn wrong_values_are_refused_with_the_way_out() {
         assert!(message.contains("within 1 to 65535"), "{message}");
     }
     assert!(error("masquerade -o a/b").contains("interface"));
+    for pattern in ["eth*", "eth+", "!eth1"] {
+        let message = error(&format!("import --uplink {pattern}"));
+        assert!(message.contains(&format!("\"{pattern}\" is for several interfaces")), "{message}");
+    }
     assert!(error("masquerade -o 1234567890123456").contains("1 to 15 bytes"));
     assert!(error("masquerade -o eth0 --max-flows 3").contains("16"));
     assert!(error("masquerade -s 10.0.0.0/24").contains("--out-interface"));

@@ -117,6 +117,8 @@ pub enum ValueError {
         "\"{0}\" cannot be the name of an interface; it has 1 to 15 bytes without space, \"/\" and \":\""
     )]
     Interface(String),
+    #[error("\"{0}\" is for several interfaces, and one is wanted; give each by its name")]
+    SeveralInterfaces(String),
     #[error("\"{0}\" is not a range of ports; write it like 50000-50010, within 1 to 65535")]
     Ports(String),
     #[error("{0} is given twice; leave one out")]
@@ -273,4 +275,12 @@ pub fn interface(text: &str) -> Result<String, ValueError> {
     } else {
         Err(ValueError::Interface(text.to_owned()))
     }
+}
+
+/// Checks the name of an interface that a configuration does not take for a pattern.
+pub fn one_interface(text: &str) -> Result<String, ValueError> {
+    if text.starts_with('!') || text.ends_with(['*', '+']) {
+        return Err(ValueError::SeveralInterfaces(text.to_owned()));
+    }
+    interface(text)
 }

@@ -105,8 +105,8 @@ fn unsayable(item: &Item, piece: &Match) -> Option<String> {
     if is_to_itself(piece) {
         return Some("it is for a host that reaches itself by its published port, see `hairpin`".to_owned());
     }
-    if let Some(name) = odd_name(&piece.output) {
-        return Some(format!("{name} cannot be the name of an interface"));
+    if let Some(why) = odd_name(&piece.output) {
+        return Some(why);
     }
     if !piece.input.is_any() {
         return Some("natbpf's rules do not look at where a packet came in (-i)".to_owned());
@@ -122,12 +122,18 @@ fn is_to_itself(piece: &Match) -> bool {
     piece.source.single().is_some() && piece.source == piece.destination
 }
 
-/// A name that natbpf would refuse. iptables takes nearly everything.
+/// Why a name cannot be written. iptables and nftables take nearly everything.
 pub fn odd_name(devices: &Devices) -> Option<String> {
     let mut patterns = devices.is.iter().chain(&devices.not);
-    patterns
-        .find(|pattern| pattern.to_string().parse::<Interfaces>().is_err())
-        .map(|odd| printable(&odd.name))
+    patterns.find_map(|pattern| {
+        let name = printable(&pattern.name);
+        let Ok(read) = pattern.to_string().parse::<Interfaces>() else {
+            return Some(format!("{name} cannot be the name of an interface"));
+        };
+        // Each program has its own signs for patterns.
+        let same = !pattern.name.starts_with('!') && read.name().is_some() != pattern.wildcard;
+        (!same).then(|| format!("natbpf would take {name} for a pattern, and an interface of that name is meant"))
+    })
 }
 
 /// What natbpf can see of it: at least as much.

@@ -122,8 +122,8 @@ fn uplinks(item: &Item, site: &Site<'_>, reasons: &mut Vec<String>) -> Vec<Strin
         return uplinks;
     }
     for piece in &item.certain {
-        if let Some(name) = odd_name(&piece.input) {
-            reasons.push(format!("{name} cannot be the name of an interface"));
+        if let Some(why) = odd_name(&piece.input) {
+            reasons.push(why);
             continue;
         }
         let Some(name) = piece.input.name() else {

@@ -264,6 +264,29 @@ fn names_that_no_interface_can_have() {
     }
 }
 
+/// iptables knows `+` alone for patterns, nftables `*` alone, and natbpf both, and a `!` in front.
+#[test]
+fn names_that_are_patterns_elsewhere() {
+    let nft = |name: &str| {
+        let text = format!(
+            "table ip nat {{\n chain post {{\n  type nat hook postrouting priority 100;\n  oifname \"{name}\" masquerade\n }}\n\
+             chain pre {{\n  type nat hook prerouting priority -100;\n  iifname \"{name}\" tcp dport 80 dnat to 10.0.0.5\n }}\n}}\n"
+        );
+        import(&text, &[]).unwrap()
+    };
+    let iptables = |name: &str| {
+        rules(&format!(
+            "-A POSTROUTING -o {name} -j MASQUERADE\n-A PREROUTING -i {name} -p tcp --dport 80 -j DNAT --to 10.0.0.5"
+        ))
+    };
+    for import in [nft("eth+"), nft("!eth1"), iptables("eth*"), iptables("!eth1"), iptables("!eth+")] {
+        assert_eq!(toml(&import), "", "{import}");
+        assert!(skipped(&import).iter().all(|(_, why)| why.contains("for a pattern")), "{import}");
+    }
+    assert!(toml(&iptables("eth++")).contains("out = \"eth+*\""));
+    assert!(toml(&nft("eth*")).contains("out = \"eth*\""));
+}
+
 #[test]
 fn a_circle_of_chains_comes_to_an_end() {
     let import =
