@@ -67,10 +67,15 @@ pub enum ImportError {
     #[error("line {line} names a place in a chain that does not exist; give what `iptables-save` writes")]
     Place { line: usize },
     #[error(
-        "there are two tables nat, from line {first} and from line {second} on, and nothing says which is IPv4's; give \
-         what `iptables-save` alone writes"
+        "there are two tables {table}, from line {first} and from line {second} on, and nothing says which is IPv4's, or \
+         which of them counts; give what `iptables-save` alone writes"
     )]
-    TwoTables { first: usize, second: usize },
+    TwoTables { table: String, first: usize, second: usize },
+    #[error(
+        "nothing says of which table the chains from line {line} on are, and it may be the table nat; give what \
+         `iptables-save` writes"
+    )]
+    WhichTable { line: usize },
     #[error("line {line} is not as `nft list ruleset` writes it ({what}); give what it writes, whole")]
     Nft { line: usize, what: String },
     #[error("this is JSON, but not as `nft -j list ruleset` writes it: {0}")]

@@ -37,11 +37,11 @@ pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
         reader.line(number, &whole, &mut sections, &mut ruleset)?;
     }
     for section in &mut sections {
-        section.settle_table();
+        section.settle_table()?;
         section.check_chains()?;
     }
     let mut tables: BTreeMap<String, Section> = BTreeMap::new();
-    for section in sections {
+    for section in joined(sections) {
         if section.family() == Some(Family::V6) {
             let (name, line, rules) = (&section.table, section.line.number, section.rules());
             if rules > 0 {
@@ -57,9 +57,11 @@ pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
                 place.insert(section);
             }
             std::collections::btree_map::Entry::Occupied(mut first) => {
-                let unclear = first.get().family().is_none() || section.family().is_none();
-                if section.table == "nat" && unclear {
+                // What `iptables -S` prints nobody restores.
+                let clear = |section: &Section| section.named && section.family().is_some();
+                if !clear(first.get()) || !clear(&section) {
                     return Err(ImportError::TwoTables {
+                        table: printable(&section.table),
                         first: first.get().line.number,
                         second: section.line.number,
                     });
@@ -78,6 +80,18 @@ pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
         ruleset.tables.push(table);
     }
     Ok(ruleset)
+}
+
+/// With each table of which `iptables -S CHAIN` printed one chain after the other as one.
+fn joined(sections: Vec<Section>) -> Vec<Section> {
+    let mut joined: Vec<Section> = Vec::new();
+    for section in sections {
+        match joined.iter_mut().find(|before| before.is_continued_by(&section)) {
+            Some(before) => before.chains.extend(section.chains),
+            None => joined.push(section),
+        }
+    }
+    joined
 }
 
 #[derive(Default)]
@@ -341,6 +355,10 @@ mod tests {
         assert!(!read(six).has_nat());
         assert!(!read("*nat\n-A POSTROUTING -s fd00::/8 -j MASQUERADE\nCOMMIT\n").has_nat());
         let unclear = "*nat\n-A POSTROUTING -o a -j MASQUERADE\nCOMMIT\n*nat\n-A POSTROUTING -o b -j MASQUERADE\nCOMMIT\n";
-        assert_eq!(parse(unclear).unwrap_err(), ImportError::TwoTables { first: 1, second: 4 });
+        assert_eq!(parse(unclear).unwrap_err(), ImportError::TwoTables { table: "nat".to_owned(), first: 1, second: 4 });
+        // What another table drops matters as much.
+        let drops = "*filter\n:FORWARD DROP\nCOMMIT\n*filter\n:FORWARD ACCEPT\nCOMMIT\n";
+        let two = parse(&format!("{drops}*nat\n-A POSTROUTING -o a -j MASQUERADE\nCOMMIT\n")).unwrap_err();
+        assert_eq!(two, ImportError::TwoTables { table: "filter".to_owned(), first: 1, second: 4 });
     }
 }

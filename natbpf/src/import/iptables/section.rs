@@ -116,10 +116,19 @@ impl Section {
         self.header.or_else(|| rules().find_map(|(_, words)| Family::of_rule(words)))
     }
 
+    /// Whether another one is the next chains of the same table, as `iptables -S CHAIN` prints them.
+    pub fn is_continued_by(&self, next: &Self) -> bool {
+        let of_ipv4 = |section: &Self| !section.named && section.family() != Some(Family::V6);
+        of_ipv4(self)
+            && of_ipv4(next)
+            && self.table == next.table
+            && !next.chains.keys().any(|name| self.chains.contains_key(name))
+    }
+
     /// Finds out what is not said: chains and targets that only the table nat has.
-    pub fn settle_table(&mut self) {
+    pub fn settle_table(&mut self) -> Result<(), ImportError> {
         if self.named {
-            return;
+            return Ok(());
         }
         let targets = ["MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP"];
         let translates = |words: &[String]| {
@@ -132,12 +141,18 @@ impl Section {
         let nat = rules.any(|(_, words)| translates(words))
             || (has("PREROUTING") && has("POSTROUTING") && !has("FORWARD"));
         let hooks = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"].map(has);
+        let has_rules = |name: &str| self.chains.get(name).is_some_and(|chain| !chain.rules.is_empty());
+        let may_be_nat = has_rules("PREROUTING") || has_rules("POSTROUTING");
         self.table = match hooks {
             _ if nat => "nat",
-            [true, false, false, _, false] => "raw",
+            [true, false, false, true, false] => "raw",
             [true, _, true, ..] | [.., true, _, true] => "mangle",
+            _ if may_be_nat && self.family() != Some(Family::V6) => {
+                return Err(ImportError::WhichTable { line: self.line.number });
+            }
             _ => "filter",
         }
         .to_owned();
+        Ok(())
     }
 }

@@ -175,6 +175,23 @@ fn tables_one_after_the_other_as_they_are_printed() {
     assert_eq!(error(&format!("*nat\n{mixed}COMMIT\n")), ImportError::Mixed { line: 2 });
 }
 
+/// `iptables -t nat -S PREROUTING`, and then `iptables -t nat -S POSTROUTING`.
+#[test]
+fn chains_one_after_the_other_as_they_are_printed() {
+    let pre = "-P PREROUTING ACCEPT\n-A PREROUTING -i eth0 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.5\n";
+    let post = "-P POSTROUTING ACCEPT\n-A POSTROUTING -s 10.0.0.0/24 -o eth0 -j MASQUERADE\n";
+    for both in [format!("{pre}{post}"), format!("{post}{pre}")] {
+        let import = read(&both);
+        assert!(import.to_string().ends_with("2 rules of the nat table imported, 0 skipped"), "{import}");
+        assert!(toml(&import).contains(PLAIN) && toml(&import).contains("[[forward]]"), "{import}");
+    }
+    let twice = ImportError::TwoTables { table: "nat".to_owned(), first: 1, second: 3 };
+    assert_eq!(error(&format!("{post}{post}")), twice);
+    // It may be any of three tables.
+    let jump = "-P PREROUTING ACCEPT\n-A PREROUTING -p tcp -j ACCEPT\n";
+    assert_eq!(error(&format!("{post}{jump}")), ImportError::WhichTable { line: 3 });
+}
+
 #[test]
 fn destinations_have_reasons_of_their_own() {
     let why = |to: &str| {
