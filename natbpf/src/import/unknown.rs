@@ -49,12 +49,21 @@ const DESTINATION: &[&str] =
 
 /// Whether a condition that was not understood, named by a sentence, may be one on the destination.
 pub fn may_ask_destination(what: &str) -> bool {
-    if DESTINATION.iter().any(|word| what.contains(word)) {
+    // What a route is looked up for, whatever else is in the list.
+    if let Some((_, of)) = what.split_once("the match fib ") {
+        return of.contains("daddr") || is_joined(of);
+    }
+    if is_joined(what) || DESTINATION.iter().any(|word| what.contains(word)) {
         return true;
     }
     // Options belong to a match, which is named by itself, or to one that is known.
     let option = what.contains("the match --") || what.contains("the match ! --");
     !option && !OTHERS.iter().any(|word| what.contains(word))
+}
+
+/// Whether something follows that is looked at together with it, and is not named.
+fn is_joined(what: &str) -> bool {
+    what.ends_with(" .")
 }
 
 /// The same of the values of an option.
@@ -72,6 +81,8 @@ mod tests {
             "natbpf does not know the match --ctorigdstport",
             "natbpf does not know the match u32",
             "ip daddr @x",
+            "natbpf does not know the match ip saddr .",
+            "natbpf does not know the match fib daddr . iif type local",
             "x",
         ] {
             assert!(may_ask_destination(asks), "{asks}");
@@ -80,6 +91,7 @@ mod tests {
             "natbpf does not know the match rpfilter",
             "natbpf does not know the match ! --invert",
             "limit rate",
+            "natbpf does not know the match fib saddr . iif oif missing",
         ] {
             assert!(!may_ask_destination(other), "{other}");
         }

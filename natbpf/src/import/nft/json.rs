@@ -135,12 +135,8 @@ fn field(left: &Value) -> Option<(&str, String)> {
         "payload" => Some((text("protocol")?, text("field")?.to_owned())),
         "meta" | "ct" => Some((kind, text("key")?.to_owned())),
         "fib" => {
-            let flags = value.get("flags")?;
-            let flag = flags.as_str().or_else(|| match flags.as_array().map(Vec::as_slice) {
-                Some([flag]) => flag.as_str(),
-                _ => None,
-            })?;
-            Some(("fib", format!("{flag} {}", text("result")?)))
+            let flags = values(value.get("flags")?)?.join(" . ");
+            Some(("fib", format!("{flags} {}", text("result")?)))
         }
         _ => None,
     }
@@ -159,6 +155,7 @@ fn value(value: &Value) -> Option<String> {
         // The name of a set begins so.
         Value::String(text) if text.starts_with('@') => None,
         Value::String(text) => Some(text.clone()),
+        Value::Bool(exists) => Some(if *exists { "exists" } else { "missing" }.to_owned()),
         Value::Number(number) => Some(number.to_string()),
         Value::Object(object) => {
             if let Some(prefix) = object.get("prefix") {

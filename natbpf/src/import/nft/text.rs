@@ -379,8 +379,13 @@ fn statement(rule: &mut Rule, words: &mut Words<'_>) {
             condition(rule, words, &Field { of: word, key });
         }
         "fib" => {
-            let of = words.next();
-            let key = format!("{of} {}", words.next());
+            let mut key = words.next().to_owned();
+            // Several things may be looked up at once: `saddr . iif oif`.
+            while words.peek() == "." {
+                words.next();
+                key = format!("{key} . {}", words.next());
+            }
+            let key = format!("{key} {}", words.next());
             condition(rule, words, &Field { of: word, key: &key });
         }
         "iifname" | "oifname" | "iif" | "oif" => condition(rule, words, &Field { of: "meta", key: word }),

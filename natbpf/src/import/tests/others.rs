@@ -112,6 +112,36 @@ fn an_inside_interface_is_no_uplink() {
     assert!(toml(&import).contains("in = \"ppp0\""), "{import}");
 }
 
+/// As `-m rpfilter --invert` of iptables, what nftables drops by the way back is no matter of the destination.
+#[test]
+fn what_comes_by_a_wrong_way_is_dropped_either_way() {
+    let text = |drops: &str| {
+        format!(
+            "table inet fw {{\n chain raw {{\n  type filter hook prerouting priority raw; policy accept;\n  {drops} drop\n }}\n}}\n\
+             table ip nat {{\n chain pre {{\n  type nat hook prerouting priority dstnat;\n  \
+             iifname \"eth0\" tcp dport 80 dnat to 10.0.0.5\n }}\n}}\n"
+        )
+    };
+    let nft = import(&text("fib saddr . iif oif missing"), &[]).unwrap();
+    let json = r#"{"nftables": [
+        {"chain": {"family": "inet", "table": "fw", "name": "raw", "type": "filter", "hook": "prerouting", "prio": -300}},
+        {"rule": {"family": "inet", "table": "fw", "chain": "raw", "expr": [{"match": {"op": "==",
+            "left": {"fib": {"result": "oif", "flags": ["saddr", "iif"]}}, "right": false}}, {"drop": null}]}},
+        {"chain": {"family": "ip", "table": "nat", "name": "pre", "type": "nat", "hook": "prerouting", "prio": -100}},
+        {"rule": {"family": "ip", "table": "nat", "chain": "pre", "expr": [{"match": {"op": "==",
+            "left": {"meta": {"key": "iifname"}}, "right": "eth0"}}, {"match": {"op": "==",
+            "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 80}}, {"dnat": {"addr": "10.0.0.5"}}]}}]}"#;
+    for import in [nft, import(json, &[]).unwrap()] {
+        assert!(toml(&import).contains("[[forward]]"), "{import}");
+        says(&import, "drops in PREROUTING perhaps");
+    }
+    // By the destination it is asked for another one.
+    for by_destination in ["fib daddr . iif oif missing", "ip saddr . ip daddr @x"] {
+        let import = import(&text(by_destination), &[]).unwrap();
+        assert_eq!(toml(&import), "", "{import}");
+    }
+}
+
 #[test]
 fn many_exemptions() {
     let nine = case!("nine-exemptions.rules");
