@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    line::Line,
+    line::{Line, Lines},
     matching::{Match, and, minus, overlap},
     ruleset::{Base, Hook, Kind, Policy, Rule, Ruleset, Table},
     target::{Target, Verdict},
@@ -45,7 +45,7 @@ impl Cause {
     /// Why a line is left out.
     pub fn reason(self) -> String {
         match self {
-            Self::Line(line) => format!("line {line} is asked before it and is not imported"),
+            Self::Line(line) => asked_before(&[line]),
             Self::Many => {
                 "so many rules are asked before it that it is not calculated what they leave for it; join some of them"
                     .to_owned()
@@ -56,12 +56,23 @@ impl Cause {
     /// What is missing of a line.
     pub fn missing(self) -> String {
         match self {
-            Self::Line(line) => {
-                format!("without all that line {line} may take, which is asked before it")
-            }
+            Self::Line(line) => without(&[line]),
             Self::Many => "without all that the many rules before it may take".to_owned(),
         }
     }
+}
+
+/// Why a line is left out because of others.
+pub fn asked_before(numbers: &[usize]) -> String {
+    let lines = Lines(numbers);
+    let are = lines.or("is", "are");
+    format!("{lines} {are} asked before it and {are} not imported")
+}
+
+/// What is missing of a line because of others.
+pub fn without(numbers: &[usize]) -> String {
+    let lines = Lines(numbers);
+    format!("without all that {lines} may take, which {} asked before it", lines.or("is", "are"))
 }
 
 /// Why lines were not imported, by their ids.

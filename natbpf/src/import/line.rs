@@ -1,6 +1,6 @@
 //! Places in what is read, and text that may be printed.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 /// Where a rule stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +11,30 @@ pub struct Line {
     pub number: usize,
     /// As it stands there, without counters in front and with nothing in it that a terminal obeys.
     pub text: String,
+}
+
+/// How many lines a sentence names.
+const NAMED: usize = 8;
+
+/// Lines by their numbers, as the subject of a sentence.
+pub struct Lines<'a>(pub &'a [usize]);
+
+impl Lines<'_> {
+    /// One word or the other, by how many they are.
+    pub fn or(&self, one: &'static str, several: &'static str) -> &'static str {
+        if self.0.len() == 1 { one } else { several }
+    }
+}
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers: Vec<_> = self.0.iter().take(NAMED).map(usize::to_string).collect();
+        match (&numbers[..], self.0.len() - numbers.len()) {
+            ([one], _) => write!(f, "line {one}"),
+            ([first @ .., last], 0) => write!(f, "lines {} and {last}", first.join(", ")),
+            (named, more) => write!(f, "lines {} and {more} more", named.join(", ")),
+        }
+    }
 }
 
 /// Writes control characters, and what turns the direction of text round, as escapes: what stands in a rule is
@@ -34,6 +58,15 @@ pub fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_in_a_sentence() {
+        let said = |numbers: &[usize]| Lines(numbers).to_string();
+        assert_eq!([said(&[3]), said(&[3, 5])], ["line 3", "lines 3 and 5"]);
+        assert_eq!(said(&[1, 2, 3]), "lines 1, 2 and 3");
+        assert_eq!(said(&(1..=10).collect::<Vec<_>>()), "lines 1, 2, 3, 4, 5, 6, 7, 8 and 2 more");
+        assert_eq!([Lines(&[1]).or("is", "are"), Lines(&[1, 2]).or("is", "are")], ["is", "are"]);
+    }
 
     #[test]
     fn what_a_terminal_obeys_is_escaped() {

@@ -4,8 +4,8 @@
 //! match, and later rules have no say there. Then each item is written for the uplinks, and for them alone.
 
 use super::{
-    flatten::{Cause, Item, Skipped},
-    line::{Line, printable},
+    flatten::{Item, Skipped, asked_before, without},
+    line::{Line, Lines, printable},
     matching::{Addresses, Devices, Match, Pattern, Ports, Protocols, TCP, UDP, and, minus, overlap},
     target::{SourceNat, Verdict},
     toml::Table,
@@ -175,37 +175,64 @@ struct Taken {
     /// The verdict that it may have got; `None`: not known.
     verdict: Option<Verdict>,
     by: By,
+    /// Another line has taken it from this one.
+    lost: bool,
 }
 
 /// What has taken something.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
     Line(usize),
     /// A rule by which it is not tracked.
     Untracked(usize),
 }
 
-impl By {
-    /// Why nothing is left for a rule.
-    fn reason(self) -> String {
-        match self {
-            Self::Line(line) => Cause::Line(line).reason(),
-            Self::Untracked(line) => {
-                format!("line {line} keeps it from being tracked, and netfilter translates nothing untracked")
+/// All that has taken something of a rule.
+struct Causes {
+    lines: Vec<usize>,
+    untracked: Vec<usize>,
+}
+
+impl Causes {
+    fn new(by: &[By]) -> Self {
+        let mut causes = Self { lines: Vec::new(), untracked: Vec::new() };
+        for by in by {
+            let (numbers, line) = match by {
+                By::Line(line) => (&mut causes.lines, line),
+                By::Untracked(line) => (&mut causes.untracked, line),
+            };
+            if !numbers.contains(line) {
+                numbers.push(*line);
             }
         }
+        causes.lines.sort_unstable();
+        causes.untracked.sort_unstable();
+        causes
+    }
+
+    /// Why nothing is left for a rule.
+    fn reason(&self) -> String {
+        let untracked = |lines: &Lines<'_>| {
+            let keeps = lines.or("keeps", "keep");
+            format!("{lines} {keeps} it from being tracked, and netfilter translates nothing untracked")
+        };
+        self.both(asked_before, untracked)
     }
 
     /// What is missing of a rule.
-    fn missing(self) -> String {
-        match self {
-            Self::Line(line) => Cause::Line(line).missing(),
-            Self::Untracked(line) => {
-                format!(
-                    "without all that line {line} may keep from being tracked, which netfilter does not translate"
-                )
-            }
-        }
+    fn missing(&self) -> String {
+        let untracked = |lines: &Lines<'_>| {
+            format!(
+                "without all that {lines} may keep from being tracked, which netfilter does not translate"
+            )
+        };
+        self.both(without, untracked)
+    }
+
+    fn both(&self, lines: fn(&[usize]) -> String, untracked: impl Fn(&Lines<'_>) -> String) -> String {
+        let of_lines = (!self.lines.is_empty()).then(|| lines(&self.lines));
+        let of_untracked = (!self.untracked.is_empty()).then(|| untracked(&Lines(&self.untracked)));
+        of_lines.into_iter().chain(of_untracked).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -220,7 +247,7 @@ pub fn rules(items: &[Item], uplinks: &[Pattern], untracked: &[Item], skipped: &
     for item in items {
         let by = By::Line(item.line.number);
         if !item.maybe.is_empty() {
-            taken.push(Taken { pieces: item.maybe.clone(), verdict: Some(item.verdict.clone()), by });
+            taken.push(Taken { pieces: item.maybe.clone(), verdict: Some(item.verdict.clone()), by, lost: false });
         }
         let here = and(&item.certain, &everywhere);
         match &item.verdict {
@@ -234,14 +261,14 @@ pub fn rules(items: &[Item], uplinks: &[Pattern], untracked: &[Item], skipped: &
                         say_parts(item, nat, uplinks, skipped);
                         written.extend(pieces.into_iter().map(|piece| write(item, Some(nat), piece)));
                     }
-                    None => taken.push(Taken { pieces: item.certain.clone(), verdict: None, by }),
+                    None => taken.push(Taken { pieces: item.certain.clone(), verdict: None, by, lost: true }),
                 }
             }
             Verdict::Accept => {
                 let (said, unsaid): (Vec<_>, Vec<_>) =
                     here.into_iter().partition(|piece| piece.output.not.is_empty());
                 if !unsaid.is_empty() {
-                    taken.push(Taken { pieces: unsaid, verdict: None, by });
+                    taken.push(Taken { pieces: unsaid, verdict: None, by, lost: false });
                 }
                 written.extend(said.into_iter().map(|piece| write(item, None, piece)));
             }
@@ -270,7 +297,7 @@ fn not_tracked(item: &Item, uplinks: &[Pattern]) -> Taken {
         leaving
     };
     let pieces = item.all().iter().filter_map(at_uplink).map(leaving).collect();
-    Taken { pieces, verdict: None, by: By::Untracked(item.line.number) }
+    Taken { pieces, verdict: None, by: By::Untracked(item.line.number), lost: false }
 }
 
 /// What of a source translation can be written; `None` if it is left out.
@@ -283,14 +310,19 @@ fn source(
 ) -> Option<Vec<Match>> {
     let verdict = Verdict::Source(nat.clone());
     let mut left = here.clone();
-    let mut by = None;
+    let mut by = Vec::new();
     for taken in taken.iter().filter(|taken| taken.verdict.as_ref().is_none_or(|other| !other.same(&verdict)))
     {
-        if overlap(&left, &taken.pieces) {
-            by.get_or_insert(taken.by);
+        let takes = overlap(&left, &taken.pieces);
+        // Also what would take it if those before it did not. Where a line has lost it, the one it was lost by is named.
+        if takes || (!taken.lost && overlap(&here, &taken.pieces)) {
+            by.push(taken.by);
+        }
+        if takes {
             left = minus(&left, &taken.pieces);
         }
     }
+    let causes = Causes::new(&by);
     let some_of_pattern = left.iter().any(|piece| !piece.output.not.is_empty());
     if some_of_pattern || left.len() > PIECES {
         let why = match some_of_pattern {
@@ -299,19 +331,22 @@ fn source(
                 format!("it would be more than {PIECES} rules of natbpf; join some of the networks before it")
             }
         };
-        let first = by.map_or_else(String::new, |by: By| format!("; {}", by.reason()));
+        let first = if by.is_empty() { String::new() } else { format!("; {}", causes.reason()) };
         let why = format!("{why}{first}");
         item.lines().for_each(|line| skipped.add(line, why.clone()));
         return None;
     }
-    let Some(by) = by else { return Some(left) };
+    if by.is_empty() {
+        return Some(left);
+    }
     if left.is_empty() {
-        item.lines().for_each(|line| skipped.add(line, by.reason()));
+        item.lines().for_each(|line| skipped.add(line, causes.reason()));
         return None;
     }
-    item.lines().for_each(|line| skipped.part(line, by.missing()));
+    item.lines().for_each(|line| skipped.part(line, causes.missing()));
     // What is lost here is not for a later rule either.
-    taken.push(Taken { pieces: minus(&here, &left), verdict: None, by: By::Line(item.line.number) });
+    let by = By::Line(item.line.number);
+    taken.push(Taken { pieces: minus(&here, &left), verdict: None, by, lost: true });
     Some(left)
 }
 

@@ -80,7 +80,7 @@ fn an_unknown_exemption_takes_all_with_it() {
             let import = rules(&lines);
             assert_eq!(toml(&import), "", "{lines}");
             assert!(
-                skipped(&import).iter().any(|(line, why)| *line == 4 && why.contains("is asked before it")),
+                skipped(&import).iter().any(|(line, why)| *line == 4 && why.contains("asked before it")),
                 "{import}"
             );
         }
@@ -98,6 +98,19 @@ fn what_cannot_be_said_keeps_its_packets_from_later_rules() {
         [(2, "natbpf does not know the match policy"), (3, "line 2 is asked before it and is not imported")];
     assert_eq!(skipped(&import), expected);
     assert!(import.to_string().contains("imported line 4 in part: without all that line 2 may take"));
+}
+
+#[test]
+fn all_that_may_take_something_is_named() {
+    let masquerade = "-A POSTROUTING -s 10.0.0.0/24 -o eth0 -j MASQUERADE";
+    let two =
+        rules(&format!("-A POSTROUTING -p tcp -j ACCEPT\n-A POSTROUTING -m mark --mark 1 -j ACCEPT\n{masquerade}"));
+    assert_eq!(skipped(&two)[2..], [(4, "lines 2 and 3 are asked before it and are not imported")], "{two}");
+    let parts = rules(&format!(
+        "-A POSTROUTING -d 10.1.0.0/16 -p tcp -j ACCEPT\n-A POSTROUTING -d 10.1.0.0/16 -p tcp -o eth0 -j MASQUERADE\n\
+         -A POSTROUTING -d 10.2.0.0/16 -p udp -j ACCEPT\n{masquerade}"
+    ));
+    assert_eq!(part(&parts, 5), "without all that lines 2 and 4 may take, which are asked before it");
 }
 
 #[test]
