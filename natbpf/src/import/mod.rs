@@ -23,6 +23,7 @@ mod names;
 mod nft;
 mod postrouting;
 mod prerouting;
+mod remarks;
 mod ruleset;
 mod target;
 #[cfg(test)]
@@ -179,6 +180,8 @@ fn convert(ruleset: &Ruleset, named: &[String]) -> Import {
     let mut import = report(ruleset, tables, &reached, &skipped);
     // A floating address masquerades its host, as the rule did that it replaces.
     import.remarks.extend(filters.remarks(&written, &inwards));
+    import.remarks.extend(remarks::subinterfaces(ruleset, &written, &inwards));
+    import.remarks.extend(remarks::not_given(ruleset).filter(|_| !import.tables.is_empty()));
     import
 }
 
@@ -188,12 +191,8 @@ fn report(ruleset: &Ruleset, tables: Vec<Table>, reached: &BTreeSet<usize>, skip
     let in_tables: BTreeSet<_> = tables.iter().flat_map(Table::lines).collect();
     let mut parts = Vec::new();
     let mut imported = 0;
-    let mut remarks = ruleset.remarks.clone();
-    for table in &ruleset.tables {
-        remarks.extend(remark(table));
-        if !table.is_nat() {
-            continue;
-        }
+    let remarks = ruleset.remarks.iter().cloned().chain(remarks::on_tables(ruleset)).collect();
+    for table in ruleset.tables.iter().filter(|table| table.is_nat()) {
         let elsewhere = table.only_filtering();
         for (chain, rule) in table.rules().filter(|(chain, _)| !elsewhere.contains(chain)) {
             let (line, id) = (&rule.line, rule.line.id);
@@ -223,20 +222,6 @@ fn report(ruleset: &Ruleset, tables: Vec<Table>, reached: &BTreeSet<usize>, skip
     lines.sort_by_key(|line| line.number);
     parts.sort_by_key(|line| line.number);
     Import { tables, imported, skipped: lines, odd, parts, remarks }
-}
-
-/// What of a table does not translate.
-fn remark(table: &ruleset::Table) -> Option<String> {
-    let elsewhere = table.only_filtering();
-    let others = || table.rules().filter(|(chain, _)| !table.is_nat() || elsewhere.contains(chain));
-    let (line, count) = (others().map(|(_, rule)| rule.line.number).min()?, others().count());
-    let (name, of) = (&table.name, if table.is_nat() { "what filters in the table" } else { "the table" });
-    // Names of nftables have a family in front.
-    let program = if name.contains(' ') { "nftables" } else { "iptables" };
-    let around =
-        table.chains.values().any(|chain| chain.base.as_ref().is_some_and(|base| base.hook == Hook::Device));
-    let around = if around { format!("; {}", filters::AROUND) } else { String::new() };
-    Some(format!("{of} {name} (from line {line}, rules: {count}) stays with {program}{around}"))
 }
 
 impl Import {

@@ -17,6 +17,8 @@ pub struct Ruleset {
     pub odd: Vec<(Line, String)>,
     /// What else there is to say.
     pub remarks: Vec<String>,
+    /// Tables were printed one by one, so that one which is not there was not given.
+    pub single_tables: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -127,6 +129,11 @@ impl Table {
                 .chains
                 .values()
                 .any(|chain| chain.base.as_ref().is_some_and(|base| base.kind == Kind::Nat))
+    }
+
+    /// Names of nftables have a family in front.
+    pub fn is_of_nftables(&self) -> bool {
+        self.name.contains(' ')
     }
 
     /// Chains that are asked only where nothing translates: a table of nftables may have both kinds.

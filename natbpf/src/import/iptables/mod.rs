@@ -40,6 +40,7 @@ pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
         section.settle_table()?;
         section.check_chains()?;
     }
+    ruleset.single_tables = sections.iter().any(|section| !section.named);
     let mut tables: BTreeMap<String, Section> = BTreeMap::new();
     for section in joined(sections) {
         if section.family() == Some(Family::V6) {
@@ -76,8 +77,7 @@ pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
         }
     }
     for section in tables.into_values() {
-        let table = table(section, &mut ruleset)?;
-        ruleset.tables.push(table);
+        ruleset.tables.push(table(section));
     }
     Ok(ruleset)
 }
@@ -114,6 +114,7 @@ impl Reader {
         if let Some(comment) = text.strip_prefix('#') {
             let named = Family::of_header(comment);
             self.family = named.or(self.family.filter(|_| !comment.contains("Completed on")));
+            ruleset.remarks.extend(unread_by_save(comment));
             return Ok(());
         }
         let text = without_counters(text);
@@ -212,6 +213,19 @@ fn unread(line: &Line, why: &str) -> ImportError {
     ImportError::Unread { line: line.number, why: why.to_owned() }
 }
 
+/// What `iptables-save` says in a comment of tables that it does not print.
+fn unread_by_save(comment: &str) -> Option<String> {
+    let comment = comment.trim();
+    if let Some((name, rest)) = comment.strip_prefix("Table `").and_then(|rest| rest.split_once('\'')) {
+        let name = printable(name);
+        return rest.contains("incompatible").then(|| {
+            format!("the table {name} is not read, since iptables-save cannot print it; `nft list ruleset` does")
+        });
+    }
+    let legacy = comment.starts_with("Warning: ") && comment.contains("legacy");
+    legacy.then(|| "tables of iptables-legacy are not read; `iptables-legacy-save` prints them".to_owned())
+}
+
 /// A line that belongs to no table.
 fn outside(line: Line, command: &shell::Command<'_>, ruleset: &mut Ruleset) -> Result<(), ImportError> {
     if line.text.starts_with("Chain ") && line.text.contains('(') {
@@ -245,7 +259,7 @@ fn without_counters(line: &str) -> &str {
     }
 }
 
-fn table(section: Section, ruleset: &mut Ruleset) -> Result<Table, ImportError> {
+fn table(section: Section) -> Table {
     let mut table = Table { name: section.table.clone(), chains: BTreeMap::new() };
     for (name, chain) in section.chains {
         let policy = chain.policy.unwrap_or_default();
@@ -259,14 +273,9 @@ fn table(section: Section, ruleset: &mut Ruleset) -> Result<Table, ImportError> 
         if base.is_none() && rules.is_empty() && !chain.declared {
             continue;
         }
-        if policy == Policy::Drop && section.table == "nat" {
-            ruleset
-                .remarks
-                .push(format!("the policy of {name} in the table nat is DROP, which natbpf has not"));
-        }
         table.chains.insert(name, Chain { base, rules });
     }
-    Ok(table)
+    table
 }
 
 fn base(table: &str, chain: &str, policy: Policy, line: &Line) -> Option<Base> {

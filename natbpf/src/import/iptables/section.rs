@@ -87,6 +87,15 @@ impl Section {
     pub fn is_over(&self, next: &Step) -> bool {
         let Step::Declare { chain, policy: Some(_) } = next else { return false };
         let has_policy = |chain: &RawChain| chain.policy.is_some();
+        // Where a table has them, PREROUTING comes first of all, and INPUT next.
+        let first = match chain.as_str() {
+            "PREROUTING" => !self.chains.is_empty(),
+            "INPUT" => self.chains.keys().any(|name| name != "PREROUTING"),
+            _ => false,
+        };
+        if first {
+            return true;
+        }
         self.chains.get(chain).is_some_and(has_policy)
             || self.chains.values().any(|chain| !has_policy(chain) || !chain.rules.is_empty())
     }

@@ -143,6 +143,38 @@ fn what_comes_by_a_wrong_way_is_dropped_either_way() {
 }
 
 #[test]
+fn what_was_not_given_is_said() {
+    let nat = "-P PREROUTING ACCEPT\n-P INPUT ACCEPT\n-P OUTPUT ACCEPT\n-P POSTROUTING ACCEPT\n\
+               -A POSTROUTING -o eth0 -j MASQUERADE\n";
+    let said = |text: &str| import(text, &[]).unwrap();
+    says(&said(nat), "the tables filter, mangle and raw were not given: what is dropped there");
+    let filter = "-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT\n";
+    says(&said(&format!("{filter}{nat}")), "the tables mangle and raw were not given");
+    let saved = "*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n";
+    says(&said(saved), "the tables filter, mangle and raw were not given");
+    let both = said(&format!("*filter\nCOMMIT\n{saved}"));
+    assert!(!both.to_string().contains("not given"), "{both}");
+    let table = "table ip nat {\n chain p {\n  type nat hook postrouting priority 100; policy drop;\n  oifname \"eth0\" masquerade\n }\n}\n";
+    says(&said(table), "no chain that filters was given");
+    says(&said(table), "the policy of p in the table ip nat is DROP");
+    let incompatible = format!("# Table `mangle' is incompatible, use 'nft' tool.\n\n{saved}");
+    says(&said(&incompatible), "the table mangle is not read");
+    let legacy = format!("# Warning: iptables-legacy tables present, use iptables-legacy-save to see them\n{saved}");
+    says(&said(&legacy), "tables of iptables-legacy are not read");
+}
+
+#[test]
+fn what_natbpf_takes_of_a_subinterface_is_said() {
+    let nat = "-A POSTROUTING -s 10.0.0.0/24 -o eth0 -j MASQUERADE\n";
+    let import = rules(&format!("{nat}-A POSTROUTING -o eth0.100 -d 10.9.0.0/16 -j ACCEPT"));
+    says(&import, "what leaves by eth0.100 goes out by eth0 with a tag");
+    for none in ["-o eth01", "-i eth1.100"] {
+        let import = rules(&format!("{nat}-A POSTROUTING {none} -j ACCEPT"));
+        assert!(!import.to_string().contains("with a tag"), "{import}");
+    }
+}
+
+#[test]
 fn many_exemptions() {
     let nine = case!("nine-exemptions.rules");
     assert_eq!(toml(&nine).matches("[[masquerade]]").count(), 10, "{nine}");
