@@ -31,7 +31,7 @@ pub fn table(
     let partner = partner(site.written, external, host, uplink).ok_or(half)?;
     let arrival = Match { destination: Addresses::host(host), ..Match::default() };
     let inside = Inside { uplink, external: piece, ports: (0, u16::MAX), nat, arrival: &arrival };
-    inside.check(site)?;
+    let said = inside.check(site)?;
     let pooled = site.written.iter().find(|rule| {
         let range = rule.nat.as_ref().and_then(|nat| nat.to);
         range.is_some_and(|(first, last)| (first..=last).contains(&external)) && !is_half(rule, host, uplink)
@@ -63,7 +63,7 @@ pub fn table(
         lines.iter().for_each(|line| table.also(line));
     }
     let (line, uplink) = (item.line.clone(), uplink.to_owned());
-    Ok(Inward { table, line, uplink, address: Some(external), external: piece.clone(), arrival })
+    Ok(Inward { table, line, uplink, address: Some(external), external: piece.clone(), arrival, said })
 }
 
 /// The rule that gives the host this address. A floating address goes before every rule, so nothing may go before the

@@ -24,56 +24,68 @@ pub struct Inside<'a> {
 }
 
 impl Inside<'_> {
-    /// Whether the client's address stays, and the packet goes inside.
-    pub fn check(&self, site: &Site<'_>) -> Result<(), String> {
+    /// Whether the client's address stays, and the packet goes inside. Returns what is to be said of it.
+    pub fn check(&self, site: &Site<'_>) -> Result<Vec<String>, String> {
         let host = self.nat.address;
         let by_uplink = sources(site.written, self.uplink);
         let known = by_uplink.iter().any(|source| source.within.prefix_len() > 0 && source.holds(host));
         let inside = known || is_site_local(host);
+        let from = |sources: Vec<Addresses>| {
+            sources.into_iter().map(|source| Match { source, ..Match::default() }).collect::<Vec<_>>()
+        };
         // From outside, and on its way inside.
-        let mut outside =
-            vec![Match { redirected: Some(true), from_host: Some(false), ..self.arrival.clone() }];
-        for source in self.inside_sources(site) {
-            outside = minus(&outside, &[Match { source, ..Match::default() }]);
-        }
+        let all = Match { redirected: Some(true), from_host: Some(false), ..self.arrival.clone() };
+        let mut outside = minus(&[all], &from(self.inside_sources(site)));
         if inside {
             for uplink in site.named.iter().map(String::as_str).chain([self.uplink]).map(Pattern::exact) {
                 let leaves = Match { output: Devices::is(uplink), ..Match::default() };
                 outside = minus(&outside, &[leaves]);
             }
         }
+        let taken_for_inside = from(self.sources_around(site));
+        let mut said = Vec::new();
         for item in site.after {
-            if item.verdict != Verdict::Accept && item.may_take(&outside) {
+            if item.verdict != Verdict::Accept {
+                let surely = minus(&outside, &taken_for_inside);
+                if item.may_take(&surely) {
+                    return Err(self.masquerades(item, &surely, inside, site));
+                }
                 let line = item.line.number;
-                return Err(match overlap(&item.certain, &outside) {
-                    _ if !matches!(item.verdict, Verdict::Source(_)) => format!(
-                        "line {line}, which is not imported, may translate the source of what it redirects, and natbpf's forwards \
-                         keep the client's address"
-                    ),
-                    true if inside && self.leaves_by(item, site).is_some() => {
-                        let device = self.leaves_by(item, site).unwrap_or_default();
-                        format!(
-                            "line {line} masquerades what it redirects, too, unless {host} is not reached by {device}; then say \
-                             --uplink {device}"
-                        )
-                    }
-                    true if inside => format!(
-                        "line {line} masquerades what it redirects, too, and natbpf's forwards keep the client's address"
-                    ),
-                    true => format!(
-                        "it leads to {host}, which is not inside: line {line} masquerades what goes there"
-                    ),
-                    false => format!(
-                        "line {line}, which is not imported, may masquerade what it redirects, and natbpf's forwards keep the \
-                         client's address"
-                    ),
-                });
-            }
-            if item.verdict == Verdict::Accept {
+                let clients = item.all().into_iter().filter(|piece| overlap(&[piece.clone()], &outside));
+                said.extend(clients.map(|piece| {
+                    let networks = piece.source.entries().join(" ");
+                    format!("what comes from {networks} is taken to be inside, since line {line} masquerades it, too")
+                }));
+            } else {
                 outside = minus(&outside, &item.certain);
             }
         }
-        Ok(())
+        Ok(said)
+    }
+
+    /// Why it is no forward, if an item translates its source.
+    fn masquerades(&self, item: &Item, outside: &[Match], inside: bool, site: &Site<'_>) -> String {
+        let (line, host) = (item.line.number, self.nat.address);
+        match (overlap(&item.certain, outside), self.leaves_by(item, site)) {
+            _ if !matches!(item.verdict, Verdict::Source(_)) => format!(
+                "line {line}, which is not imported, may translate the source of what it redirects, and natbpf's forwards \
+                 keep the client's address"
+            ),
+            (true, Some(device)) if inside => format!(
+                "line {line} masquerades what it redirects, too, unless {host} is not reached by {device}; then say \
+                 --uplink {device}"
+            ),
+            (true, None) if inside => format!(
+                "line {line} masquerades what it redirects, too, and natbpf's forwards keep the client's address"
+            ),
+            (true, _) => {
+                format!("it leads to {host}, which is not inside: line {line} masquerades what goes there")
+            }
+            (false, _) => format!(
+                "line {line}, which is not imported, may masquerade what it redirects, and natbpf's forwards keep the \
+                 client's address"
+            ),
+        }
     }
 
     /// The uplink by which a rule would masquerade it, if it is one for all that leaves there.
@@ -84,15 +96,22 @@ impl Inside<'_> {
         Some(name.to_owned())
     }
 
-    /// Networks that nothing from outside comes from: those that are masqueraded, and such as the host is in.
+    /// Networks that nothing from outside comes from: those that are masqueraded, and the host itself.
     fn inside_sources(&self, site: &Site<'_>) -> Vec<Addresses> {
         let translated = site.written.iter().filter(|rule| rule.nat.is_some());
-        let mut networks: Vec<_> = translated.map(|rule| rule.piece.source.clone()).collect();
-        let around = site.after.iter().flat_map(Item::all).map(|piece| piece.source);
-        networks.extend(around.filter(|source| source.holds(self.nat.address)));
-        networks.retain(|source| source.within.prefix_len() > 0);
+        let networks = translated.map(|rule| rule.piece.source.clone());
+        let mut networks: Vec<_> = networks.filter(|source| source.within.prefix_len() > 0).collect();
         networks.push(Addresses::host(self.nat.address));
         networks
+    }
+
+    /// Networks around the host of which rules say nothing but that they reach it, and which every site has its own of.
+    fn sources_around(&self, site: &Site<'_>) -> Vec<Addresses> {
+        let around = site.after.iter().flat_map(Item::all).map(|piece| piece.source);
+        let own = |source: &Addresses| {
+            is_site_local(source.within.network()) && is_site_local(source.within.broadcast())
+        };
+        around.filter(|source| source.holds(self.nat.address) && own(source)).collect()
     }
 
     /// The lines by which hosts inside are redirected in the same way and masqueraded on the way back: all that natbpf's

@@ -19,6 +19,8 @@ pub struct Inward {
     pub external: Match,
     /// The packet's destination when it has been translated.
     pub arrival: Match,
+    /// What is to be said of it.
+    pub said: Vec<String>,
 }
 
 impl Inward {
@@ -44,6 +46,12 @@ impl Inward {
             to_host: Some(false),
             ..self.arrival.clone()
         }
+    }
+
+    /// The protocol and the ports that it is for.
+    pub fn reached_by(&self) -> Match {
+        let (protocol, ports) = (self.external.protocol.clone(), self.external.ports.clone());
+        Match { protocol, ports, ..Match::default() }
     }
 
     /// An answer on its way from the host to the uplink.

@@ -5,6 +5,7 @@
 
 use super::{
     flatten::{Item, Skipped, asked_before, without},
+    limits::{self, Refused, Uplinks},
     line::{Line, Lines, printable},
     matching::{Addresses, Devices, Match, Pattern, Ports, Protocols, TCP, UDP, and, minus, overlap},
     target::{SourceNat, Verdict},
@@ -27,7 +28,7 @@ pub struct Written {
 }
 
 /// Reduces what the items match to what natbpf's rules can say.
-pub fn reduce(items: &mut [Item], skipped: &mut Skipped) {
+pub fn reduce(items: &mut [Item], refused: &Refused, skipped: &mut Skipped) {
     join_protocols(items);
     for item in items.iter_mut() {
         let mut why = None;
@@ -39,7 +40,7 @@ pub fn reduce(items: &mut [Item], skipped: &mut Skipped) {
                 skipped.part(&item.line, why);
             }
             let Some(piece) = at_uplink(piece) else { continue };
-            match unsayable(item, &piece) {
+            match refused.get(&item.line.id).cloned().or_else(|| unsayable(item, &piece)) {
                 None => certain.push(piece),
                 Some(reason) => {
                     why.get_or_insert(reason);
@@ -59,14 +60,19 @@ pub fn reduce(items: &mut [Item], skipped: &mut Skipped) {
             );
         }
         if let Some(cause) = item.cause.filter(|_| item.verdict != Verdict::Accept) {
-            match certain.is_empty() {
-                true => skipped.add(&item.line, cause.reason()),
-                false => skipped.part(&item.line, cause.missing()),
-            }
+            item.lines().for_each(|line| match certain.is_empty() {
+                true => skipped.add(line, cause.reason()),
+                false => skipped.part(line, cause.missing()),
+            });
         }
         if let Some(why) = why {
             // Part of the line may be said all the same.
-            if certain.is_empty() { skipped.add(&item.line, why) } else { skipped.part(&item.line, why) }
+            for line in item.lines() {
+                match certain.is_empty() {
+                    true => skipped.add(line, why.clone()),
+                    false => skipped.part(line, why.clone()),
+                }
+            }
         }
         (item.certain, item.maybe) = (certain, maybe);
     }
@@ -87,6 +93,11 @@ fn unsayable(item: &Item, piece: &Match) -> Option<String> {
         Verdict::Destination(_) => return Some("DNAT belongs into PREROUTING".to_owned()),
         Verdict::Drop => return Some("natbpf drops nothing in POSTROUTING".to_owned()),
         Verdict::Other(name) => return Some(format!("natbpf has no {name}")),
+    }
+    if let Verdict::Source(nat) = &item.verdict
+        && let Some(why) = limits::pool(nat)
+    {
+        return Some(why);
     }
     if let Verdict::Source(nat) = &item.verdict
         && nat.ports.is_some()
@@ -237,7 +248,8 @@ impl Causes {
 }
 
 /// The rules for all that can be said, in their order.
-pub fn rules(items: &[Item], uplinks: &[Pattern], untracked: &[Item], skipped: &mut Skipped) -> Vec<Written> {
+pub fn rules(items: &[Item], to: &Uplinks, untracked: &[Item], skipped: &mut Skipped) -> Vec<Written> {
+    let uplinks = &to.patterns[..];
     let everywhere: Vec<_> = uplinks
         .iter()
         .map(|uplink| Match { output: Devices::is(uplink.clone()), ..Match::default() })
@@ -253,7 +265,7 @@ pub fn rules(items: &[Item], uplinks: &[Pattern], untracked: &[Item], skipped: &
         match &item.verdict {
             Verdict::Source(nat) if !item.certain.is_empty() => {
                 if here.is_empty() {
-                    item.lines().for_each(|line| skipped.add(line, no_uplink(item, uplinks)));
+                    item.lines().for_each(|line| skipped.add(line, no_uplink(item, to)));
                     continue;
                 }
                 match source(item, nat, here, &mut taken, skipped) {
@@ -278,9 +290,13 @@ pub fn rules(items: &[Item], uplinks: &[Pattern], untracked: &[Item], skipped: &
     without_idle(written)
 }
 
-fn no_uplink(item: &Item, uplinks: &[Pattern]) -> String {
+fn no_uplink(item: &Item, uplinks: &Uplinks) -> String {
+    let leaves_by = |name: &&String| item.certain.iter().any(|piece| piece.output.includes(name));
+    if let Some(name) = uplinks.too_many.iter().find(leaves_by) {
+        return limits::too_many(name);
+    }
     let named = item.certain.iter().any(|piece| piece.output.is.is_some());
-    if named || !uplinks.is_empty() {
+    if named || !uplinks.patterns.is_empty() {
         return "it is for interfaces that are no uplinks here; name those that are with --uplink".to_owned();
     }
     "it names no interface with -o, and natbpf would take every one for an uplink; name yours with --uplink"
@@ -352,17 +368,17 @@ fn source(
 
 /// What is to be said of a rule that is imported.
 fn say_parts(item: &Item, nat: &SourceNat, uplinks: &[Pattern], skipped: &mut Skipped) {
+    let leaves_by = |uplink: &&Pattern| {
+        let there = Devices::is((*uplink).clone());
+        item.certain.iter().any(|piece| piece.output.and(&there).is_some())
+    };
+    let names: Vec<_> = uplinks.iter().filter(leaves_by).map(Pattern::to_string).collect();
+    let names = names.join(", ");
     let everywhere = |piece: &Match| {
         piece.output.is.as_ref().is_some_and(|is| uplinks.iter().any(|uplink| uplink.covers(is)))
     };
     if !item.certain.iter().all(everywhere) {
-        let leaves_by = |uplink: &&Pattern| {
-            let there = Devices::is((*uplink).clone());
-            item.certain.iter().any(|piece| piece.output.and(&there).is_some())
-        };
-        let names: Vec<_> = uplinks.iter().filter(leaves_by).map(Pattern::to_string).collect();
-        item.lines()
-            .for_each(|line| skipped.part(line, format!("only for what leaves by {}", names.join(", "))));
+        item.lines().for_each(|line| skipped.part(line, format!("only for what leaves by {names}")));
     }
     let own = item.certain.iter().any(|piece| match nat.to {
         Some((first, last)) => piece.source.holds(first) || piece.source.holds(last),
@@ -371,9 +387,38 @@ fn say_parts(item: &Item, nat: &SourceNat, uplinks: &[Pattern], skipped: &mut Sk
     if own && (nat.to.is_some() || nat.ports.is_some()) {
         skipped.part(&item.line, "what the gateway itself sends keeps its address and port");
     }
+    if let Some(to) = nat.range() {
+        skipped
+            .part(&item.line, format!("natbpf answers ARP for {to} on {names} if the host does not have it"));
+    }
     if nat.to.is_some() && nat.single().is_none() && !nat.persistent {
         skipped.part(&item.line, "a source always gets the same of these addresses, as with --persistent");
     }
+}
+
+/// Says of rules for what was not redirected that natbpf's are for the rest as well, where something goes on to redirect.
+pub fn say_redirected(items: &[Item], written: &[Written], arriving: &[Item], skipped: &mut Skipped) {
+    let redirects = |verdict: &Verdict| match verdict {
+        Verdict::Destination(_) => true,
+        Verdict::Other(name) => matches!(name.as_str(), "DNAT" | "dnat" | "NETMAP"),
+        _ => false,
+    };
+    let stays = |item: &&Item| redirects(&item.verdict) && skipped.lines.contains_key(&item.line.id);
+    let mut stay: Vec<_> = arriving.iter().filter(stays).map(|item| item.line.number).collect();
+    stay.sort_unstable();
+    stay.dedup();
+    if stay.is_empty() {
+        return;
+    }
+    let lines = Lines(&stay);
+    let why = format!(
+        "also for what {lines} {}, which {} with iptables: natbpf's rules do not ask whether it was redirected",
+        lines.or("redirects", "redirect"),
+        lines.or("stays", "stay")
+    );
+    let asks = |item: &&Item| item.certain.iter().any(|piece| piece.redirected == Some(false));
+    let is_written = |item: &&Item| written.iter().any(|rule| rule.line.id == item.line.id);
+    items.iter().filter(asks).filter(is_written).for_each(|item| skipped.part(&item.line, why.clone()));
 }
 
 fn write(item: &Item, nat: Option<&SourceNat>, piece: Match) -> Written {

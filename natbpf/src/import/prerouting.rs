@@ -8,6 +8,7 @@ use super::{
     floating,
     inside::Inside,
     inward::Inward,
+    limits::{self, can_be_host},
     matching::{Devices, Match, Pattern, Ports, Protocols, TCP, UDP, and, minus, overlap},
     postrouting::{Written, odd_name},
     target::{DestinationNat, Verdict},
@@ -19,6 +20,8 @@ use super::{
 pub struct Site<'a> {
     /// Uplinks that the operator named.
     pub named: &'a [String],
+    /// Those that are more than natbpf can have.
+    pub too_many: &'a [String],
     /// Uplinks that rules of POSTROUTING have.
     pub uplinks: Vec<Pattern>,
     pub written: &'a [Written],
@@ -93,6 +96,10 @@ pub fn tables(items: &[Item], site: &Site<'_>, skipped: &mut Skipped) -> Vec<Inw
         let mut reasons = Vec::new();
         let mut said = Vec::new();
         for uplink in uplinks(item, site, &mut reasons) {
+            if limits::is_full(&uplink, site.written, tables.iter().chain(&said)) {
+                reasons.push(limits::too_many(&uplink));
+                continue;
+            }
             match inward(item, nat, earlier, &uplink, site, &tables) {
                 Ok(Some(inward)) => said.extend(inward),
                 Ok(None) => {}
@@ -105,9 +112,7 @@ pub fn tables(items: &[Item], site: &Site<'_>, skipped: &mut Skipped) -> Vec<Inw
             None if said.is_empty() => skipped.idle(&item.line, "rules before it take all of it"),
             None => {}
         }
-        if let Some(first) = said.first() {
-            say_parts(item, first, skipped);
-        }
+        said.iter().for_each(|inward| say_parts(item, inward, skipped));
         tables.extend(said);
     }
     tables
@@ -139,7 +144,9 @@ fn uplinks(item: &Item, site: &Site<'_>, reasons: &mut Vec<String>) -> Vec<Strin
             }
             continue;
         };
-        if site.is_uplink(name) || (site.translates_no_source() && name != "lo") {
+        if site.too_many.iter().any(|one| one == name) {
+            reasons.push(limits::too_many(name));
+        } else if site.is_uplink(name) || (site.translates_no_source() && name != "lo") {
             uplinks.push(name.to_owned());
         } else {
             reasons.push(format!(
@@ -236,11 +243,6 @@ fn evidence(item: &Item, piece: &Match, uplink: &str, site: &Site<'_>) -> Result
     ))
 }
 
-/// As the configuration takes them.
-fn can_be_host(address: Ipv4Addr) -> bool {
-    !matches!(address.octets()[0], 0 | 127 | 224..)
-}
-
 /// Networks of which every site has its own.
 pub fn is_site_local(address: Ipv4Addr) -> bool {
     address.is_private() || address.is_link_local() || matches!(address.octets(), [100, 64..=127, ..])
@@ -251,18 +253,10 @@ fn clashes(one: &Inward, others: &[Inward]) -> bool {
     others.iter().any(|other| {
         other.uplink == one.uplink
             && (other.address.is_none() || one.address.is_none() || other.address == one.address)
-            && other.table.key("port").zip(one.table.key("port")).is_some()
-            && overlap(&[external(other)], &[external(one)])
+            && other.table.is("forward")
+            && one.table.is("forward")
+            && other.reached_by().overlaps(&one.reached_by())
     })
-}
-
-/// Protocol and ports by which it is reached.
-fn external(inward: &Inward) -> Match {
-    let number = if inward.table.key("protocol") == Some("\"udp\"") { UDP } else { TCP };
-    let text = inward.table.key("port").unwrap_or_default().trim_matches('"');
-    let ports =
-        super::names::ports(text, &['-']).and_then(|range| Ports::new(vec![range])).unwrap_or_default();
-    Match { protocol: Protocols::is(number), ports, ..Match::default() }
 }
 
 /// A forward for each range of ports.
@@ -306,7 +300,7 @@ fn forwards(
             ..Match::default()
         };
         let inside = Inside { uplink, external: piece, ports: (first, last), nat, arrival: &arrival };
-        inside.check(site)?;
+        let said = inside.check(site)?;
         let mut table = Table::new("forward", [&item.line].into_iter());
         table.text("in", uplink.to_owned());
         if let Some(address) = address {
@@ -321,7 +315,10 @@ fn forwards(
         }
         let external = Match { ports: Ports::new(vec![(first, last)]).unwrap_or_default(), ..piece.clone() };
         let (line, uplink) = (item.line.clone(), uplink.to_owned());
-        inwards.push(Inward { table, line, uplink, address, external, arrival });
+        inwards.push(Inward { table, line, uplink, address, external, arrival, said });
+    }
+    if inwards.is_empty() {
+        return Err("nothing is sent to port 0".to_owned());
     }
     Ok(inwards)
 }
@@ -351,6 +348,7 @@ fn target(nat: &DestinationNat, first: u16, last: u16) -> Result<(String, (u16, 
 /// What is to be said of a forward that is imported.
 fn say_parts(item: &Item, inward: &Inward, skipped: &mut Skipped) {
     let (line, uplink) = (&item.line, &inward.uplink);
+    inward.said.iter().for_each(|said| skipped.part(line, said.clone()));
     if !item.certain.iter().any(|piece| piece.input.name() == Some(uplink)) {
         let inside = if inward.table.key("hairpin").is_some() { " and from inside" } else { "" };
         skipped.part(line, format!("only for what arrives at {uplink}{inside}"));

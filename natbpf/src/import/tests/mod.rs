@@ -49,11 +49,16 @@ fn a_file_of_many_shapes() {
     assert_eq!(import.toml(), fixture("natbpf.toml"));
 }
 
+/// As `natbpf check` takes it.
+fn checked(import: &Import) -> crate::config::Config {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, import.toml()).unwrap();
+    crate::config::Config::from_file(file.path()).unwrap()
+}
+
 #[test]
 fn what_is_imported_is_a_configuration() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&file, of_fixture().toml()).unwrap();
-    let config = crate::config::Config::from_file(file.path()).unwrap();
+    let config = checked(&of_fixture());
     assert_eq!((config.floating.len(), config.forwards.len()), (1, 4), "{}", of_fixture());
     assert!(config.rules.len() > 5);
 }

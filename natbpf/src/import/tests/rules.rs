@@ -258,11 +258,93 @@ fn rules_by_marks_stay() {
 #[test]
 fn addresses_of_the_gateway_itself() {
     let snat = rules("-A POSTROUTING -o eth0 -j SNAT --to-source 203.0.113.5");
-    assert_eq!(part(&snat, 2), "what the gateway itself sends keeps its address and port");
+    let arp = "natbpf answers ARP for 203.0.113.5 on eth0 if the host does not have it";
+    assert_eq!(part(&snat, 2), format!("what the gateway itself sends keeps its address and port; {arp}"));
     let inside = rules("-A POSTROUTING -s 10.0.0.0/24 -o eth0 -j SNAT --to-source 203.0.113.5");
-    assert_eq!(part(&inside, 2), "");
+    assert_eq!(part(&inside, 2), arp);
     let own = rules("-A POSTROUTING -o eth0 -m addrtype --src-type LOCAL -j MASQUERADE");
     assert!(skipped(&own)[0].1.contains("the gateway itself"), "{own}");
+}
+
+/// The last network that holds the host need not be one that nobody outside is in.
+#[test]
+fn clients_that_are_masqueraded_are_no_strangers() {
+    let forward = |host: &str, client: &str| {
+        rules(&format!(
+            "-A POSTROUTING -s 172.20.0.0/16 -o eth0 -j MASQUERADE\n\
+             -A PREROUTING -i eth0 -d 203.0.113.5 -p tcp --dport 80 -j DNAT --to-destination {host}\n\
+             -A POSTROUTING -s {client} -d {host} -o br0 -j MASQUERADE"
+        ))
+    };
+    for outside in ["128.0.0.0/1", "192.0.0.0/2"] {
+        let import = forward("192.168.1.5", outside);
+        assert!(!toml(&import).contains("forward"), "{import}");
+        assert!(skipped(&import)[0].1.starts_with("line 4 masquerades what it redirects, too"), "{import}");
+    }
+    let import = forward("192.168.1.5", "192.168.0.0/16");
+    assert!(toml(&import).contains("[[forward]]"), "{import}");
+    let said = "what comes from 192.168.0.0/16 is taken to be inside, since line 4 masquerades it, too";
+    assert!(part(&import, 3).contains(said), "{import}");
+    let import = forward("172.20.0.5", "172.20.0.0/16");
+    assert!(!part(&import, 3).contains("taken to be inside"), "{import}");
+}
+
+#[test]
+fn every_forward_of_a_line_is_spoken_of() {
+    let import = with_uplinks("-A PREROUTING -p tcp --dport 80 -j DNAT --to 10.0.0.5", &["eth0", "eth1"]);
+    let of = |name: &str| format!("only for what arrives at {name}; only for the addresses of {name}");
+    assert_eq!(part(&import, 2), format!("{}; {}", of("eth0"), of("eth1")));
+    let zero = rules("-A PREROUTING -i eth0 -p tcp --dport 0 -j DNAT --to 10.0.0.5");
+    assert_eq!(skipped(&zero), [(2, "nothing is sent to port 0")]);
+}
+
+#[test]
+fn what_stays_redirected_is_translated_all_the_same() {
+    let rest = "-A POSTROUTING -o eth0 -m conntrack ! --ctstate DNAT -j MASQUERADE";
+    let import =
+        rules(&format!("-A PREROUTING -i br0 -p udp --dport 53 -j DNAT --to-destination 198.51.100.1\n{rest}"));
+    assert!(part(&import, 3).contains("also for what line 2 redirects, which stays with iptables"), "{import}");
+    assert_eq!(part(&rules(rest), 2), "");
+}
+
+/// Else `natbpf check` would refuse it all.
+#[test]
+fn no_more_than_a_configuration_can_have() {
+    let why = |lines: &str| {
+        let import = rules(lines);
+        assert_eq!(toml(&import), "", "{import}");
+        skipped(&import)[0].1.to_owned()
+    };
+    let snat = |to: &str| why(&format!("-A POSTROUTING -o eth0 -j SNAT --to-source {to}"));
+    assert!(snat("203.0.113.0-203.0.113.127").contains("at most 64 addresses"));
+    assert_eq!(snat("127.0.0.1"), "127.0.0.1 cannot be the address of a host");
+    let ports = |rest: &str| format!("-A POSTROUTING -o eth0 {rest} -j SNAT --to-source 127.0.0.1");
+    let all = [ports("-p tcp") + ":1-9", ports("-p udp") + ":1-9", ports("")].join("\n");
+    assert_eq!(skipped(&rules(&all)).len(), 3);
+
+    let pools: String = (0..70)
+        .map(|at| format!("-A POSTROUTING -s 10.0.{at}.0/24 -o eth0 -j SNAT --to-source 203.0.113.{}\n", at + 1))
+        .collect();
+    let many = rules(&format!("{pools}-A POSTROUTING -o eth0 -j MASQUERADE"));
+    checked(&many);
+    assert_eq!(toml(&many).matches("to = ").count(), 64, "{many}");
+    assert!(skipped(&many).iter().all(|(line, why)| *line > 65 && why.contains("one pool too many")), "{many}");
+    // What they would have had is not masqueraded.
+    assert!(part(&many, 72).starts_with("without all that lines 66, 67, 68, 69, 70 and 71 may take"), "{many}");
+
+    let each = |rule: &str| (0..20).map(|at| format!("{}\n", rule.replace('#', &at.to_string()))).collect::<String>();
+    let masquerade = each("-A POSTROUTING -s 10.0.0.0/24 -o ppp# -j MASQUERADE");
+    let forward = each("-A PREROUTING -i ppp# -p tcp --dport 80 -j DNAT --to 10.0.0.5");
+    for (lines, left_out) in [(&masquerade, 4), (&forward, 4), (&format!("{masquerade}{forward}"), 8)] {
+        let import = rules(lines);
+        checked(&import);
+        let reasons = skipped(&import);
+        assert_eq!(reasons.len(), left_out, "{import}");
+        assert!(reasons.iter().all(|(_, why)| why.contains("is one uplink too many")), "{import}");
+    }
+    let pattern = rules(&format!("-A POSTROUTING -s 10.0.0.0/24 -o ppp+ -j MASQUERADE\n{forward}"));
+    checked(&pattern);
+    assert_eq!(skipped(&pattern).len(), 4, "{pattern}");
 }
 
 #[test]
