@@ -10,7 +10,14 @@ use super::{
 };
 
 /// How deep chains may call each other; the kernel has 16.
-const DEPTH: usize = 16;
+pub const DEPTH: usize = 16;
+
+/// How many rules are come by, more than once where a chain is called from several places. Chains that each call the next
+/// one twice are come by more often than anybody waits for.
+const WAYS: usize = 5_000;
+
+const TOO_MANY_WAYS: &str =
+    "its table's chains call each other in so many ways that it is not followed; have fewer rules jump to the same chain";
 
 /// Into how many pieces what a rule is for may fall. Beyond that it is not known what it is for.
 const PIECES: usize = 256;
@@ -113,6 +120,10 @@ pub struct Walk {
     accepts: bool,
     /// It is followed what becomes of packets that are not the first of their flow.
     established: bool,
+    /// How many rules may still be come by.
+    ways: usize,
+    /// The chains that lead to where it is.
+    path: Vec<String>,
 }
 
 /// What gets to a place in a chain.
@@ -188,6 +199,7 @@ impl Walk {
     fn base(&mut self, table: &Table, name: &str, base: &Base, last: bool, skipped: &mut Skipped) {
         let all = Reach { certain: vec![Match::default()], ..Reach::default() };
         self.accepts = last && base.policy == Policy::Accept;
+        self.ways = WAYS.max(4 * table.rules().count());
         self.chain(table, name, all.clone(), 0, skipped);
         if base.policy == Policy::Drop {
             let line = Line { text: format!("the policy of {name} is DROP"), ..base.line.clone() };
@@ -198,10 +210,30 @@ impl Walk {
     fn chain(&mut self, table: &Table, name: &str, reach: Reach, depth: usize, skipped: &mut Skipped) {
         let Some(chain) = table.chains.get(name) else { return };
         let mut reach = reach;
+        self.path.push(name.to_owned());
         for rule in &chain.rules {
+            if self.ways == 0 {
+                break;
+            }
+            self.ways -= 1;
+            if self.ways == 0 {
+                self.give_up(table, &rule.line, skipped);
+                break;
+            }
             self.reached.push(rule.line.id);
             reach = self.rule(table, rule, reach, depth, skipped);
         }
+        self.path.pop();
+    }
+
+    /// What the rules do that are asked from here on is not known, nor what they leave for others.
+    fn give_up(&mut self, table: &Table, line: &Line, skipped: &mut Skipped) {
+        for (_, rule) in table.rules() {
+            skipped.add(&rule.line, TOO_MANY_WAYS);
+            self.reached.push(rule.line.id);
+        }
+        let all = Reach { certain: vec![Match::default()], ..Reach::default() };
+        self.push(line, Verdict::Other("rules in so many ways".to_owned()), all.uncertain(Cause::Many, true));
     }
 
     /// Returns what gets to the next rule of the chain.
@@ -248,7 +280,9 @@ impl Walk {
                 self.push(line, verdict.clone(), here);
                 reach
             }
-            Target::Jump(name) if table.chains.contains_key(name) && depth < DEPTH => {
+            Target::Jump(name)
+                if table.chains.contains_key(name) && depth < DEPTH && !self.path.contains(name) =>
+            {
                 self.chain(table, name, here.clone(), depth + 1, skipped);
                 match rule.goto {
                     false => reach,
@@ -260,14 +294,17 @@ impl Walk {
                 }
             }
             Target::Jump(name) => {
+                let is_chain = table.chains.contains_key(name);
+                let circle = is_chain && self.path.contains(name);
                 let name = super::line::printable(name);
-                skipped.add(
-                    line,
-                    match table.chains.contains_key(&name) {
-                        true => "its chains call each other in a circle".to_owned(),
-                        false => format!("natbpf has no {name}"),
-                    },
-                );
+                let why = match (is_chain, circle) {
+                    (false, _) => format!("natbpf has no {name}"),
+                    (true, true) => "its chains call each other in a circle".to_owned(),
+                    (true, false) => {
+                        format!("its chains call each other more than {DEPTH} deep, which natbpf does not follow")
+                    }
+                };
+                skipped.add(line, why);
                 self.push(line, Verdict::Other(name), here.uncertain(Cause::Line(line.number), true));
                 reach
             }
@@ -291,6 +328,9 @@ impl Walk {
     /// Base chains of the same priority are asked in the reverse order of their registration, which no listing shows.
     /// What they translate differently is certain in none of them. Each starts at an item.
     fn doubt_equals(&mut self, starts: &[(i64, usize)], skipped: &mut Skipped) {
+        if starts.windows(2).all(|bases| bases[0].0 != bases[1].0) {
+            return;
+        }
         let asked = self.items.clone();
         let base = |at: usize| starts.iter().rev().find(|(_, start)| *start <= at).copied();
         for (at, item) in
@@ -300,9 +340,12 @@ impl Walk {
             for (other, rival) in asked.iter().enumerate() {
                 let equal = base(other).is_some_and(|base| base.0 == priority && base.1 != start);
                 let differs = rival.verdict != Verdict::Accept && !rival.verdict.same(&item.verdict);
+                if !equal || !differs {
+                    continue;
+                }
                 let pieces = rival.all();
                 let both = and(&item.certain, &pieces);
-                if !equal || !differs || (both.is_empty() && !overlap(&item.maybe, &pieces)) {
+                if both.is_empty() && !overlap(&item.maybe, &pieces) {
                     continue;
                 }
                 skipped.add(

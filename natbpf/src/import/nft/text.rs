@@ -7,6 +7,7 @@ use super::{
 };
 use crate::import::{
     ImportError,
+    flatten::DEPTH,
     line::{Line, printable},
     matching::Match,
     ruleset::{Chain, Rule, Ruleset},
@@ -58,11 +59,13 @@ struct Reader<'a> {
     rules: usize,
     /// Chains without a name, by the name that they get here.
     anonymous: Vec<(String, Chain)>,
+    /// How many of them the one that is read stands in.
+    depth: usize,
 }
 
 impl<'a> Reader<'a> {
     fn new(tokens: Vec<Token>, lines: Vec<&'a str>) -> Self {
-        Self { tokens, at: 0, lines, rules: 0, anonymous: Vec::new() }
+        Self { tokens, at: 0, lines, rules: 0, anonymous: Vec::new(), depth: 0 }
     }
 
     /// The next word, past ends of lines.
@@ -112,6 +115,7 @@ impl<'a> Reader<'a> {
         loop {
             let token = self.need()?;
             match token.text.as_str() {
+                _ if token.quoted => {}
                 "{" => depth += 1,
                 "}" if depth <= 1 => return Ok(()),
                 "}" => depth -= 1,
@@ -218,8 +222,14 @@ impl<'a> Reader<'a> {
         block: std::ops::RangeInclusive<usize>,
     ) -> Result<Vec<Token>, ImportError> {
         let (first, last) = (start + block.start(), start + block.end());
+        if self.depth == DEPTH {
+            let (line, what) = (self.tokens[first].line, format!("its chains are more than {DEPTH} deep"));
+            return Err(ImportError::Nft { line, what });
+        }
         let end = std::mem::replace(&mut self.at, first + 1);
+        self.depth += 1;
         let chain = self.chain()?;
+        self.depth -= 1;
         let name = format!("{{ of line {} }}", self.tokens[first].line);
         let name = format!("{name} {}", self.anonymous.len());
         let mut words = self.tokens[start..end].to_vec();
@@ -299,6 +309,11 @@ impl<'a> Words<'a> {
         word
     }
 
+    /// Whether the next word is this one, and not a text.
+    fn is(&self, mark: &str) -> bool {
+        self.words.get(self.at).is_some_and(|word| !word.quoted && word.text == mark)
+    }
+
     fn is_remark(&self) -> bool {
         self.words.get(self.at).is_some_and(|word| word.remark)
     }
@@ -310,16 +325,16 @@ impl<'a> Words<'a> {
     /// One value, several after each other with commas, or a set.
     fn values(&mut self) -> Vec<String> {
         let mut values = Vec::new();
-        if self.peek() == "{" {
+        if self.is("{") {
             self.next();
-            while !self.is_over() && self.peek() != "}" {
+            while !self.is_over() && !self.is("}") {
                 let mut value = String::new();
-                while !self.is_over() && !matches!(self.peek(), "," | "}") {
+                while !self.is_over() && !self.is(",") && !self.is("}") {
                     // What belongs together with a blank, as `80 : accept`, is no value that is known.
                     value.push_str(self.next());
                 }
                 values.push(value);
-                if self.peek() == "," {
+                if self.is(",") {
                     self.next();
                 }
             }
@@ -327,7 +342,7 @@ impl<'a> Words<'a> {
             return values;
         }
         values.push(self.next().to_owned());
-        while self.peek() == "," {
+        while self.is(",") {
             self.next();
             values.push(self.next().to_owned());
         }
@@ -336,15 +351,17 @@ impl<'a> Words<'a> {
 
     /// Leaves out a block in braces.
     fn skip(&mut self) {
-        if self.next() != "{" {
+        if !self.is("{") {
+            self.next();
             return;
         }
-        let mut depth = 1;
-        while depth > 0 && !self.is_over() {
-            match self.next() {
-                "{" => depth += 1,
-                "}" => depth -= 1,
-                _ => {}
+        let mut depth = 0_usize;
+        while !self.is_over() {
+            let (opens, closes) = (self.is("{"), self.is("}"));
+            self.next();
+            depth = if closes { depth - 1 } else { depth + usize::from(opens) };
+            if depth == 0 {
+                return;
             }
         }
     }

@@ -278,6 +278,49 @@ fn a_chain_without_a_name() {
     assert!(toml(&inside).contains(&own), "{}", toml(&inside));
 }
 
+/// Whatever stands in quotation marks is text.
+#[test]
+fn braces_in_quotation_marks_are_text() {
+    let text = |set: &str, rule: &str| {
+        read(&format!(
+            "table ip nat {{\nset s {{\ntype ipv4_addr\ncomment \"{set}\"\nelements = {{ 10.8.0.1 comment \"{set}\" }}\n}}\n\
+             chain p {{\ntype nat hook postrouting priority 100; policy accept;\n{rule}\n\
+             ip saddr 10.0.0.0/24 oifname \"eth0\" masquerade comment \"{set}\"\n}}\n}}\n"
+        ))
+    };
+    for set in ["{", "}", "a", ",", ";"] {
+        let import = text(set, "");
+        assert_eq!((toml(&import).as_str(), skipped(&import)), (PLAIN, vec![]), "{set}\n{import}");
+        let rule = format!("ip saddr 10.0.0.0/24 oifname {{ \"{set}\", \"eth1\" }} accept");
+        let import = text(set, &rule);
+        assert!(toml(&import).ends_with(PLAIN), "{set}\n{import}");
+    }
+}
+
+#[test]
+fn chains_that_call_each_other_too_often_or_too_deep() {
+    // Each calls the next one twice.
+    let chains: String = (0..15).map(|at| format!("-A C{at} -j C{0}\n-A C{at} -j C{0}\n", at + 1)).collect();
+    let declared: String = (0..=20).map(|at| format!(":C{at} - [0:0]\n")).collect();
+    let import = rules(&format!(
+        "{declared}-A POSTROUTING -s 10.1.0.0/24 -o eth0 -j MASQUERADE\n-A POSTROUTING -j C0\n{chains}\
+         -A C15 -s 10.2.0.0/24 -o eth0 -j MASQUERADE\n-A POSTROUTING -s 10.0.0.0/24 -o eth0 -j MASQUERADE"
+    ));
+    // What was come by before is certain.
+    let known = ["10.1.", "10.2."].map(|network| PLAIN.replace("10.0.", network));
+    assert_eq!(toml(&import), known.concat(), "{import}");
+    assert!(skipped(&import).iter().all(|(_, why)| why.contains("in so many ways")), "{import}");
+    assert_eq!(skipped(&import).len(), 32);
+    let deep: String = (0..20).map(|at| format!("-A C{at} -j C{}\n", at + 1)).collect();
+    let import = rules(&format!("{declared}-A POSTROUTING -j C0\n{deep}-A C20 -o eth0 -j MASQUERADE"));
+    assert_eq!(toml(&import), "");
+    let (_, why) = skipped(&import)[0];
+    assert_eq!(why, "its chains call each other more than 16 deep, which natbpf does not follow");
+    let nested = format!("{}accept{}", "jump {\n".repeat(20_000), "\n}".repeat(20_000));
+    let text = format!("table ip nat {{\nchain p {{\ntype nat hook postrouting priority 100;\n{nested}\n}}\n}}\n");
+    assert!(error(&text).to_string().contains("its chains are more than 16 deep"), "{}", error(&text));
+}
+
 #[test]
 fn a_table_in_every_form() {
     let chain =
