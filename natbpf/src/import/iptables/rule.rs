@@ -184,6 +184,59 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// Whether two rules have the same options, in whatever order and by whatever names.
+pub fn is_same(one: &[String], other: &[String]) -> bool {
+    let (mut one, mut other) = (options(one), options(other));
+    one.sort();
+    other.sort();
+    one == other
+}
+
+/// Whether two rules may be the same for iptables: they mean the same here, and none has a text that the other has not.
+pub fn may_be_same(one: &[String], other: &[String]) -> bool {
+    let texts = |words: &[String]| {
+        let mut options = options(words);
+        options.retain(|option| is_before_text(&option[0]));
+        options.sort();
+        options
+    };
+    texts(one) == texts(other) && parse(one) == parse(other)
+}
+
+/// Each option with its values. `-m tcp` is left out where the protocol says it, as iptables adds it by itself.
+fn options(words: &[String]) -> Vec<Vec<String>> {
+    let mut options: Vec<Vec<String>> = Vec::new();
+    let mut words = Words::new(words);
+    while let Some(word) = words.next() {
+        let negates = |option: &Vec<String>| option.last().is_some_and(|last| last == "!");
+        if !word.starts_with('-') {
+            match options.last_mut() {
+                Some(option) if word != "!" => option.push(word.to_owned()),
+                _ => options.push(vec![word.to_owned()]),
+            }
+            continue;
+        }
+        let (name, attached) = split_option(word);
+        let name = canonical(name).unwrap_or(name).to_owned();
+        let value = attached.or_else(|| if is_before_text(&name) { words.next() } else { None });
+        let said = std::iter::once(name).chain(value.map(str::to_owned));
+        match options.last_mut().filter(|option| negates(option)) {
+            Some(negated) => negated.extend(said),
+            None => options.push(said.collect()),
+        }
+    }
+    let bare = |option: &Vec<String>| match &option[..] {
+        [before @ .., option, value] if option == "-s" || option == "-d" => {
+            let value = value.strip_suffix("/32").unwrap_or(value).to_owned();
+            [before, &[option.clone(), value]].concat()
+        }
+        option => option.to_vec(),
+    };
+    let protocol = options.iter().find(|option| option[0] == "-p").and_then(|option| option.get(1)).cloned();
+    let implied = |option: &Vec<String>| option[0] == "-m" && option.get(1) == protocol.as_ref();
+    options.iter().filter(|option| !implied(option)).map(bare).collect()
+}
+
 /// `--option=value`, `-ovalue`, or the option alone.
 fn split_option(word: &str) -> (&str, Option<&str>) {
     if word.starts_with("--") {
@@ -376,6 +429,32 @@ mod tests {
         same("-p tcp --dport 1000: -j RETURN", "-p tcp --dport 1000:65535 -j RETURN");
         same("-c 1 2 -m comment --comment -j -o eth0 --goto X", "-o eth0 -g X");
         assert_eq!(rule("-s 10.0.0.0/8,192.168.0.0/16 -j ACCEPT").pieces.len(), 2);
+    }
+
+    #[test]
+    fn the_same_options_in_another_order() {
+        let is_same = |one: &str, other: &str| {
+            let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+            is_same(&words(one), &words(other))
+        };
+        let rule = "! -s 10.0.0.1/32 -o eth0 -p tcp -m tcp --dport 80 -m comment --comment -x -j MASQUERADE";
+        for same in [
+            rule,
+            "-j MASQUERADE -m comment --comment -x -o eth0 ! -s 10.0.0.1 -p tcp --dport 80",
+            "--out-interface=eth0 ! --source 10.0.0.1 -p tcp --dport 80 -m comment --comment=-x --jump MASQUERADE",
+        ] {
+            assert!(is_same(rule, same), "{same}");
+        }
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert!(may_be_same(&words("-s 10/8 -j X"), &words("-s 10.0.0.0/8 -j X")));
+        assert!(!may_be_same(&words("-j LOG --log-prefix a"), &words("-j LOG --log-prefix b")));
+        for other in [
+            "-s 10.0.0.1/32 ! -o eth0 -p tcp -m tcp --dport 80 -m comment --comment -x -j MASQUERADE",
+            "! -s 10.0.0.1/32 -o eth0 -p tcp -m tcp --dport 80 -j MASQUERADE",
+            "! -s 10.0.0.1/32 -o eth0 -p tcp -m tcp --dport 80 -m comment --comment -y -j MASQUERADE",
+        ] {
+            assert!(!is_same(rule, other), "{other}");
+        }
     }
 
     #[test]

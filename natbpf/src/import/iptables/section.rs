@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{family::Family, step::Step};
+use super::{family::Family, rule, step::Step};
 use crate::import::{ImportError, line::Line, ruleset::Policy};
 
 #[derive(Debug)]
@@ -63,8 +63,15 @@ impl Section {
                     }
                     // What is not there was there before, and is of no concern.
                     None => {
-                        if let Some(at) = rules.iter().position(|(_, words)| *words == rule) {
+                        let same = rules.iter().position(|(_, words)| rule::is_same(words, &rule));
+                        if let Some(at) = same {
                             rules.remove(at);
+                        } else if let Some((like, _)) =
+                            rules.iter().find(|(_, words)| rule::may_be_same(words, &rule))
+                        {
+                            let like = like.number;
+                            let why = format!("it is not certain whether it deletes the rule of line {like}");
+                            return Err(ImportError::Unread { line: number, why });
                         }
                     }
                 }

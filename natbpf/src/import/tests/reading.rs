@@ -278,6 +278,25 @@ fn a_chain_without_a_name() {
     assert!(toml(&inside).contains(&own), "{}", toml(&inside));
 }
 
+#[test]
+fn a_rule_is_deleted_in_whatever_order_its_options_are() {
+    let add = "iptables -t nat -A POSTROUTING -s 10.1.0.0/24 -o eth0 -j MASQUERADE\n";
+    for delete in [
+        "-o eth0 -s 10.1.0.0/24 -j MASQUERADE",
+        "-j MASQUERADE --source 10.1.0.0/24 --out-interface=eth0",
+    ] {
+        let import = read(&format!("{MASQUERADE}{add}iptables -t nat -D POSTROUTING {delete}\n"));
+        assert_eq!(toml(&import), PLAIN, "{import}");
+    }
+    // What was there before the script.
+    let other = "iptables -t nat -D POSTROUTING -o eth1 -j MASQUERADE\n";
+    assert_eq!(toml(&read(&format!("{MASQUERADE}{other}"))), PLAIN);
+    // By its meaning it is the same, by its words another one.
+    let mask = "iptables -t nat -D POSTROUTING -s 10.1.0.0/255.255.255.0 -o eth0 -j MASQUERADE\n";
+    let found = error(&format!("{MASQUERADE}{add}{mask}"));
+    assert!(matches!(&found, ImportError::Unread { line: 3, why } if why.contains("line 2")), "{found}");
+}
+
 /// Whatever stands in quotation marks is text.
 #[test]
 fn braces_in_quotation_marks_are_text() {
