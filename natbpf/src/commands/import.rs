@@ -12,8 +12,8 @@ use crate::{cli::ImportArgs, import, output};
 
 /// Stands above what is printed.
 const HEADER: &str = "\
-# From the output of iptables-save. Mapping and filtering are natbpf's defaults, not those of iptables: where only the
-# latter will do, write profile = \"netfilter\" into a rule.
+# From rules of iptables or nftables. Filtering is as theirs; the mapping of ports and the limit of flows per source are
+# natbpf's defaults: where only theirs will do, write profile = \"netfilter\" into a rule.
 ";
 
 /// Prints the configuration, and on standard error what is not in it.
