@@ -9,6 +9,7 @@ use super::{
     inside::Inside,
     inward::Inward,
     limits::{self, can_be_host},
+    line::Lines,
     matching::{Devices, Match, Pattern, Ports, Protocols, TCP, UDP, and, minus, overlap},
     postrouting::{Written, odd_name},
     target::{DestinationNat, Verdict},
@@ -106,7 +107,13 @@ pub fn tables(items: &[Item], site: &Site<'_>, skipped: &mut Skipped) -> Vec<Inw
                 Err(why) => reasons.push(why),
             }
         }
-        match reasons.into_iter().next() {
+        let mut all: Vec<String> = Vec::new();
+        for why in reasons {
+            if !all.contains(&why) {
+                all.push(why);
+            }
+        }
+        match (!all.is_empty()).then(|| all.join("; ")) {
             Some(why) if said.is_empty() => skipped.add(&item.line, why),
             Some(why) => skipped.part(&item.line, why),
             None if said.is_empty() => skipped.idle(&item.line, "rules before it take all of it"),
@@ -178,15 +185,22 @@ fn inward(
     let here = Match { input: Devices::is(Pattern::exact(uplink)), ..Match::default() };
     let here = and(&item.certain, &[here]);
     let mut left = here;
-    let mut first = None;
+    let (mut first, mut unknown) = (Vec::new(), Vec::new());
     for earlier in earlier {
-        if let Some(unknown) = earlier_unknown(earlier, item, &left) {
-            return Err(unknown);
+        let line = earlier.line.number;
+        if overlap(&earlier.maybe, &left) && !earlier.verdict.same(&item.verdict) && !unknown.contains(&line) {
+            unknown.push(line);
         }
         if overlap(&earlier.certain, &left) {
-            first.get_or_insert(earlier.line.number);
+            first.push(line);
             left = minus(&left, &earlier.certain);
         }
+    }
+    if !unknown.is_empty() {
+        unknown.sort_unstable();
+        let lines = Lines(&unknown);
+        let are = lines.or("is", "are");
+        return Err(format!("{lines} {are} asked first and may take some of it, and {are} not imported"));
     }
     if left.is_empty() {
         return Ok(None);
@@ -194,9 +208,12 @@ fn inward(
     if !can_be_host(nat.address) {
         return Err(format!("{} cannot be the address of a host", nat.address));
     }
-    let asked_first = |why: String| match first {
-        Some(line) => format!("line {line} is asked first and takes some of it"),
-        None => why,
+    first.sort_unstable();
+    first.dedup();
+    let asked_first = |why: String| {
+        let lines = Lines(&first);
+        let takes = lines.or("is asked first and takes", "are asked first and take");
+        if first.is_empty() { why } else { format!("{lines} {takes} some of it") }
     };
     let mut inward = Vec::new();
     for piece in &left {
@@ -214,14 +231,6 @@ fn inward(
         site.filters.opens(one)?;
     }
     Ok(Some(inward))
-}
-
-/// Whether something before it may take some of it, and nobody knows.
-fn earlier_unknown(earlier: &Item, item: &Item, left: &[Match]) -> Option<String> {
-    let open = overlap(&earlier.maybe, left) && !earlier.verdict.same(&item.verdict);
-    open.then(|| {
-        format!("line {} is asked first and may take some of it, and is not imported", earlier.line.number)
-    })
 }
 
 /// Without `-i` an address has to be one of the uplink: natbpf answers ARP for it there.

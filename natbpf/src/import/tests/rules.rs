@@ -110,6 +110,15 @@ fn all_that_may_take_something_is_named() {
         "-A POSTROUTING -d 10.1.0.0/16 -p tcp -j ACCEPT\n-A POSTROUTING -d 10.1.0.0/16 -p tcp -o eth0 -j MASQUERADE\n\
          -A POSTROUTING -d 10.2.0.0/16 -p udp -j ACCEPT\n{masquerade}"
     ));
+    let forward = "-A PREROUTING -i eth0 -p tcp --dport 80";
+    let two = rules(&format!(
+        "{forward} -m mark --mark 1 -j ACCEPT\n{forward} -s 10.0.0.1 -j NETMAP --to 10.1.0.0/24 --x\n{forward} -j DNAT --to 10.0.0.5"
+    ));
+    let why = "lines 2 and 3 are asked first and may take some of it, and are not imported";
+    assert_eq!(skipped(&two)[2], (4, why), "{two}");
+    let uplinks = with_uplinks("-A PREROUTING -d 10.96.0.1 -p tcp --dport 80 -j DNAT --to 10.0.0.5", &["eth0", "eth1"]);
+    let why = skipped(&uplinks)[0].1;
+    assert!(why.contains("address of eth0") && why.contains("address of eth1"), "{uplinks}");
     assert_eq!(part(&parts, 5), "without all that lines 2 and 4 may take, which are asked before it");
 }
 
@@ -141,7 +150,7 @@ fn forwards_of_every_kind() {
                     to = \"10.0.0.11:200\"\n";
     assert_eq!(toml(&import), expected);
     let reasons: Vec<_> = skipped(&import).into_iter().map(|(line, why)| (line, &why[..20])).collect();
-    let expected = [(4, "without the first ex"), (5, "it names no single i"), (6, "line 2 is asked firs")];
+    let expected = [(4, "without the first ex"), (5, "it names no single i"), (6, "lines 2, 4 and 5 are")];
     assert_eq!(reasons, expected);
 }
 
