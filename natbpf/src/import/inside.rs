@@ -51,8 +51,9 @@ impl Inside<'_> {
                     return Err(self.masquerades(item, &surely, inside, site));
                 }
                 let line = item.line.number;
-                let clients = item.all().into_iter().filter(|piece| overlap(&[piece.clone()], &outside));
-                said.extend(clients.map(|piece| {
+                let mut clients = item.all();
+                clients.retain(|piece| overlap(std::slice::from_ref(piece), &outside));
+                said.extend(clients.iter().map(|piece| {
                     let networks = piece.source.entries().join(" ");
                     format!("what comes from {networks} is taken to be inside, since line {line} masquerades it, too")
                 }));

@@ -143,7 +143,9 @@ pub fn odd_name(devices: &Devices) -> Option<String> {
         };
         // Each program has its own signs for patterns.
         let same = !pattern.name.starts_with('!') && read.name().is_some() != pattern.wildcard;
-        (!same).then(|| format!("natbpf would take {name} for a pattern, and an interface of that name is meant"))
+        (!same).then(|| {
+            format!("natbpf would take {name} for a pattern, and an interface of that name is meant")
+        })
     })
 }
 
@@ -259,7 +261,12 @@ pub fn rules(items: &[Item], to: &Uplinks, untracked: &[Item], skipped: &mut Ski
     for item in items {
         let by = By::Line(item.line.number);
         if !item.maybe.is_empty() {
-            taken.push(Taken { pieces: item.maybe.clone(), verdict: Some(item.verdict.clone()), by, lost: false });
+            taken.push(Taken {
+                pieces: item.maybe.clone(),
+                verdict: Some(item.verdict.clone()),
+                by,
+                lost: false,
+            });
         }
         let here = and(&item.certain, &everywhere);
         match &item.verdict {

@@ -188,7 +188,8 @@ fn inward(
     let (mut first, mut unknown) = (Vec::new(), Vec::new());
     for earlier in earlier {
         let line = earlier.line.number;
-        if overlap(&earlier.maybe, &left) && !earlier.verdict.same(&item.verdict) && !unknown.contains(&line) {
+        if overlap(&earlier.maybe, &left) && !earlier.verdict.same(&item.verdict) && !unknown.contains(&line)
+        {
             unknown.push(line);
         }
         if overlap(&earlier.certain, &left) {

@@ -80,7 +80,10 @@ const PASSING: &[(&str, &[&str])] = &[
     ("CLASSIFY", &["--set-class"]),
     ("CONNMARK", MARKS),
     ("CONNSECMARK", &["--save", "--restore"]),
-    ("CT", &["--notrack", "--helper", "--ctevents", "--expevents", "--zone-orig", "--zone-reply", "--timeout"]),
+    (
+        "CT",
+        &["--notrack", "--helper", "--ctevents", "--expevents", "--zone-orig", "--zone-reply", "--timeout"],
+    ),
     ("DSCP", &["--set-dscp-class"]),
     ("HMARK", &["--hmark-"]),
     ("LED", &["--led-"]),
@@ -137,7 +140,7 @@ pub fn owns(target: &str, option: &str) -> bool {
     let mut known = PASSING.iter().chain(DECIDING);
     let own = known.find(|(name, _)| *name == target).map_or(&[][..], |(_, own)| own);
     let is = |own: &&str| own.starts_with(option) || (own.ends_with('-') && option.starts_with(own));
-    option.len() > 2 && own.iter().any(|own| is(&own))
+    option.len() > 2 && own.iter().any(is)
 }
 
 /// An address, or two of them in order.

@@ -219,7 +219,9 @@ fn unread_by_save(comment: &str) -> Option<String> {
     if let Some((name, rest)) = comment.strip_prefix("Table `").and_then(|rest| rest.split_once('\'')) {
         let name = printable(name);
         return rest.contains("incompatible").then(|| {
-            format!("the table {name} is not read, since iptables-save cannot print it; `nft list ruleset` does")
+            format!(
+                "the table {name} is not read, since iptables-save cannot print it; `nft list ruleset` does"
+            )
         });
     }
     let legacy = comment.starts_with("Warning: ") && comment.contains("legacy");
@@ -364,7 +366,10 @@ mod tests {
         assert!(!read(six).has_nat());
         assert!(!read("*nat\n-A POSTROUTING -s fd00::/8 -j MASQUERADE\nCOMMIT\n").has_nat());
         let unclear = "*nat\n-A POSTROUTING -o a -j MASQUERADE\nCOMMIT\n*nat\n-A POSTROUTING -o b -j MASQUERADE\nCOMMIT\n";
-        assert_eq!(parse(unclear).unwrap_err(), ImportError::TwoTables { table: "nat".to_owned(), first: 1, second: 4 });
+        assert_eq!(
+            parse(unclear).unwrap_err(),
+            ImportError::TwoTables { table: "nat".to_owned(), first: 1, second: 4 }
+        );
         // What another table drops matters as much.
         let drops = "*filter\n:FORWARD DROP\nCOMMIT\n*filter\n:FORWARD ACCEPT\nCOMMIT\n";
         let two = parse(&format!("{drops}*nat\n-A POSTROUTING -o a -j MASQUERADE\nCOMMIT\n")).unwrap_err();

@@ -159,7 +159,8 @@ fn what_was_not_given_is_said() {
     says(&said(table), "the policy of p in the table ip nat is DROP");
     let incompatible = format!("# Table `mangle' is incompatible, use 'nft' tool.\n\n{saved}");
     says(&said(&incompatible), "the table mangle is not read");
-    let legacy = format!("# Warning: iptables-legacy tables present, use iptables-legacy-save to see them\n{saved}");
+    let legacy =
+        format!("# Warning: iptables-legacy tables present, use iptables-legacy-save to see them\n{saved}");
     says(&said(&legacy), "tables of iptables-legacy are not read");
 }
 

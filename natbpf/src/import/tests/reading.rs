@@ -281,10 +281,9 @@ fn a_chain_without_a_name() {
 #[test]
 fn a_rule_is_deleted_in_whatever_order_its_options_are() {
     let add = "iptables -t nat -A POSTROUTING -s 10.1.0.0/24 -o eth0 -j MASQUERADE\n";
-    for delete in [
-        "-o eth0 -s 10.1.0.0/24 -j MASQUERADE",
-        "-j MASQUERADE --source 10.1.0.0/24 --out-interface=eth0",
-    ] {
+    for delete in
+        ["-o eth0 -s 10.1.0.0/24 -j MASQUERADE", "-j MASQUERADE --source 10.1.0.0/24 --out-interface=eth0"]
+    {
         let import = read(&format!("{MASQUERADE}{add}iptables -t nat -D POSTROUTING {delete}\n"));
         assert_eq!(toml(&import), PLAIN, "{import}");
     }
@@ -336,7 +335,8 @@ fn chains_that_call_each_other_too_often_or_too_deep() {
     let (_, why) = skipped(&import)[0];
     assert_eq!(why, "its chains call each other more than 16 deep, which natbpf does not follow");
     let nested = format!("{}accept{}", "jump {\n".repeat(20_000), "\n}".repeat(20_000));
-    let text = format!("table ip nat {{\nchain p {{\ntype nat hook postrouting priority 100;\n{nested}\n}}\n}}\n");
+    let text =
+        format!("table ip nat {{\nchain p {{\ntype nat hook postrouting priority 100;\n{nested}\n}}\n}}\n");
     assert!(error(&text).to_string().contains("its chains are more than 16 deep"), "{}", error(&text));
 }
 

@@ -103,8 +103,9 @@ fn what_cannot_be_said_keeps_its_packets_from_later_rules() {
 #[test]
 fn all_that_may_take_something_is_named() {
     let masquerade = "-A POSTROUTING -s 10.0.0.0/24 -o eth0 -j MASQUERADE";
-    let two =
-        rules(&format!("-A POSTROUTING -p tcp -j ACCEPT\n-A POSTROUTING -m mark --mark 1 -j ACCEPT\n{masquerade}"));
+    let two = rules(&format!(
+        "-A POSTROUTING -p tcp -j ACCEPT\n-A POSTROUTING -m mark --mark 1 -j ACCEPT\n{masquerade}"
+    ));
     assert_eq!(skipped(&two)[2..], [(4, "lines 2 and 3 are asked before it and are not imported")], "{two}");
     let parts = rules(&format!(
         "-A POSTROUTING -d 10.1.0.0/16 -p tcp -j ACCEPT\n-A POSTROUTING -d 10.1.0.0/16 -p tcp -o eth0 -j MASQUERADE\n\
@@ -116,7 +117,8 @@ fn all_that_may_take_something_is_named() {
     ));
     let why = "lines 2 and 3 are asked first and may take some of it, and are not imported";
     assert_eq!(skipped(&two)[2], (4, why), "{two}");
-    let uplinks = with_uplinks("-A PREROUTING -d 10.96.0.1 -p tcp --dport 80 -j DNAT --to 10.0.0.5", &["eth0", "eth1"]);
+    let uplinks =
+        with_uplinks("-A PREROUTING -d 10.96.0.1 -p tcp --dport 80 -j DNAT --to 10.0.0.5", &["eth0", "eth1"]);
     let why = skipped(&uplinks)[0].1;
     assert!(why.contains("address of eth0") && why.contains("address of eth1"), "{uplinks}");
     assert_eq!(part(&parts, 5), "without all that lines 2 and 4 may take, which are asked before it");
@@ -310,9 +312,13 @@ fn every_forward_of_a_line_is_spoken_of() {
 #[test]
 fn what_stays_redirected_is_translated_all_the_same() {
     let rest = "-A POSTROUTING -o eth0 -m conntrack ! --ctstate DNAT -j MASQUERADE";
-    let import =
-        rules(&format!("-A PREROUTING -i br0 -p udp --dport 53 -j DNAT --to-destination 198.51.100.1\n{rest}"));
-    assert!(part(&import, 3).contains("also for what line 2 redirects, which stays with iptables"), "{import}");
+    let import = rules(&format!(
+        "-A PREROUTING -i br0 -p udp --dport 53 -j DNAT --to-destination 198.51.100.1\n{rest}"
+    ));
+    assert!(
+        part(&import, 3).contains("also for what line 2 redirects, which stays with iptables"),
+        "{import}"
+    );
     assert_eq!(part(&rules(rest), 2), "");
 }
 
@@ -332,16 +338,26 @@ fn no_more_than_a_configuration_can_have() {
     assert_eq!(skipped(&rules(&all)).len(), 3);
 
     let pools: String = (0..70)
-        .map(|at| format!("-A POSTROUTING -s 10.0.{at}.0/24 -o eth0 -j SNAT --to-source 203.0.113.{}\n", at + 1))
+        .map(|at| {
+            format!("-A POSTROUTING -s 10.0.{at}.0/24 -o eth0 -j SNAT --to-source 203.0.113.{}\n", at + 1)
+        })
         .collect();
     let many = rules(&format!("{pools}-A POSTROUTING -o eth0 -j MASQUERADE"));
     checked(&many);
     assert_eq!(toml(&many).matches("to = ").count(), 64, "{many}");
-    assert!(skipped(&many).iter().all(|(line, why)| *line > 65 && why.contains("one pool too many")), "{many}");
+    assert!(
+        skipped(&many).iter().all(|(line, why)| *line > 65 && why.contains("one pool too many")),
+        "{many}"
+    );
     // What they would have had is not masqueraded.
-    assert!(part(&many, 72).starts_with("without all that lines 66, 67, 68, 69, 70 and 71 may take"), "{many}");
+    assert!(
+        part(&many, 72).starts_with("without all that lines 66, 67, 68, 69, 70 and 71 may take"),
+        "{many}"
+    );
 
-    let each = |rule: &str| (0..20).map(|at| format!("{}\n", rule.replace('#', &at.to_string()))).collect::<String>();
+    let each = |rule: &str| {
+        (0..20).map(|at| format!("{}\n", rule.replace('#', &at.to_string()))).collect::<String>()
+    };
     let masquerade = each("-A POSTROUTING -s 10.0.0.0/24 -o ppp# -j MASQUERADE");
     let forward = each("-A PREROUTING -i ppp# -p tcp --dport 80 -j DNAT --to 10.0.0.5");
     for (lines, left_out) in [(&masquerade, 4), (&forward, 4), (&format!("{masquerade}{forward}"), 8)] {
