@@ -51,11 +51,9 @@ impl Inside<'_> {
                     return Err(self.masquerades(item, &surely, inside, site));
                 }
                 let line = item.line.number;
-                let mut clients = item.all();
-                clients.retain(|piece| overlap(std::slice::from_ref(piece), &outside));
-                said.extend(clients.iter().map(|piece| {
-                    let networks = piece.source.entries().join(" ");
-                    format!("what comes from {networks} is taken to be inside, since line {line} masquerades it, too")
+                said.extend(and(&item.all(), &outside).iter().map(|clients| {
+                    let network = clients.source.within;
+                    format!("what comes from {network} is taken to be inside, since line {line} masquerades it, too")
                 }));
             } else {
                 outside = minus(&outside, &item.certain);
