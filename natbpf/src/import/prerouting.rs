@@ -96,7 +96,8 @@ pub fn tables(items: &[Item], site: &Site<'_>, skipped: &mut Skipped) -> Vec<Inw
         };
         let mut reasons = Vec::new();
         let mut said = Vec::new();
-        for uplink in uplinks(item, site, &mut reasons) {
+        let uplinks = uplinks(item, site, &mut reasons);
+        for uplink in uplinks.iter().cloned() {
             if limits::is_full(&uplink, site.written, tables.iter().chain(&said)) {
                 reasons.push(limits::too_many(&uplink));
                 continue;
@@ -116,7 +117,14 @@ pub fn tables(items: &[Item], site: &Site<'_>, skipped: &mut Skipped) -> Vec<Inw
         match (!all.is_empty()).then(|| all.join("; ")) {
             Some(why) if said.is_empty() => skipped.add(&item.line, why),
             Some(why) => skipped.part(&item.line, why),
-            None if said.is_empty() => skipped.idle(&item.line, "rules before it take all of it"),
+            None if said.is_empty() && item.certain.iter().all(|piece| piece.input.name().is_some()) => {
+                skipped.idle(&item.line, "rules before it take all of it");
+            }
+            // What it does elsewhere is not imported.
+            None if said.is_empty() => {
+                let names = uplinks.join(", ");
+                skipped.add(&item.line, format!("rules before it take all of it that arrives at {names}"));
+            }
             None => {}
         }
         said.iter().for_each(|inward| say_parts(item, inward, skipped));

@@ -201,6 +201,13 @@ fn a_reflection_is_a_hairpin() {
     let either = with_uplinks(&format!("{either}\n{any}"), &["eth0"]);
     assert!(toml(&either).ends_with("hairpin = true\n"), "{either}");
 
+    // Of a line that is only part of a hairpin it is said that it is no forward elsewhere.
+    let beside = format!("{uplink}\n{inside}\n{}\n{back}", inside.replace("-i br0 ", ""));
+    let beside = with_uplinks(&beside, &["eth0"]);
+    assert_eq!(skipped(&beside), [(5, "rules before it take all of it that arrives at eth0")], "{beside}");
+    let either = format!("{uplink}\n{}\n{any}", inside.replace("-i br0 ", ""));
+    assert_eq!(part(&with_uplinks(&either, &["eth0"]), 4), "only as hairpin of line 3");
+
     // One half is none, and neither is one for other hosts or ports.
     let wrong = [
         inside.to_owned(),
