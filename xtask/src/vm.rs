@@ -13,6 +13,7 @@ mod suite;
 mod versions;
 
 use std::{
+    env,
     ffi::OsString,
     fs::{self, File},
     io,
@@ -247,8 +248,10 @@ fn run_in(
     let mut image = image()?;
     add_command(&mut image, name, folder)?;
     let words: Vec<_> = args.iter().map(|arg| quote(&arg.to_string_lossy())).collect();
-    let natbpf = "NATBPF_BIN=/usr/local/bin/natbpf";
-    image.text("job", &format!("{natbpf} {} {}\n", quote(name), words.join(" ")), 0o644);
+    let mut said = vec!["NATBPF_BIN=/usr/local/bin/natbpf".to_owned()];
+    // What a test is told by its environment: rows of one table alone.
+    said.extend(env::var("NATBPF_EFFECT").map(|rows| format!("NATBPF_EFFECT={}", quote(&rows))));
+    image.text("job", &format!("{} {} {}\n", said.join(" "), quote(name), words.join(" ")), 0o644);
     let logs = logs(folder, kernel)?;
     let archive = logs.join("initramfs");
     image.with_modules(kernel)?.write(&archive)?;

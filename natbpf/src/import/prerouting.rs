@@ -97,12 +97,12 @@ pub fn tables(items: &[Item], site: &Site<'_>, skipped: &mut Skipped) -> Vec<Inw
         let mut reasons = Vec::new();
         let mut said = Vec::new();
         let uplinks = uplinks(item, site, &mut reasons);
-        for uplink in uplinks.iter().cloned() {
-            if limits::is_full(&uplink, site.written, tables.iter().chain(&said)) {
-                reasons.push(limits::too_many(&uplink));
+        for uplink in &uplinks {
+            if limits::is_full(uplink, site.written, tables.iter().chain(&said)) {
+                reasons.push(limits::too_many(uplink));
                 continue;
             }
-            match inward(item, nat, earlier, &uplink, site, &tables) {
+            match inward(item, nat, earlier, uplink, site, &tables) {
                 Ok(Some(inward)) => said.extend(inward),
                 Ok(None) => {}
                 Err(why) => reasons.push(why),
