@@ -21,10 +21,9 @@ use aya::{
     },
 };
 use futures::TryStreamExt as _;
-use rtnetlink::Handle;
 
 use super::{Hook, Loaded, Pins, Role, Side, pins::Pin, sys};
-use crate::config::AttachMode;
+use crate::{config::AttachMode, network::Requests};
 
 /// Priority of our filters: behind those of people who chose one. At an inside port hairpinning comes first, since a packet that goes
 /// straight to the uplink is seen by nobody after.
@@ -75,7 +74,7 @@ pub struct Attacher {
     pub(super) pins: Pins,
     mode: AttachMode,
     pub(super) coexist: bool,
-    netlink: Handle,
+    requests: Requests,
 }
 
 const fn attach_type(hook: Hook) -> TcAttachType {
@@ -88,9 +87,8 @@ const fn attach_type(hook: Hook) -> TcAttachType {
 impl Attacher {
     /// Needs a tokio runtime, for netlink.
     pub fn new(pins: Pins, mode: AttachMode, coexist: bool) -> Result<Self> {
-        let (connection, netlink, _) = rtnetlink::new_connection().context("cannot open a netlink socket")?;
-        tokio::spawn(connection);
-        Ok(Self { pins, mode, coexist, netlink })
+        let requests = Requests::open().context("cannot open a netlink socket")?;
+        Ok(Self { pins, mode, coexist, requests })
     }
 
     /// Refuses if somebody else's TC programs are on the interface, unless told to live with them.
@@ -143,7 +141,7 @@ impl Attacher {
     }
 
     pub(super) async fn filters(&self, interface: u32, hook: Hook) -> Result<Vec<Filter>> {
-        let request = self.netlink.traffic_filter(interface.cast_signed()).get();
+        let request = self.requests.handle().traffic_filter(interface.cast_signed()).get();
         let request = match attach_type(hook) {
             TcAttachType::Egress => request.egress(),
             _ => request.ingress(),
@@ -190,7 +188,7 @@ impl Attacher {
     /// Whether there is the older qdisc, which has filters for what arrives and none for what leaves.
     async fn has_ingress_qdisc(&self, interface: u32) -> bool {
         use netlink_packet_route::tc::TcAttribute;
-        let qdiscs = self.netlink.qdisc().get().index(interface.cast_signed()).execute();
+        let qdiscs = self.requests.handle().qdisc().get().index(interface.cast_signed()).execute();
         let qdiscs: Vec<_> = qdiscs.try_collect().await.unwrap_or_default();
         let here = qdiscs.iter().filter(|qdisc| qdisc.header.index == interface.cast_signed());
         here.flat_map(|qdisc| &qdisc.attributes)
@@ -394,7 +392,7 @@ impl Attacher {
                 return Ok(());
             }
         }
-        let mut request = self.netlink.qdisc().del(interface.cast_signed());
+        let mut request = self.requests.handle().qdisc().del(interface.cast_signed());
         request.message_mut().header.parent = netlink_packet_route::tc::TcHandle::CLSACT;
         match request.execute().await {
             Err(rtnetlink::Error::NetlinkError(error))

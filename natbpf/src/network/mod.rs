@@ -14,10 +14,7 @@ use netlink_packet_route::{
     link::{InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp},
 };
 use nix::net::if_::if_indextoname;
-use rtnetlink::{
-    Handle,
-    sys::{Socket, protocols::NETLINK_ROUTE},
-};
+use rtnetlink::sys::{Socket, protocols::NETLINK_ROUTE};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     time::{Instant, sleep_until},
@@ -27,11 +24,13 @@ use crate::watch::socket;
 
 mod device;
 mod finishing;
+mod requests;
 mod routes;
 mod xdp;
 
 pub use device::{Device, Features, devices, features};
 use finishing::Finishing;
+pub use requests::Requests;
 pub use routes::Route;
 pub use xdp::xdp_program;
 
@@ -123,7 +122,7 @@ pub struct Snapshot {
 /// Asks the kernel. A task of the current runtime does the talking.
 #[derive(Debug)]
 pub struct Network {
-    handle: Handle,
+    requests: Requests,
 }
 
 /// What has changed; everything but this the next snapshot shows better.
@@ -246,22 +245,20 @@ impl Snapshot {
 impl Network {
     /// Opens a socket in the network namespace of the calling thread. Needs a Tokio runtime.
     pub fn open() -> Result<Self, NetworkError> {
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(NetworkError::Open)?;
-        tokio::spawn(connection);
-        Ok(Self { handle })
+        Ok(Self { requests: Requests::open().map_err(NetworkError::Open)? })
     }
 
     /// Lists links and addresses. Two questions to the kernel: what changes in between is told by
     /// [`Changes`], if that was opened before.
     pub async fn snapshot(&self) -> Result<Snapshot, NetworkError> {
-        let links = self.handle.link().get().execute().map_ok(link);
+        let links = self.requests.handle().link().get().execute().map_ok(link);
         let mut links: Vec<_> = links.try_collect().await.map_err(NetworkError::Dump)?;
         links.sort_by_key(|link| link.index);
         let finishing = Finishing::open().map_err(NetworkError::Open)?;
         for link in links.iter_mut().filter(|link| link.abroad) {
             link.takes_unfinished = finishing.takes_unfinished(&link.name);
         }
-        let mut request = self.handle.address().get();
+        let mut request = self.requests.handle().address().get();
         request.message_mut().header.family = AddressFamily::Inet;
         let addresses = request.execute().try_filter_map(|message| async move { Ok(address(&message)) });
         let addresses = addresses.try_collect().await.map_err(NetworkError::Dump)?;

@@ -21,7 +21,7 @@ impl Network {
     /// Lists the routes to networks beyond interfaces; of a route with several next hops each.
     pub async fn routes(&self) -> Result<Vec<Route>, NetworkError> {
         let every = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let messages = self.handle.route().get(every).execute();
+        let messages = self.requests.handle().route().get(every).execute();
         let messages: Vec<RouteMessage> = messages.try_collect().await.map_err(NetworkError::Dump)?;
         Ok(messages.iter().flat_map(routes).collect())
     }

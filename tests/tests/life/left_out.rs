@@ -9,7 +9,7 @@ use lab::{INSIDE, Lab, Natbpf, SERVER, VM1, wait_until};
 use nix::sys::signal::Signal;
 
 use super::sentence::sentence;
-use super::setup::{MODES, seen, works};
+use super::setup::{ConfigFile, MODES, seen, works};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -83,6 +83,26 @@ fn at_the_start_a_pattern_does_without_and_a_name_does_not() -> Result<()> {
     ensure!(left_out(&daemon)? == uplink("w1"), "{}", daemon.status()?);
     works(&lab)?;
     follows(&lab, 2, 5000)
+}
+
+/// And when the configuration is read again: what was left out meanwhile is asked for once more.
+#[test]
+fn at_a_reload_a_name_that_cannot_be_had_is_a_mistake() -> Result<()> {
+    let lab = Lab::new()?;
+    let rule = |out: &str| format!("[[masquerade]]\nout = \"{out}\"\nsource = [\"{INSIDE}\"]\n");
+    let both = rule("wan") + &rule("w1");
+    lab.gw.ip("link add w1 type veth peer name p1\nlink set w1 up")?;
+    let config = ConfigFile::new(&both)?;
+    let mut daemon = config.start(&lab)?;
+    lab.gw.ip("link del w1")?;
+    add_with_filter(&lab, "w1")?;
+    wait_until("w1 is left out", 2 * SECOND, || Ok(left_out(&daemon)? == uplink("w1")))?;
+    let said = config.reload(&mut daemon, &both)?;
+    ensure!(said.contains("not reloaded") && said.contains("attached to w1"), "{said}");
+    lab.gw.cmd("tc").args("filter del dev w1 ingress".split(' ')).run()?;
+    config.reload_well(&mut daemon, &both)?;
+    ensure!(left_out(&daemon)?.is_empty(), "{}", daemon.status()?);
+    works(&lab)
 }
 
 #[test]
