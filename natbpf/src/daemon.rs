@@ -137,14 +137,10 @@ pub async fn run(options: Options) -> Result<()> {
             _ = tick.tick() => daemon.look_around(&network, &attacher).await,
             change = daemon.others.changed() => {
                 // Once a round at most, and whoever has come is to see every packet.
-                daemon.interfaces_due = Instant::now();
-                daemon.filters_due = Instant::now();
+                daemon.due = Instant::now();
                 daemon.follow(&change, &network, &attacher).await;
             }
-            () = sleep_until(daemon.interfaces_due), if daemon.interfaces_changed => {
-                daemon.follow(&Change::default(), &network, &attacher).await;
-            }
-            () = sleep_until(daemon.filters_due), if !daemon.filters_changed.is_empty() => {
+            () = sleep_until(daemon.due), if daemon.has_changes() => {
                 daemon.follow(&Change::default(), &network, &attacher).await;
             }
             change = changes.next() => daemon.follow(&change, &network, &attacher).await,
@@ -181,6 +177,8 @@ struct Daemon {
     plan: Plan,
     /// The datapath is what the plan says. Not so at the start, and after a change that failed half way.
     in_force: bool,
+    /// It has been, and other things are to be done beside making it so.
+    started: bool,
     announcer: Announcer,
     offloading: Offloading,
     others: Others,
@@ -194,12 +192,14 @@ struct Daemon {
     gone: bool,
     /// Since the last look.
     interfaces_changed: bool,
-    /// They are not looked at before.
-    interfaces_due: Instant,
     /// Interfaces whose filters or qdiscs have changed since they were looked at.
     filters_changed: BTreeSet<u32>,
-    /// They are not looked at before.
-    filters_due: Instant,
+    /// Those where looking has failed.
+    filters_failed: BTreeSet<u32>,
+    /// Why it has.
+    filters_failure: Option<String>,
+    /// Nothing of this is looked at before.
+    due: Instant,
     routes_changed: bool,
     /// They are not looked at before.
     routes_due: Instant,
@@ -283,6 +283,7 @@ async fn start(
         notices: Notices::open(&options.pins, &snapshot)?,
         plan: Plan::default(),
         in_force: false,
+        started: false,
         announcer: Announcer::default(),
         offloading,
         others,
@@ -292,9 +293,10 @@ async fn start(
         claimed,
         gone: false,
         interfaces_changed: false,
-        interfaces_due: Instant::now(),
         filters_changed: BTreeSet::new(),
-        filters_due: Instant::now(),
+        filters_failed: BTreeSet::new(),
+        filters_failure: None,
+        due: Instant::now(),
         routes_changed: false,
         routes_due: Instant::now(),
         failure: None,
@@ -318,7 +320,7 @@ async fn start(
     if daemon.offloading.state.is_on() != was_on {
         daemon.apply(&wish, attacher).await?;
     }
-    daemon.offloading.in_slices = true;
+    daemon.started = true;
     daemon.say_hooks();
     for warning in preflight::warnings().iter().chain(&daemon.plan.warnings) {
         tracing::warn!("{warning}");

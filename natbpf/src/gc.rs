@@ -98,28 +98,26 @@ pub struct Eviction {
     /// Flows that have begun since then are where they should be.
     before: Nanoseconds,
     scan: Scan<FlowKey, FlowEntry>,
-    /// The places have changed since this round began: another one has to follow.
-    again: bool,
     ended: u64,
 }
 
 impl Eviction {
     /// To be made when the datapath has been told.
     pub fn new(placement: Placement) -> Self {
-        Self { placement, before: clock::now(), scan: Scan::default(), again: false, ended: 0 }
+        Self { placement, before: clock::now(), scan: Scan::default(), ended: 0 }
     }
 
-    /// Goes on with other places, and then once round: if places change faster than a round takes, its end is reached all the same.
-    pub fn again(self, placement: Placement) -> Self {
-        Self { scan: self.scan, again: true, ended: self.ended, ..Self::new(placement) }
+    /// Goes on with other places from where it is: if places change faster than a round takes, its end is reached all the same.
+    pub fn with(self, placement: Placement) -> Self {
+        Self { scan: self.scan, ended: self.ended, ..Self::new(placement) }
     }
 
-    /// Begins anew after a failure: what was found and not ended is found again.
+    /// Begins another round: after a failure, or since places have changed in this one.
     pub fn rewind(&mut self) {
         self.scan = Scan::default();
     }
 
-    /// Looks at some thousands of entries. Something: all is done, and so many flows were ended.
+    /// Looks at some thousands of entries. Something: the round is over, and so many flows were ended since the last time.
     pub fn slice(&mut self, tables: &Tables, reaper: &Reaper) -> Result<Option<u64>> {
         let mut misplaced = Vec::new();
         let end = tables.some_entries(&mut self.scan, |key, entry| {
@@ -129,11 +127,7 @@ impl Eviction {
             }
         })?;
         self.ended += reaper.kill(&misplaced, self.before)?;
-        if end && std::mem::take(&mut self.again) {
-            self.rewind();
-            return Ok(None);
-        }
-        Ok(end.then_some(self.ended))
+        Ok(end.then(|| std::mem::take(&mut self.ended)))
     }
 }
 

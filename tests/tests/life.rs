@@ -1,7 +1,7 @@
 //! The daemon's life: start, end, kill, upgrade, reload, and interfaces that come and go under it.
 
 mod life {
-    mod busy;
+    mod bpffs;
     mod clash;
     mod end;
     mod expiry;

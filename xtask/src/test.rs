@@ -97,7 +97,7 @@ fn threads(part: &str) -> Option<u32> {
         OBJECT => None,
         // Each has a lab of its own, and mostly waits.
         "e2e" | "life" => Some(2),
-        // They measure load, and would disturb each other.
+        // They measure load, and would disturb each other and what runs beside them.
         _ => Some(1),
     }
 }

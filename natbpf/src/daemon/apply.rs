@@ -171,7 +171,7 @@ impl Daemon {
             let Err(error) = room else { return Ok(plan) };
             // Each uplink that a pattern matches needs room for all sources.
             let last = places.iter().rev().find(|place| place.role == Role::Uplink && !place.strict);
-            match last.filter(|_| self.in_force) {
+            match last.filter(|_| self.started) {
                 Some(place) => self.refuse(place, error)?,
                 None => return Err(error),
             }

@@ -16,24 +16,15 @@ use crate::{
     plan::Missing,
 };
 
-/// After following a change so many times as long as that took nothing of its kind is followed: whoever can change an interface all the time,
-/// as a container can its end of a veth, is not to have all the time.
+/// After following changes so many times as long as that took nothing is followed: whoever can change an interface all the time, as a
+/// container can its end of a veth, is not to have all the time.
 const SHARE: u32 = 4;
 
 /// At most, or as long as it took: who waits for an address does not wait long, and all the rest gets half of the time.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Until filters are looked at again where that has failed.
-const RETRY: Duration = Duration::from_secs(1);
-
 /// Looking at routes because of changes among them takes at most one part of so many of the time.
 const ROUTES_SHARE: u32 = 20;
-
-/// When the next look is due after one that began then.
-fn due_after(started: Instant) -> Instant {
-    let took = started.elapsed();
-    Instant::now() + (took * SHARE).min(LONGEST_PAUSE.max(took))
-}
 
 impl Daemon {
     /// What nobody tells of, and what could not be done before.
@@ -41,6 +32,8 @@ impl Daemon {
         self.announcer.tick();
         self.recheck_targets();
         let lost = self.look_at_kernel(attacher).await;
+        self.filters_changed.append(&mut self.filters_failed);
+        self.filters_changed.append(&mut self.others.unseen);
         let routes_due = self.routes_due <= Instant::now();
         let again = self.failure.is_some()
             || !self.in_force
@@ -50,7 +43,7 @@ impl Daemon {
             || self.is_incomplete().unwrap_or(true);
         if lost {
             // It is told of once a second at most, and packets leave untranslated meanwhile.
-            self.interfaces_due = Instant::now();
+            self.due = Instant::now();
         }
         if self.recheck_offload().await || lost || again && routes_due {
             self.follow(&Change::anything(), network, attacher).await;
@@ -88,41 +81,62 @@ impl Daemon {
         self.claimed.retain(|(interface, _)| !change.removed.contains(interface));
     }
 
-    /// Follows what is due.
+    /// Follows what has changed, when it is due: a stream of changes of one kind puts off none of another.
     async fn try_follow(&mut self, network: &Network, attacher: &Attacher) -> Result<()> {
-        let mut filters = Ok(false);
-        if !self.filters_changed.is_empty() && self.filters_due <= Instant::now() {
-            let started = Instant::now();
-            let changed = std::mem::take(&mut self.filters_changed);
-            filters = self.follow_filters(&changed, attacher).await;
-            self.filters_due = due_after(started);
-            if filters.is_err() {
-                self.filters_changed = changed;
-                self.filters_due = Instant::now() + RETRY;
-            }
-        }
-        let urgent = matches!(filters, Ok(true));
-        if !urgent && (!self.interfaces_changed || self.interfaces_due > Instant::now()) {
-            return filters.map(drop);
-        }
         let started = Instant::now();
-        let followed = self.follow_interfaces(network, attacher).await;
-        self.interfaces_due = due_after(started);
-        followed.and(filters.map(drop))
+        if !self.has_changes() || self.due > started {
+            return Ok(());
+        }
+        self.follow_filters(attacher).await;
+        let followed = match self.interfaces_changed {
+            true => self.follow_interfaces(network, attacher).await,
+            false => Ok(()),
+        };
+        let took = started.elapsed();
+        self.due = Instant::now() + (took * SHARE).min(LONGEST_PAUSE.max(took));
+        followed
     }
 
-    /// Filters and qdiscs have come or gone at these interfaces. True: the plan has to be looked at, at once.
-    async fn follow_filters(&mut self, changed: &BTreeSet<u32>, attacher: &Attacher) -> Result<bool> {
+    /// Whether something waits to be followed.
+    pub(super) fn has_changes(&self) -> bool {
+        self.interfaces_changed || !self.filters_changed.is_empty()
+    }
+
+    /// Filters and qdiscs have come or gone: the plan has to be looked at, if that matters. What fails is tried again at the next look
+    /// around.
+    async fn follow_filters(&mut self, attacher: &Attacher) {
+        let changed = std::mem::take(&mut self.filters_changed);
+        if changed.is_empty() {
+            return;
+        }
         // If nobody knows where, ports have their turn, of which there may be a thousand.
         let anywhere = changed.contains(&ANYWHERE);
         let few = self.few();
         let here = |interface| changed.contains(&interface) || anywhere && few.contains(&interface);
-        let mut urgent = self.find_lost(attacher, here).await;
-        if self.recheck_others(changed, attacher).await? {
-            urgent = true;
+        self.interfaces_changed |= self.find_lost(attacher, here).await || self.refusals.concern(&changed);
+        match self.follow_others(&changed, attacher).await {
+            Ok(decisive) => {
+                self.interfaces_changed |= decisive;
+                self.filters_failure = None;
+            }
+            Err(error) => {
+                let failure = format!("{error:#}");
+                if self.filters_failure.as_ref() != Some(&failure) {
+                    tracing::error!("cannot follow a change of filters, and tries again: {failure}");
+                }
+                self.filters_failure = Some(failure);
+                self.filters_failed.extend(changed);
+            }
+        }
+    }
+
+    /// True: offload as a whole begins or ends.
+    async fn follow_others(&mut self, changed: &BTreeSet<u32>, attacher: &Attacher) -> Result<bool> {
+        let decisive = self.recheck_others(changed, attacher).await?;
+        if decisive {
             self.settle_again().await?;
         }
-        Ok(urgent || self.refusals.concern(changed))
+        Ok(decisive)
     }
 
     async fn follow_interfaces(&mut self, network: &Network, attacher: &Attacher) -> Result<()> {
@@ -200,6 +214,8 @@ impl Daemon {
         let misplaced = match self.apply(&wish, attacher).await {
             Ok(misplaced) => misplaced,
             Err(error) => {
+                // It may have failed half way.
+                self.in_force = false;
                 return Err(match self.go_back(network, attacher).await {
                     Ok(()) => error,
                     Err(failure) => {

@@ -62,6 +62,8 @@ impl House {
             due: Instant::now(),
             eviction: None,
             waiting: Vec::new(),
+            later: Vec::new(),
+            again: false,
             retry: None,
             warned: false,
         };
@@ -107,8 +109,12 @@ struct Keeper {
     /// When its next slice is due.
     due: Instant,
     eviction: Option<Eviction>,
-    /// For its end.
+    /// For the end of its round, which began after they had ordered it.
     waiting: Vec<oneshot::Sender<Outcome>>,
+    /// For the end of the next one.
+    later: Vec<oneshot::Sender<Outcome>>,
+    /// There has to be a next one.
+    again: bool,
     /// It has failed, which was said, and is tried again then.
     retry: Option<Instant>,
     /// The operator was told that the table is nearly full.
@@ -121,13 +127,19 @@ impl Keeper {
         loop {
             match orders.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(Order(placement, done)) => {
-                    self.eviction = Some(match self.eviction.take() {
-                        Some(unfinished) => unfinished.again(placement),
-                        None => Eviction::new(placement),
-                    });
-                    // Hardly anybody waits.
-                    self.waiting.retain(|done| !done.is_closed());
-                    self.waiting.push(done);
+                    match self.eviction.take() {
+                        Some(unfinished) => {
+                            self.eviction = Some(unfinished.with(placement));
+                            self.again = true;
+                            // Hardly anybody waits.
+                            self.later.retain(|done| !done.is_closed());
+                            self.later.push(done);
+                        }
+                        None => {
+                            self.eviction = Some(Eviction::new(placement));
+                            self.waiting.push(done);
+                        }
+                    }
                     self.retry = None;
                     due = Instant::now();
                 }
@@ -178,8 +190,12 @@ impl Keeper {
                 if ended > 0 {
                     tracing::info!("ended {ended} flows: their external address, forward or uplink is gone");
                 }
-                self.eviction = None;
                 self.retry = None;
+                if self.again {
+                    eviction.rewind();
+                } else {
+                    self.eviction = None;
+                }
                 Outcome::Done
             }
             Err(error) => {
@@ -196,6 +212,9 @@ impl Keeper {
         for waiting in self.waiting.drain(..) {
             let _ = waiting.send(outcome);
         }
+        // The next round, if there is one, is theirs.
+        self.again = false;
+        self.waiting.append(&mut self.later);
     }
 
     fn judge(&mut self, round: Round) {

@@ -41,15 +41,13 @@ pub struct Offloading {
     tried: BTreeSet<u32>,
     /// Some were not tried yet, or are to be detached from still.
     owed: bool,
-    /// Making the ports what they are to be was begun, and has failed.
+    /// Something has been begun that only enforcing the plan ends, or making the ports what they are to be, which may have failed.
     unfinished: bool,
     /// Nothing is repeated until the programs are off the ports where they are not to be: whatever somebody else has put there, or where
     /// their packets pass, sees each packet from now on, and taking them off takes its time.
     paused: bool,
     /// Ports that could not be detached from, since they were tried for the last time.
     stuck: BTreeSet<u32>,
-    /// Other things are to be done meanwhile. Not so at the start, which waits for all.
-    pub in_slices: bool,
 }
 
 impl Offloading {
@@ -68,7 +66,6 @@ impl Offloading {
             unfinished: false,
             paused: false,
             stuck: BTreeSet::new(),
-            in_slices: false,
         })
     }
 
@@ -200,7 +197,7 @@ impl Daemon {
                     tracing::error!("{error:#}");
                     self.offloading.stuck.insert(*interface);
                 }
-                if self.offloading.in_slices && Instant::now() > until {
+                if self.started && Instant::now() > until {
                     return Ok(false);
                 }
             }
@@ -244,7 +241,7 @@ impl Daemon {
             if table.contains_key(&interface) || self.offloading.tried.contains(&interface) {
                 continue;
             }
-            if begun && self.offloading.in_slices && Instant::now() > until {
+            if begun && self.started && Instant::now() > until {
                 self.offloading.owed = true;
                 // Obstacles further on are known by now.
                 continue;
@@ -298,8 +295,11 @@ impl Daemon {
         if self.offloading.owed {
             return Ok(());
         }
+        self.offloading.unfinished = true;
         plan.choose_again();
-        self.attach_xdp(plan, &Snapshot::default(), attacher).await
+        self.attach_xdp(plan, &Snapshot::default(), attacher).await?;
+        self.offloading.unfinished = false;
+        Ok(())
     }
 
     async fn attach_port(&mut self, port: &PlannedPort, attacher: &Attacher) -> Result<()> {
@@ -381,8 +381,12 @@ impl Daemon {
     /// The same for a configuration that is not in force yet.
     pub(super) async fn settle_again_with(&mut self, config: &Config) -> Result<bool> {
         let changed = self.offloading.settle_again(&mut self.tables, config)?;
-        if changed && !self.offloading.state.is_on() {
-            self.offloading.switch().await?;
+        if changed {
+            // Ports come and go with it.
+            self.offloading.unfinished = true;
+            if !self.offloading.state.is_on() {
+                self.offloading.switch().await?;
+            }
         }
         Ok(changed)
     }

@@ -26,6 +26,8 @@ pub struct Others {
     revisions: Revisions,
     /// What was found at each hook that was looked at.
     found: BTreeMap<(u32, Side), Option<String>>,
+    /// Interfaces where looking has failed, to be looked at again.
+    pub unseen: BTreeSet<u32>,
 }
 
 /// Whether a change is one of this interface, or may be.
@@ -35,7 +37,7 @@ pub fn concerns(changed: &BTreeSet<u32>, interface: u32) -> bool {
 
 impl Others {
     pub fn start() -> io::Result<Self> {
-        Ok(Self { revisions: Revisions::start()?, found: BTreeMap::new() })
+        Ok(Self { revisions: Revisions::start()?, found: BTreeMap::new(), unseen: BTreeSet::new() })
     }
 
     /// Waits for the next change that no message tells of. Cancel safe.
@@ -89,12 +91,13 @@ impl Others {
                 Ok(what) => {
                     self.found.insert((interface, side), what);
                 }
-                // What was found before counts until it succeeds; and where nobody has looked yet there may be anything.
+                // Nobody knows what is there: it may be anything.
                 Err(error) => {
-                    tracing::error!("cannot see what is attached to {name} ({}): {error:#}", side.name());
-                    self.found
-                        .entry((interface, side))
-                        .or_insert_with(|| Some("something unknown".to_owned()));
+                    let unknown = Some("something unknown".to_owned());
+                    if self.found.insert((interface, side), unknown.clone()) != Some(unknown) {
+                        tracing::error!("cannot see what is attached to {name} ({}): {error:#}", side.name());
+                    }
+                    self.unseen.insert(interface);
                 }
             }
         }

@@ -16,11 +16,9 @@ use aya::{
     programs::{
         LinkOrder, ProgramError, ProgramId, ProgramInfo, SchedClassifier, TcAttachType,
         links::{FdLink, Link as _, PinnedLink},
-        loaded_programs,
         tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact},
     },
 };
-use futures::TryStreamExt as _;
 
 use super::{Hook, Loaded, Pins, Role, Side, pins::Pin, sys};
 use crate::{config::AttachMode, network::Requests};
@@ -141,13 +139,15 @@ impl Attacher {
     }
 
     pub(super) async fn filters(&self, interface: u32, hook: Hook) -> Result<Vec<Filter>> {
-        let request = self.requests.handle().traffic_filter(interface.cast_signed()).get();
-        let request = match attach_type(hook) {
-            TcAttachType::Egress => request.egress(),
-            _ => request.ingress(),
-        };
+        let filters = self.requests.ask(|handle| {
+            let request = handle.traffic_filter(interface.cast_signed()).get();
+            match attach_type(hook) {
+                TcAttachType::Egress => request.egress().execute(),
+                _ => request.ingress().execute(),
+            }
+        });
         // Those of a block that several interfaces share are among them.
-        match request.execute().try_collect::<Vec<_>>().await {
+        match filters.await {
             Ok(messages) => Ok(messages.iter().filter_map(Filter::of).collect()),
             // No qdisc that could have filters.
             Err(rtnetlink::Error::NetlinkError(error))
@@ -188,8 +188,9 @@ impl Attacher {
     /// Whether there is the older qdisc, which has filters for what arrives and none for what leaves.
     async fn has_ingress_qdisc(&self, interface: u32) -> bool {
         use netlink_packet_route::tc::TcAttribute;
-        let qdiscs = self.requests.handle().qdisc().get().index(interface.cast_signed()).execute();
-        let qdiscs: Vec<_> = qdiscs.try_collect().await.unwrap_or_default();
+        let qdiscs =
+            self.requests.ask(|handle| handle.qdisc().get().index(interface.cast_signed()).execute());
+        let qdiscs = qdiscs.await.unwrap_or_default();
         let here = qdiscs.iter().filter(|qdisc| qdisc.header.index == interface.cast_signed());
         here.flat_map(|qdisc| &qdisc.attributes)
             .any(|attribute| matches!(attribute, TcAttribute::Kind(kind) if kind == "ingress"))
@@ -363,6 +364,8 @@ impl Attacher {
 
     pub(super) async fn remove(&self, path: &Path, pin: Pin, name: Option<&str>) -> Result<()> {
         match (pin, name) {
+            // Another one with this number, of an interface that has come in the place of ours, stays.
+            (Pin::Clsact(..), Some(_)) if matches!(self.program_at(path, pin).await, Ok(None)) => {}
             (Pin::Clsact(_, hook), Some(name)) => {
                 let link =
                     SchedClassifierLink::attached(name, attach_type(hook), priority(hook), HANDLE, None)?;
@@ -523,10 +526,9 @@ impl Filter {
 
 /// What the operator finds a program by: its name, if the kernel tells, and its number.
 pub(super) fn describe(number: u32) -> String {
-    let known = loaded_programs().filter_map(Result::ok).find(|known| known.id() == number);
-    match known.as_ref().and_then(|known| known.name_as_str()) {
-        Some(name) => format!("the BPF program {name} (number {number})"),
-        None => format!("the BPF program number {number}"),
+    match sys::program_name(number) {
+        Ok(name) => format!("the BPF program {name} (number {number})"),
+        Err(_) => format!("the BPF program number {number}"),
     }
 }
 

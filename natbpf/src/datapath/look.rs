@@ -82,7 +82,7 @@ impl Attacher {
     }
 
     /// The program of a pin, if it is where it was put.
-    async fn program_at(&self, path: &Path, pin: Pin) -> Result<Option<u32>> {
+    pub(super) async fn program_at(&self, path: &Path, pin: Pin) -> Result<Option<u32>> {
         match pin {
             Pin::Tcx(interface, _) | Pin::Xdp(interface, _) => {
                 program_at(path, interface).with_context(|| format!("cannot look at {}", path.display()))

@@ -18,6 +18,7 @@ const OBJ_PIN: libc::c_long = 6;
 const OBJ_GET: libc::c_long = 7;
 const PROG_QUERY: libc::c_long = 16;
 pub const MAP_LOOKUP_BATCH: libc::c_long = 24;
+const PROG_GET_FD_BY_ID: libc::c_long = 13;
 const OBJ_GET_INFO: libc::c_long = 15;
 const LINK_CREATE: libc::c_long = 28;
 const LINK_DETACH: libc::c_long = 34;
@@ -61,25 +62,56 @@ pub fn pinned_link(path: &Path) -> io::Result<Option<Link>> {
         interface: u32,
         rest: [u32; 11],
     }
+    let link = match open_pin(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let mut info = Info::default();
+    get_info(link.as_fd(), &mut info)?;
+    Ok(Some(Link { program: info.program, interface: info.interface }))
+}
+
+/// The name of a loaded program, by the kernel's number. Needs `CAP_SYS_ADMIN`.
+pub fn program_name(number: u32) -> io::Result<String> {
+    /// `struct bpf_prog_info`, up to the name.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        before: [u64; 8],
+        name: [u8; 16],
+    }
+    #[repr(C)]
+    struct Get {
+        prog_id: u32,
+        next_id: u32,
+        open_flags: u32,
+    }
+    let mut get = Get { prog_id: number, next_id: 0, open_flags: 0 };
+    // SAFETY: the attributes of BPF_PROG_GET_FD_BY_ID.
+    let fd = unsafe { bpf(PROG_GET_FD_BY_ID, &mut get) }?;
+    // SAFETY: a new descriptor that nobody else has.
+    let program = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut info = Info::default();
+    get_info(program.as_fd(), &mut info)?;
+    let name = info.name.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(name).into_owned())
+}
+
+/// What the kernel says of an object. Any bytes have to be a valid `T`.
+fn get_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
     #[repr(C)]
     struct GetInfo {
         bpf_fd: u32,
         info_len: u32,
         info: u64,
     }
-    let link = match open_pin(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    };
-    let mut info = Info::default();
     let mut get = GetInfo {
-        bpf_fd: link.as_raw_fd().cast_unsigned(),
-        info_len: size_of::<Info>() as u32,
-        info: std::ptr::from_mut(&mut info) as u64,
+        bpf_fd: object.as_raw_fd().cast_unsigned(),
+        info_len: size_of::<T>() as u32,
+        info: std::ptr::from_mut(info) as u64,
     };
     // SAFETY: the attributes of BPF_OBJ_GET_INFO_BY_FD; what is written is as long as said, and valid while it runs.
-    unsafe { bpf(OBJ_GET_INFO, &mut get) }?;
-    Ok(Some(Link { program: info.program, interface: info.interface }))
+    unsafe { bpf(OBJ_GET_INFO, &mut get) }.map(drop)
 }
 
 fn open_pin(path: &Path) -> io::Result<OwnedFd> {

@@ -251,17 +251,19 @@ impl Network {
     /// Lists links and addresses. Two questions to the kernel: what changes in between is told by
     /// [`Changes`], if that was opened before.
     pub async fn snapshot(&self) -> Result<Snapshot, NetworkError> {
-        let links = self.requests.handle().link().get().execute().map_ok(link);
-        let mut links: Vec<_> = links.try_collect().await.map_err(NetworkError::Dump)?;
+        let links = self.requests.ask(|handle| handle.link().get().execute().map_ok(link));
+        let mut links = links.await.map_err(NetworkError::Dump)?;
         links.sort_by_key(|link| link.index);
         let finishing = Finishing::open().map_err(NetworkError::Open)?;
         for link in links.iter_mut().filter(|link| link.abroad) {
             link.takes_unfinished = finishing.takes_unfinished(&link.name);
         }
-        let mut request = self.requests.handle().address().get();
-        request.message_mut().header.family = AddressFamily::Inet;
-        let addresses = request.execute().try_filter_map(|message| async move { Ok(address(&message)) });
-        let addresses = addresses.try_collect().await.map_err(NetworkError::Dump)?;
+        let addresses = self.requests.ask(|handle| {
+            let mut request = handle.address().get();
+            request.message_mut().header.family = AddressFamily::Inet;
+            request.execute()
+        });
+        let addresses = addresses.await.map_err(NetworkError::Dump)?.iter().filter_map(address).collect();
         Ok(Snapshot { links, addresses, routes: Vec::new(), devices: BTreeMap::new() })
     }
 

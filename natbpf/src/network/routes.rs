@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 
-use futures::TryStreamExt as _;
 use ipnet::Ipv4Net;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::RouteMessageBuilder;
@@ -21,8 +20,8 @@ impl Network {
     /// Lists the routes to networks beyond interfaces; of a route with several next hops each.
     pub async fn routes(&self) -> Result<Vec<Route>, NetworkError> {
         let every = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let messages = self.requests.handle().route().get(every).execute();
-        let messages: Vec<RouteMessage> = messages.try_collect().await.map_err(NetworkError::Dump)?;
+        let messages = self.requests.ask(|handle| handle.route().get(every).execute());
+        let messages = messages.await.map_err(NetworkError::Dump)?;
         Ok(messages.iter().flat_map(routes).collect())
     }
 }
