@@ -107,6 +107,29 @@ impl Default for Timeouts {
     }
 }
 
+/// How long a flow has to be idle before it gives way, if it was answered; and any flow of a source that has as many as it may have.
+/// Netfilter has no such limits, so whoever sends in another's name must not be able to keep him from beginning anything.
+pub const PATIENCE: Nanoseconds = 5 * SECOND;
+
+/// Whether a flow that has been idle for so long gives way to a new one where there is no room for both (netfilter: `early_drop`,
+/// `tcp_can_early_drop`): whose time is over, that was never answered, that was answered and no more (a question of DNS), and a connection
+/// that both sides have closed. `own`: for another one of the same source. What runs never does (RFC 6888, REQ-11), nor does for others
+/// what a RST has closed that ran before: that may have been forged.
+#[inline(always)]
+pub const fn gives_way(status: Status, idle: Nanoseconds, timeout: Nanoseconds, own: bool) -> bool {
+    if idle > timeout {
+        return true;
+    }
+    let state = status.state();
+    let closed = state == State::TcpTimeWait as u8
+        || state == State::TcpLastAck as u8
+        || own && state == State::TcpClose as u8;
+    match status.seen_reply() {
+        false => !own || idle >= PATIENCE,
+        true => (closed || !status.assured()) && idle >= PATIENCE,
+    }
+}
+
 /// A UDP flow is a stream (and assured) when traffic goes on this long after it began
 /// (`nf_conntrack_udp_packet`).
 pub const UDP_STREAM_AGE: Nanoseconds = 2 * SECOND;
@@ -188,6 +211,39 @@ mod tests {
             assert!(state.default_timeout() >= state.shortest_timeout());
         }
         assert_eq!(State::from_number(200), State::Other);
+    }
+
+    #[test]
+    fn what_runs_gives_way_to_nobody() {
+        let hour = 3600 * SECOND;
+        let asked = Status::new(State::UdpUnreplied as u8);
+        assert!(gives_way(asked, 0, hour, false) && !gives_way(asked, 4 * SECOND, hour, true));
+        assert!(gives_way(asked, 5 * SECOND, hour, true));
+        let answered = asked.with_seen_reply();
+        let running = answered.with_state(State::UdpStream as u8).with_assured();
+        for own in [false, true] {
+            assert!(
+                !gives_way(answered, 4 * SECOND, hour, own) && gives_way(answered, 5 * SECOND, hour, own)
+            );
+            assert!(!gives_way(running, hour, hour, own) && gives_way(running, hour + 1, hour, own));
+        }
+        // A RST in answer to a SYN, and one in a connection, which may be forged.
+        let refused = answered.with_state(State::TcpClose as u8);
+        assert!(gives_way(refused, 5 * SECOND, hour, false));
+        let reset = running.with_state(State::TcpClose as u8);
+        assert!(!gives_way(reset, 60 * SECOND, hour, false) && gives_way(reset, 5 * SECOND, hour, true));
+        for (state, over) in [
+            (State::TcpTimeWait, true),
+            (State::TcpLastAck, true),
+            (State::TcpFinWait, false),
+            (State::TcpEstablished, false),
+        ] {
+            assert_eq!(
+                gives_way(running.with_state(state as u8), 5 * SECOND, hour, false),
+                over,
+                "{state:?}"
+            );
+        }
     }
 
     #[test]

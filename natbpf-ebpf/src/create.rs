@@ -28,11 +28,15 @@ const EEXIST: i32 = -17;
 /// What the global functions return, beside reasons to drop the packet.
 const NO_RULE: u32 = 0;
 const DONE: u32 = 1;
+/// Another processor has just begun it.
+const BEGUN: u32 = 2;
 
 /// Whose flow it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     Instance,
+    /// An instance's that is in the table, and cannot go on as it is there.
+    Again,
     /// The host's, which needs another port because an instance has its tuple.
     Host,
 }
@@ -50,7 +54,12 @@ pub fn begin(
     tcp_flags: u8,
     owner: Owner,
 ) -> Result<Option<Rewrite>, Counter> {
-    let how = tcp_flags as u32 | if owner == Owner::Host { HOST } else { 0 };
+    let how = tcp_flags as u32
+        | match owner {
+            Owner::Instance => 0,
+            Owner::Again => AGAIN,
+            Owner::Host => HOST,
+        };
     if refusal::is_fresh(key) {
         return Err(Counter::NoPort);
     }
@@ -72,12 +81,12 @@ pub fn begin(
 
 #[inline(always)]
 fn attempt(skb: &mut Skb<'_>, uplink: &Uplink, key: &FlowKey, how: u32) -> Result<Option<Rewrite>, Counter> {
-    match prepare_flow(skb.raw(), key, uplink.interface, how) {
+    let found = match prepare_flow(skb.raw(), key, uplink.interface, how) {
         NO_RULE => return Ok(None),
-        DONE => {}
+        DONE => allocate::find_port(skb.raw()),
+        BEGUN => MEANWHILE,
         reason => return Err(code::reason(reason)),
-    }
-    let found = allocate::find_port(skb.raw());
+    };
     let mut rewrite = 0;
     match enter_flow(key, found, &raw mut rewrite) {
         DONE => Ok(Some(Rewrite::from_word(rewrite))),
@@ -87,6 +96,11 @@ fn attempt(skb: &mut Skb<'_>, uplink: &Uplink, key: &FlowKey, how: u32) -> Resul
 
 /// Beside the TCP flags: the flow is [`Owner::Host`]'s.
 const HOST: u32 = 1 << 8;
+/// It is [`Owner::Again`].
+const AGAIN: u32 = 1 << 9;
+
+/// In the place of what a search has come to: there was none, since the flow is [`BEGUN`].
+const MEANWHILE: u32 = u32::MAX;
 
 /// Finds rule and address and sets the search for a port up.
 #[unsafe(no_mangle)]
@@ -101,11 +115,13 @@ extern "C" fn prepare_flow(skb: *mut __sk_buff, key: *const FlowKey, interface: 
     let (Some(uplink), Some(search)) = (uplink::of(interface), allocate::search()) else {
         return code::drop(Counter::NotConfigured);
     };
-    let owner = if how & HOST != 0 { Owner::Host } else { Owner::Instance };
-    let chosen = match owner {
-        Owner::Host => choose_for_host(search, uplink, &key, how as u8),
-        Owner::Instance => {
+    let chosen = match how & HOST != 0 {
+        true => choose_for_host(search, uplink, &key, how as u8),
+        false => {
             let entry = Entry::find(&key);
+            if entry.is_some() && how & AGAIN == 0 {
+                return BEGUN;
+            }
             let Ok(before) = entry.map_or(Ok(0), occupy) else { return code::drop(Counter::Busy) };
             // SAFETY: nobody else has this processor's search.
             unsafe { (*search).before = before };
@@ -245,6 +261,13 @@ extern "C" fn enter_flow(key: *const FlowKey, found: u32, rewrite: *mut u64) -> 
     };
     // SAFETY: as in `prepare_flow`.
     let (key, rewrite) = unsafe { (*key, &mut *rewrite) };
+    if found == MEANWHILE {
+        let Some(other) = Entry::find(&key).and_then(|entry| entry.rewrite(&key)) else {
+            return code::drop(Counter::Busy);
+        };
+        *rewrite = other.to_word();
+        return DONE;
+    }
     let entered = match found {
         allocate::FOUND => enter(&key, search),
         _ => {

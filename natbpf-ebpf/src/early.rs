@@ -1,19 +1,26 @@
-//! Early drop: when the flow table is full, flows that nobody has ever answered give way to new ones, as netfilter's `early_drop` has it.
-//! Running ones never do (RFC 6888, REQ-11).
+//! Early drop: when the flow table is full, flows that do not run give way to new ones, as netfilter's `early_drop` has it. Which these are
+//! says `natbpf_common::state::gives_way`.
 
 use aya_ebpf::{
     btf_maps::Array,
     helpers::generated::{bpf_get_prandom_u32, bpf_loop},
     macros::btf_map,
 };
-use natbpf_common::{
-    Address, Nanoseconds, SECOND, config::Gauge, counter::Counter, flow::FlowKey, life::Life,
+use natbpf_common::{Address, config::Gauge, counter::Counter, flow::FlowKey, life::Life, state::gives_way};
+
+use crate::{
+    atomic, clock, count,
+    entry::{Entry, timeout},
+    maps::GAUGES,
+    reap,
 };
 
-use crate::{atomic, clock, count, entry::Entry, maps::GAUGES, reap};
+/// How many of the flows that began last can be remembered; a power of two. User space makes the table longer where there may be more flows.
+const REMEMBERED: u32 = 1 << 15;
 
-/// How many of the flows that began last are remembered; a power of two.
-const REMEMBERED: u64 = 1 << 15;
+/// The length of the table less one, which user space sets.
+#[unsafe(no_mangle)]
+static LATEST_MASK: u32 = REMEMBERED - 1;
 
 /// How many of them are looked at for one packet.
 const LOOKS: u32 = 16;
@@ -22,16 +29,19 @@ const LOOKS: u32 = 16;
 #[btf_map]
 static LATEST: Array<FlowKey, { REMEMBERED as usize }> = Array::new();
 
-/// How long a flow of a source that has as many as it may have has to be idle before it gives way. Netfilter has no such limits, so whoever
-/// sends in another's name must not be able to keep him from beginning anything.
-const PATIENCE: Nanoseconds = 5 * SECOND;
+/// How many are remembered, less one.
+#[inline(always)]
+fn mask() -> u32 {
+    // SAFETY: a constant of the loaded program.
+    unsafe { (&raw const LATEST_MASK).read_volatile() }
+}
 
 /// A flow has begun.
 #[inline(always)]
 pub fn remember(key: &FlowKey) {
     let Some(begun) = GAUGES.get_ptr_mut(Gauge::Begun as u32) else { return };
     let number = atomic::fetch_add(begun, 1);
-    if let Some(place) = LATEST.get_ptr_mut((number & (REMEMBERED - 1)) as u32) {
+    if let Some(place) = LATEST.get_ptr_mut(number as u32 & mask()) {
         // SAFETY: a map value. Whoever reads a key that was half written finds no flow of it.
         unsafe { place.write_volatile(*key) };
     }
@@ -42,7 +52,7 @@ struct Room {
     made: u32,
 }
 
-/// Takes out a flow that was never answered, the oldest ones first. False: there is none at hand.
+/// Takes out a flow that does not run, the oldest ones first. False: there is none at hand.
 #[inline(always)]
 pub fn make_room() -> bool {
     drop_early() != 0
@@ -94,10 +104,11 @@ unsafe extern "C" fn look_at_one_of(_: u64, room: *mut RoomOf) -> i64 {
     let room = unsafe { &mut *room };
     // Far apart, so that each packet looks at others.
     room.place = room.place.wrapping_mul(0x915f_77f5).wrapping_add(0x9e37_79b9);
-    let Some(place) = LATEST.get_ptr(room.place >> (u32::BITS - REMEMBERED.ilog2())) else { return 1 };
+    // The upper bits, which are the better ones.
+    let Some(place) = LATEST.get_ptr((room.place >> 7) & mask()) else { return 1 };
     // SAFETY: a map value.
     let key = unsafe { place.read_volatile() };
-    if key.source != room.source || !drop_unanswered(&key, PATIENCE) {
+    if key.source != room.source || !drop_idle(&key, true) {
         return 0;
     }
     room.made = 1;
@@ -113,19 +124,19 @@ unsafe extern "C" fn look_at_one(_: u64, room: *mut Room) -> i64 {
     };
     let newest = atomic::load(begun);
     let before = atomic::load(looked);
-    // Each is looked at once; those that are not remembered any more are not.
-    let oldest = newest.saturating_sub(REMEMBERED);
-    let number = if before > oldest { before } else { oldest };
+    // One after the other of those that are remembered, and then from the beginning: what runs now may not later.
+    let oldest = newest.saturating_sub(mask() as u64 + 1);
+    let number = if before > oldest && before < newest { before } else { oldest };
     if number >= newest {
         return 1;
     }
     if !atomic::swap(looked, before, number + 1) {
         return 0;
     }
-    let Some(place) = LATEST.get_ptr((number & (REMEMBERED - 1)) as u32) else { return 1 };
+    let Some(place) = LATEST.get_ptr(number as u32 & mask()) else { return 1 };
     // SAFETY: a map value.
     let key = unsafe { place.read_volatile() };
-    if !drop_unanswered(&key, 0) {
+    if !drop_idle(&key, false) {
         return 0;
     }
     // SAFETY: `drop_early` owns it and waits.
@@ -133,21 +144,23 @@ unsafe extern "C" fn look_at_one(_: u64, room: *mut Room) -> i64 {
     1
 }
 
-/// Whether a flow was never answered, has been idle for so long, and has been taken out. At once: if another processor is sending one of its packets at this very moment,
-/// and the element is given to another flow before that is done, the tag beside the rewrite tells.
+/// Whether a flow gives way to another one, of its own source or not, and has been taken out. At once: if another processor is sending one
+/// of its packets at this very moment, and the element is given to another flow before that is done, the tag beside the rewrite tells.
 #[inline(always)]
-fn drop_unanswered(key: &FlowKey, patience: Nanoseconds) -> bool {
+fn drop_idle(key: &FlowKey, own: bool) -> bool {
     let Some(entry) = Entry::find(key) else { return false };
     let (life, status) = (entry.life(), entry.status());
     let idle = match Life::from_word(life) {
-        Life::Live(seen) => clock::now().saturating_sub(seen) >= patience,
+        Life::Live(seen) => gives_way(status, clock::now().saturating_sub(seen), timeout(status), own),
         Life::Dying(_) | Life::Killed(_) => true,
         Life::Busy | Life::Gone => false,
     };
-    if !idle || status.seen_reply() || status.host() || !entry.swap_life(life, Life::Gone.to_word()) {
+    if !idle || status.host() || !entry.swap_life(life, Life::Gone.to_word()) {
         return false;
     }
     if !reap::remove(key, entry) {
+        // It is another flow's by now, which goes on.
+        entry.swap_life(Life::Gone.to_word(), life);
         return false;
     }
     count::add(Counter::FlowsDroppedEarly);

@@ -15,6 +15,7 @@ use natbpf_common::{
 
 use crate::{
     Handled, Outcome, clock,
+    conntrack::{self, Seen},
     create::{self, Owner},
     entry::{Entry, timeout},
     event, fragment, host, icmp, notice, offload, parse, rules,
@@ -77,6 +78,7 @@ pub fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Hand
             refuse(uplink, headers)
         };
     }
+    let mut owner = Owner::Instance;
     let known = if own {
         match host::handle(skb, uplink, &key, headers.tcp_flags)? {
             Some(rewrite) => Known::Flow(rewrite),
@@ -84,7 +86,10 @@ pub fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Hand
         }
     } else {
         match Entry::find(&key) {
-            Some(entry) => known(uplink, &key, entry, headers.tcp_flags)?,
+            Some(entry) => {
+                owner = Owner::Again;
+                known(skb.raw(), uplink, &key, entry, headers.tcp_flags)?
+            }
             None => Known::Nothing,
         }
     };
@@ -95,9 +100,7 @@ pub fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Hand
             Some(rewrite) => rewrite,
             None if skb.came_by() == uplink.interface && leads_back(headers) != 0 => Rewrite::NONE,
             None if reply => return refuse(uplink, headers),
-            None => {
-                create::begin(skb, uplink, &key, headers.tcp_flags, Owner::Instance)?.unwrap_or(Rewrite::NONE)
-            }
+            None => create::begin(skb, uplink, &key, headers.tcp_flags, owner)?.unwrap_or(Rewrite::NONE),
         },
     };
     if headers.is_fragment()
@@ -149,7 +152,13 @@ fn refuse(uplink: &Uplink, headers: &Headers) -> Handled {
 
 /// A packet whose flow is in the table, alive or not.
 #[inline(always)]
-fn known(uplink: &Uplink, key: &FlowKey, entry: Entry, tcp_flags: u8) -> Result<Known, Counter> {
+fn known(
+    skb: *mut __sk_buff,
+    uplink: &Uplink,
+    key: &FlowKey,
+    entry: Entry,
+    tcp_flags: u8,
+) -> Result<Known, Counter> {
     let life = entry.life();
     let rewrite = entry.rewrite(key).ok_or(Counter::Busy)?;
     // What answers a stranger comes from the address that he asked, whichever way it leaves.
@@ -165,7 +174,8 @@ fn known(uplink: &Uplink, key: &FlowKey, entry: Entry, tcp_flags: u8) -> Result<
         let traits = entry.traits();
         untranslated = traits & FlowEntry::UNTRANSLATED != 0;
         let lost = if untranslated {
-            is_over(life, entry.status())?
+            // To conntrack it may be the first packet of another conversation, which is masqueraded.
+            is_over(life, entry.status())? || conntrack::seen(skb) == Seen::Original
         } else {
             traits & FlowEntry::FOREIGN_ADDRESS == 0
         };
@@ -212,7 +222,7 @@ pub fn touch(key: &FlowKey, entry: Entry, life: u64, rewrite: Rewrite, tcp_flags
     if step.status != status {
         entry.step_status(status, step.status);
         if let Some(reply) = Entry::find(&key.peer(rewrite)) {
-            reply.set_status(step.status);
+            reply.step_status(reply.status(), step.status);
         }
         event::emit(EventKind::Update, key, rewrite, step.status, entry.uplink());
     }

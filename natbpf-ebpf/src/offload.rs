@@ -9,7 +9,7 @@
 
 use aya_ebpf::{
     bindings::{__sk_buff, xdp_action},
-    helpers::generated::bpf_redirect_peer,
+    helpers::generated::{bpf_get_prandom_u32, bpf_redirect_peer},
     programs::XdpContext,
 };
 use natbpf_common::{
@@ -474,7 +474,10 @@ fn note(skb: &Skb<'_>, headers: &Headers, key: &FlowKey, entry: Entry, frame: u6
         entry.set_way(frame, port, ethernet, vlan);
         let interval = SETTINGS.get(0).map_or(0, |settings| settings.revalidate);
         count::add(Counter::OffloadsNoted);
-        Validity::new(now, spread(interval, frame as u32), epoch, size as u16)
+        // Not by what nobody is to learn of, as from the time when a way ends.
+        // SAFETY: takes no pointers.
+        let random = unsafe { bpf_get_prandom_u32() };
+        Validity::new(now, spread(interval, random), epoch, size as u16)
     };
     entry.set_validity(validity.to_word());
 }

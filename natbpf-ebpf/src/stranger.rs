@@ -479,6 +479,7 @@ fn enter(original: &FlowKey, known: Known, mut status: Status) -> Result<(), Cou
         return entered;
     }
     count::add(Counter::FlowsInbound);
+    early::remember(original);
     event::emit(EventKind::New, original, out, status, uplink);
     Ok(())
 }

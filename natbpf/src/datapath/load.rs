@@ -38,6 +38,11 @@ impl Sizes {
     pub const fn of(max_flows: u32) -> Self {
         Self { entries: max_flows * 2, mappings: max_flows + max_flows / 4 }
     }
+
+    /// How many of the flows that began last are remembered, for early drop: a power of two.
+    fn latest(self) -> u32 {
+        (self.entries / 2).next_power_of_two().clamp(1 << 15, 1 << 24)
+    }
 }
 
 /// Programs in the kernel, not attached yet.
@@ -49,7 +54,8 @@ pub struct Loaded {
 impl Loaded {
     /// Loads the programs, takes over the pinned maps, and makes and pins those that are missing.
     pub fn load(pins: &Pins, sizes: Sizes) -> Result<Self> {
-        let mut loader = loader(sizes);
+        let mask = sizes.latest() - 1;
+        let mut loader = loader(sizes, &mask);
         pins.check_version()?;
         layout::check(pins)?;
         pins.create()?;
@@ -61,7 +67,8 @@ impl Loaded {
 
     /// Loads the programs and makes maps that nobody else sees: for tests.
     pub fn load_unpinned(sizes: Sizes) -> Result<Self> {
-        Self::with(loader(sizes))
+        let mask = sizes.latest() - 1;
+        Self::with(loader(sizes, &mask))
     }
 
     fn with(mut loader: EbpfLoader<'_>) -> Result<Self> {
@@ -165,10 +172,12 @@ impl Loaded {
     }
 }
 
-fn loader(sizes: Sizes) -> EbpfLoader<'static> {
+fn loader(sizes: Sizes, latest_mask: &u32) -> EbpfLoader<'_> {
     let mut loader = EbpfLoader::new();
     loader
         .map_max_entries("FLOWS", sizes.entries)
+        .map_max_entries("LATEST", sizes.latest())
+        .override_global("LATEST_MASK", latest_mask, true)
         .map_max_entries("MAPPINGS", sizes.mappings)
         .override_global("AYA_LOG_LEVEL", log_level(), true)
         .override_global("NFCT_OFFSET", nfct_offset(), true);

@@ -11,6 +11,7 @@ use lab::object::{Context, End, Object, Packet, Runner, TIMEOUT, Verdict, ends, 
 use lab::{GATEWAY, SERVER};
 use natbpf::datapath::Hook;
 use natbpf_common::config::Rule;
+use natbpf_common::counter::Counter;
 use natbpf_common::flow::{Direction, FlowKey, Rewrite, Status};
 use natbpf_common::protocol::UDP;
 use natbpf_common::reap::Operation;
@@ -49,6 +50,13 @@ fn together<T: Send>(object: &mut Object, work: impl Fn(usize, &Runner<'_>) -> T
             .collect();
         handles.into_iter().map(|handle| handle.join().expect("a thread")).collect()
     })
+}
+
+/// What the datapath has counted so far.
+fn counted(object: &Object) -> Vec<(&'static str, u64)> {
+    let counters = object.counters();
+    let all = Counter::ALL.iter().map(|counter| (counter.name(), counters[*counter as usize]));
+    all.filter(|(_, count)| *count > 0).collect()
 }
 
 fn object(rule: Rule) -> Object {
@@ -91,7 +99,8 @@ fn the_same_flow_on_all_processors_is_one_flow() {
             let all: Vec<_> = seen.iter().map(|thread| thread[port]).collect();
             assert!(
                 first.is_some() && all.iter().all(|one| one == first),
-                "seed {seed}, port {port}: {all:?}"
+                "seed {seed}, port {port}: {all:?}, {:?}",
+                counted(&object)
             );
         }
         let census = object.census();

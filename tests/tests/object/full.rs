@@ -1,11 +1,13 @@
-//! Full tables: flows that were never answered give way, running ones do not notice; where all run the new one is refused.
+//! Full tables: flows that do not run give way, running ones do not notice; where all run the new one is refused.
 
 use lab::object::{Census, NEW, Object, PLAIN, Packet, Verdict, key_of};
 use lab::{GATEWAY, SERVER, VM1};
+use natbpf_common::SECOND;
 use natbpf_common::config::Rule;
-use natbpf_common::counter::Counter::{FlowsCreated, FlowsDroppedEarly, FlowsRemoved, TableFull};
+use natbpf_common::counter::Counter::{FlowsCreated, FlowsDroppedEarly, FlowsRemoved, Quota, TableFull};
+use natbpf_common::flow::Moment;
 use natbpf_common::protocol::UDP;
-use natbpf_common::tcp::SYN;
+use natbpf_common::tcp::{ACK, FIN, RST, SYN};
 
 use super::S;
 
@@ -17,6 +19,16 @@ fn from(port: u16) -> Packet {
 fn run(object: &mut Object, port: u16) {
     let external = object.out(&from(port), NEW);
     object.back(&from(port).answer(external), (VM1, port));
+}
+
+/// One that goes on after two seconds.
+fn assure(object: &mut Object, port: u16) {
+    run(object, port);
+    let created = Moment::of(object.flow(&from(port)).created.time() - 3 * SECOND);
+    for key in [key_of(&from(port)), object.reply_key(&from(port))] {
+        object.change(&key, |entry| entry.created = created);
+    }
+    object.out(&from(port), &[]);
 }
 
 #[test]
@@ -78,6 +90,40 @@ fn one_that_is_answered_late_is_safe_from_then_on() {
     object.expect_all_to_go();
 }
 
+/// A question and its answer, a connection that was refused, one that both sides have closed: for a few seconds they have their place.
+#[test]
+fn what_was_answered_and_does_not_run_gives_way_when_it_has_been_idle() {
+    let mut object = Object::sized(PLAIN, 8, 64);
+    run(&mut object, 1);
+    let (refused, closed) = (2000, 2001);
+    let tcp = |port: u16, flags: u8| Packet::tcp((VM1, port), S, flags);
+    let back = |object: &mut Object, port: u16, flags: u8| {
+        object.back(&Packet::tcp(S, (GATEWAY, port), flags), (VM1, port));
+    };
+    object.out(&tcp(refused, SYN), NEW);
+    back(&mut object, refused, RST | ACK);
+    object.out(&tcp(closed, SYN), NEW);
+    back(&mut object, closed, SYN | ACK);
+    object.out(&tcp(closed, ACK), &[]);
+    object.out(&tcp(closed, FIN | ACK), &[]);
+    back(&mut object, closed, FIN | ACK);
+    object.out(&tcp(closed, ACK), &[]);
+    assure(&mut object, 4);
+    object.egress(&from(5)).dropped(TableFull);
+    for packet in [from(1), tcp(refused, SYN), tcp(closed, SYN), from(4)] {
+        object.idle(&packet, 6);
+    }
+    for (new, old) in [(5, from(1)), (6, tcp(refused, SYN)), (7, tcp(closed, SYN))] {
+        object.out(&from(new), INSTEAD);
+        object.back(&from(new).answer((GATEWAY, new)), (VM1, new));
+        assert!(object.entry(&key_of(&old)).is_none(), "{old:?} gives way to {new}");
+    }
+    object.egress(&from(8)).dropped(TableFull);
+    object.out(&from(4), &[]);
+    object.census();
+    object.expect_all_to_go();
+}
+
 /// An instance that asks every port of every host finds room for all of its questions, and takes none from the others.
 #[test]
 fn a_scan_passes_through_a_full_table() {
@@ -117,6 +163,45 @@ fn strangers_flows_find_room_too_and_never_give_way() {
         assert_eq!(object.leave(&Packet::udp((VM1, 80), (SERVER, 3)), &[]), (GATEWAY, 8080));
     }
     assert_eq!(object.census().flows, 2);
+    object.expect_all_to_go();
+}
+
+/// Whatever strangers have an inside host answer takes no room from instances for long.
+#[test]
+fn what_strangers_had_answered_gives_way_too() {
+    let mut object = Object::sized(PLAIN, 4, 64);
+    object.forward(UDP, 8080, (VM1, 80));
+    let asks = |port: u16| Packet::udp((SERVER, port), (GATEWAY, 8080));
+    for port in 1..=2 {
+        object.meet(&asks(port), (VM1, 80), &[]);
+    }
+    object.egress(&from(3)).dropped(TableFull);
+    for port in 1..=2 {
+        object.idle(&Packet::udp((VM1, 80), (SERVER, port)), 6);
+    }
+    object.out(&from(3), INSTEAD);
+    assert_eq!(object.census().flows, 2);
+    object.expect_all_to_go();
+}
+
+/// A source that has as many as it may have; so nobody who sends in its name keeps it from beginning anything for long.
+#[test]
+fn a_source_at_its_limit_gives_up_its_own_idle_ones() {
+    let mut object = Object::sized(Rule { max_flows: 3, ..PLAIN }, 64, 64);
+    assure(&mut object, 1);
+    run(&mut object, 2);
+    object.out(&from(3), NEW);
+    object.egress(&from(4)).dropped(Quota);
+    for port in 1..=3 {
+        object.idle(&from(port), 6);
+    }
+    for port in 4..=5 {
+        // Some of those that began last are looked at for each packet, at random.
+        let begins = (0..20_000).any(|_| object.egress(&from(port)).verdict != Verdict::Drop);
+        assert!(begins, "{port} was refused each time");
+    }
+    assert!(object.entry(&key_of(&from(1))).is_some(), "one that runs stays");
+    assert_eq!(object.census().flows, 3);
     object.expect_all_to_go();
 }
 

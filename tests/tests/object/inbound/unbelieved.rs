@@ -1,6 +1,6 @@
 //! What a stranger, or somebody in his name, says of himself is not believed.
 
-use natbpf_common::config::External;
+use natbpf_common::{SECOND, config::External, flow::Moment};
 
 use super::*;
 
@@ -92,13 +92,19 @@ fn of_a_source_at_its_limit_what_was_never_answered_gives_way_in_time() {
     for port in 1..=4 {
         object.out(&flow(port), NEW);
     }
+    // It runs: it goes on after two seconds.
     object.back(&flow(2).answer((GATEWAY, 2)), (VM1, 2));
+    let created = Moment::of(object.flow(&flow(2)).created.time() - 3 * SECOND);
+    for key in [key_of(&flow(2)), object.reply_key(&flow(2))] {
+        object.change(&key, |entry| entry.created = created);
+    }
+    object.out(&flow(2), &[]);
     object.egress(&flow(5)).dropped(Quota);
     object.let_pass(6);
     // Some of those that began last are looked at, at random.
     let gave_way = (0..20_000).any(|_| object.egress(&flow(5)).verdict != Verdict::Drop);
     assert!(gave_way, "the flow was refused each time");
-    assert!(object.entry(&key_of(&flow(2))).is_some(), "one that was answered stays");
+    assert!(object.entry(&key_of(&flow(2))).is_some(), "one that runs stays");
     assert_eq!(object.census().flows, 4);
     object.expect_all_to_go();
 }
