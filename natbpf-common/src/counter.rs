@@ -129,7 +129,7 @@ counters! {
     /// Ways of flows through the kernel noted, or found unchanged when their time was over, so that packets can be sent there
     /// straight.
     OffloadsNoted = 36, "offloads_noted", Flows;
-    /// Flows that were never answered and gave way to new ones, because the table was full.
+    /// Flows that did not run and gave way to new ones, because the table was full or their source at its limit.
     FlowsDroppedEarly = 37, "flows_dropped_early", Flows;
 }
 
