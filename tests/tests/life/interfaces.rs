@@ -29,14 +29,16 @@ fn remake(lab: &Lab, index: Option<u32>) -> Result<()> {
     lab.out.ip("addr add 203.0.113.10/24 dev eth0\naddr add 203.0.113.12/24 dev eth0\nlink set eth0 up")
 }
 
-/// The uplinks that the status shows: name, and whether both programs are there.
+/// The uplinks that the status shows: name, and whether both programs are there and an address is. The link may be followed before its
+/// address.
 fn uplinks(daemon: &Natbpf) -> Result<Vec<(String, bool)>> {
     let status = daemon.status_json()?;
     let uplinks = status["uplinks"].as_array().context("uplinks in the status")?.iter();
     let both = uplinks.map(|uplink| {
         let attached = &uplink["attached"];
         let both = attached["egress"].is_object() && attached["ingress"].is_object();
-        (uplink["name"].as_str().unwrap_or_default().to_owned(), both)
+        let address = uplink["addresses"].as_array().is_some_and(|addresses| !addresses.is_empty());
+        (uplink["name"].as_str().unwrap_or_default().to_owned(), both && address)
     });
     Ok(both.collect())
 }
