@@ -13,6 +13,7 @@ use natbpf_common::{
     counter::Counters,
     flow::{FlowEntry, FlowKey},
     fragment::{DATAGRAMS, Datagram, DatagramKey, IDENTIFICATIONS, PLACES, Place},
+    handover::Handover,
     mapping::{Endpoint, Mapping},
 };
 
@@ -65,6 +66,8 @@ pub const MAPS: &[Layout] = &[
     layout("IDENTIFICATIONS", MapType::Array, 4, size_of::<u64>(), Some(IDENTIFICATIONS as u32)),
     layout("NOTICES", MapType::RingBuf, 0, 0, None),
     layout("TURN", MapType::ProgramArray, 4, 4, Some(1)),
+    // One program may tell a newer one, while programs are exchanged one after the other.
+    layout("HANDOVER", MapType::PerCpuArray, 4, size_of::<Handover>(), Some(1)),
 ];
 
 /// Checks what is pinned; what is not pinned yet is none of our business.
