@@ -45,6 +45,8 @@ pub enum Reason {
     Connection,
     /// Nobody knows: messages were lost, or cannot be read.
     Lost,
+    /// Neighbours, because there are too many.
+    Forgotten,
     /// All that is known was asked for anew, and may differ from what was known before.
     Asked,
 }
@@ -65,6 +67,7 @@ impl fmt::Display for Reason {
             Self::Ipsec => "policies or associations of IPsec have changed",
             Self::Connection => "somebody has deleted a connection of conntrack",
             Self::Lost => "messages of the kernel were lost",
+            Self::Forgotten => "there are more neighbours than are remembered",
             Self::Asked => "the neighbours were looked up",
         })
     }
@@ -109,7 +112,7 @@ impl Judge {
             };
             // An error, too, is an answer: this kernel has no such table.
             judgement.answered |= matches!(i32::from(message.kind), libc::NLMSG_DONE | libc::NLMSG_ERROR);
-            let reason = self.route_message(message).filter(|_| !message.is_answer());
+            let reason = self.route_message(message, now).filter(|_| !message.is_answer());
             let reason = reason.filter(|reason| self.is_answered(*reason, message, now));
             judgement.reason = judgement.reason.or(reason);
         }
@@ -142,11 +145,16 @@ impl Judge {
         self.limit.settle(now).then(|| self.owed.take().unwrap_or(Reason::Often))
     }
 
-    fn route_message(&mut self, message: Message<'_>) -> Option<Reason> {
+    fn route_message(&mut self, message: Message<'_>, now: Instant) -> Option<Reason> {
         match message.kind {
             libc::RTM_NEWLINK | libc::RTM_DELLINK => self.links.learn(message, LIMIT).then_some(Reason::Link),
             libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH => {
-                self.neighbours.learn(message, LIMIT).then_some(Reason::Neighbour)
+                let moved = self.neighbours.learn(message, LIMIT).then_some(Reason::Neighbour);
+                if self.neighbours.take_overflow() {
+                    // Whoever makes up stations brings it about as often as he likes.
+                    self.owe(Reason::Forgotten, now);
+                }
+                moved
             }
             libc::RTM_NEWADDR | libc::RTM_DELADDR => Some(Reason::Address),
             libc::RTM_NEWROUTE | libc::RTM_DELROUTE => Some(Reason::Route),
@@ -237,6 +245,21 @@ mod tests {
         let due = judge.due().unwrap();
         assert!(due > now);
         assert_eq!((judge.settle(due), judge.due()), (Some(Reason::Asked), None));
+    }
+
+    #[test]
+    fn stations_without_end_are_answered_once_a_second() {
+        let (mut judge, now) = (Judge::default(), Instant::now());
+        let station = |number: u32| {
+            let mut body = vec![libc::AF_BRIDGE as u8, 0, 0, 0, 11, 0, 0, 0, 2, 0, 0, 0];
+            body.extend(build::attribute(2, &[&[2, 0], &number.to_be_bytes()[..]].concat()));
+            body.extend(build::attribute(9, &9u32.to_ne_bytes()));
+            build::message(libc::RTM_NEWNEIGH, 0, &body)
+        };
+        let all = 0..4 * LIMIT as u32;
+        assert_eq!(all.filter(|number| judge.route(&station(*number), now).reason.is_some()).count(), 0);
+        assert_eq!((judge.settle(now), judge.settle(now)), (Some(Reason::Forgotten), None));
+        assert!(judge.due().is_none(), "three times, answered once");
     }
 
     #[test]

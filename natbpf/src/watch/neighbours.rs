@@ -1,6 +1,6 @@
 //! Neighbours and stations of bridges: whether a message says that one is elsewhere now. Most say that it still is where it was.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, hash::Hash};
 
 use super::{
     limit::Source,
@@ -32,12 +32,19 @@ pub struct Neighbours {
     addresses: HashMap<(u32, [u8; 4]), LinkAddress>,
     /// The port, by bridge, VLAN and MAC address.
     stations: HashMap<(u32, u16, LinkAddress), u32>,
+    /// There were too many.
+    overflowed: bool,
 }
 
 impl Neighbours {
     pub fn clear(&mut self) {
         self.addresses.clear();
         self.stations.clear();
+    }
+
+    /// Whether some were forgotten since the last call, because there was no room for all: any of them may be elsewhere by now.
+    pub const fn take_overflow(&mut self) -> bool {
+        std::mem::replace(&mut self.overflowed, false)
     }
 
     /// Whom a message is about, if it can be read.
@@ -56,8 +63,8 @@ impl Neighbours {
         }
     }
 
-    /// Takes over what a message says; true: somebody known is elsewhere now, or gone. More than `limit` of a kind are forgotten
-    /// together, since any of them may be elsewhere afterwards without notice.
+    /// Takes over what a message says; true: somebody known is elsewhere now, or gone. More than `limit` of a kind are
+    /// [forgotten](Self::take_overflow) together.
     pub fn learn(&mut self, message: Message<'_>, limit: usize) -> bool {
         let Some(entry) = Entry::of(message) else { return true };
         match libc::c_int::from(entry.family) {
@@ -78,7 +85,8 @@ impl Neighbours {
         }
         match attribute(entry.attributes, NDA_LLADDR).map(link_address) {
             Some(link_address) if !entry.gone && entry.state & !WITHOUT_ADDRESS != 0 => {
-                put(&mut self.addresses, key, link_address, limit)
+                self.overflowed |= make_room(&mut self.addresses, &key, limit);
+                self.addresses.insert(key, link_address).is_some_and(|old| old != link_address)
             }
             _ => self.addresses.remove(&key).is_some(),
         }
@@ -92,7 +100,8 @@ impl Neighbours {
         let vlan = number(NDA_VLAN).and_then(|value| u16_at(value, 0)).unwrap_or(0);
         let key = (bridge, vlan, mac);
         if !entry.gone {
-            return put(&mut self.stations, key, entry.interface, limit);
+            self.overflowed |= make_room(&mut self.stations, &key, limit);
+            return self.stations.insert(key, entry.interface).is_some_and(|old| old != entry.interface);
         }
         // It may have been learnt by another port before this one was forgotten.
         let here = self.stations.get(&key) == Some(&entry.interface);
@@ -103,18 +112,13 @@ impl Neighbours {
     }
 }
 
-/// True: there was another value, or too many.
-fn put<K: Eq + std::hash::Hash, V: Copy + Eq>(
-    table: &mut HashMap<K, V>,
-    key: K,
-    value: V,
-    limit: usize,
-) -> bool {
-    let full = table.len() >= limit && !table.contains_key(&key);
+/// True: all are forgotten, because there is no room for one more.
+fn make_room<K: Eq + Hash, V>(table: &mut HashMap<K, V>, key: &K, limit: usize) -> bool {
+    let full = table.len() >= limit && !table.contains_key(key);
     if full {
         table.clear();
     }
-    table.insert(key, value).is_some_and(|old| old != value) || full
+    full
 }
 
 fn link_address(value: &[u8]) -> LinkAddress {
@@ -245,13 +249,14 @@ mod tests {
     }
 
     #[test]
-    fn more_than_there_is_room_for_counts() {
+    fn more_than_there_is_room_for_are_forgotten() {
         let mut table = Neighbours::default();
-        let counted: Vec<u8> = (0..=250)
-            .filter(|last| learn(&mut table, &neighbour(NEW, 3, *last, REACHABLE, Some(*last))))
-            .collect();
-        assert_eq!(counted, [100, 200]);
-        assert!(table.addresses.len() <= 100);
+        let mut forgets = |last: u8| {
+            assert!(!learn(&mut table, &neighbour(NEW, 3, last, REACHABLE, Some(last))), "{last}");
+            assert!(table.addresses.len() <= 100);
+            table.take_overflow()
+        };
+        assert_eq!((0..=250).filter(|last| forgets(*last)).collect::<Vec<u8>>(), [100, 200]);
     }
 
     #[test]
