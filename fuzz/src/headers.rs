@@ -3,9 +3,9 @@
 
 use etherparse::{IpSlice, Ipv4HeaderSlice, LaxIpSlice, TcpSlice, UdpSlice};
 use natbpf_common::Address;
-use natbpf_common::headers::{FRAGMENT_OFFSET, Found, Headers, Kind};
-use natbpf_common::packet::Packet as _;
-use natbpf_common::protocol::{ICMP, TCP, UDP};
+use natbpf_common::wire::headers::{FRAGMENT_OFFSET, Found, Headers, Kind};
+use natbpf_common::wire::packet::Packet as _;
+use natbpf_common::wire::protocol::{ICMP, TCP, UDP};
 
 use crate::Reached;
 use crate::input::{Bytes, Input};

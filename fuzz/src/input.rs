@@ -1,6 +1,6 @@
 //! The fuzzer's bytes as a packet, and as the choices that a check has.
 
-use natbpf_common::packet::{Packet, View};
+use natbpf_common::wire::packet::{Packet, View};
 use natbpf_common::{Address, Port};
 
 /// Bytes before the packet.

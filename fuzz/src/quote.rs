@@ -1,9 +1,9 @@
 //! The packet that an ICMP error quotes: what is read is within the quote, and after a translation of one of its ends
 //! all three checksums are what they would be if they were computed anew.
 
-use natbpf_common::flow::Direction;
-use natbpf_common::protocol::{ICMP, Transport};
-use natbpf_common::quote::{ICMP_HEADER, Quote};
+use natbpf_common::flow::{Direction, FlowKey};
+use natbpf_common::wire::protocol::{ICMP, Transport};
+use natbpf_common::wire::quote::{ICMP_HEADER, Quote};
 
 use crate::Reached;
 use crate::input::{Bytes, Input};
@@ -68,7 +68,7 @@ fn within(quote: &Quote, bytes: &[u8]) {
     for destination in [false, true] {
         assert!(quote.port_at(destination) + 2 <= quote.transport + 8);
     }
-    let key = quote.answered_by(Direction::Reply);
+    let key = FlowKey::answering(quote, Direction::Reply);
     assert_eq!((key.source, key.destination), (quote.destination, quote.source));
 }
 

@@ -1,7 +1,7 @@
 //! Checksums computed anew, and fields of a packet by offset.
 
 use etherparse::checksum::Sum16BitWords;
-use natbpf_common::protocol::{TCP, UDP};
+use natbpf_common::wire::protocol::{TCP, UDP};
 
 /// Two bytes as a native integer, as natbpf keeps checksums and ports.
 pub fn half(bytes: &[u8], at: u32) -> u16 {

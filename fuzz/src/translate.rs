@@ -1,10 +1,10 @@
 //! Giving one end of a packet another address and port: checksums are right afterwards if they were right before, and
 //! wrong if they were wrong; nothing else changes; the way back restores every byte.
 
-use natbpf_common::checksum;
-use natbpf_common::headers::{Found, Headers, Kind};
-use natbpf_common::packet::{End, Translation};
-use natbpf_common::protocol::{ICMP, Transport};
+use natbpf_common::wire::checksum;
+use natbpf_common::wire::headers::{Found, Headers, Kind};
+use natbpf_common::wire::packet::{End, Translation};
+use natbpf_common::wire::protocol::{ICMP, Transport};
 
 use crate::Reached;
 use crate::input::{Bytes, Input};

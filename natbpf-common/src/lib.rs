@@ -6,42 +6,15 @@
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
-pub mod address;
-pub mod arp;
-pub mod checksum;
-pub mod config;
-pub mod counter;
-pub mod crossing;
-pub mod event;
+pub mod contract;
 pub mod flow;
-pub mod fragment;
-pub mod handover;
-pub mod headers;
 pub mod keyed;
-pub mod life;
-pub mod mapping;
-pub mod notice;
-pub mod offload;
-pub mod packet;
-pub mod pending;
-
-pub mod ports;
-pub mod protocol;
-pub mod quote;
-pub mod reap;
+pub mod nat;
+pub mod path;
 pub mod siphash;
-pub mod state;
-pub mod tcp;
+pub mod time;
 pub mod traffic;
+pub mod wire;
 
-pub use address::{Address, Port};
-
-/// Nanoseconds of the monotonic clock, as of `bpf_ktime_get_coarse_ns` and `CLOCK_MONOTONIC_COARSE`.
-pub type Nanoseconds = u64;
-
-/// Nanoseconds in a second.
-pub const SECOND: Nanoseconds = 1_000_000_000;
-
-/// Number of the layout of everything that is pinned. A change to any shared type, or to the meaning of a
-/// field, raises it.
-pub const SCHEMA: u32 = 4;
+pub use time::{Nanoseconds, SECOND};
+pub use wire::{Address, Port};

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Address, Port};
+use crate::wire::{Address, Port};
 
 /// Bytes of a generated frame: the shortest that Ethernet has, without its checksum.
 pub const FRAME: usize = 60;

@@ -12,14 +12,14 @@ use aya_ebpf::{
 };
 use natbpf_common::{
     Address, Port,
-    config::Rule,
-    counter::Counter,
-    flow::{Direction, FlowEntry, FlowKey, Moment, Rewrite, Status},
-    life::Life,
-    mapping::{Endpoint, Mapping, Side},
-    offload::Validity,
-    ports::{PROBES, PortRange},
-    protocol::{self, Transport},
+    contract::{counter::Counter, rules::Rule},
+    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, life::Life, offload::Validity},
+    nat::{
+        mapping::{Endpoint, Mapping, Side},
+        ports::{PROBES, PortRange},
+    },
+    time::Moment,
+    wire::protocol::{self, Transport},
 };
 
 use crate::{

@@ -3,10 +3,12 @@
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_redirect};
 use natbpf_common::{
     Address,
-    arp::Arp,
-    config::{External, ExternalKey, Uplink},
-    counter::Counter,
-    packet::Packet,
+    contract::{
+        counter::Counter,
+        forwards::{External, ExternalKey},
+        uplinks::Uplink,
+    },
+    wire::{arp::Arp, packet::Packet},
 };
 use network_types::eth::{EthHdr, EtherType};
 

@@ -1,7 +1,7 @@
 //! What global functions return: numbers, since they can return nothing else. Each function has its own for what becomes of a packet; those to
 //! drop it for a reason are the same for all.
 
-use natbpf_common::counter::Counter;
+use natbpf_common::contract::counter::Counter;
 
 /// All numbers below are free for a function's own.
 const FIRST: u32 = 16;

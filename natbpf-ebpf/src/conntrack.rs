@@ -1,7 +1,7 @@
 //! What the kernel's conntrack has made of a packet.
 
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_probe_read_kernel};
-use natbpf_common::{Nanoseconds, SECOND, config::Gauge};
+use natbpf_common::{Nanoseconds, SECOND, contract::gauge::Gauge};
 
 use crate::{atomic, clock, count, maps::GAUGES};
 

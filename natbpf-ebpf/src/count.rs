@@ -1,6 +1,9 @@
 //! Counting.
 
-use natbpf_common::{config::Gauge, counter::Counter, flow::Direction};
+use natbpf_common::{
+    contract::{counter::Counter, gauge::Gauge},
+    flow::Direction,
+};
 
 use crate::{
     atomic,

@@ -3,15 +3,9 @@
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
     Address, Port,
-    config::{Gauge, Rule, Uplink},
-    counter::Counter,
-    event::EventKind,
-    flow::{FlowEntry, FlowKey, Rewrite, Status},
-    life::Life,
-    offload::Validity,
-    protocol::Transport,
-    state,
-    tcp::ACK,
+    contract::{counter::Counter, event::EventKind, gauge::Gauge, rules::Rule, uplinks::Uplink},
+    flow::{FlowEntry, FlowKey, Rewrite, Status, life::Life, offload::Validity, step},
+    wire::{protocol::Transport, segment::ACK},
 };
 
 use crate::{
@@ -170,7 +164,7 @@ fn choose(
     counted: bool,
 ) -> Result<bool, Counter> {
     let Some(rule) = rules::find(uplink.interface, key.source, key.destination) else { return Ok(false) };
-    let status = state::first(key.protocol, tcp_flags).ok_or(Counter::TcpNoFlow)?;
+    let status = step::first(key.protocol, tcp_flags).ok_or(Counter::TcpNoFlow)?;
     if key.has_port_zero() {
         return Err(Counter::Malformed);
     }
@@ -216,7 +210,7 @@ fn choose_for_host(
     key: &FlowKey,
     tcp_flags: u8,
 ) -> Result<bool, Counter> {
-    let Some(status) = state::first(key.protocol, tcp_flags) else { return Ok(false) };
+    let Some(status) = step::first(key.protocol, tcp_flags) else { return Ok(false) };
     if tcp_flags & ACK != 0 {
         return Ok(false);
     }

@@ -1,13 +1,11 @@
-//! Remembering packets where they come in, and knowing them again where they leave (see `natbpf_common::crossing`).
+//! Remembering packets where they come in, and knowing them again where they leave (see `natbpf_common::path::crossing`).
 
 use aya_ebpf::{bindings::__sk_buff, btf_maps::Array, macros::btf_map};
 use natbpf_common::{
-    config::Gauge,
-    crossing::{Contents, Crossing, SLOTS, named, slot},
+    contract::gauge::Gauge,
     flow::{Direction, FlowKey},
-    headers::Headers,
-    packet::Packet,
-    protocol::TCP,
+    path::crossing::{Contents, Crossing, SLOTS, named, slot},
+    wire::{headers::Headers, packet::Packet, protocol::TCP},
 };
 
 use crate::{atomic, frame::TRANSPORT, maps::GAUGES, skb::Skb};
@@ -28,7 +26,7 @@ fn write(skb: *mut __sk_buff, direction: u32, frame: u64, epoch: u32) {
     let Some(headers) = Headers::plain(skb) else { return };
     let direction =
         if direction == Direction::Original as u32 { Direction::Original } else { Direction::Reply };
-    let key = headers.key(direction);
+    let key = FlowKey::of(&headers, direction);
     let Some(claims) = GAUGES.get_ptr_mut(Gauge::Crossings as u32) else { return };
     // Never 0, which says that there is none.
     let claim = atomic::fetch_add(claims, 1).wrapping_add(1);

@@ -1,12 +1,16 @@
 //! Early drop: when the flow table is full, flows that do not run give way to new ones, as netfilter's `early_drop` has it. Which these are
-//! says `natbpf_common::state::gives_way`.
+//! says `natbpf_common::flow::step::gives_way`.
 
 use aya_ebpf::{
     btf_maps::Array,
     helpers::generated::{bpf_get_prandom_u32, bpf_loop},
     macros::btf_map,
 };
-use natbpf_common::{Address, config::Gauge, counter::Counter, flow::FlowKey, life::Life, state::gives_way};
+use natbpf_common::{
+    Address,
+    contract::{counter::Counter, gauge::Gauge},
+    flow::{FlowKey, life::Life, step::gives_way},
+};
 
 use crate::{
     atomic, clock, count,

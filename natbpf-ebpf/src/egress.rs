@@ -3,14 +3,17 @@
 use aya_ebpf::bindings::__sk_buff;
 use aya_log_ebpf::debug;
 use natbpf_common::{
-    config::Uplink,
-    counter::Counter,
-    event::EventKind,
-    flow::{Direction, FlowEntry, FlowKey, Moment, Rewrite, Status},
-    headers::{Headers, Kind},
-    life::{Life, RENEWAL},
-    packet::{End, Packet as _},
-    state,
+    contract::{counter::Counter, event::EventKind, uplinks::Uplink},
+    flow::{
+        Direction, FlowEntry, FlowKey, Rewrite, Status,
+        life::{Life, RENEWAL},
+        step,
+    },
+    time::Moment,
+    wire::{
+        headers::{Headers, Kind},
+        packet::{End, Packet as _},
+    },
 };
 
 use crate::{
@@ -62,7 +65,7 @@ fn log(skb: *mut __sk_buff, source: u32, destination: u32, protocol: u32, reason
 /// What becomes of an IPv4 packet.
 #[inline(always)]
 pub fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Handled {
-    let key = headers.key(Direction::Original);
+    let key = FlowKey::of(headers, Direction::Original);
     let own = uplink::has(uplink, headers.source);
     if headers.is(Kind::IcmpError) {
         return icmp::translate(skb, uplink, headers, Direction::Original);
@@ -131,7 +134,7 @@ enum Known {
 /// and goes on where rules without a source would take it for the first of another flow. Not inlined, for the stack.
 #[inline(never)]
 fn leads_back(headers: &Headers) -> u32 {
-    let sent = headers.key(Direction::Reply).reversed();
+    let sent = FlowKey::of(headers, Direction::Reply).reversed();
     Entry::find(&sent).is_some_and(|entry| !entry.status().inbound()) as u32
 }
 
@@ -218,7 +221,7 @@ pub fn touch(key: &FlowKey, entry: Entry, life: u64, rewrite: Rewrite, tcp_flags
         _ => return restart(key, entry, life, rewrite, tcp_flags),
     };
     let flow_age = entry.created().age(now);
-    let step = state::next(status, key.protocol, Direction::Original, tcp_flags, flow_age);
+    let step = step::next(status, key.protocol, Direction::Original, tcp_flags, flow_age);
     if step.status != status {
         entry.step_status(status, step.status);
         if let Some(reply) = Entry::find(&key.peer(rewrite)) {
@@ -236,7 +239,7 @@ pub fn touch(key: &FlowKey, entry: Entry, life: u64, rewrite: Rewrite, tcp_flags
 /// The time of the flow was over, and its instance goes on: the translation stays, the state begins anew.
 #[inline(always)]
 fn restart(key: &FlowKey, entry: Entry, life: u64, rewrite: Rewrite, tcp_flags: u8) -> Result<(), Counter> {
-    let first = state::first(key.protocol, tcp_flags).ok_or(Counter::TcpNoFlow)?;
+    let first = step::first(key.protocol, tcp_flags).ok_or(Counter::TcpNoFlow)?;
     let now = clock::now();
     if !entry.swap_life(life, Life::Live(now).to_word()) {
         // Another processor was faster, the reaper or one with the next packet.

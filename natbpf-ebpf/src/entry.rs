@@ -2,9 +2,8 @@
 
 use natbpf_common::{
     Nanoseconds,
-    flow::{FlowEntry, FlowKey, Moment, Rewrite, Status},
-    life::Life,
-    offload::Validity,
+    flow::{FlowEntry, FlowKey, Rewrite, Status, life::Life, offload::Validity},
+    time::Moment,
 };
 
 use crate::{
@@ -35,7 +34,7 @@ impl Entry {
         atomic::swap(unsafe { &raw mut (*self.0).life }, old, new)
     }
 
-    /// Only for whoever has swapped [`Life::Busy`](natbpf_common::life::Life::Busy) in.
+    /// Only for whoever has swapped [`Life::Busy`](natbpf_common::flow::life::Life::Busy) in.
     #[inline(always)]
     pub fn set_life(self, life: u64) {
         // SAFETY: a projection, no access.
@@ -133,7 +132,7 @@ impl Entry {
 
     // How the kernel has forwarded such packets: see `offload`.
 
-    /// A [`Validity`](natbpf_common::offload::Validity).
+    /// A [`Validity`](natbpf_common::flow::offload::Validity).
     #[inline(always)]
     pub fn validity(self) -> u64 {
         // SAFETY: a projection, no access.
@@ -160,7 +159,7 @@ impl Entry {
         atomic::load(unsafe { &raw const (*self.0).offload.frame })
     }
 
-    /// With [`Offload::PEER`](natbpf_common::offload::Offload::PEER).
+    /// With [`Offload::PEER`](natbpf_common::flow::offload::Offload::PEER).
     #[inline(always)]
     pub fn port(self) -> u32 {
         // SAFETY: a projection, no access.

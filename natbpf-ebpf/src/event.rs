@@ -1,8 +1,10 @@
 //! Telling a watcher.
 
 use natbpf_common::{
-    config::Gauge,
-    event::{EventKind, FlowEvent},
+    contract::{
+        event::{EventKind, FlowEvent},
+        gauge::Gauge,
+    },
     flow::{FlowKey, Rewrite, Status},
 };
 

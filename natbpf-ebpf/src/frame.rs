@@ -1,6 +1,6 @@
 //! Writing plain frames in place (`Headers::plain`), at whichever hook.
 
-use natbpf_common::{headers::Headers, packet::Translation};
+use natbpf_common::wire::{headers::Headers, packet::Translation};
 use network_types::{eth::EthHdr, icmp::Icmpv4Hdr, ip::Ipv4Hdr};
 
 /// Offset of the IPv4 header: no tag is in the frame.

@@ -11,14 +11,16 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use natbpf_common::{
-    Address, checksum,
-    config::ExternalKey,
-    counter::Counter,
+    Address,
+    contract::{counter::Counter, forwards::ExternalKey},
     flow::{Direction, FlowKey},
-    handover::Purpose,
-    headers::{Headers, Kind},
-    packet::Packet,
-    quote::ICMP_HEADER,
+    path::handover::Purpose,
+    wire::{
+        checksum,
+        headers::{Headers, Kind},
+        packet::Packet,
+        quote::ICMP_HEADER,
+    },
 };
 use network_types::eth::EthHdr;
 
@@ -66,7 +68,7 @@ fn leads_inside(skb: &mut Skb<'_>, headers: &Headers, uplink: u32) -> bool {
     if headers.is(Kind::IcmpError) {
         let length = headers.payload.wrapping_sub(ICMP_HEADER);
         return parse::quote(skb, headers.transport + ICMP_HEADER, length).is_some_and(|quote| {
-            quote.source == headers.destination && belongs(&quote.answered_by(Direction::Original))
+            quote.source == headers.destination && belongs(&FlowKey::answering(&quote, Direction::Original))
         });
     }
     if headers.is(Kind::Fragment) {
@@ -75,11 +77,11 @@ fn leads_inside(skb: &mut Skb<'_>, headers: &Headers, uplink: u32) -> bool {
     if !headers.is(Kind::Forward) && !headers.is(Kind::IcmpReply) {
         return false;
     }
-    if belongs(&headers.key(Direction::Original)) {
+    if belongs(&FlowKey::of(headers, Direction::Original)) {
         return true;
     }
     // To who is asked for, it will come from an external address.
-    let stranger = FlowKey { source: headers.destination, ..headers.key(Direction::Reply) };
+    let stranger = FlowKey { source: headers.destination, ..FlowKey::of(headers, Direction::Reply) };
     headers.is(Kind::Forward) && inbound::leads_inside(skb.raw(), uplink, &stranger)
 }
 

@@ -1,10 +1,10 @@
-//! Telling the program at the egress of a device why a packet is sent there (see `natbpf_common::handover`).
+//! Telling the program at the egress of a device why a packet is sent there (see `natbpf_common::path::handover`).
 
 use aya_ebpf::{btf_maps::PerCpuArray, helpers::generated::bpf_redirect, macros::btf_map};
 use natbpf_common::{
     Address,
-    handover::{Handover, Purpose},
-    packet::Packet,
+    path::handover::{Handover, Purpose},
+    wire::packet::Packet,
 };
 use network_types::{eth::EthHdr, ip::Ipv4Hdr};
 

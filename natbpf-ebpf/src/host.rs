@@ -7,12 +7,14 @@
 //! as a reservation (netfilter's "null binding").
 
 use natbpf_common::{
-    config::{Gauge, Uplink},
-    counter::Counter,
-    flow::{FlowEntry, FlowKey, Moment, Rewrite},
-    life::{Life, RENEWAL},
-    protocol::Transport,
-    state,
+    contract::{counter::Counter, gauge::Gauge, uplinks::Uplink},
+    flow::{
+        FlowEntry, FlowKey, Rewrite,
+        life::{Life, RENEWAL},
+        step,
+    },
+    time::Moment,
+    wire::protocol::Transport,
 };
 
 use crate::{
@@ -92,7 +94,7 @@ fn renew(entry: Entry) {
 /// Enters the host's tuple. If the table is full the host goes on without.
 #[inline(always)]
 fn reserve(interface: u32, reply: &FlowKey) {
-    let (Some(status), Some(search)) = (state::first(reply.protocol, 0), allocate::search()) else { return };
+    let (Some(status), Some(search)) = (step::first(reply.protocol, 0), allocate::search()) else { return };
     let now = clock::now();
     let itself = Rewrite::new(reply.destination, reply.destination_port, reply.tag());
     let share = SETTINGS.get(0).map_or(0, |settings| settings.host_share);

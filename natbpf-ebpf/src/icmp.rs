@@ -11,14 +11,15 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use natbpf_common::{
-    Address, checksum,
-    config::Uplink,
-    counter::Counter,
-    flow::{Direction, FlowEntry, FlowKey, Rewrite},
-    headers::Headers,
-    life::Life,
-    protocol::icmp::REDIRECT,
-    quote::{ICMP_HEADER, Quote},
+    Address,
+    contract::{counter::Counter, uplinks::Uplink},
+    flow::{Direction, FlowEntry, FlowKey, Rewrite, life::Life},
+    wire::{
+        checksum,
+        headers::Headers,
+        protocol::icmp::REDIRECT,
+        quote::{ICMP_HEADER, Quote},
+    },
 };
 
 use crate::{
@@ -78,7 +79,7 @@ extern "C" fn translate_error(
 #[inline(always)]
 fn from_outside(skb: &mut Skb<'_>, headers: &Headers) -> Handled {
     let Some(quote) = quote(skb, headers) else { return Ok(Outcome::Untouched) };
-    let key = quote.answered_by(Direction::Reply);
+    let key = FlowKey::answering(&quote, Direction::Reply);
     let Some(rewrite) = answered(&key) else { return Ok(Outcome::Untouched) };
     check(skb, headers)?;
     write(skb, headers, &quote, rewrite, rewrite.address, Direction::Reply)
@@ -106,7 +107,7 @@ fn from_inside(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Handled
     let Some(quote) = quote(skb, headers) else {
         return if masqueraded(headers.source) { Err(Counter::IcmpError) } else { Ok(Outcome::Untouched) };
     };
-    let key = quote.answered_by(Direction::Original);
+    let key = FlowKey::answering(&quote, Direction::Original);
     // It may be what answers a stranger.
     match sent(&key).or_else(|| stranger::translation(&key)) {
         Some((rewrite, traits)) if traits & FlowEntry::UNTRANSLATED == 0 => {
@@ -116,7 +117,7 @@ fn from_inside(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Handled
         }
         Some(_) => Ok(Outcome::Untouched),
         // To an instance that the uplink itself leads to, translated when it came in.
-        None if skb.came_by() == uplink.interface && sent(&quote.sent_by()).is_some() => {
+        None if skb.came_by() == uplink.interface && sent(&FlowKey::quoted(&quote)).is_some() => {
             Ok(Outcome::Untouched)
         }
         None if masqueraded(headers.source) || masqueraded(quote.destination) => Err(Counter::IcmpError),

@@ -7,12 +7,18 @@
 use aya_ebpf::{bindings::__sk_buff, btf_maps::lpm_trie::Key};
 use natbpf_common::{
     Address, Port,
-    config::{External, ExternalKey, Forward, ForwardKey, Rule, Uplink},
-    counter::Counter,
+    contract::{
+        counter::Counter,
+        forwards::{External, ExternalKey, Forward, ForwardKey},
+        rules::Rule,
+        uplinks::Uplink,
+    },
     flow::{Direction, FlowEntry, FlowKey, Rewrite},
-    headers::{Headers, Kind},
-    protocol::{ICMP, TCP},
-    tcp,
+    wire::{
+        headers::{Headers, Kind},
+        protocol::{ICMP, TCP},
+        segment,
+    },
 };
 
 use crate::{
@@ -171,7 +177,7 @@ extern "C" fn find_target(
     // SAFETY: the caller's, checked by the verifier.
     let (headers, found) = unsafe { (&*headers, &mut *found) };
     let Some(uplink) = uplink::of(interface) else { return UNTOUCHED };
-    match decide(skb, uplink, &headers.key(Direction::Reply), headers.tcp_flags, found) {
+    match decide(skb, uplink, &FlowKey::of(headers, Direction::Reply), headers.tcp_flags, found) {
         Ok(true) => DONE,
         Ok(false) => UNTOUCHED,
         Err(reason) => code::drop(reason),
@@ -220,5 +226,5 @@ fn decide(
 
 #[inline(always)]
 const fn is_syn(tcp_flags: u8) -> bool {
-    matches!(tcp::event(tcp_flags), Some(tcp::Event::Syn))
+    matches!(segment::event(tcp_flags), Some(segment::Event::Syn))
 }

@@ -2,14 +2,16 @@
 
 use natbpf_common::{
     Nanoseconds,
-    config::Uplink,
-    counter::Counter,
-    event::EventKind,
-    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
-    headers::{Headers, Kind},
-    life::{Life, RENEWAL},
-    packet::{End, Packet as _},
-    state,
+    contract::{counter::Counter, event::EventKind, uplinks::Uplink},
+    flow::{
+        Direction, FlowEntry, FlowKey, Rewrite, Status,
+        life::{Life, RENEWAL},
+        step,
+    },
+    wire::{
+        headers::{Headers, Kind},
+        packet::{End, Packet as _},
+    },
 };
 
 use crate::{
@@ -68,7 +70,7 @@ fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers, arrival: Ar
     if !headers.is(Kind::Forward) && !headers.is(Kind::IcmpReply) {
         return claimed(uplink, headers, Ok(Outcome::Untouched));
     }
-    let key = headers.key(Direction::Reply);
+    let key = FlowKey::of(headers, Direction::Reply);
     let known = match arrival {
         Arrival::Stranger => Known::Nothing,
         _ => known(&key, headers.tcp_flags),
@@ -142,9 +144,9 @@ pub fn goes_on(key: &FlowKey, entry: Entry, tcp_flags: u8, now: Nanoseconds) -> 
 
 /// What the packet does to the flow's state.
 #[inline(always)]
-fn step(key: &FlowKey, entry: Entry, status: Status, tcp_flags: u8, now: Nanoseconds) -> state::Step {
+fn step(key: &FlowKey, entry: Entry, status: Status, tcp_flags: u8, now: Nanoseconds) -> step::Step {
     let flow_age = entry.created().age(now);
-    state::next(status, key.protocol, Direction::Reply, tcp_flags, flow_age)
+    step::next(status, key.protocol, Direction::Reply, tcp_flags, flow_age)
 }
 
 /// Asks the entry of the original direction whether the flow lives, and renews and steps both. 0: it is over. Not inlined,

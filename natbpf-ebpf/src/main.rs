@@ -49,7 +49,7 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use natbpf_common::{counter::Counter, handover::Purpose};
+use natbpf_common::{contract::counter::Counter, path::handover::Purpose};
 
 use crate::skb::Skb;
 
@@ -141,7 +141,7 @@ pub fn uplink_xdp(ctx: XdpContext) -> u32 {
     offload::at_uplink_xdp(&ctx)
 }
 
-/// Not attached: user space runs it by `BPF_PROG_TEST_RUN` with a list of keys (see `natbpf_common::reap`).
+/// Not attached: user space runs it by `BPF_PROG_TEST_RUN` with a list of keys (see `natbpf_common::contract::reap`).
 #[classifier]
 pub fn reap(ctx: TcContext) -> i32 {
     reap::handle(&ctx)

@@ -3,9 +3,9 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use natbpf_common::{
     Address, Nanoseconds, Port,
-    config::Rule,
+    contract::rules::Rule,
     flow::FlowKey,
-    mapping::{Endpoint, Mapping, Side, Users},
+    nat::mapping::{Endpoint, Mapping, Side, Users},
 };
 
 use crate::{atomic, clock, maps::MAPPINGS};

@@ -6,13 +6,17 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use natbpf_common::{
-    config::{
-        DestinationKey, External, ExternalKey, Forward, ForwardKey, Gauge, InsidePort, MAX_POOLS, MAX_PORTS,
-        Pool, Rule, Settings, SourceKey, Uplinks,
+    contract::{
+        counter::Counters,
+        forwards::{External, ExternalKey, Forward, ForwardKey, MAX_POOLS, Pool},
+        gauge::Gauge,
+        inside::{InsidePort, MAX_PORTS},
+        rules::{DestinationKey, Rule, SourceKey},
+        settings::Settings,
+        uplinks::Uplinks,
     },
-    counter::Counters,
     flow::{FlowEntry, FlowKey},
-    mapping::{Endpoint, Mapping},
+    nat::mapping::{Endpoint, Mapping},
 };
 
 /// Both entries of every flow. Preallocated, so that a burst of new flows never waits for memory; not LRU, so
@@ -68,11 +72,11 @@ pub static GAUGES: Array<u64, { Gauge::COUNT as usize }> = Array::new();
 #[btf_map]
 pub static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 
-/// [`Notice`](natbpf_common::notice::Notice)s.
+/// [`Notice`](natbpf_common::contract::notice::Notice)s.
 #[btf_map]
 pub static NOTICES: RingBuf<(), { 1 << 18 }> = RingBuf::new();
 
-/// [`FlowEvent`](natbpf_common::event::FlowEvent)s, written only while somebody watches. (The type is not
+/// [`FlowEvent`](natbpf_common::contract::event::FlowEvent)s, written only while somebody watches. (The type is not
 /// named here: libbpf refuses ring buffers that have one.)
 #[btf_map]
 pub static EVENTS: RingBuf<(), { 1 << 20 }> = RingBuf::new();

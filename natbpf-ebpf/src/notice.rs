@@ -2,10 +2,12 @@
 
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes};
 use natbpf_common::{
-    config::Gauge,
-    counter::Counter,
-    headers::{Headers, Kind},
-    notice::{INTERVAL, Notice, QUOTED},
+    contract::{
+        counter::Counter,
+        gauge::Gauge,
+        notice::{INTERVAL, Notice, QUOTED},
+    },
+    wire::headers::{Headers, Kind},
 };
 
 use crate::{

@@ -14,16 +14,24 @@ use aya_ebpf::{
 };
 use natbpf_common::{
     Nanoseconds,
-    config::Gauge,
-    counter::Counter,
-    flow::{Direction, FlowKey},
-    handover::Purpose,
-    headers::Headers,
+    contract::{counter::Counter, gauge::Gauge},
+    flow::{
+        Direction, FlowKey,
+        life::{Life, RENEWAL},
+        offload::{Offload, Validity, spread},
+        step,
+    },
     keyed::Keys,
-    life::{Life, RENEWAL},
-    offload::{self, Frame, Offload, Validity, is_for, is_group, is_plain, spread, ticks},
-    packet::{End, Packet},
-    state,
+    path::{
+        frame::{Frame, is_group},
+        handover::Purpose,
+        plain::{self, is_for, is_plain},
+    },
+    time::ticks,
+    wire::{
+        headers::Headers,
+        packet::{End, Packet},
+    },
 };
 use network_types::eth::EthHdr;
 
@@ -59,7 +67,7 @@ pub fn at_port_ingress(skb: &mut Skb<'_>) -> Handled {
     let Some(frame) = fingerprint(skb, headers.service, Direction::Original) else {
         return Ok(Outcome::Untouched);
     };
-    let key = headers.key(Direction::Original);
+    let key = FlowKey::of(&headers, Direction::Original);
     let outcome = repeat_original(skb, &headers, &key, frame, epoch)?;
     if !matches!(outcome, Outcome::Repeated) {
         crossing::enter(skb, Direction::Original, frame, epoch);
@@ -134,7 +142,7 @@ pub fn at_uplink_ingress(skb: &Skb<'_>) -> Result<Arrival, Counter> {
 #[inline(never)]
 fn renew(skb: *mut __sk_buff) -> u32 {
     let Some(headers) = Headers::plain(&mut Skb::of(skb)) else { return 0 };
-    let key = headers.key(Direction::Reply);
+    let key = FlowKey::of(&headers, Direction::Reply);
     let Some(entry) = Entry::find(&key) else { return 0 };
     let Some(rewrite) = entry.rewrite(&key) else { return 0 };
     ingress::touch(&key, entry, rewrite, headers.tcp_flags, clock::now()) as u32
@@ -151,7 +159,7 @@ fn repeat_reply(skb: *mut __sk_buff) -> u32 {
 fn reply(skb: &mut Skb<'_>) -> Option<Arrival> {
     let epoch = epoch()?;
     let headers = Headers::plain(skb)?;
-    let key = headers.key(Direction::Reply);
+    let key = FlowKey::of(&headers, Direction::Reply);
     let Some(entry) = Entry::find(&key) else { return Some(Arrival::Stranger) };
     let rewrite = entry.rewrite(&key)?;
     if !may_be_repeated(&headers) || rewrite.has_outside_port() {
@@ -202,7 +210,7 @@ fn repeat_at_xdp(context: &XdpContext, direction: Direction) -> Option<u32> {
     let epoch = epoch()?;
     let mut packet = xdp::Frame::new(context);
     let headers = plain(&mut packet)?;
-    let key = headers.key(direction);
+    let key = FlowKey::of(&headers, direction);
     let entry = Entry::find(&key)?;
     let rewrite = entry.rewrite(&key)?;
     if rewrite.has_outside_port() {
@@ -258,7 +266,7 @@ fn way<P: Arriving>(
 ) -> Option<Way> {
     let word = entry.validity();
     let validity = Validity::from_word(word);
-    let fits = offload::size(headers, packet.gso_size()) <= validity.size as u32;
+    let fits = plain::size(headers, packet.gso_size()) <= validity.size as u32;
     if !validity.holds(ticks(now), epoch) || !fits || entry.frame() != frame {
         return None;
     }
@@ -280,7 +288,7 @@ fn goes_on(key: &FlowKey, entry: Entry, tcp_flags: u8, now: Nanoseconds) -> bool
         return false;
     }
     let flow_age = entry.created().age(now);
-    let step = state::next(status, key.protocol, Direction::Original, tcp_flags, flow_age);
+    let step = step::next(status, key.protocol, Direction::Original, tcp_flags, flow_age);
     if step.status != status {
         return false;
     }
@@ -354,7 +362,7 @@ extern "C" fn note_original(skb: *mut __sk_buff, headers: *const Headers) -> u32
     let skb = Skb::of(skb);
     // SAFETY: the caller's, checked by the verifier.
     let headers = unsafe { &*headers };
-    let key = headers.key(Direction::Original);
+    let key = FlowKey::of(headers, Direction::Original);
     let Some(entry) = Entry::find(&key) else { return 0 };
     // A flow from outside may be answered by another uplink than the one it came by.
     if entry.uplink() != skb.interface() {
@@ -411,7 +419,7 @@ extern "C" fn note_reply(skb: *mut __sk_buff, headers: *const Headers, epoch: u3
     let skb = Skb::of(skb);
     // SAFETY: the caller's, checked by the verifier.
     let headers = unsafe { &*headers };
-    let key = headers.key(Direction::Reply).reversed();
+    let key = FlowKey::of(headers, Direction::Reply).reversed();
     let Some(original) = Entry::find(&key) else { return 0 };
     let Some(rewrite) = original.rewrite(&key) else { return 0 };
     let reply_key = key.peer(rewrite);
@@ -438,12 +446,12 @@ fn note(skb: &Skb<'_>, headers: &Headers, key: &FlowKey, entry: Entry, frame: u6
         return;
     }
     // What a rule has made of these is not repeated: queueing disciplines and filters at the device may look at them.
-    if skb.mark() != 0 || skb.priority() != offload::priority(headers.service) {
+    if skb.mark() != 0 || skb.priority() != plain::priority(headers.service) {
         return;
     }
     let vlan = vlan as u16;
     let Some(ethernet) = skb.ethernet() else { return };
-    let size = offload::size(headers, skb.gso_size());
+    let size = plain::size(headers, skb.gso_size());
     if size > u16::MAX as u32 || headers.network != ETHERNET || is_group(ethernet[0]) {
         return;
     }

@@ -7,9 +7,11 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
-    counter::Counter,
-    headers::{Found, Headers},
-    quote::Quote,
+    contract::counter::Counter,
+    wire::{
+        headers::{Found, Headers},
+        quote::Quote,
+    },
 };
 
 use crate::skb::Skb;

@@ -1,6 +1,6 @@
 //! Pools of external addresses.
 
-use natbpf_common::{Address, ports, siphash::siphash};
+use natbpf_common::{Address, nat::ports, siphash::siphash};
 
 use crate::maps::{POOLS, SETTINGS};
 

@@ -12,12 +12,17 @@ use aya_ebpf::{
 };
 use natbpf_common::{
     Nanoseconds,
-    counter::Counter,
-    event::EventKind,
-    flow::{Direction, FlowEntry, FlowKey, Moment},
-    life::{GRACE, Life, Verdict, judge},
-    mapping::{Endpoint, Mapping, Side, Users},
-    reap::{BEFORE, COUNT, KEY_SIZE, KEYS, MAX_KEYS, OPERATION, Operation},
+    contract::{
+        counter::Counter,
+        event::EventKind,
+        reap::{BEFORE, COUNT, KEY_SIZE, KEYS, MAX_KEYS, OPERATION, Operation},
+    },
+    flow::{
+        Direction, FlowEntry, FlowKey,
+        life::{GRACE, Life, Verdict, judge},
+    },
+    nat::mapping::{Endpoint, Mapping, Side, Users},
+    time::Moment,
 };
 
 use crate::{

@@ -2,11 +2,7 @@
 
 use aya_ebpf::{btf_maps::Array, macros::btf_map};
 use natbpf_common::{
-    Nanoseconds,
-    config::Gauge,
-    flow::{FlowKey, Moment},
-    ports::PortRange,
-    siphash::siphash,
+    Nanoseconds, contract::gauge::Gauge, flow::FlowKey, nat::ports::PortRange, siphash::siphash, time::Moment,
 };
 
 use crate::{

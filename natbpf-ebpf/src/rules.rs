@@ -3,7 +3,7 @@
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use natbpf_common::{
     Address,
-    config::{DestinationKey, PREFIX_BASE, Rule, SourceKey},
+    contract::rules::{DestinationKey, PREFIX_BASE, Rule, SourceKey},
 };
 
 use crate::maps::{DESTINATIONS, SOURCES};

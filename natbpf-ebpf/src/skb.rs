@@ -16,12 +16,15 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use natbpf_common::{
-    Address, Port, checksum,
-    counter::Counter,
+    Address, Port,
+    contract::counter::Counter,
     flow::Rewrite,
-    headers::Headers,
-    offload,
-    packet::{End, Packet, Translation, View},
+    path::plain,
+    wire::{
+        checksum,
+        headers::Headers,
+        packet::{End, Packet, Translation, View},
+    },
 };
 use network_types::eth::EtherType;
 use zerocopy::FromBytes;
@@ -143,7 +146,7 @@ impl<'a> Skb<'a> {
                 frame.add(change.port as usize).cast::<u16>().write_volatile(change.new_port.to_wire());
             }
             frame::write_headers(frame, headers, change, exit);
-            (*self.raw).priority = offload::priority(headers.service);
+            (*self.raw).priority = plain::priority(headers.service);
         }
         self.set_vlan(exit.vlan)
     }

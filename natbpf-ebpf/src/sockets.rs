@@ -4,7 +4,7 @@ use aya_ebpf::{
     bindings::{__sk_buff, bpf_sock},
     helpers::generated::{bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp},
 };
-use natbpf_common::{Address, Port, flow::FlowKey, protocol};
+use natbpf_common::{Address, Port, flow::FlowKey, wire::protocol};
 
 /// The namespace of the packet's device, as `BPF_F_CURRENT_NETNS`.
 const CURRENT_NETNS: u64 = u64::MAX;

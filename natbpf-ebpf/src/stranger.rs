@@ -1,4 +1,4 @@
-//! Packets of strangers and what answers them, until they make a flow (see `natbpf_common::pending`).
+//! Packets of strangers and what answers them, until they make a flow (see `natbpf_common::nat::pending`).
 //!
 //! | packet | is |
 //! |---|---|
@@ -15,16 +15,15 @@ use aya_ebpf::{
 };
 use natbpf_common::{
     Nanoseconds, Port,
-    config::{Gauge, Rule},
-    counter::Counter,
-    event::EventKind,
-    flow::{Direction, FlowEntry, FlowKey, Moment, Rewrite, Status},
-    headers::Headers,
-    life::Life,
-    offload::Validity,
-    pending::{LIFETIME, MAX_PENDING, OUTSIDE_PORTS, Pending, acknowledges, expect, outside_port},
-    protocol::{ICMP, TCP, Transport},
-    state, tcp,
+    contract::{counter::Counter, event::EventKind, gauge::Gauge, rules::Rule},
+    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, life::Life, offload::Validity, step},
+    nat::pending::{LIFETIME, MAX_PENDING, OUTSIDE_PORTS, Pending, acknowledges, expect, outside_port},
+    time::Moment,
+    wire::{
+        headers::Headers,
+        protocol::{ICMP, TCP, Transport},
+        segment,
+    },
 };
 
 use crate::{
@@ -171,7 +170,7 @@ pub fn meet(
             met => met,
         };
         return match met {
-            TRANSLATED => Ok(going_to(&headers.key(Direction::Reply), target, attempt)),
+            TRANSLATED => Ok(going_to(&FlowKey::of(headers, Direction::Reply), target, attempt)),
             reason => Err(code::reason(reason)),
         };
     }
@@ -208,7 +207,7 @@ extern "C" fn meet_stranger(
     }
     // SAFETY: the caller's, checked by the verifier.
     let (headers, target) = unsafe { (&*headers, &*target) };
-    let (key, tcp_flags) = (&headers.key(Direction::Reply), headers.tcp_flags);
+    let (key, tcp_flags) = (&FlowKey::of(headers, Direction::Reply), headers.tcp_flags);
     if key.has_port_zero() {
         return code::drop(Counter::Unsolicited);
     }
@@ -225,14 +224,14 @@ extern "C" fn meet_stranger(
         return UNKNOWN;
     }
     let now = clock::now();
-    let first = state::first(key.protocol, tcp_flags);
+    let first = step::first(key.protocol, tcp_flags);
     if let Some(pending) = PENDING.get_ptr_mut(original) {
         let pending = Known(pending);
         if let (Some(rewrite), false) = (pending.rewrite(original), pending.is_over(now)) {
             if rewrite == out {
                 let status = pending.status();
-                let going_on = tcp_flags & (tcp::SYN | tcp::RST) == 0;
-                let step = state::next(status, key.protocol, Direction::Reply, tcp_flags, 0);
+                let going_on = tcp_flags & (segment::SYN | segment::RST) == 0;
+                let step = step::next(status, key.protocol, Direction::Reply, tcp_flags, 0);
                 if key.protocol == TCP && status.seen_reply() && going_on {
                     let seen = number(skb, headers, ACKNOWLEDGMENT);
                     if !seen.is_some_and(|number| acknowledges(pending.expected(), number)) {
@@ -253,7 +252,10 @@ extern "C" fn meet_stranger(
     }
     let Some(first) = first else { return code::drop(Counter::TcpNoFlow) };
     // A stranger who comes by a mapping has to begin properly.
-    if target.by_mapping != 0 && key.protocol == TCP && tcp_flags & (tcp::SYN | tcp::ACK) != tcp::SYN {
+    if target.by_mapping != 0
+        && key.protocol == TCP
+        && tcp_flags & (segment::SYN | segment::ACK) != segment::SYN
+    {
         return code::drop(Counter::Unsolicited);
     }
     let Some(new) = NEW.get_ptr_mut(0) else { return code::drop(Counter::Busy) };
@@ -362,9 +364,9 @@ extern "C" fn answer_stranger(
     }
     // SAFETY: the caller's, checked by the verifier.
     let (headers, rewrite, outside) = unsafe { (&*headers, &mut *rewrite, &mut *outside) };
-    let (key, tcp_flags) = (headers.key(Direction::Original), headers.tcp_flags);
+    let (key, tcp_flags) = (FlowKey::of(headers, Direction::Original), headers.tcp_flags);
     // A SYN begins a connection, it answers none.
-    if key.protocol == TCP && tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN {
+    if key.protocol == TCP && tcp_flags & (segment::SYN | segment::ACK) == segment::SYN {
         return UNKNOWN;
     }
     let now = clock::now();
@@ -381,18 +383,18 @@ extern "C" fn answer_stranger(
     *rewrite = out.to_word();
     *outside = out.outside_port.to_wire() as u32;
     // A refusal is no answer that makes a flow.
-    let refuses = key.protocol == TCP && tcp_flags & tcp::RST != 0;
+    let refuses = key.protocol == TCP && tcp_flags & segment::RST != 0;
     if key.protocol == TCP {
         if !refuses {
-            let status = state::next(known.status(), key.protocol, Direction::Original, tcp_flags, 0).status;
-            if tcp_flags & tcp::SYN != 0 {
+            let status = step::next(known.status(), key.protocol, Direction::Original, tcp_flags, 0).status;
+            if tcp_flags & segment::SYN != 0 {
                 known.set_expected(number(skb, headers, SEQUENCE).map_or(0, expect));
             }
             known.touch(status, now);
         }
         return if untranslated { UNTOUCHED } else { TRANSLATED };
     }
-    let status = state::next(known.status(), key.protocol, Direction::Original, tcp_flags, 0).status;
+    let status = step::next(known.status(), key.protocol, Direction::Original, tcp_flags, 0).status;
     known.touch(status, now);
     match note_next(&key, status) {
         BEGINS if untranslated => BEGINS_UNTOUCHED,

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use natbpf_common::{
     Address,
-    config::{Gauge, Uplink},
+    contract::{gauge::Gauge, uplinks::Uplink},
 };
 
 use crate::{count, maps::UPLINKS};

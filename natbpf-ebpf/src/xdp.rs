@@ -3,9 +3,11 @@
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use natbpf_common::{
     flow::Rewrite,
-    headers::Headers,
-    packet::{End, Packet, View},
-    protocol::Transport,
+    wire::{
+        headers::Headers,
+        packet::{End, Packet, View},
+        protocol::Transport,
+    },
 };
 use network_types::{icmp::Icmpv4Hdr, tcp::TcpHdr, udp::UdpHdr};
 

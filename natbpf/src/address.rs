@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use natbpf_common::{
     Address,
-    config::{MAX_ADDRESSES, UplinkAddress},
+    contract::uplinks::{MAX_ADDRESSES, UplinkAddress},
 };
 
 use crate::network::{Ipv4Address, Snapshot};

@@ -8,7 +8,7 @@ use std::{
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
-use natbpf_common::arp::Arp;
+use natbpf_common::wire::arp::Arp;
 use zerocopy::IntoBytes as _;
 
 /// How often it is said, once a second: a frame may be lost, and a switch may not forward yet.

@@ -10,7 +10,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use natbpf_common::{config::Settings, counter::Counters, keyed::Keys};
+use natbpf_common::{
+    contract::{counter::Counters, settings::Settings},
+    keyed::Keys,
+};
 use nix::fcntl::Flock;
 use tokio::{
     signal::unix::{SignalKind, signal},

@@ -4,10 +4,12 @@
 use anyhow::Result;
 use natbpf_common::{
     Nanoseconds,
-    flow::{Direction, FlowEntry, FlowKey, Status},
-    life::{GRACE, Life, Verdict, judge},
-    mapping::{Endpoint, Mapping, Side, Users},
-    state::Timeouts,
+    flow::{
+        Direction, FlowEntry, FlowKey, Status,
+        life::{GRACE, Life, Verdict, judge},
+        timeouts::Timeouts,
+    },
+    nat::mapping::{Endpoint, Mapping, Side, Users},
 };
 
 use crate::{
@@ -133,7 +135,12 @@ impl Eviction {
 
 #[cfg(test)]
 mod tests {
-    use natbpf_common::{Address, Port, SECOND, flow::Moment, offload::Offload, protocol::UDP, state::State};
+    use natbpf_common::{
+        Address, Port, SECOND,
+        flow::{offload::Offload, state::State},
+        time::Moment,
+        wire::protocol::UDP,
+    };
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! Leaving the host as it was before.
 
 use anyhow::Result;
-use natbpf_common::config::{Gauge, Settings};
+use natbpf_common::contract::{gauge::Gauge, settings::Settings};
 
 use crate::{
     datapath::{Attacher, Pins, Tables},

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use etherparse::checksum::Sum16BitWords;
-use natbpf_common::protocol;
+use natbpf_common::wire::protocol;
 
 use crate::object::End;
 

@@ -13,7 +13,7 @@ use lab::object::Packet;
 use lab::reflector::Reflector;
 use lab::setup::{Floating, Forward, Setup};
 use lab::{INSIDE, Kind, Rule};
-use natbpf_common::tcp::{ACK, FIN};
+use natbpf_common::wire::segment::{ACK, FIN};
 
 const FLOATING: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);
 

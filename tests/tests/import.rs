@@ -16,7 +16,7 @@ use lab::wire::Wire;
 use natbpf::config::Config;
 use natbpf::import::import;
 use natbpf::import::model::{At, Fate, Packet, Rules, arriving, leaving};
-use natbpf_common::tcp::SYN;
+use natbpf_common::wire::segment::SYN;
 
 /// How many sets of rules, and packets through each.
 const SETS: u16 = 400;

@@ -30,7 +30,7 @@ mod object {
 
     use lab::object::{End, Packet};
     use lab::{SERVER, VM1, VM2};
-    use natbpf_common::tcp::SYN;
+    use natbpf_common::wire::segment::SYN;
 
     /// Endpoints of two instances, with the same port.
     const A: End = (VM1, 5000);

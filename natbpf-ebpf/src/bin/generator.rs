@@ -13,9 +13,8 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use natbpf_common::{
-    checksum,
-    protocol::UDP,
     traffic::{FRAME, Received, Workload},
+    wire::{checksum, protocol::UDP},
 };
 use network_types::eth::EtherType;
 

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use natbpf_common::{
     Address,
-    fragment::{
+    nat::fragment::{
         self, DATAGRAMS, Datagram, DatagramKey, Decision, Entered, Fit, IDENTIFICATIONS as COUNTERS, KEPT,
         LIFETIME, Piece, Progress, Verdict, WORDS,
     },

@@ -4,9 +4,9 @@ use aya_ebpf::{
     bindings::__sk_buff, btf_maps::Array, helpers::generated::bpf_skb_load_bytes, macros::btf_map,
 };
 use natbpf_common::{
-    counter::Counter,
-    fragment::{DatagramKey, LONGEST, PLACES, Place},
-    headers::Headers,
+    contract::counter::Counter,
+    nat::fragment::{DatagramKey, LONGEST, PLACES, Place},
+    wire::headers::Headers,
 };
 
 use crate::{atomic, count, fragment::datagram::Known};

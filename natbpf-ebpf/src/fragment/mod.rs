@@ -11,13 +11,15 @@ mod replay;
 
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
-    Address, checksum,
-    config::{External, ExternalKey, Uplink},
-    counter::Counter,
+    Address,
+    contract::{
+        counter::Counter,
+        forwards::{External, ExternalKey},
+        uplinks::Uplink,
+    },
     flow::Direction,
-    fragment::{DatagramKey, Decision, Fit, Piece, Verdict},
-    headers::Headers,
-    packet::Packet as _,
+    nat::fragment::{DatagramKey, Decision, Fit, Piece, Verdict},
+    wire::{checksum, headers::Headers, packet::Packet as _},
 };
 
 use crate::{

@@ -9,9 +9,9 @@ use aya_ebpf::{
     helpers::generated::{bpf_clone_redirect, bpf_loop, bpf_skb_change_tail, bpf_skb_store_bytes},
 };
 use natbpf_common::{
-    counter::Counter,
-    fragment::{DatagramKey, LONGEST},
-    headers::Headers,
+    contract::counter::Counter,
+    nat::fragment::{DatagramKey, LONGEST},
+    wire::headers::Headers,
 };
 
 use super::{REPLAYED, datagram::Known, keep::Occupied};

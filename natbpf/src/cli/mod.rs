@@ -7,7 +7,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use ipnet::Ipv4Net;
-use natbpf_common::state::State;
+use natbpf_common::flow::state::State;
 
 use crate::{
     config::{AttachMode, DatapathConfig, HookMode, Pair, Redirection, Switch, values},

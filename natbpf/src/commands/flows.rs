@@ -9,10 +9,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use natbpf_common::{
     Nanoseconds,
-    event::{EventKind, FlowEvent},
-    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
-    life::Life,
-    state::Timeouts,
+    contract::event::{EventKind, FlowEvent},
+    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, life::Life, timeouts::Timeouts},
 };
 use serde::Serialize;
 use tokio::{

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use natbpf_common::{SCHEMA, flow::Direction};
+use natbpf_common::{contract::SCHEMA, flow::Direction};
 
 use crate::{
     cli::{Cli, StatusArgs},

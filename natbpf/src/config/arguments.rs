@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use natbpf_common::state::Timeouts;
+use natbpf_common::flow::timeouts::Timeouts;
 
 use super::{
     Action, AddressPool, Choices, Config, DatapathConfig, Floating, MasqueradeRule, Networks, PortForward,

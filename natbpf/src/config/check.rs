@@ -5,7 +5,7 @@ use std::{
     net::Ipv4Addr,
 };
 
-use natbpf_common::config::{MAX_POOLS, MAX_UPLINKS};
+use natbpf_common::contract::{forwards::MAX_POOLS, uplinks::MAX_UPLINKS};
 
 use super::{
     Action, Config, DatapathConfig, Floating, Redirection, Translation, behaviour::Contradiction,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use ipnet::Ipv4Net;
-use natbpf_common::state::Timeouts;
+use natbpf_common::flow::timeouts::Timeouts;
 use serde::Deserialize;
 use toml::{Spanned, Value};
 

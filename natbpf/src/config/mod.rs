@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use ipnet::Ipv4Net;
-use natbpf_common::state::Timeouts;
+use natbpf_common::flow::timeouts::Timeouts;
 
 use crate::cli::{DatapathArgs, MasqueradeArgs};
 

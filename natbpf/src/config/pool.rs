@@ -2,7 +2,7 @@
 
 use std::{fmt, net::Ipv4Addr, str::FromStr};
 
-use natbpf_common::config::MAX_POOL;
+use natbpf_common::contract::forwards::MAX_POOL;
 
 use super::values::{ValueError, host_address};
 

@@ -3,9 +3,8 @@ use std::{fmt::Write, fs, net::Ipv4Addr, time::Duration};
 use ipnet::Ipv4Net;
 use natbpf_common::{
     SECOND,
-    config::MAX_UPLINKS,
-    flow::Status,
-    state::{State, Timeouts},
+    contract::uplinks::MAX_UPLINKS,
+    flow::{Status, state::State, timeouts::Timeouts},
 };
 use proptest::prelude::*;
 

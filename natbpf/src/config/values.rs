@@ -8,7 +8,7 @@ use std::{
 };
 
 use ipnet::{IpNet, Ipv4Net};
-use natbpf_common::config::MAX_POOL;
+use natbpf_common::contract::forwards::MAX_POOL;
 
 use super::DatapathConfig;
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use natbpf_common::config::{Uplink, Uplinks};
+use natbpf_common::contract::uplinks::{Uplink, Uplinks};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{Daemon, house::Outcome, others::concerns};

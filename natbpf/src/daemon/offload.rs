@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
-use natbpf_common::{Nanoseconds, config::Settings, offload::ticks};
+use natbpf_common::{Nanoseconds, contract::settings::Settings, time::ticks};
 use tokio::time::Instant;
 
 use super::{Daemon, others::concerns};

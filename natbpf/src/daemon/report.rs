@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, io};
 
-use natbpf_common::{counter::Counter, notice::Notice};
+use natbpf_common::contract::{counter::Counter, notice::Notice};
 
 use super::{Daemon, WATCH};
 use crate::{datapath::attachments, logging, output::Queue};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, Map, MapData};
-use natbpf_common::config::Gauge;
+use natbpf_common::contract::gauge::Gauge;
 
 use super::{Pins, open};
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use anyhow::{Result, bail};
-use natbpf_common::event::FlowEvent;
+use natbpf_common::contract::event::FlowEvent;
 use nix::fcntl::Flock;
 
 use super::{Pins, Records};

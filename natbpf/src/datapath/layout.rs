@@ -6,15 +6,21 @@ use std::{io, path::Path};
 use anyhow::{Error, Result, bail};
 use aya::maps::{MapError, MapInfo, MapType};
 use natbpf_common::{
-    config::{
-        DestinationKey, External, ExternalKey, Forward, ForwardKey, Gauge, InsidePort, MAX_POOLS, MAX_PORTS,
-        Pool, Rule, Settings, SourceKey, Uplinks,
+    contract::{
+        counter::Counters,
+        forwards::{External, ExternalKey, Forward, ForwardKey, MAX_POOLS, Pool},
+        gauge::Gauge,
+        inside::{InsidePort, MAX_PORTS},
+        rules::{DestinationKey, Rule, SourceKey},
+        settings::Settings,
+        uplinks::Uplinks,
     },
-    counter::Counters,
     flow::{FlowEntry, FlowKey},
-    fragment::{DATAGRAMS, Datagram, DatagramKey, IDENTIFICATIONS, PLACES, Place},
-    handover::Handover,
-    mapping::{Endpoint, Mapping},
+    nat::{
+        fragment::{DATAGRAMS, Datagram, DatagramKey, IDENTIFICATIONS, PLACES, Place},
+        mapping::{Endpoint, Mapping},
+    },
+    path::handover::Handover,
 };
 
 use super::Pins;

@@ -6,13 +6,17 @@ use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, xdp::DevMapHash};
 use natbpf_common::{
     Nanoseconds,
-    config::{
-        DestinationKey, External, ExternalKey, Forward, ForwardKey, Gauge, InsidePort, Pool, Rule, Settings,
-        SourceKey, Uplinks,
+    contract::{
+        counter::{Counter, Counters},
+        forwards::{External, ExternalKey, Forward, ForwardKey, Pool},
+        gauge::Gauge,
+        inside::InsidePort,
+        rules::{DestinationKey, Rule, SourceKey},
+        settings::Settings,
+        uplinks::Uplinks,
     },
-    counter::{Counter, Counters},
     flow::{FlowEntry, FlowKey},
-    mapping::{Endpoint, Mapping},
+    nat::mapping::{Endpoint, Mapping},
 };
 
 mod attach;

@@ -20,7 +20,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use natbpf_common::SCHEMA;
+use natbpf_common::contract::SCHEMA;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::{Hook, Role};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use natbpf_common::config::InsidePort;
+use natbpf_common::contract::inside::InsidePort;
 
 use super::Tables;
 

@@ -7,9 +7,9 @@ use aya::{
 };
 use natbpf_common::{
     Nanoseconds,
+    contract::reap::{BEFORE, COUNT, KEY_SIZE, KEYS, MAX_KEYS, OPERATION, Operation},
     flow::FlowKey,
-    mapping::Endpoint,
-    reap::{BEFORE, COUNT, KEY_SIZE, KEYS, MAX_KEYS, OPERATION, Operation},
+    nat::mapping::Endpoint,
 };
 
 use super::{Loaded, Pins, load::REAP};

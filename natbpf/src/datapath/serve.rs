@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::lpm_trie::Key;
-use natbpf_common::config::{External, ExternalKey, Forward, ForwardKey, MAX_POOLS, Pool, Rule};
+use natbpf_common::contract::{
+    forwards::{External, ExternalKey, Forward, ForwardKey, MAX_POOLS, Pool},
+    rules::Rule,
+};
 
 use super::{Tables, replace};
 

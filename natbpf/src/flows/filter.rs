@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use natbpf_common::{
-    protocol::{DCCP, ESP, GRE, ICMP, SCTP, TCP, UDP, UDPLITE},
-    state::State,
+    flow::state::State,
+    wire::protocol::{DCCP, ESP, GRE, ICMP, SCTP, TCP, UDP, UDPLITE},
 };
 
 use super::Flow;

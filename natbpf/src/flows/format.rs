@@ -6,9 +6,9 @@ use std::{fmt, time::Duration};
 
 use natbpf_common::{
     Port,
-    event::EventKind,
+    contract::event::EventKind,
     flow::FlowKey,
-    protocol::{DCCP, GRE, ICMP, SCTP, TCP, UDP, UDPLITE, icmp},
+    wire::protocol::{DCCP, GRE, ICMP, SCTP, TCP, UDP, UDPLITE, icmp},
 };
 
 use super::{Event, Flow};

@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 
 use natbpf_common::{
-    event::EventKind,
+    contract::event::EventKind,
     flow::FlowKey,
-    protocol::{ICMP, TCP, UDP},
+    wire::protocol::{ICMP, TCP, UDP},
 };
 use serde::Serialize;
 

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use natbpf_common::{
-    event::EventKind,
-    flow::{FlowKey, Rewrite, Status},
-    state::State,
+    contract::event::EventKind,
+    flow::{FlowKey, Rewrite, Status, state::State},
 };
 
 pub mod filter;

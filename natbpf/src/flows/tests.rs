@@ -3,7 +3,7 @@ use std::net::Ipv4Addr;
 use natbpf_common::{
     Address, Port,
     flow::Direction,
-    protocol::{GRE, ICMP, SCTP, TCP, UDP},
+    wire::protocol::{GRE, ICMP, SCTP, TCP, UDP},
 };
 use proptest::prelude::*;
 

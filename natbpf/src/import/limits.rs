@@ -5,7 +5,10 @@ use std::{
     net::Ipv4Addr,
 };
 
-use natbpf_common::config::{MAX_POOL, MAX_POOLS, MAX_UPLINKS};
+use natbpf_common::contract::{
+    forwards::{MAX_POOL, MAX_POOLS},
+    uplinks::MAX_UPLINKS,
+};
 
 use super::{
     inward::Inward,

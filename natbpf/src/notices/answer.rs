@@ -3,12 +3,13 @@
 use std::net::Ipv4Addr;
 
 use natbpf_common::{
-    checksum,
-    counter::Counter,
-    notice::QUOTED,
-    protocol::{
-        self,
-        icmp::{self, Message},
+    contract::{counter::Counter, notice::QUOTED},
+    wire::{
+        checksum,
+        protocol::{
+            self,
+            icmp::{self, Message},
+        },
     },
 };
 

@@ -6,7 +6,10 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
-use natbpf_common::{Nanoseconds, counter::Counter, notice::Notice};
+use natbpf_common::{
+    Nanoseconds,
+    contract::{counter::Counter, notice::Notice},
+};
 
 use crate::{
     clock,

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use natbpf_common::{
     Address, SECOND,
-    config::{PREFIX_BASE, Rule},
+    contract::rules::{PREFIX_BASE, Rule},
 };
 
 use crate::plan::Plan;

@@ -6,7 +6,7 @@ use std::{
     net::Ipv4Addr,
 };
 
-use natbpf_common::{Nanoseconds, SECOND, counter::Counter};
+use natbpf_common::{Nanoseconds, SECOND, contract::counter::Counter};
 
 use super::{packet::Packet, quota::Quota};
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use natbpf_common::config::Settings;
+use natbpf_common::contract::settings::Settings;
 
 use crate::config::DatapathConfig;
 

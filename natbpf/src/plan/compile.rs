@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use ipnet::Ipv4Net;
 use natbpf_common::{
     Address,
-    config::{DestinationKey, PREFIX_BASE, Rule, SourceKey},
+    contract::rules::{DestinationKey, PREFIX_BASE, Rule, SourceKey},
 };
 
 use crate::config::Networks;

@@ -7,8 +7,11 @@ use std::{
 
 use natbpf_common::{
     Address, SECOND,
-    config::{
-        External, ExternalKey, InsidePort, MAX_ADDRESSES, MAX_UPLINKS, Pool, Rule, Uplink, UplinkAddress,
+    contract::{
+        forwards::{External, ExternalKey, Pool},
+        inside::InsidePort,
+        rules::Rule,
+        uplinks::{MAX_ADDRESSES, MAX_UPLINKS, Uplink, UplinkAddress},
     },
 };
 

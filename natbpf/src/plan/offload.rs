@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use natbpf_common::{
-    config::{InsidePort, MAX_PORTS},
-    offload::Offload,
+    contract::inside::{InsidePort, MAX_PORTS},
+    flow::offload::Offload,
 };
 
 use super::{Missing, Plan, PlanError, inside::leading_to};

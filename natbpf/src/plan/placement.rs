@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use natbpf_common::{
     Address,
-    config::{Forward, ForwardKey, Rule},
+    contract::{
+        forwards::{Forward, ForwardKey},
+        rules::Rule,
+    },
     flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
 };
 

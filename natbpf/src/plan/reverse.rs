@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 
 use natbpf_common::{
     Port,
-    config::{Forward, ForwardKey, Uplink},
+    contract::{
+        forwards::{Forward, ForwardKey},
+        uplinks::Uplink,
+    },
 };
 
 use super::{PlannedUplink, ports, serve::ForwardEntry};
@@ -63,7 +66,7 @@ pub(super) fn mark_mostly_forwarded(uplinks: &mut [PlannedUplink], forwards: &[F
             (u32::from(last) + 1).saturating_sub(FIRST.max(first.into()))
         };
         for address in uplink.uplink.addresses.map(|address| address.local) {
-            for protocol in [natbpf_common::protocol::TCP, natbpf_common::protocol::UDP] {
+            for protocol in [natbpf_common::wire::protocol::TCP, natbpf_common::wire::protocol::UDP] {
                 let here = forwards.iter().filter(|(length, key, _)| {
                     *length >= BASE
                         && key.uplink == uplink.interface
@@ -82,7 +85,7 @@ pub(super) fn mark_mostly_forwarded(uplinks: &mut [PlannedUplink], forwards: &[F
 mod tests {
     use std::net::Ipv4Addr;
 
-    use natbpf_common::{Address, protocol::UDP};
+    use natbpf_common::{Address, wire::protocol::UDP};
     use proptest::prelude::*;
 
     use super::*;

@@ -5,8 +5,12 @@ use std::{collections::HashSet, net::Ipv4Addr};
 
 use natbpf_common::{
     Address, Port,
-    config::{External, ExternalKey, Forward, ForwardKey, MAX_POOL, Pool, Rule, Uplink},
-    protocol::{TCP, UDP},
+    contract::{
+        forwards::{External, ExternalKey, Forward, ForwardKey, MAX_POOL, Pool},
+        rules::Rule,
+        uplinks::Uplink,
+    },
+    wire::protocol::{TCP, UDP},
 };
 
 use super::{

@@ -2,8 +2,8 @@ use std::net::Ipv4Addr;
 
 use natbpf_common::{
     Address,
-    config::{DestinationKey, PREFIX_BASE, SourceKey},
-    state::Timeouts,
+    contract::rules::{DestinationKey, PREFIX_BASE, SourceKey},
+    flow::timeouts::Timeouts,
 };
 
 use super::*;

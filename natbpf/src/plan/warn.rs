@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ipnet::Ipv4Net;
 use natbpf_common::{
     Address,
-    config::{ForwardKey, MAX_ADDRESSES},
+    contract::{forwards::ForwardKey, uplinks::MAX_ADDRESSES},
 };
 
 use super::{Plan, PlannedRule};

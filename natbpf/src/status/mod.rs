@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
 
 use comfy_table::{CellAlignment, Table, presets};
-use natbpf_common::counter::{Counter, Counters, Kind};
+use natbpf_common::contract::counter::{Counter, Counters, Kind};
 use serde::Serialize;
 
 mod hook;
@@ -272,7 +272,7 @@ fn trimmed(table: &mut Table) -> String {
 
 #[cfg(test)]
 mod tests {
-    use natbpf_common::{config::InsidePort, offload::Offload};
+    use natbpf_common::{contract::inside::InsidePort, flow::offload::Offload};
 
     use super::*;
     use crate::{

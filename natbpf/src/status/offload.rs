@@ -1,6 +1,6 @@
 //! Offload, as status shows it.
 
-use natbpf_common::{config::InsidePort, offload::Offload};
+use natbpf_common::{contract::inside::InsidePort, flow::offload::Offload};
 use serde::Serialize;
 
 use super::AttachInfo;
@@ -45,7 +45,7 @@ pub struct PortAttached {
 
 impl OffloadStatus {
     /// Of an epoch and of the interval in the settings.
-    pub const fn new(epoch: u16, revalidate: natbpf_common::offload::Ticks) -> Self {
+    pub const fn new(epoch: u16, revalidate: natbpf_common::time::Ticks) -> Self {
         // A tick is 2^20 ns. Nobody asks for more than milliseconds.
         let milliseconds = ((revalidate as u64) << 20).div_ceil(1_000_000);
         Self { on: epoch != 0, epoch, revalidate_seconds: milliseconds as f64 / 1000.0 }
@@ -71,7 +71,7 @@ impl PortStatus {
 
 #[cfg(test)]
 mod tests {
-    use natbpf_common::{SECOND, offload::ticks};
+    use natbpf_common::{SECOND, time::ticks};
 
     use super::*;
 

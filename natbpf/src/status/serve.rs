@@ -3,8 +3,11 @@
 use std::net::Ipv4Addr;
 
 use natbpf_common::{
-    config::{Forward, ForwardKey, Pool, Rule},
-    protocol::TCP,
+    contract::{
+        forwards::{Forward, ForwardKey, Pool},
+        rules::Rule,
+    },
+    wire::protocol::TCP,
 };
 use serde::Serialize;
 

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use natbpf_common::protocol;
-use natbpf_common::tcp::{ACK, SYN};
+use natbpf_common::wire::protocol;
+use natbpf_common::wire::segment::{ACK, SYN};
 
 use super::bed::{Bed, Host, SILENT_OUT1, SILENT_OUT2};
 use crate::object::{End, Packet};

@@ -1,7 +1,7 @@
 //! A TCP connection packet by packet, between silent addresses: no stack interferes, and every number is known.
 
 use anyhow::{Context, Result};
-use natbpf_common::tcp::{ACK, FIN, SYN};
+use natbpf_common::wire::segment::{ACK, FIN, SYN};
 
 use super::bed::{Bed, SILENT_IN1, SILENT_OUT1};
 use crate::object::{End, Packet};

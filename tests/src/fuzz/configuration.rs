@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use natbpf_common::config::{External, Rule, Uplink};
-use natbpf_common::protocol::{TCP, UDP};
+use natbpf_common::contract::{forwards::External, rules::Rule, uplinks::Uplink};
+use natbpf_common::wire::protocol::{TCP, UDP};
 
 use super::random::Random;
 use crate::object::{LO, MAC, Object, PLAIN, floating};

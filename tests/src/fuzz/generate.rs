@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 use natbpf::datapath::Hook;
-use natbpf_common::tcp::{ACK, FIN, PSH, RST, SYN};
+use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN};
 
 use super::configuration::{FLOATING, FORWARDED, POOL};
 use super::random::Random;

@@ -6,9 +6,9 @@ use std::net::Ipv4Addr;
 use anyhow::{Result, bail, ensure};
 use natbpf::datapath::Hook;
 use natbpf_common::Port;
-use natbpf_common::counter::{Counter, Counters, Kind};
+use natbpf_common::contract::counter::{Counter, Counters, Kind};
 use natbpf_common::flow::{Direction, FlowKey};
-use natbpf_common::pending::{OUTSIDE_PORTS, outside_port};
+use natbpf_common::nat::pending::{OUTSIDE_PORTS, outside_port};
 
 use super::frame::{Ip, address, network};
 use crate::GATEWAY;

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use anyhow::{Error, Result, anyhow, ensure};
 use natbpf::datapath::Hook;
-use natbpf_common::counter::{Counter, Counters};
+use natbpf_common::contract::counter::{Counter, Counters};
 use natbpf_common::flow::Direction;
-use natbpf_common::offload::Validity;
-use natbpf_common::tcp::{ACK, SYN};
+use natbpf_common::flow::offload::Validity;
+use natbpf_common::wire::segment::{ACK, SYN};
 
 use super::configuration;
 use super::damage::damage;

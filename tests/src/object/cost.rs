@@ -9,12 +9,15 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::programs::Program;
 use aya::{TestRun as _, TestRunOptions};
 use natbpf::clock;
-use natbpf_common::config::Gauge;
-use natbpf_common::counter::Counter;
-use natbpf_common::flow::{Direction, FlowEntry, FlowKey, Moment, Rewrite, Status};
-use natbpf_common::life::Life;
-use natbpf_common::state::{self, State};
-use natbpf_common::{Port, SECOND, protocol};
+use natbpf_common::contract::counter::Counter;
+use natbpf_common::contract::gauge::Gauge;
+use natbpf_common::flow::life::Life;
+use natbpf_common::flow::{state::State, step};
+use natbpf_common::{Port, SECOND, wire::protocol};
+use natbpf_common::{
+    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
+    time::Moment,
+};
 
 use super::offload::own_addresses;
 use super::packet::{End, Packet};
@@ -129,7 +132,7 @@ fn settled(entry: FlowEntry, key: &FlowKey, to: End) -> FlowEntry {
     let now = clock::now();
     let rewrite = Rewrite::new(to.0.into(), Port::new(to.1), key.tag());
     let old = 10 * SECOND;
-    let step = |status| state::next(status, protocol::UDP, Direction::Reply, 0, old).status;
+    let step = |status| step::next(status, protocol::UDP, Direction::Reply, 0, old).status;
     // Each remembers what it has seen; after two packets that is all there is.
     let status = step(step(Status::new(State::UdpStream as u8)));
     FlowEntry {

@@ -18,15 +18,17 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use natbpf::datapath::{Hook, Sizes};
-use natbpf_common::config::{
-    DestinationKey, Gauge, MAX_ADDRESSES, PREFIX_BASE, Rule, Settings, SourceKey, Uplink, UplinkAddress,
-    Uplinks,
+use natbpf_common::contract::counter::Counter;
+use natbpf_common::contract::{
+    gauge::Gauge,
+    rules::{DestinationKey, PREFIX_BASE, Rule, SourceKey},
+    settings::Settings,
+    uplinks::{MAX_ADDRESSES, Uplink, UplinkAddress, Uplinks},
 };
-use natbpf_common::counter::Counter;
-use natbpf_common::handover::{Handover, Purpose};
+use natbpf_common::flow::state::State;
 use natbpf_common::keyed::Keys;
-use natbpf_common::state::State;
-use natbpf_common::tcp::{ACK, SYN};
+use natbpf_common::path::handover::{Handover, Purpose};
+use natbpf_common::wire::segment::{ACK, SYN};
 use natbpf_common::{Address, SECOND};
 use nix::sched::{CloneFlags, unshare};
 

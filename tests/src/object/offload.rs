@@ -2,11 +2,15 @@
 
 use natbpf::clock;
 use natbpf_common::SECOND;
-use natbpf_common::config::Gauge;
-use natbpf_common::crossing::{Crossing, slot};
+use natbpf_common::contract::gauge::Gauge;
 use natbpf_common::flow::{Direction, FlowKey};
 use natbpf_common::keyed::Keys;
-use natbpf_common::offload::{Frame, Offload, Validity, ticks};
+use natbpf_common::path::crossing::{Crossing, slot};
+use natbpf_common::{
+    flow::offload::{Offload, Validity},
+    path::frame::Frame,
+    time::ticks,
+};
 
 use super::{Context, LO, Object, Packet, Step};
 use crate::VM1;

@@ -7,7 +7,7 @@ use etherparse::{
     EtherType, Ethernet2Header, Icmpv4Header, Icmpv4Type, IpFragOffset, IpNumber, Ipv4Header, LaxNetSlice,
     LaxSlicedPacket, NetSlice, SingleVlanHeader, SlicedPacket, TcpHeader, TransportSlice, UdpHeader, VlanId,
 };
-use natbpf_common::protocol::{self, Transport, icmp};
+use natbpf_common::wire::protocol::{self, Transport, icmp};
 
 /// An address and a port, an ICMP identifier, or 0 for protocols without ports.
 pub type End = (Ipv4Addr, u16);

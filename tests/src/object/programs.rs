@@ -10,13 +10,16 @@ use aya::maps::xdp::DevMapHash;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
 use aya::util::nr_cpus;
 use natbpf::datapath::{Loaded, Sizes, Tables};
-use natbpf_common::config::{External, ExternalKey, Forward, ForwardKey, Gauge, Pool};
-use natbpf_common::crossing::{Crossing, SLOTS};
+use natbpf_common::contract::{
+    forwards::{External, ExternalKey, Forward, ForwardKey, Pool},
+    gauge::Gauge,
+};
 use natbpf_common::flow::{FlowEntry, FlowKey};
-use natbpf_common::fragment::{Datagram, DatagramKey, PLACES, Place};
-use natbpf_common::handover::Handover;
-use natbpf_common::mapping::{Endpoint, Mapping};
-use natbpf_common::pending::Pending;
+use natbpf_common::nat::fragment::{Datagram, DatagramKey, PLACES, Place};
+use natbpf_common::nat::mapping::{Endpoint, Mapping};
+use natbpf_common::nat::pending::Pending;
+use natbpf_common::path::crossing::{Crossing, SLOTS};
+use natbpf_common::path::handover::Handover;
 use zerocopy::FromZeros as _;
 
 /// Those that no test has at the moment.

@@ -3,10 +3,10 @@
 use aya::programs::{ProgramError, SchedClassifier, TestRunResult, Xdp};
 use aya::{TestRun as _, TestRunOptions};
 use natbpf::datapath::{Hook, Loaded};
+use natbpf_common::contract::reap::{BEFORE, COUNT, KEY_SIZE, KEYS, OPERATION, Operation};
 use natbpf_common::flow::{Direction, FlowKey};
-use natbpf_common::fragment::LONGEST;
-use natbpf_common::mapping::Endpoint;
-use natbpf_common::reap::{BEFORE, COUNT, KEY_SIZE, KEYS, OPERATION, Operation};
+use natbpf_common::nat::fragment::LONGEST;
+use natbpf_common::nat::mapping::Endpoint;
 use zerocopy::IntoBytes as _;
 
 use super::step::Verdict;
@@ -156,7 +156,7 @@ impl<'a> Runner<'a> {
         self.request(Operation::Unmap, endpoint.as_bytes())
     }
 
-    /// A request for one key, as [`natbpf_common::reap`] lays it out.
+    /// A request for one key, as [`natbpf_common::contract::reap`] lays it out.
     fn request(&self, operation: Operation, key: &[u8]) -> bool {
         let mut request = vec![0; KEYS + KEY_SIZE];
         request[BEFORE..BEFORE + 8].fill(0xff);

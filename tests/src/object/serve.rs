@@ -4,10 +4,13 @@ use std::net::Ipv4Addr;
 
 use aya::maps::lpm_trie::Key;
 use natbpf::plan::reverse;
-use natbpf_common::config::{
-    External, ExternalKey, Forward, ForwardKey, Gauge, MAX_POOL, Pool, Rule, Uplink,
+use natbpf_common::contract::notice::Notice;
+use natbpf_common::contract::{
+    forwards::{External, ExternalKey, Forward, ForwardKey, MAX_POOL, Pool},
+    gauge::Gauge,
+    rules::Rule,
+    uplinks::Uplink,
 };
-use natbpf_common::notice::Notice;
 use natbpf_common::{Address, Port};
 use zerocopy::FromBytes as _;
 

@@ -1,7 +1,7 @@
 //! Packets by the million: one system call to send one and one to read the counters.
 
 use natbpf::datapath::Hook;
-use natbpf_common::counter::{Counter, Counters};
+use natbpf_common::contract::counter::{Counter, Counters};
 
 use super::{Context, Object, Verdict};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use natbpf::datapath::Hook;
-use natbpf_common::counter::{Counter, Counters};
+use natbpf_common::contract::counter::{Counter, Counters};
 
 use super::packet::sums_are_right;
 

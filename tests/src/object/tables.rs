@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 
 use natbpf::clock;
-use natbpf_common::config::Gauge;
+use natbpf_common::contract::gauge::Gauge;
+use natbpf_common::contract::reap::Operation;
+use natbpf_common::flow::life::Life;
+use natbpf_common::flow::state::State;
 use natbpf_common::flow::{Direction, FlowEntry, FlowKey, Rewrite, Status};
-use natbpf_common::fragment::{Datagram, DatagramKey};
-use natbpf_common::life::Life;
-use natbpf_common::mapping::{Endpoint, Mapping, Side, Users};
-use natbpf_common::pending::Pending;
-use natbpf_common::protocol::icmp::{Message, classify};
-use natbpf_common::reap::Operation;
-use natbpf_common::state::State;
+use natbpf_common::nat::fragment::{Datagram, DatagramKey};
+use natbpf_common::nat::mapping::{Endpoint, Mapping, Side, Users};
+use natbpf_common::nat::pending::Pending;
+use natbpf_common::wire::protocol::icmp::{Message, classify};
 use natbpf_common::{Address, Nanoseconds, Port, SECOND};
 
 use super::packet::{Body, Packet};

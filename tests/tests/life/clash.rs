@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use lab::{Lab, bpffs, state};
-use natbpf_common::SCHEMA;
+use natbpf_common::contract::SCHEMA;
 
 use super::sentence::sentence;
 use super::setup::{MODES, masquerade, other_instance, unchanged, works};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::{Capture, INSIDE, Lab, Natbpf, bpffs, wait_until};
-use natbpf_common::SCHEMA;
+use natbpf_common::contract::SCHEMA;
 use serde_json::Value;
 
 use super::setup::{MODES, masquerade, works};

@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use lab::SERVER;
 use lab::object::{Context, LO, MAC, Object, Step};
 use natbpf::datapath::Hook;
-use natbpf_common::arp::Arp;
-use natbpf_common::config::{External, Uplink};
-use natbpf_common::counter::Counter::ArpAnswered;
+use natbpf_common::contract::counter::Counter::ArpAnswered;
+use natbpf_common::contract::{forwards::External, uplinks::Uplink};
+use natbpf_common::wire::arp::Arp;
 use zerocopy::IntoBytes as _;
 
 const FLOATING: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);

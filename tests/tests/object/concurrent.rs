@@ -10,11 +10,11 @@ use std::thread;
 use lab::object::{Context, End, Object, Packet, Runner, TIMEOUT, Verdict, ends, key_of, to_ports};
 use lab::{GATEWAY, SERVER};
 use natbpf::datapath::Hook;
-use natbpf_common::config::Rule;
-use natbpf_common::counter::Counter;
+use natbpf_common::contract::counter::Counter;
+use natbpf_common::contract::reap::Operation;
+use natbpf_common::contract::rules::Rule;
 use natbpf_common::flow::{Direction, FlowKey, Rewrite, Status};
-use natbpf_common::protocol::UDP;
-use natbpf_common::reap::Operation;
+use natbpf_common::wire::protocol::UDP;
 
 use super::S;
 

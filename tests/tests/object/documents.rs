@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use natbpf::datapath::object;
-use natbpf_common::{SCHEMA, counter::Counter};
+use natbpf_common::contract::{SCHEMA, counter::Counter};
 use object::{File, Object as _, ObjectSymbol as _};
 
 fn document(name: &str) -> Result<String> {

@@ -4,11 +4,11 @@ use std::net::{Ipv4Addr, UdpSocket};
 
 use lab::object::{End, LO, NEW, NEW_PORT, Object, PLAIN, Packet, floating, key_of};
 use lab::{GATEWAY, INSIDE, SERVER, SERVER2, VM1, VM2};
-use natbpf_common::config::{External, Rule};
-use natbpf_common::counter::Counter::{FlowsInbound, Unsolicited};
+use natbpf_common::contract::counter::Counter::{FlowsInbound, Unsolicited};
+use natbpf_common::contract::{forwards::External, rules::Rule};
 use natbpf_common::flow::FlowEntry;
-use natbpf_common::protocol::{DCCP, ESP, GRE, SCTP, UDPLITE};
-use natbpf_common::tcp::{ACK, FIN, RST, SYN};
+use natbpf_common::wire::protocol::{DCCP, ESP, GRE, SCTP, UDPLITE};
+use natbpf_common::wire::segment::{ACK, FIN, RST, SYN};
 
 use super::{A, B, S, one_of_each};
 
@@ -123,7 +123,7 @@ fn an_address_that_leads_nowhere_yet() {
     let mut object = Object::default();
     let address = Ipv4Addr::new(203, 0, 113, 51);
     object.answer_for(address);
-    object.set_flags(natbpf_common::config::Uplink::SERVES);
+    object.set_flags(natbpf_common::contract::uplinks::Uplink::SERVES);
     for packet in [
         Packet::udp(STRANGER, (address, 5)),
         Packet::tcp(STRANGER, (address, 5), SYN),
@@ -145,7 +145,7 @@ fn connections_that_begin_with_nothing() {
     for flags in [RST, SYN | ACK, FIN | ACK] {
         object
             .ingress(&Packet::tcp(STRANGER, (FLOATING, 80), flags))
-            .dropped(natbpf_common::counter::Counter::TcpNoFlow);
+            .dropped(natbpf_common::contract::counter::Counter::TcpNoFlow);
     }
     object.back(&Packet::tcp(STRANGER, (FLOATING, 80), ACK), (VM1, 80));
     object.out_by(LO, FLOATING, &Packet::tcp((VM1, 80), STRANGER, ACK), &[]);
@@ -167,7 +167,7 @@ fn an_instance_that_gets_one_and_loses_it() {
     object.out_by(LO, FLOATING, &during, &[]);
     // User space ends those.
     object.kill(&[key_of(&during)]);
-    object.out(&during, &[natbpf_common::counter::Counter::FlowsRemapped]);
+    object.out(&during, &[natbpf_common::contract::counter::Counter::FlowsRemapped]);
     object.census();
     object.expect_all_to_go();
 }

@@ -14,10 +14,10 @@ use lab::object::{CUSTOMER_TAG, Context, LO, NEW, Object, PLAIN, PROVIDER_TAG, P
 use lab::wire::Wire;
 use lab::{GATEWAY, SERVER, VM1, VM2};
 use natbpf::datapath::Hook;
-use natbpf_common::config::{External, Rule, Uplink};
-use natbpf_common::counter::Counter;
-use natbpf_common::fragment::{DATAGRAMS, KEPT, LONGEST, PLACES};
-use natbpf_common::tcp::SYN;
+use natbpf_common::contract::counter::Counter;
+use natbpf_common::contract::{forwards::External, rules::Rule, uplinks::Uplink};
+use natbpf_common::nat::fragment::{DATAGRAMS, KEPT, LONGEST, PLACES};
+use natbpf_common::wire::segment::SYN;
 
 use super::{A, B, S, one_of_each};
 
@@ -127,7 +127,7 @@ fn send(object: &mut Object, leaves: bool, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
 }
 
 fn is_drop(name: &str) -> bool {
-    use natbpf_common::counter::Kind;
+    use natbpf_common::contract::counter::Kind;
     Counter::ALL.iter().any(|counter| counter.name() == name && counter.kind() == Kind::Drop)
 }
 

@@ -3,11 +3,13 @@
 use lab::object::{Census, NEW, Object, PLAIN, Packet, Verdict, key_of};
 use lab::{GATEWAY, SERVER, VM1};
 use natbpf_common::SECOND;
-use natbpf_common::config::Rule;
-use natbpf_common::counter::Counter::{FlowsCreated, FlowsDroppedEarly, FlowsRemoved, Quota, TableFull};
-use natbpf_common::flow::Moment;
-use natbpf_common::protocol::UDP;
-use natbpf_common::tcp::{ACK, FIN, RST, SYN};
+use natbpf_common::contract::counter::Counter::{
+    FlowsCreated, FlowsDroppedEarly, FlowsRemoved, Quota, TableFull,
+};
+use natbpf_common::contract::rules::Rule;
+use natbpf_common::time::Moment;
+use natbpf_common::wire::protocol::UDP;
+use natbpf_common::wire::segment::{ACK, FIN, RST, SYN};
 
 use super::S;
 
@@ -52,7 +54,8 @@ fn a_full_table_refuses_the_new_flow_and_harms_none() {
 }
 
 /// What a new flow counts that another one has given way to.
-const INSTEAD: &[natbpf_common::counter::Counter] = &[FlowsCreated, FlowsDroppedEarly, FlowsRemoved];
+const INSTEAD: &[natbpf_common::contract::counter::Counter] =
+    &[FlowsCreated, FlowsDroppedEarly, FlowsRemoved];
 
 #[test]
 fn the_oldest_that_was_never_answered_gives_way_and_none_that_was() {

@@ -7,12 +7,12 @@ use etherparse::EtherType;
 use lab::object::{Context, End, LO, NEW, Object, PLAIN, Packet, Verdict, floating};
 use lab::{GATEWAY, INSIDE, SERVER, VM1, VM2};
 use natbpf::datapath::Hook;
-use natbpf_common::config::{External, Rule, Uplink};
-use natbpf_common::counter::Counter::{
+use natbpf_common::contract::counter::Counter::{
     EgressBytes, EgressPackets, FlowsCreated, Hairpin, IngressBytes, IngressPackets,
 };
-use natbpf_common::protocol::{GRE, UDP};
-use natbpf_common::tcp::{ACK, SYN};
+use natbpf_common::contract::{forwards::External, rules::Rule, uplinks::Uplink};
+use natbpf_common::wire::protocol::{GRE, UDP};
+use natbpf_common::wire::segment::{ACK, SYN};
 
 use super::{A, B, S};
 

@@ -4,11 +4,11 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use lab::object::{End, NEW, NEW_PORT, Object, PLAIN, Packet, to_ports};
 use lab::{GATEWAY, SERVER, SERVER2, VM1, VM2};
-use natbpf_common::counter::Counter::{
+use natbpf_common::contract::counter::Counter::{
     FlowsCreated, HostMoved, HostReserved, NoPort, PortsChanged, ProtocolCollision,
 };
-use natbpf_common::protocol::GRE;
-use natbpf_common::tcp::{ACK, FIN, RST, SYN};
+use natbpf_common::wire::protocol::GRE;
+use natbpf_common::wire::segment::{ACK, FIN, RST, SYN};
 
 use super::{A, S, one_of_each};
 

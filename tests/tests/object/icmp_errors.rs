@@ -6,9 +6,11 @@ use std::net::Ipv4Addr;
 use lab::object::{Body, Context, End, NEW, Object, PLAIN, Packet, key_of};
 use lab::{GATEWAY, SERVER, SERVER2, VM1, VM2};
 use natbpf::datapath::Hook;
-use natbpf_common::counter::Counter::{FlowsInbound, HostReserved, IcmpError, IcmpErrorsTranslated};
-use natbpf_common::protocol::{DCCP, GRE, UDP, UDPLITE};
-use natbpf_common::tcp::SYN;
+use natbpf_common::contract::counter::Counter::{
+    FlowsInbound, HostReserved, IcmpError, IcmpErrorsTranslated,
+};
+use natbpf_common::wire::protocol::{DCCP, GRE, UDP, UDPLITE};
+use natbpf_common::wire::segment::SYN;
 use zerocopy::IntoBytes as _;
 
 use super::{A, B, S, one_of_each};
@@ -345,7 +347,7 @@ fn about_the_hosts_own_traffic() {
 /// The host's flow that had to be moved knows itself by the port that it has inside.
 #[test]
 fn about_a_flow_of_the_host_that_was_moved() {
-    use natbpf_common::counter::Counter::{FlowsCreated, HostMoved, PortsChanged};
+    use natbpf_common::contract::counter::Counter::{FlowsCreated, HostMoved, PortsChanged};
     let mut object = Object::default();
     object.out(&Packet::udp(A, S), NEW);
     let own = Packet::udp((GATEWAY, 5000), S);

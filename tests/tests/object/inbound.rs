@@ -16,15 +16,19 @@ use lab::object::{
 use lab::{GATEWAY, INSIDE, SERVER, SERVER2, VM1, VM2};
 use natbpf::datapath::Hook;
 use natbpf_common::Port;
-use natbpf_common::config::{Forward, ForwardKey, Rule, Uplink};
-use natbpf_common::counter::Counter::{
+use natbpf_common::contract::counter::Counter::{
     FlowsCreated, FlowsInbound, FlowsRemapped, HostReserved, IcmpErrorsTranslated, NoPort, PortsChanged,
     PortsOverlapped, Quota, TcpNoFlow, Unsolicited,
 };
+use natbpf_common::contract::{
+    forwards::{Forward, ForwardKey},
+    rules::Rule,
+    uplinks::Uplink,
+};
+use natbpf_common::flow::state::State;
 use natbpf_common::flow::{FlowEntry, Status};
-use natbpf_common::protocol::{GRE, TCP, UDP};
-use natbpf_common::state::State;
-use natbpf_common::tcp::{ACK, FIN, PSH, RST, SYN};
+use natbpf_common::wire::protocol::{GRE, TCP, UDP};
+use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN};
 
 use super::{A, B, S, one_of_each};
 

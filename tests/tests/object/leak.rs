@@ -3,8 +3,8 @@
 use lab::object::{Body, Context, NEW, Object, Packet};
 use lab::{SERVER, VM1};
 use natbpf::datapath::Hook;
-use natbpf_common::counter::Counter;
-use natbpf_common::tcp::{ACK, FIN, PSH, RST, SYN, URG};
+use natbpf_common::contract::counter::Counter;
+use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN, URG};
 
 use super::{A, S, one_of_each};
 

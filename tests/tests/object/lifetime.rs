@@ -2,11 +2,11 @@
 
 use lab::GATEWAY;
 use lab::object::{NEW, Object, Packet, TIMEOUT, key_of};
-use natbpf_common::counter::Counter::{FlowsRemapped, TcpNoFlow};
-use natbpf_common::flow::{Moment, Status};
-use natbpf_common::life::Life;
-use natbpf_common::state::State;
-use natbpf_common::tcp::{ACK, FIN, PSH, RST, SYN};
+use natbpf_common::contract::counter::Counter::{FlowsRemapped, TcpNoFlow};
+use natbpf_common::flow::life::Life;
+use natbpf_common::flow::state::State;
+use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN};
+use natbpf_common::{flow::Status, time::Moment};
 
 use super::{A, S, one_of_each};
 

@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 
 use lab::object::{NEW, NEW_PORT, Object, PLAIN, Packet, to_ports};
 use lab::{GATEWAY, SERVER, SERVER2, VM1, VM2};
-use natbpf_common::config::Rule;
-use natbpf_common::counter::Counter::PortsOverlapped;
-use natbpf_common::tcp::{ACK, SYN};
+use natbpf_common::contract::counter::Counter::PortsOverlapped;
+use natbpf_common::contract::rules::Rule;
+use natbpf_common::wire::segment::{ACK, SYN};
 
 use super::{A, B, S, one_of_each};
 
@@ -173,7 +173,7 @@ fn an_endpoint_whose_port_is_taken_at_one_destination_still_reaches_it() {
     for number in [3, 4] {
         object.begin(&at(number, elsewhere), &[PortsOverlapped]);
     }
-    object.egress(&at(1, elsewhere)).dropped(natbpf_common::counter::Counter::NoPort);
+    object.egress(&at(1, elsewhere)).dropped(natbpf_common::contract::counter::Counter::NoPort);
     assert_eq!(object.out(&at(1, S), &[]).1, 50000);
     object.expect_all_to_go();
 }

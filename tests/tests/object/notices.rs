@@ -2,13 +2,13 @@
 
 use lab::object::{NEW, Object, PLAIN, Packet, to_ports, uplink};
 use lab::{SERVER, VM1, VM2};
-use natbpf_common::config::{Gauge, Rule};
-use natbpf_common::counter::Counter::{
+use natbpf_common::contract::counter::Counter::{
     self, NoAddress, NoPort, ProtocolCollision, Quota, TableFull, TcpNoFlow,
 };
-use natbpf_common::notice::{Notice, QUOTED};
-use natbpf_common::protocol::GRE;
-use natbpf_common::tcp::{RST, SYN};
+use natbpf_common::contract::notice::{Notice, QUOTED};
+use natbpf_common::contract::{gauge::Gauge, rules::Rule};
+use natbpf_common::wire::protocol::GRE;
+use natbpf_common::wire::segment::{RST, SYN};
 
 use super::{A, B, S};
 
@@ -104,6 +104,6 @@ fn no_more_than_one_in_a_millisecond() {
     object.egress(&Packet::udp((VM1, 1), S)).dropped(Quota);
     let after = object.gauge(Gauge::NoticeAfter);
     let now = natbpf::clock::now();
-    assert!(after <= now + natbpf_common::notice::INTERVAL && after + natbpf_common::SECOND > now);
+    assert!(after <= now + natbpf_common::contract::notice::INTERVAL && after + natbpf_common::SECOND > now);
     assert_eq!(object.notices().len(), 1);
 }

@@ -3,13 +3,13 @@
 use lab::object::{Context, NEW, NEXT_HOP, Object, Packet, key_of};
 use lab::{GATEWAY, VM1};
 use natbpf::datapath::Hook;
-use natbpf_common::config::Gauge;
-use natbpf_common::counter::Counter;
+use natbpf_common::contract::counter::Counter;
+use natbpf_common::contract::gauge::Gauge;
+use natbpf_common::flow::life::Life;
+use natbpf_common::flow::offload::{Offload, Validity};
 use natbpf_common::flow::{Direction, FlowKey};
-use natbpf_common::life::Life;
-use natbpf_common::offload::{Offload, Validity};
-use natbpf_common::protocol::GRE;
-use natbpf_common::tcp::{ACK, FIN, PSH, RST, SYN};
+use natbpf_common::wire::protocol::GRE;
+use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN};
 
 use super::{A, S, one_of_each};
 

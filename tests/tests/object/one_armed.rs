@@ -3,7 +3,7 @@
 use lab::object::{Context, LO, NEW, Object, PLAIN, Packet, Step};
 use lab::{SERVER, VM1};
 use natbpf::datapath::Hook;
-use natbpf_common::counter::Counter::{FlowsCreated, IcmpError, IcmpUnexpected};
+use natbpf_common::contract::counter::Counter::{FlowsCreated, IcmpError, IcmpUnexpected};
 
 use super::{A, S, one_of_each};
 

@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 
 use lab::object::{End, LO, NEW, Object, PLAIN, Packet, Step, ends, key_of};
 use lab::{SERVER, SERVER2, VM1};
-use natbpf_common::config::{MAX_POOL, Rule};
-use natbpf_common::counter::Counter::{FlowsInbound, FlowsRemapped, PortsOverlapped, Unsolicited};
-use natbpf_common::protocol::GRE;
-use natbpf_common::tcp::SYN;
+use natbpf_common::contract::counter::Counter::{FlowsInbound, FlowsRemapped, PortsOverlapped, Unsolicited};
+use natbpf_common::contract::{forwards::MAX_POOL, rules::Rule};
+use natbpf_common::wire::protocol::GRE;
+use natbpf_common::wire::segment::SYN;
 
 use super::{A, S, one_of_each};
 

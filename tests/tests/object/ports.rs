@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use lab::object::{End, NEW, NEW_PORT, Object, PLAIN, Packet, to_ports};
 use lab::{GATEWAY, SERVER, SERVER2, VM1, VM2};
-use natbpf_common::config::Rule;
-use natbpf_common::counter::Counter::{FlowsCreated, NoPort, PortsChanged, PortsOverlapped};
-use natbpf_common::protocol::GRE;
-use natbpf_common::tcp::SYN;
+use natbpf_common::contract::counter::Counter::{FlowsCreated, NoPort, PortsChanged, PortsOverlapped};
+use natbpf_common::contract::rules::Rule;
+use natbpf_common::wire::protocol::GRE;
+use natbpf_common::wire::segment::SYN;
 
 use super::{A, B, S, one_of_each};
 

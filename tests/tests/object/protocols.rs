@@ -2,8 +2,8 @@
 
 use lab::object::{NEW, Object, Packet};
 use lab::{GATEWAY, SERVER, SERVER2, VM1, VM2};
-use natbpf_common::counter::Counter::ProtocolCollision;
-use natbpf_common::protocol::{DCCP, ESP, GRE, SCTP, UDPLITE};
+use natbpf_common::contract::counter::Counter::ProtocolCollision;
+use natbpf_common::wire::protocol::{DCCP, ESP, GRE, SCTP, UDPLITE};
 
 const PROTOCOLS: [u8; 7] = [GRE, ESP, SCTP, DCCP, UDPLITE, 4, 255];
 

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use lab::object::{LO, NEW, NEW_PORT, Object, PLAIN, Packet, TIMEOUT, floating, key_of, to_ports};
 use lab::{GATEWAY, SERVER, SERVER2, VM1, VM2};
 use natbpf_common::SECOND;
-use natbpf_common::config::{Rule, Uplink};
-use natbpf_common::counter::Counter::{
+use natbpf_common::contract::counter::Counter::{
     FlowsCreated, FlowsInbound, FlowsRemapped, NoPort, ProtocolCollision, Quota, TableFull, TcpNoFlow,
 };
+use natbpf_common::contract::{rules::Rule, uplinks::Uplink};
 use natbpf_common::flow::FlowEntry;
-use natbpf_common::mapping::{Mapping, Side, Users};
-use natbpf_common::protocol::{GRE, UDP};
-use natbpf_common::tcp::{RST, SYN};
+use natbpf_common::nat::mapping::{Mapping, Side, Users};
+use natbpf_common::wire::protocol::{GRE, UDP};
+use natbpf_common::wire::segment::{RST, SYN};
 
 use super::{A, B, S, one_of_each};
 
@@ -30,7 +30,7 @@ fn counted_inbound(object: &Object, instance: Ipv4Addr) -> Option<u32> {
 }
 
 fn in_account(object: &Object, instance: Ipv4Addr, number: u16) -> Option<u32> {
-    let account = |endpoint: &natbpf_common::mapping::Endpoint| {
+    let account = |endpoint: &natbpf_common::nat::mapping::Endpoint| {
         endpoint.side == Side::Source as u8
             && endpoint.address == instance.into()
             && endpoint.port.number() == number
@@ -114,8 +114,10 @@ fn a_flow_that_gets_no_translation_gives_back_what_it_was_counted_for() {
     // No port is free.
     let mut object = Object::new(Rule { max_flows: 3, ..to_ports(50000, 50000) });
     object.out(&Packet::udp((VM1, 50000), S), NEW);
-    object
-        .begin(&Packet::udp((VM2, 50000), (SERVER2, 1)), &[natbpf_common::counter::Counter::PortsOverlapped]);
+    object.begin(
+        &Packet::udp((VM2, 50000), (SERVER2, 1)),
+        &[natbpf_common::contract::counter::Counter::PortsOverlapped],
+    );
     for _ in 0..5 {
         object.egress(&Packet::udp((VM2, 50001), S)).dropped(NoPort);
     }

@@ -2,9 +2,9 @@
 
 use lab::object::{NEW, Object, Packet, TIMEOUT, key_of};
 use lab::{GATEWAY, SERVER, VM1};
-use natbpf_common::counter::Counter::{Busy, HostReserved};
-use natbpf_common::life::Life;
-use natbpf_common::tcp::SYN;
+use natbpf_common::contract::counter::Counter::{Busy, HostReserved};
+use natbpf_common::flow::life::Life;
+use natbpf_common::wire::segment::SYN;
 
 use super::{A, B, S, one_of_each};
 

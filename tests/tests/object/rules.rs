@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use lab::object::{CUSTOMER_TAG, Context, LO, NEW, NEW_PORT, Object, PLAIN, Packet, to_ports};
 use lab::{GATEWAY, INSIDE, SERVER, SERVER2, VM1};
 use natbpf::datapath::Hook;
-use natbpf_common::config::Rule;
-use natbpf_common::counter::Counter;
-use natbpf_common::tcp::{ACK, SYN};
+use natbpf_common::contract::counter::Counter;
+use natbpf_common::contract::rules::Rule;
+use natbpf_common::wire::segment::{ACK, SYN};
 
 use super::{A, S, one_of_each};
 

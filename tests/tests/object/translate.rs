@@ -4,9 +4,9 @@
 use lab::object::{Body, CUSTOMER_TAG, Context, NEW, Object, PROVIDER_TAG, Packet, ends};
 use lab::{GATEWAY, SERVER, VM1};
 use natbpf::datapath::Hook;
-use natbpf_common::protocol::icmp::{ECHO_REQUEST, INFO_REQUEST, MASK_REQUEST, TIMESTAMP};
-use natbpf_common::state::State;
-use natbpf_common::tcp::{ACK, FIN, PSH, SYN};
+use natbpf_common::flow::state::State;
+use natbpf_common::wire::protocol::icmp::{ECHO_REQUEST, INFO_REQUEST, MASK_REQUEST, TIMESTAMP};
+use natbpf_common::wire::segment::{ACK, FIN, PSH, SYN};
 
 use super::{A, S, one_of_each};
 
@@ -179,7 +179,7 @@ fn a_length_of_zero_is_believed_of_a_packet_of_segments_alone() {
     let segments = Context { segments: 2, ..Context::default() };
     let after = object.step(Hook::Egress, &with_zero_length(&packet), segments).translated(NEW);
     assert_eq!(after, with_zero_length(&packet.clone().with_source((GATEWAY, 5000))));
-    let malformed = natbpf_common::counter::Counter::Malformed;
+    let malformed = natbpf_common::contract::counter::Counter::Malformed;
     object.step(Hook::Egress, &with_zero_length(&packet), Context::default()).dropped(malformed);
 }
 

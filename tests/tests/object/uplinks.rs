@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use lab::object::{Context, LO, NEW, NEW_PORT, Object, PLAIN, Packet, RECEIVER, ip, uplink};
 use lab::{GATEWAY, INSIDE, SERVER, VM1};
 use natbpf::datapath::Hook;
-use natbpf_common::counter::Counter::{FlowsRemapped, NoAddress, NotConfigured, PortsChanged};
-use natbpf_common::tcp::{ACK, FIN, RST, SYN};
+use natbpf_common::contract::counter::Counter::{FlowsRemapped, NoAddress, NotConfigured, PortsChanged};
+use natbpf_common::wire::segment::{ACK, FIN, RST, SYN};
 
 use super::{A, B, S, one_of_each};
 
@@ -79,7 +79,7 @@ fn the_end_of_a_connection_whose_address_is_gone_begins_none() {
     let mut object = Object::default();
     object.out(&Packet::tcp(A, S, SYN), NEW);
     object.set_uplinks(&[uplink(LO, &["203.0.113.2/24"])]);
-    let reason = natbpf_common::counter::Counter::TcpNoFlow;
+    let reason = natbpf_common::contract::counter::Counter::TcpNoFlow;
     object.egress(&Packet::tcp(A, S, FIN | ACK)).dropped(reason);
     object.egress(&Packet::tcp(A, S, RST)).dropped(reason);
     object.out_by(LO, OTHER, &Packet::tcp(A, S, SYN), &[FlowsRemapped]);

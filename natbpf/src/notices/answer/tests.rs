@@ -60,7 +60,7 @@ fn the_sender_is_told_the_reason_and_quoted_its_packet() {
 fn every_reason_that_the_datapath_tells_has_an_answer_and_no_other() {
     let packet = udp(INSTANCE, OUTSIDE, 20);
     for reason in Counter::ALL {
-        let told = natbpf_common::notice::Notice::tells(*reason);
+        let told = natbpf_common::contract::notice::Notice::tells(*reason);
         assert_eq!(answer_to(*reason, &packet).is_some(), told, "{reason:?}");
     }
 }

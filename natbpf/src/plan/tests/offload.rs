@@ -1,8 +1,8 @@
 //! Which devices are inside ports.
 
 use natbpf_common::{
-    config::{InsidePort, MAX_PORTS},
-    offload::Offload,
+    contract::inside::{InsidePort, MAX_PORTS},
+    flow::offload::Offload,
 };
 
 use super::*;

@@ -2,10 +2,9 @@
 
 use natbpf_common::{
     Port,
-    flow::{Direction, FlowEntry, FlowKey, Moment, Rewrite, Status},
-    offload::Offload,
-    protocol::{TCP, UDP},
-    state::State,
+    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, offload::Offload, state::State},
+    time::Moment,
+    wire::protocol::{TCP, UDP},
 };
 
 use super::{

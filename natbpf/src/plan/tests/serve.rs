@@ -2,8 +2,8 @@
 
 use natbpf_common::{
     Port,
-    config::{Forward, ForwardKey},
-    protocol::{TCP, UDP},
+    contract::forwards::{Forward, ForwardKey},
+    wire::protocol::{TCP, UDP},
 };
 
 use super::*;

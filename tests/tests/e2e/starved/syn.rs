@@ -10,7 +10,7 @@ use lab::reflector::Reflector;
 use lab::setup::{Forward, Setup};
 use lab::wire::Wire;
 use lab::{GATEWAY, Lab, Options, SERVER, VM1};
-use natbpf_common::tcp::SYN;
+use natbpf_common::wire::segment::SYN;
 
 use super::MAX_FLOWS;
 use crate::e2e::fresh;

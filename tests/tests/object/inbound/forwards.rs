@@ -275,7 +275,7 @@ fn a_flood_of_strangers_leaves_the_table_as_it_was() {
         assert_eq!(runner.run(Hook::Ingress, &frame, Context::default()).0, Verdict::Pass);
     }
     assert_eq!(object.census(), Census { flows: 1, orphans: 0, mappings: 1 });
-    assert!(object.pending().len() <= natbpf_common::pending::MAX_PENDING);
+    assert!(object.pending().len() <= natbpf_common::nat::pending::MAX_PENDING);
     object.back(&running.answer(external), A);
     // And the latest are answered.
     assert_eq!(object.meet(&Packet::udp(STRANGER, FORWARDED), SERVICE, &[]), FORWARDED);

@@ -1,6 +1,6 @@
 //! What a stranger, or somebody in his name, says of himself is not believed.
 
-use natbpf_common::{SECOND, config::External, flow::Moment};
+use natbpf_common::{SECOND, contract::forwards::External, time::Moment};
 
 use super::*;
 

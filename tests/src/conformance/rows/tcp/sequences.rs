@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 
 use etherparse::TcpOptionElement;
-use natbpf_common::tcp::{PSH, URG};
+use natbpf_common::wire::segment::{PSH, URG};
 
 use crate::conformance::prelude::*;
 use crate::conformance::script::Script;

@@ -3,7 +3,7 @@
 //! Sums are over native-endian words: the one's complement sum does not care about byte order as long as all
 //! words share it.
 
-use crate::Address;
+use crate::wire::Address;
 
 /// Folds a sum into 16 bits.
 #[inline(always)]

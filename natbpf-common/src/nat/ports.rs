@@ -1,6 +1,6 @@
 //! Which external ports to try for a flow, in which order.
 
-use crate::Port;
+use crate::wire::Port;
 
 /// Ports in host order, both ends included; never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! 8..14   zeros; a packet has its Ethernet header until here
 //! 14      operation, an [`Operation`]
 //! 15      number of keys, up to [`MAX_KEYS`]
-//! 16..    keys, 16 bytes each: a [`FlowKey`](crate::flow::FlowKey), or an [`Endpoint`](crate::mapping::Endpoint) and 4 zeros
+//! 16..    keys, 16 bytes each: a [`FlowKey`](crate::flow::FlowKey), or an [`Endpoint`](crate::nat::mapping::Endpoint) and 4 zeros
 //! ```
 //!
 //! The program returns how many of them it acted on.

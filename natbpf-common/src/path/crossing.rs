@@ -7,7 +7,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{flow::FlowKey, headers::Headers};
+use crate::{flow::FlowKey, wire::headers::Headers};
 
 /// Slots of the table. As many packets can be on their way at once; one whose slot was taken by a later one teaches nothing.
 pub const SLOTS: u32 = 4096;
@@ -20,12 +20,12 @@ pub struct Crossing {
     pub claim: u64,
     /// The packet's tuple, and with it the direction.
     pub key: FlowKey,
-    /// [`Frame::fingerprint`](crate::offload::Frame::fingerprint) of its frame.
+    /// [`Frame::fingerprint`](crate::path::frame::Frame::fingerprint) of its frame.
     pub frame: u64,
     pub contents: Contents,
     /// Interface index.
     pub interface: u32,
-    /// [`Gauge::Epoch`](crate::config::Gauge::Epoch) when it came in: what has changed since may have changed its way.
+    /// [`Gauge::Epoch`](crate::contract::gauge::Gauge::Epoch) when it came in: what has changed since may have changed its way.
     pub epoch: u32,
 }
 

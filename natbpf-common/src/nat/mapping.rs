@@ -8,10 +8,11 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    Address, Nanoseconds, Port, SECOND,
-    config::Rule,
-    life::GRACE,
+    contract::rules::Rule,
+    flow::life::GRACE,
     siphash::{Secret, siphash},
+    time::{Nanoseconds, SECOND},
+    wire::{Address, Port},
 };
 
 /// Which side of the gateway an endpoint is on, and what the entry says of it.
@@ -53,7 +54,7 @@ pub struct Mapping {
     pub users: u64,
     /// When the last user went.
     pub idle_since: Nanoseconds,
-    /// [`Rule::flags`](crate::config::Rule::flags) of the rule that it was made by, for flows that begin from outside.
+    /// [`Rule::flags`](crate::contract::rules::Rule::flags) of the rule that it was made by, for flows that begin from outside.
     pub flags: u32,
     pub reserved: u32,
 }

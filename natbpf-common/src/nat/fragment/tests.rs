@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::UDP;
+use crate::wire::protocol::UDP;
 
 fn headers(offset: u16, more: bool, length: u32) -> Headers {
     Headers {

@@ -6,7 +6,11 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Nanoseconds, Port, SECOND, flow::FlowKey};
+use crate::{
+    flow::FlowKey,
+    time::{Nanoseconds, SECOND},
+    wire::Port,
+};
 
 /// How many there can be.
 pub const MAX_PENDING: usize = 1 << 16;
@@ -83,7 +87,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Address, flow::Direction, protocol::UDP};
+    use crate::{
+        flow::Direction,
+        wire::{Address, protocol::UDP},
+    };
 
     proptest! {
         #[test]

@@ -5,7 +5,7 @@
 //! packet of the instance may still bring it back; only a mark that has stood for [`GRACE`] leads to removal,
 //! so no program can still be using the entry then.
 
-use crate::{Nanoseconds, SECOND};
+use crate::time::{Nanoseconds, SECOND};
 
 /// How long a mark stands before the entry may go. Longer than any program holds a pointer, and longer than
 /// [`RENEWAL`], for which a reply entry trusts its copy.

@@ -6,11 +6,14 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    Address, Nanoseconds, SECOND,
     flow::Direction,
-    headers::{FRAGMENT_OFFSET, Headers, MORE_FRAGMENTS},
-    protocol::TCP,
     siphash::{Secret, siphash},
+    time::{Nanoseconds, SECOND},
+    wire::{
+        Address,
+        headers::{FRAGMENT_OFFSET, Headers, MORE_FRAGMENTS},
+        protocol::TCP,
+    },
 };
 
 /// How many datagrams are remembered that are not whole yet. The one that was looked at longest ago gives way.

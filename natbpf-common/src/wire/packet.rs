@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::{Address, Port, checksum};
+use crate::wire::{Address, Port, checksum};
 
 /// Bytes of a packet that are known to be there.
 pub struct View<const LENGTH: usize> {

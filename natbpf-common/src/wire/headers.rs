@@ -10,12 +10,11 @@ use network_types::{
     vlan::VlanHdr,
 };
 
-use crate::{
+use super::{
     Address, Port, checksum,
-    flow::{Direction, FlowKey},
     packet::{End, Packet, Translation, view},
     protocol::{self, Transport, icmp},
-    tcp,
+    segment,
 };
 
 const ICMP_HEADER: usize = 8;
@@ -35,7 +34,7 @@ pub struct Headers {
     pub payload: u32,
     pub source: Address,
     pub destination: Address,
-    /// For ICMP queries see [`FlowKey`]; zero without ports.
+    /// For ICMP queries see [`FlowKey`](crate::flow::FlowKey); zero without ports.
     pub source_port: Port,
     pub destination_port: Port,
     /// Checksum of the IPv4 header, as it stands there.
@@ -203,7 +202,8 @@ impl Headers {
                 let length = (header.u8::<12>() as u32 & 0xf0) >> 2;
                 self.tcp_header = length as u8;
                 self.tcp_flags = header.u8::<13>();
-                if self.payload < length || length < TcpHdr::LEN as u32 || !tcp::plausible(self.tcp_flags) {
+                if self.payload < length || length < TcpHdr::LEN as u32 || !segment::plausible(self.tcp_flags)
+                {
                     return None;
                 }
                 self.source_port = Port::from_wire(header.u16::<0>());
@@ -255,13 +255,6 @@ impl Headers {
     #[inline(always)]
     pub const fn is_fragment(&self) -> bool {
         self.fragment != 0
-    }
-
-    /// The key by which the flow table knows the packet.
-    #[inline(always)]
-    pub fn key(&self, direction: Direction) -> FlowKey {
-        let ports = (self.source_port, self.destination_port);
-        FlowKey::new(self.source, self.destination, ports, self.protocol, direction)
     }
 
     /// The IPv4 header's checksum after a change of an address, with one less of time to live.

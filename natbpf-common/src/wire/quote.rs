@@ -3,9 +3,8 @@
 
 use network_types::ip::Ipv4Hdr;
 
-use crate::{
+use crate::wire::{
     Address, Port, checksum,
-    flow::{Direction, FlowKey},
     packet::{Packet, view},
     protocol::{self, Transport, icmp},
 };
@@ -26,7 +25,7 @@ pub struct Quote {
     pub transport: u32,
     pub source: Address,
     pub destination: Address,
-    /// As in [`Headers`](crate::headers::Headers): for ICMP queries see [`FlowKey`].
+    /// As in [`Headers`](crate::wire::headers::Headers): for ICMP queries see [`FlowKey`](crate::flow::FlowKey).
     pub source_port: Port,
     pub destination_port: Port,
     /// Checksum of its IPv4 header, as it stands there.
@@ -47,7 +46,7 @@ impl Quote {
         let header = view::<P, { Ipv4Hdr::LEN }>(packet, offset)?;
         let version_and_length = header.u8::<0>();
         let header_length = ((version_and_length & 0x0f) as u32) << 2;
-        let later_fragment = u16::from_be(header.u16::<6>()) & crate::headers::FRAGMENT_OFFSET != 0;
+        let later_fragment = u16::from_be(header.u16::<6>()) & crate::wire::headers::FRAGMENT_OFFSET != 0;
         if version_and_length >> 4 != 4
             || header_length < Ipv4Hdr::LEN as u32
             || length < header_length + QUOTED
@@ -123,20 +122,6 @@ impl Quote {
     #[inline(always)]
     pub fn port_at(&self, destination: bool) -> u32 {
         self.transport + if self.protocol == protocol::ICMP { 4 } else { 2 * destination as u32 }
-    }
-
-    /// The key of the flow that the quoted packet belongs to: that of the direction opposite to it.
-    #[inline(always)]
-    pub fn answered_by(&self, direction: Direction) -> FlowKey {
-        let ports = (self.destination_port, self.source_port);
-        FlowKey::new(self.destination, self.source, ports, self.protocol, direction)
-    }
-
-    /// The key of the flow whose original direction the quoted packet is of.
-    #[inline(always)]
-    pub fn sent_by(&self) -> FlowKey {
-        let ports = (self.source_port, self.destination_port);
-        FlowKey::new(self.source, self.destination, ports, self.protocol, Direction::Original)
     }
 }
 

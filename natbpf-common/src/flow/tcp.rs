@@ -6,63 +6,14 @@
 //! forged or ignored (RFC 7857 section 2.2). So does data from a side whose FIN has been seen: who has sent a FIN sends no more, so that FIN
 //! was somebody else's.
 
-use crate::{
-    flow::{Direction, Status},
-    state::State,
-};
-
-pub const FIN: u8 = 0x01;
-pub const SYN: u8 = 0x02;
-pub const RST: u8 = 0x04;
-pub const PSH: u8 = 0x08;
-pub const ACK: u8 = 0x10;
-pub const URG: u8 = 0x20;
-
-/// What the flags of a segment say to the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    Syn,
-    SynAck,
-    Fin,
-    Ack,
-    Rst,
-}
+use super::{Direction, State, Status};
+use crate::wire::segment::{ACK, Event, FIN, PSH, RST, SYN, event};
 
 /// Where the machine goes, and whether the packet renews the idle time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
     pub state: State,
     pub renews: bool,
-}
-
-/// The event of a set of flags; `None` for sets that no TCP sends (`tcp_valid_flags`). PSH, ECE and CWR never
-/// matter.
-#[inline(always)]
-pub const fn event(flags: u8) -> Option<Event> {
-    const SYN_ACK: u8 = SYN | ACK;
-    const RST_ACK: u8 = RST | ACK;
-    const FIN_ACK: u8 = FIN | ACK;
-    let urgent = flags & URG != 0;
-    match flags & (FIN | SYN | RST | ACK) {
-        SYN => Some(Event::Syn),
-        SYN_ACK if !urgent => Some(Event::SynAck),
-        RST | RST_ACK if !urgent => Some(Event::Rst),
-        FIN_ACK => Some(Event::Fin),
-        ACK => Some(Event::Ack),
-        _ => None,
-    }
-}
-
-/// Whether a TCP would send such a set of flags: one lookup of a bit, without branches.
-#[inline(always)]
-pub const fn plausible(flags: u8) -> bool {
-    PLAUSIBLE >> place(flags) & 1 != 0
-}
-
-/// URG, ACK, RST, SYN and FIN as a number of five bits.
-#[inline(always)]
-const fn place(flags: u8) -> u32 {
-    (flags & (FIN | SYN | RST) | flags >> 1 & (ACK | URG) >> 1) as u32
 }
 
 /// Notes whose FIN was seen in a status that the machine has stepped from `before`, and opens again what a forged one had begun to close.
@@ -83,18 +34,6 @@ pub const fn note_fin(status: Status, before: Status, direction: Direction, flag
     }
     status
 }
-
-/// The sets of flags that have an [`event`], a bit each.
-const PLAUSIBLE: u32 = {
-    let (mut set, mut flags) = (0, 0u8);
-    while flags < 64 {
-        if event(flags).is_some() {
-            set |= 1 << place(flags);
-        }
-        flags += 1;
-    }
-    set
-};
 
 /// The state of a flow that begins with these flags: with a SYN, or in mid-stream with a plain ACK
 /// (conntrack's `tcp_loose`), which has to be answered before it counts as established.
@@ -138,24 +77,18 @@ pub const fn next(status: Status, direction: Direction, flags: u8) -> Transition
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn plausible_is_what_has_an_event() {
-        for flags in 0..=u8::MAX {
-            assert_eq!(plausible(flags), event(flags).is_some(), "{flags:#x}");
-        }
-    }
-
     use Direction::{Original, Reply};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{protocol, state};
+    use crate::wire::segment::URG;
+    use crate::{flow::step, wire::protocol};
 
     fn walk(segments: &[(Direction, u8)]) -> Vec<&'static str> {
-        let mut status = state::first(protocol::TCP, segments[0].1).expect("a flow begins");
+        let mut status = step::first(protocol::TCP, segments[0].1).expect("a flow begins");
         let mut names = vec![State::from_number(status.state()).name()];
         for (direction, flags) in &segments[1..] {
-            status = state::next(status, protocol::TCP, *direction, *flags, 0).status;
+            status = step::next(status, protocol::TCP, *direction, *flags, 0).status;
             names.push(State::from_number(status.state()).name());
         }
         names
@@ -237,16 +170,16 @@ mod tests {
     #[test]
     fn a_reopened_tuple_is_unreplied_again() {
         let closed = Status::new(State::TcpClose as u8).with_seen_reply().with_assured().with_mapped();
-        let reopened = state::next(closed, protocol::TCP, Original, SYN, 0).status;
+        let reopened = step::next(closed, protocol::TCP, Original, SYN, 0).status;
         assert_eq!(reopened, Status::new(State::TcpSynSent as u8).with_mapped());
-        let refused = state::next(reopened, protocol::TCP, Reply, RST | ACK, 0).status;
-        let after = state::next(refused, protocol::TCP, Original, ACK, 0).status;
+        let refused = step::next(reopened, protocol::TCP, Reply, RST | ACK, 0).status;
+        let after = step::next(refused, protocol::TCP, Original, ACK, 0).status;
         assert_eq!(State::from_number(after.state()).name(), "CLOSE");
     }
 
     #[test]
     fn a_repeated_syn_does_not_renew() {
-        let new = state::first(protocol::TCP, SYN).unwrap();
+        let new = step::first(protocol::TCP, SYN).unwrap();
         assert!(!next(new, Original, SYN).renews);
         assert!(next(new, Reply, SYN | ACK).renews);
     }
@@ -277,7 +210,7 @@ mod tests {
                 status = status.with_seen_reply();
             }
             let direction = if reply { Reply } else { Original };
-            let step = state::next(status, protocol::TCP, direction, flags, 0);
+            let step = step::next(status, protocol::TCP, direction, flags, 0);
             prop_assert!((4..13).contains(&step.status.state()));
             let reopened = step.status.state() == State::TcpSynSent as u8 && state != State::TcpSynSent as u8;
             prop_assert_eq!(step.status.seen_reply(), (seen || reply) && !reopened);
@@ -285,12 +218,12 @@ mod tests {
 
         #[test]
         fn established_needs_both_directions(segments in proptest::collection::vec((any::<bool>(), any::<u8>()), 1..12)) {
-            let Some(mut status) = state::first(protocol::TCP, segments[0].1) else { return Ok(()) };
+            let Some(mut status) = step::first(protocol::TCP, segments[0].1) else { return Ok(()) };
             let mut replied = false;
             for (reply, flags) in &segments[1..] {
                 replied |= *reply;
                 let direction = if *reply { Reply } else { Original };
-                status = state::next(status, protocol::TCP, direction, *flags, 0).status;
+                status = step::next(status, protocol::TCP, direction, *flags, 0).status;
                 prop_assert!(replied || State::from_number(status.state()) != State::TcpEstablished);
             }
         }

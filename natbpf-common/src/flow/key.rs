@@ -1,21 +1,18 @@
-//! Keys and values of the flow table.
-//!
-//! A flow has two entries, one for each direction, and each holds the whole rewrite of its direction: a
-//! packet of a known flow costs one lookup. The entry of the original direction is the authority on the
-//! flow's life; the entry of the reply direction keeps a copy that it renews at most once a second.
+//! Keys of the flow table, and what a flow's packets are rewritten to.
 
 use core::fmt;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{
-    Address, Nanoseconds, Port,
-    offload::Offload,
+use crate::wire::{
+    Address, Port,
+    headers::Headers,
     protocol::{TCP, UDP},
+    quote::Quote,
 };
 
 /// The direction of a packet within its flow, as in conntrack, but for flows that began outside
-/// ([`Status::inbound`]): a flow's translation always is that of what leaves.
+/// ([`Status::inbound`](super::Status::inbound)): a flow's translation always is that of what leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Direction {
@@ -64,92 +61,9 @@ pub struct Rewrite {
     pub port: Port,
     /// [`FlowKey::tag`] of the entry's own key.
     pub tag: u16,
-    /// [`FlowEntry::outside_port`], which is not part of the word: it never changes while the flow has this translation.
+    /// [`FlowEntry::outside_port`](super::FlowEntry::outside_port), which is not part of the word: it never changes while the flow has this translation.
     pub outside_port: Port,
 }
-
-/// Value of the flow table, 64 bytes: a cache line.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct FlowEntry {
-    /// A [`Life`](crate::life::Life).
-    pub life: u64,
-    /// A [`Rewrite`].
-    pub rewrite: u64,
-    /// When the flow began.
-    pub created: Moment,
-    /// Interface index of the uplink that the flow leaves by.
-    pub uplink: u32,
-    /// A [`Status`].
-    pub status: u16,
-    /// Of [`FlowEntry::COUNTED`] and its like; never changed while the flow has this translation.
-    pub traits: u16,
-    /// The outside's port after translation, if that is translated, too; else zero. It is where a stranger uses one port toward two
-    /// forwards of one inside endpoint, which could not tell the two flows apart.
-    pub outside_port: Port,
-    /// Tag (802.1Q) with which packets of this direction leave if they are repeated, host order; 0: none. Goes with `offload`.
-    pub vlan: u16,
-    pub offload: Offload,
-}
-
-/// A point in time, coarse and short: the monotonic clock in units of 2^26 nanoseconds, 67 milliseconds. Wraps after nine years.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(transparent)]
-pub struct Moment(u32);
-
-impl Moment {
-    const SHIFT: u32 = 26;
-
-    #[inline(always)]
-    pub const fn of(time: Nanoseconds) -> Self {
-        Self((time >> Self::SHIFT) as u32)
-    }
-
-    /// When it was, at the earliest.
-    #[inline(always)]
-    pub const fn time(self) -> Nanoseconds {
-        (self.0 as u64) << Self::SHIFT
-    }
-
-    #[inline(always)]
-    pub const fn number(self) -> u32 {
-        self.0
-    }
-
-    /// How long ago it was, at the most.
-    #[inline(always)]
-    pub const fn age(self, now: Nanoseconds) -> Nanoseconds {
-        now.saturating_sub(self.time())
-    }
-}
-
-impl FlowEntry {
-    /// Counts among the flows of its source.
-    pub const COUNTED: u16 = 1;
-    /// Counts among the users of a peer of its mapping ([`Side::Peer`](crate::mapping::Side::Peer)).
-    pub const PEERED: u16 = 2;
-    /// The external address is not one of the uplink's own: user space ends the flow when it goes.
-    pub const FOREIGN_ADDRESS: u16 = 4;
-    /// Packets from outside do not renew it.
-    pub const OUTBOUND_REFRESH: u16 = 8;
-    /// It is not translated: it began outside, toward the instance's own address.
-    pub const UNTRANSLATED: u16 = 16;
-    /// Counts among the flows that strangers have begun to its source.
-    pub const COUNTED_INBOUND: u16 = 32;
-    /// It counts, in either account.
-    pub const COUNTED_ANYWHERE: u16 = Self::COUNTED | Self::COUNTED_INBOUND;
-
-    /// The whole rewrite of its direction.
-    pub const fn rewrite(&self) -> Rewrite {
-        Rewrite { outside_port: self.outside_port, ..Rewrite::from_word(self.rewrite) }
-    }
-}
-
-/// State and flags of a flow, written together. Both entries of a flow have a copy.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Status(u16);
 
 /// Two numbers of so many bits as one that has them in memory one after the other.
 #[inline(always)]
@@ -173,6 +87,27 @@ impl FlowKey {
         let kind = in_order(protocol as u64, direction as u64, 8);
         let rest = in_order(ports, in_order(kind, 0, 16), 32);
         zerocopy::transmute!([addresses, rest])
+    }
+
+    /// The key by which the flow table knows a packet.
+    #[inline(always)]
+    pub fn of(headers: &Headers, direction: Direction) -> Self {
+        let ports = (headers.source_port, headers.destination_port);
+        Self::new(headers.source, headers.destination, ports, headers.protocol, direction)
+    }
+
+    /// The key of the flow that a quoted packet belongs to: that of the direction opposite to it.
+    #[inline(always)]
+    pub fn answering(quote: &Quote, direction: Direction) -> Self {
+        let ports = (quote.destination_port, quote.source_port);
+        Self::new(quote.destination, quote.source, ports, quote.protocol, direction)
+    }
+
+    /// The key of the flow whose original direction a quoted packet is of.
+    #[inline(always)]
+    pub fn quoted(quote: &Quote) -> Self {
+        let ports = (quote.source_port, quote.destination_port);
+        Self::new(quote.source, quote.destination, ports, quote.protocol, Direction::Original)
     }
 
     #[inline(always)]
@@ -279,165 +214,10 @@ impl fmt::Debug for Rewrite {
     }
 }
 
-impl Status {
-    const SEEN_REPLY: u16 = 1 << 8;
-    const ASSURED: u16 = 1 << 9;
-    const HOST: u16 = 1 << 10;
-    const MAPPED: u16 = 1 << 11;
-    const INBOUND: u16 = 1 << 12;
-    /// A FIN of the side that began, and of the other one.
-    const FIN_OF_FIRST: u16 = 1 << 13;
-    const FIN_OF_SECOND: u16 = 1 << 14;
-
-    /// A status with this [`State`](crate::state::State) and no flags.
-    #[inline(always)]
-    pub const fn new(state: u8) -> Self {
-        Self(state as u16)
-    }
-
-    #[inline(always)]
-    pub const fn from_word(word: u16) -> Self {
-        Self(word)
-    }
-
-    #[inline(always)]
-    pub const fn to_word(self) -> u16 {
-        self.0
-    }
-
-    /// The number of a [`State`](crate::state::State).
-    #[inline(always)]
-    pub const fn state(self) -> u8 {
-        self.0 as u8
-    }
-
-    #[inline(always)]
-    pub const fn with_state(self, state: u8) -> Self {
-        Self(self.0 & 0xff00 | state as u16)
-    }
-
-    /// The status of a flow that begins anew in its place: what it holds stays, what it has seen is
-    /// forgotten.
-    #[inline(always)]
-    pub const fn restarted(self, first: Self) -> Self {
-        Self(self.0 & (Self::HOST | Self::MAPPED) | first.0)
-    }
-
-    /// The status of another connection on the same tuple, which begins on the same side.
-    #[inline(always)]
-    pub const fn reopened(self, state: u8) -> Self {
-        Self(self.0 & (Self::HOST | Self::MAPPED | Self::INBOUND) | state as u16)
-    }
-
-    /// A packet came back (`IPS_SEEN_REPLY`).
-    #[inline(always)]
-    pub const fn seen_reply(self) -> bool {
-        self.0 & Self::SEEN_REPLY != 0
-    }
-
-    #[inline(always)]
-    pub const fn with_seen_reply(self) -> Self {
-        Self(self.0 | Self::SEEN_REPLY)
-    }
-
-    /// The conversation is established (`IPS_ASSURED`).
-    #[inline(always)]
-    pub const fn assured(self) -> bool {
-        self.0 & Self::ASSURED != 0
-    }
-
-    #[inline(always)]
-    pub const fn with_assured(self) -> Self {
-        Self(self.0 | Self::ASSURED)
-    }
-
-    /// A side of the conversation, as the protocol sees it, says that it has sent its last.
-    #[inline(always)]
-    pub const fn with_fin(self, side: Direction) -> Self {
-        Self(self.0 | Self::fin(side))
-    }
-
-    #[inline(always)]
-    pub const fn has_fin(self, side: Direction) -> bool {
-        self.0 & Self::fin(side) != 0
-    }
-
-    #[inline(always)]
-    pub const fn without_fins(self) -> Self {
-        Self(self.0 & !(Self::FIN_OF_FIRST | Self::FIN_OF_SECOND))
-    }
-
-    #[inline(always)]
-    const fn fin(side: Direction) -> u16 {
-        match side {
-            Direction::Original => Self::FIN_OF_FIRST,
-            Direction::Reply => Self::FIN_OF_SECOND,
-        }
-    }
-
-    /// The flow is the host's own, kept so that no instance's flow takes its tuple.
-    #[inline(always)]
-    pub const fn host(self) -> bool {
-        self.0 & Self::HOST != 0
-    }
-
-    #[inline(always)]
-    pub const fn with_host(self) -> Self {
-        Self(self.0 | Self::HOST)
-    }
-
-    /// The flow counts among the users of an endpoint-independent mapping.
-    #[inline(always)]
-    pub const fn mapped(self) -> bool {
-        self.0 & Self::MAPPED != 0
-    }
-
-    #[inline(always)]
-    pub const fn with_mapped(self) -> Self {
-        Self(self.0 | Self::MAPPED)
-    }
-
-    /// The flow began outside: who sends first in the protocol's sense is on the side of the reply direction.
-    #[inline(always)]
-    pub const fn inbound(self) -> bool {
-        self.0 & Self::INBOUND != 0
-    }
-
-    #[inline(always)]
-    pub const fn with_inbound(self) -> Self {
-        Self(self.0 | Self::INBOUND)
-    }
-
-    /// A direction of the table as the protocol sees it: from whoever began, or back.
-    #[inline(always)]
-    pub const fn seen_by_protocol(self, direction: Direction) -> Direction {
-        match (direction, self.inbound()) {
-            (Direction::Original, false) | (Direction::Reply, true) => Direction::Original,
-            _ => Direction::Reply,
-        }
-    }
-}
-
-impl fmt::Debug for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Status")
-            .field("state", &crate::state::State::from_number(self.state()))
-            .field("seen_reply", &self.seen_reply())
-            .field("assured", &self.assured())
-            .field("host", &self.host())
-            .field("mapped", &self.mapped())
-            .field("inbound", &self.inbound())
-            .finish()
-    }
-}
-
 #[cfg(feature = "user")]
 mod user {
-    // SAFETY: both types are `repr(C)`, have no padding (zerocopy's `IntoBytes` proves it) and any bytes are
-    // valid.
+    // SAFETY: `repr(C)`, no padding (zerocopy's `IntoBytes` proves it), any bytes are valid.
     unsafe impl aya::Pod for super::FlowKey {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for super::FlowEntry {}
 }
 
 #[cfg(test)]

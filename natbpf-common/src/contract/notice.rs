@@ -3,7 +3,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Nanoseconds, SECOND, counter::Counter};
+use crate::{
+    contract::counter::Counter,
+    time::{Nanoseconds, SECOND},
+};
 
 /// How much of a packet an ICMP error quotes: it has at most 576 bytes itself (RFC 1812, section 4.3.2.3), 28 of which
 /// are headers.

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Nanoseconds, flow::FlowKey};
+use crate::{flow::FlowKey, time::Nanoseconds};
 
 /// What happened to a flow; conntrack's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

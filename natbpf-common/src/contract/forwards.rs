@@ -1,0 +1,105 @@
+//! What leads inside from outside (forwards), and the external addresses that are not the uplink's own: floating ones and pools.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::wire::{Address, Port};
+
+/// Data of a key of the longest-prefix map of forwards: which external endpoints lead inside. The fields are in the
+/// order in which prefixes grow: a floating address has a prefix up to the address, a range of ports ends within the
+/// port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ForwardKey {
+    /// Interface index of the uplink.
+    pub uplink: u32,
+    /// External address.
+    pub address: Address,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// External port.
+    pub port: Port,
+}
+
+impl ForwardKey {
+    /// Bits of the prefix of a floating address.
+    pub const ADDRESS_BITS: u32 = 64;
+    /// Bits of the prefix of a single port.
+    pub const PORT_BITS: u32 = 96;
+}
+
+/// Where an external endpoint leads. The other way round, in the map that is asked from inside: the external endpoint that leads to an inside
+/// one, whose key has the inside address and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Forward {
+    /// Inside address.
+    pub address: Address,
+    /// Added to the external port to give the inside port, modulo 65536, host order; 0: the port stays.
+    pub port_offset: u16,
+    /// Flags of a [`Rule`](super::rules::Rule): `FIXED` of a floating address; `POOL` where the external address is not
+    /// one of the uplink's own.
+    pub flags: u16,
+}
+
+/// Key: an external address that is not one of the uplink's own: of a pool or a floating one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ExternalKey {
+    /// Interface index of the uplink; 0 in the map that finds the uplink of any external address.
+    pub uplink: u32,
+    pub address: Address,
+}
+
+/// What there is to know of an external address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct External {
+    /// Interface index of the uplink that it belongs to.
+    pub uplink: u32,
+    /// Of [`External::ANSWER`].
+    pub flags: u32,
+    /// MAC address of the uplink, to answer with.
+    pub mac: [u8; 6],
+    pub reserved: [u8; 2],
+}
+
+impl External {
+    /// The host does not have it: the datapath answers ARP for it, and what nobody wants of it is dropped.
+    pub const ANSWER: u32 = 1;
+
+    #[inline(always)]
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// How many addresses a pool can have.
+pub const MAX_POOL: usize = 64;
+
+/// A pool of external addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Pool {
+    /// How many of `addresses` count, 1 to [`MAX_POOL`].
+    pub count: u32,
+    pub addresses: [Address; MAX_POOL],
+}
+
+/// How many pools there can be.
+pub const MAX_POOLS: u32 = 64;
+
+#[cfg(feature = "user")]
+mod user {
+    // SAFETY: `repr(C)`, no padding (zerocopy's `IntoBytes` proves it), any bytes are valid.
+    unsafe impl aya::Pod for super::ForwardKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Forward {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::ExternalKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::External {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Pool {}
+}

@@ -1,0 +1,20 @@
+//! Inside ports: the devices behind which instances are.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// An inside port; the key of its map is the interface index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct InsidePort {
+    /// Of the flags of [`Offload`](crate::flow::offload::Offload).
+    pub flags: u32,
+}
+
+/// How many inside ports there can be.
+pub const MAX_PORTS: u32 = 4096;
+
+#[cfg(feature = "user")]
+mod user {
+    // SAFETY: `repr(C)`, no padding (zerocopy's `IntoBytes` proves it), any bytes are valid.
+    unsafe impl aya::Pod for super::InsidePort {}
+}

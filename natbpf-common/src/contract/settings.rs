@@ -1,0 +1,36 @@
+//! Settings of the whole datapath.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{flow::Timeouts, keyed::Keys, siphash::Secret, time::Ticks};
+
+/// The only value of its map.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Settings {
+    pub timeouts: Timeouts,
+    /// Made once for a pinned instance, so that ports stay the same over a restart.
+    pub secret: Secret,
+    /// Of the fingerprints of frames; made like the secret.
+    pub keys: Keys,
+    /// Cookie of the network namespace whose flows these are.
+    pub netns: u64,
+    /// How long a noted way holds at most, see [`crate::flow::offload`].
+    pub revalidate: Ticks,
+    /// Of [`Settings::MADE_LIBERAL`].
+    pub changes: u32,
+    /// How many reservations there may be for flows of one of the host's addresses; 0: no limit.
+    pub host_share: u32,
+    pub reserved: u32,
+}
+
+impl Settings {
+    /// natbpf has set `net.netfilter.nf_conntrack_tcp_be_liberal`, which was 0.
+    pub const MADE_LIBERAL: u32 = 1;
+}
+
+#[cfg(feature = "user")]
+mod user {
+    // SAFETY: `repr(C)`, no padding (zerocopy's `IntoBytes` proves it), any bytes are valid.
+    unsafe impl aya::Pod for super::Settings {}
+}

@@ -1,0 +1,117 @@
+//! How the kernel has forwarded the packets of a flow, so that the datapath can repeat it.
+//!
+//! The kernel decides: a packet that comes in by an inside port, or by the uplink, is remembered
+//! ([`crate::path::crossing`]), takes its ordinary way through the stack, and is seen again where it leaves. There the
+//! way is noted in the flow's entry of its direction, and the packets after it are sent that way at once. What was noted
+//! holds for a time and for an epoch; then one packet asks the kernel again.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::time::Ticks;
+
+/// The noted way of one direction of a flow; the other cache line of its entry. 32 bytes without padding.
+///
+/// Written under the lock that [`Validity::BUSY`] is. Who reads it reads `validity` before and after: if it is the same, so is the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Offload {
+    /// A [`Validity`].
+    pub validity: u64,
+    /// [`Frame::fingerprint`](crate::path::frame::Frame::fingerprint) of the frames that it is for, as they come in.
+    pub frame: u64,
+    /// The frame's destination and source as it leaves; as three words, as they stand there.
+    pub ethernet: [u32; 3],
+    /// Interface index of the inside port: where packets of the original direction come in, and those of the reply direction go out, the
+    /// latter with [`Offload::PEER`]. The other end of the way is the flow's uplink.
+    pub port: u32,
+}
+
+impl Offload {
+    /// The port is one end of a veth pair whose other end is in another network namespace: straight there. A bit that no interface index
+    /// has.
+    pub const PEER: u32 = 1 << 31;
+}
+
+/// How long a noted way holds, for which epoch, and for packets of which length; one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    pub until: Ticks,
+    /// [`Gauge::Epoch`](crate::contract::gauge::Gauge::Epoch) when it was noted.
+    pub epoch: u16,
+    /// Longest IPv4 packet, or segment of one, that the kernel has let through.
+    pub size: u16,
+}
+
+impl Validity {
+    /// Nothing is noted.
+    pub const NONE: u64 = 0;
+    /// It is being written.
+    pub const BUSY: u64 = 1;
+
+    /// Valid from now on. The epoch is not 0, so the word is neither of the two above.
+    #[inline(always)]
+    pub const fn new(now: Ticks, lasts: Ticks, epoch: u16, size: u16) -> Self {
+        Self { until: now.wrapping_add(lasts), epoch, size }
+    }
+
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        self.until as u64 | (self.epoch as u64) << 32 | (self.size as u64) << 48
+    }
+
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self { until: word as u32, epoch: (word >> 32) as u16, size: (word >> 48) as u16 }
+    }
+
+    /// Whether it holds at that time. `epoch` is not 0.
+    #[inline(always)]
+    pub const fn holds(self, now: Ticks, epoch: u16) -> bool {
+        self.epoch == epoch && self.until.wrapping_sub(now).cast_signed() > 0
+    }
+}
+
+/// How long a way noted now holds: up to a quarter less than the interval, by the flow, so that not all ask again at once.
+#[inline(always)]
+pub const fn spread(interval: Ticks, seed: u32) -> Ticks {
+    interval - (((interval as u64 >> 2) * (seed as u64 & 0xff)) >> 8) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::time::{SECOND, ticks};
+
+    proptest! {
+        #[test]
+        fn a_validity_survives_its_word(until: u32, epoch: u16, size: u16) {
+            let validity = Validity { until, epoch, size };
+            prop_assert_eq!(Validity::from_word(validity.to_word()), validity);
+        }
+
+        #[test]
+        fn it_holds_for_its_time_and_epoch(now: u32, lasts in 1..1u32 << 30, later in 0..1u32 << 30, epoch in 1..=u16::MAX) {
+            let validity = Validity::new(now, lasts, epoch, 1500);
+            prop_assert_eq!(validity.holds(now.wrapping_add(later), epoch), later < lasts);
+            prop_assert!(!validity.holds(now, epoch ^ 1));
+            prop_assert!(validity.to_word() != Validity::NONE && validity.to_word() != Validity::BUSY);
+        }
+
+        #[test]
+        fn the_spread_is_within_a_quarter(interval in 0..1u32 << 30, seed: u32) {
+            let lasts = spread(interval, seed);
+            prop_assert!(lasts <= interval && lasts >= interval - interval / 4);
+        }
+    }
+
+    #[test]
+    fn nothing_noted_holds_never() {
+        for word in [Validity::NONE, Validity::BUSY] {
+            assert!(!Validity::from_word(word).holds(0, 1));
+            assert!(!Validity::from_word(word).holds(u32::MAX, 1));
+        }
+        assert_eq!(ticks(10 * SECOND), 9536);
+    }
+}

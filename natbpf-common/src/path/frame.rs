@@ -1,0 +1,93 @@
+//! Frames, by which packets that come in are told apart.
+
+use crate::keyed::Keys;
+
+/// Whose packets a noted way is for, as the frame says when it comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Interface index.
+    pub interface: u32,
+    /// The first twelve bytes: destination and source.
+    pub ethernet: [u32; 3],
+    /// Tag in the buffer's metadata: protocol and TCI; 0: none.
+    pub vlan: u32,
+    /// Type of service of the IPv4 header. Routes and rules may depend on DSCP; ECN is the network's, and changes on the way.
+    pub service: u8,
+}
+
+/// The bits of the type of service that are not ECN (RFC 3168, section 5).
+const DSCP: u8 = 0xfc;
+
+impl Frame {
+    /// A keyed hash, see [`Keys`]. Of a frame from inside: another source is another instance.
+    #[inline(always)]
+    pub const fn fingerprint(&self, keys: &Keys) -> u64 {
+        let [first, second, third] = self.ethernet;
+        keys.hash(&[first, second, third, self.interface, self.vlan, (self.service & DSCP) as u32])
+    }
+
+    /// Of a frame from outside: routers may send by turns, so the source does not count.
+    #[inline(always)]
+    pub const fn without_source(self) -> Self {
+        let [first, second, _] = self.ethernet;
+        // Two bytes of the destination are in the second word, in memory's order.
+        let [a, b, _, _] = second.to_ne_bytes();
+        Self { ethernet: [first, u32::from_ne_bytes([a, b, 0, 0]), 0], ..self }
+    }
+}
+
+/// Whether the first word of a frame begins the address of a group (IEEE 802.3, section 3.2.3): it may be for many.
+#[inline(always)]
+pub const fn is_group(ethernet: u32) -> bool {
+    ethernet.to_ne_bytes()[0] & 1 != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_part_of_a_frame_counts(interface: u32, ethernet: [u32; 3], vlan: u32, service: u8, bit in 0..168u32, secret: [u8; Keys::BYTES]) {
+            let keys: Keys = zerocopy::transmute!(secret);
+            let frame = Frame { interface, ethernet, vlan, service };
+            let mut other = frame;
+            match bit / 32 {
+                0 => other.interface ^= 1 << bit,
+                1 => other.vlan ^= 1 << (bit % 32),
+                5 => other.service ^= 1 << (bit % 8),
+                n => other.ethernet[n as usize - 2] ^= 1 << (bit % 32),
+            }
+            let ecn = bit >= 160 && bit % 8 < 2;
+            prop_assert_eq!(frame.fingerprint(&keys) == other.fingerprint(&keys), ecn);
+        }
+    }
+
+    #[test]
+    fn groups_have_the_first_bit() {
+        let word = |bytes| u32::from_ne_bytes(bytes);
+        assert!(
+            is_group(word([0xff, 0xff, 0xff, 0xff]))
+                && is_group(word([1, 0, 0x5e, 0]))
+                && is_group(word([0x33, 0x33, 0, 0]))
+        );
+        assert!(!is_group(word([2, 0xff, 0xff, 0xff])) && !is_group(0));
+    }
+
+    #[test]
+    fn the_source_of_a_router_does_not_count() {
+        let bytes = |bytes: [u8; 12]| -> [u32; 3] {
+            let word =
+                |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+            [word(0), word(4), word(8)]
+        };
+        let frame = |ethernet| Frame { interface: 2, ethernet: bytes(ethernet), vlan: 0, service: 0 };
+        let one = frame([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+        let other_source = frame([1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0]);
+        let other_destination = frame([1, 2, 3, 4, 5, 7, 7, 8, 9, 10, 11, 12]);
+        assert_eq!(one.without_source(), other_source.without_source());
+        assert_ne!(one.without_source(), other_destination.without_source());
+    }
+}
