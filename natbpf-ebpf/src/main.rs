@@ -8,41 +8,14 @@
 #![expect(internal_features, reason = "BPF has compare-and-swap only as an intrinsic")]
 #![feature(asm_experimental_arch, core_intrinsics)]
 
-mod allocate;
-mod arp;
-mod atomic;
-mod clock;
-mod code;
-mod conntrack;
-mod count;
-mod create;
-mod crossing;
-mod early;
-mod egress;
-mod entry;
-mod event;
-mod fragment;
-mod frame;
-mod hairpin;
-mod handover;
-mod host;
-mod icmp;
-mod inbound;
-mod ingress;
-mod mapping;
-mod maps;
-mod notice;
+mod flow;
+mod kernel;
+mod memory;
+mod nat;
 mod offload;
-mod parse;
-mod pool;
-mod reap;
-mod refusal;
-mod rules;
-mod skb;
-mod sockets;
-mod stranger;
-mod uplink;
-mod xdp;
+mod packet;
+mod tables;
+mod tell;
 
 use aya_ebpf::{
     bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC},
@@ -51,29 +24,16 @@ use aya_ebpf::{
 };
 use natbpf_common::{contract::counter::Counter, path::handover::Purpose};
 
-use crate::skb::Skb;
-
-/// What becomes of a packet that is not dropped.
-///
-/// As large as a [`Counter`]: then LLVM keeps a [`Handled`] in two registers, and does not pack it into one word together
-/// with whatever is in a register that nobody asks for, which may be a pointer.
-#[derive(Debug)]
-#[repr(u32)]
-pub enum Outcome {
-    /// It goes on as it came.
-    Untouched,
-    /// It goes on, translated.
-    Translated,
-    /// Copies of it and of fragments that came before it are under way in its place.
-    Replayed,
-    /// It goes elsewhere: a helper was told where.
-    Redirected,
-    /// It goes elsewhere, as those before it, and has been counted.
-    Repeated,
-}
-
-/// Every way in which a packet can be handled; the error is the reason to drop it.
-pub type Handled = Result<Outcome, Counter>;
+use crate::{
+    flow::reap,
+    nat::{egress, hairpin, ingress},
+    offload::handover,
+    packet::{
+        skb::Skb,
+        verdict::{Handled, Outcome},
+    },
+    tell::count,
+};
 
 /// TC egress of an uplink: everything that leaves. Inlined into what the macro makes of it: Linux 6.1 counts at least 32 bytes of stack
 /// for each function.

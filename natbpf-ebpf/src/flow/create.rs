@@ -1,0 +1,379 @@
+//! New flows, and new translations for flows that lost theirs.
+
+use aya_ebpf::bindings::__sk_buff;
+use natbpf_common::{
+    Address, Port,
+    contract::{counter::Counter, event::EventKind, gauge::Gauge, rules::Rule, uplinks::Uplink},
+    flow::{FlowEntry, FlowKey, Rewrite, Status, life::Life, offload::Validity, step},
+    wire::{protocol::Transport, segment::ACK},
+};
+
+use crate::{
+    flow::{
+        allocate::{self, Request, Search},
+        early,
+        entry::Entry,
+        hold, mapping, refusal,
+    },
+    kernel::{clock, code},
+    memory::gauges,
+    packet::{conntrack, skb::Skb},
+    tables::{forwards, pool, rules, uplink},
+    tell::{count, event},
+};
+
+const EEXIST: i32 = -17;
+
+/// What the global functions return, beside reasons to drop the packet.
+const NO_RULE: u32 = 0;
+const DONE: u32 = 1;
+/// Another processor has just begun it.
+const BEGUN: u32 = 2;
+
+/// Whose flow it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    Instance,
+    /// An instance's that is in the table, and cannot go on as it is there.
+    Again,
+    /// The host's, which needs another port because an instance has its tuple.
+    Host,
+}
+
+/// Begins a flow, or gives one that was ended, or whose address or uplink is no longer the right one, a new translation in
+/// its place. `None`: it goes on as it is.
+///
+/// In three global functions, so that the verifier follows each once (see `parse`) and their stacks are not on top of each
+/// other. What they tell each other is in the processor's search.
+#[inline(always)]
+pub fn begin(
+    skb: &mut Skb<'_>,
+    uplink: &Uplink,
+    key: &FlowKey,
+    tcp_flags: u8,
+    owner: Owner,
+) -> Result<Option<Rewrite>, Counter> {
+    let how = tcp_flags as u32
+        | match owner {
+            Owner::Instance => 0,
+            Owner::Again => AGAIN,
+            Owner::Host => HOST,
+        };
+    if refusal::is_fresh(key) {
+        return Err(Counter::NoPort);
+    }
+    conntrack::note(skb.raw());
+    let mut begun = attempt(skb, uplink, key, how);
+    let again = match begun {
+        Err(Counter::TableFull) => early::make_room(),
+        Err(Counter::Quota) if allocate::is_over() => early::make_room_of(key.source),
+        _ => false,
+    };
+    if again {
+        begun = attempt(skb, uplink, key, how);
+    }
+    if let Err(Counter::NoPort) = begun {
+        refusal::note(key);
+    }
+    begun
+}
+
+#[inline(always)]
+fn attempt(skb: &mut Skb<'_>, uplink: &Uplink, key: &FlowKey, how: u32) -> Result<Option<Rewrite>, Counter> {
+    let found = match prepare_flow(skb.raw(), key, uplink.interface, how) {
+        NO_RULE => return Ok(None),
+        DONE => allocate::find_port(skb.raw()),
+        BEGUN => MEANWHILE,
+        reason => return Err(code::reason(reason)),
+    };
+    let mut rewrite = 0;
+    match enter_flow(key, found, &raw mut rewrite) {
+        DONE => Ok(Some(Rewrite::from_word(rewrite))),
+        reason => Err(code::reason(reason)),
+    }
+}
+
+/// Beside the TCP flags: the flow is [`Owner::Host`]'s.
+const HOST: u32 = 1 << 8;
+/// It is [`Owner::Again`].
+const AGAIN: u32 = 1 << 9;
+
+/// In the place of what a search has come to: there was none, since the flow is [`BEGUN`].
+const MEANWHILE: u32 = u32::MAX;
+
+/// Finds rule and address and sets the search for a port up.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn prepare_flow(skb: *mut __sk_buff, key: *const FlowKey, interface: u32, how: u32) -> u32 {
+    if key.is_null() {
+        return NO_RULE;
+    }
+    // A copy: Linux 6.1 takes no keys of maps from a pointer that a global function was handed.
+    // SAFETY: the caller's, checked by the verifier.
+    let key = unsafe { *key };
+    let (Some(uplink), Some(search)) = (uplink::of(interface), allocate::search()) else {
+        return code::drop(Counter::NotConfigured);
+    };
+    let chosen = match how & HOST != 0 {
+        true => choose_for_host(search, uplink, &key, how as u8),
+        false => {
+            let entry = Entry::find(&key);
+            if entry.is_some() && how & AGAIN == 0 {
+                return BEGUN;
+            }
+            let Ok(before) = entry.map_or(Ok(0), occupy) else { return code::drop(Counter::Busy) };
+            // SAFETY: nobody else has this processor's search.
+            unsafe { (*search).before = before };
+            let counted = entry.is_some_and(|entry| entry.traits() & FlowEntry::COUNTED != 0);
+            let chosen = choose(skb, search, uplink, &key, how as u8, counted);
+            if let (Some(entry), false) = (entry, matches!(chosen, Ok(true))) {
+                entry.set_life(ended(before));
+            }
+            chosen
+        }
+    };
+    match chosen {
+        Ok(true) => DONE,
+        Ok(false) => NO_RULE,
+        Err(reason) => code::drop(reason),
+    }
+}
+
+/// Keeps others from a flow that gets a new translation; returns the life it had.
+#[inline(always)]
+fn occupy(entry: Entry) -> Result<u64, ()> {
+    let life = entry.life();
+    let free = !matches!(Life::from_word(life), Life::Busy | Life::Gone);
+    // Nothing is as old as 0, which says that there is no flow.
+    if free && entry.swap_life(life, Life::Busy.to_word()) { Ok(life | (life == 0) as u64) } else { Err(()) }
+}
+
+/// The life of a flow that got none. A mark that stands already stays as old as it is, or steady traffic would keep the
+/// flow from being removed.
+#[inline(always)]
+fn ended(life: u64) -> u64 {
+    match Life::from_word(life) {
+        Life::Killed(_) => life,
+        _ => Life::Killed(clock::now()).to_word(),
+    }
+}
+
+/// False: no rule.
+#[inline(always)]
+fn choose(
+    skb: *mut __sk_buff,
+    search: *mut Search,
+    uplink: &Uplink,
+    key: &FlowKey,
+    tcp_flags: u8,
+    counted: bool,
+) -> Result<bool, Counter> {
+    let Some(rule) = rules::find(uplink.interface, key.source, key.destination) else { return Ok(false) };
+    let status = step::first(key.protocol, tcp_flags).ok_or(Counter::TcpNoFlow)?;
+    if key.has_port_zero() {
+        return Err(Counter::Malformed);
+    }
+    let external = address(skb, uplink, rule, key).ok_or(Counter::NoAddress)?;
+    let mut traits = rule.traits();
+    let account = if counted { mapping::CHARGED } else { hold::charge(rule, mapping::OWN, key.source) };
+    // SAFETY: nobody else has this processor's search.
+    unsafe {
+        (*search).charged = !counted && account == mapping::CHARGED;
+        (*search).over = account == mapping::REFUSED;
+    }
+    match account {
+        mapping::CHARGED => traits |= FlowEntry::COUNTED,
+        mapping::NOT_COUNTED => {}
+        _ => return Err(Counter::Quota),
+    }
+    let request = Request {
+        interface: uplink.interface,
+        key,
+        external,
+        rule: Some(rule),
+        status,
+        traits,
+        forwards: uplink.has(Uplink::SERVES) && !uplink.has(Uplink::MOSTLY_FORWARDED),
+        known_as: if uplink.has(Uplink::SERVES) { known_as(uplink.interface, key, external) } else { None },
+    };
+    allocate::prepare(search, &request);
+    Ok(true)
+}
+
+/// The port by which the outside reaches this endpoint at the flow's address, by a forward.
+#[inline(always)]
+fn known_as(interface: u32, key: &FlowKey, external: Address) -> Option<Port> {
+    let (address, port) = forwards::known_as(interface, key)?;
+    if address == external { Some(port) } else { None }
+}
+
+/// False: it must not be moved. In mid-stream the host was there first, and another port would help nobody.
+#[inline(always)]
+fn choose_for_host(
+    search: *mut Search,
+    uplink: &Uplink,
+    key: &FlowKey,
+    tcp_flags: u8,
+) -> Result<bool, Counter> {
+    let Some(status) = step::first(key.protocol, tcp_flags) else { return Ok(false) };
+    if tcp_flags & ACK != 0 {
+        return Ok(false);
+    }
+    let request = Request {
+        interface: uplink.interface,
+        key,
+        external: key.source,
+        rule: None,
+        status: status.with_host(),
+        traits: 0,
+        forwards: uplink.has(Uplink::SERVES) && !uplink.has(Uplink::MOSTLY_FORWARDED),
+        known_as: None,
+    };
+    // SAFETY: nobody else has this processor's search.
+    unsafe {
+        (*search).before = 0;
+        (*search).charged = false;
+        (*search).over = false;
+    }
+    allocate::prepare(search, &request);
+    Ok(true)
+}
+
+/// The external address of a new flow.
+#[inline(always)]
+fn address(skb: *mut __sk_buff, uplink: &Uplink, rule: &Rule, key: &FlowKey) -> Option<Address> {
+    if rule.has(Rule::FIXED) {
+        Some(rule.address)
+    } else if rule.has(Rule::POOL) {
+        pool::address(rule.pool, key.source)
+    } else {
+        uplink::address(uplink, skb, key.destination)
+    }
+}
+
+/// Enters the original direction, after a search that ended so.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn enter_flow(key: *const FlowKey, found: u32, rewrite: *mut u64) -> u32 {
+    let (Some(search), false) = (allocate::search(), key.is_null() || rewrite.is_null()) else {
+        return code::drop(Counter::Busy);
+    };
+    // SAFETY: as in `prepare_flow`.
+    let (key, rewrite) = unsafe { (*key, &mut *rewrite) };
+    if found == MEANWHILE {
+        let Some(other) = Entry::find(&key).and_then(|entry| entry.rewrite(&key)) else {
+            return code::drop(Counter::Busy);
+        };
+        *rewrite = other.to_word();
+        return DONE;
+    }
+    let entered = match found {
+        allocate::FOUND => enter(&key, search),
+        _ => {
+            // SAFETY: nobody else has this processor's search.
+            if unsafe { (*search).charged } {
+                mapping::leave(&mapping::source(key.source));
+            }
+            Err(match found {
+                allocate::FULL => Counter::TableFull,
+                _ if Transport::of(key.protocol).has_ports() => Counter::NoPort,
+                _ => Counter::ProtocolCollision,
+            })
+        }
+    };
+    match entered {
+        Ok(new) => {
+            *rewrite = new.to_word();
+            DONE
+        }
+        Err(reason) => {
+            // SAFETY: nobody else has this processor's search.
+            let before = unsafe { (*search).before };
+            if let (true, Some(entry)) = (before != 0, Entry::find(&key)) {
+                entry.set_life(ended(before));
+            }
+            code::drop(reason)
+        }
+    }
+}
+
+#[inline(always)]
+fn enter(key: &FlowKey, search: *mut Search) -> Result<Rewrite, Counter> {
+    // SAFETY: nobody else has this processor's search.
+    let (address, port, flags, again, status) = unsafe {
+        let search = &*search;
+        let status = Status::from_word(search.entry.status);
+        (search.reply.destination, search.reply.destination_port, search.flags, search.before != 0, status)
+    };
+    if status.mapped() && flags & Rule::OPEN_TO_PEERS != 0 && mapping::meet(key, address, port) {
+        // SAFETY: as above.
+        unsafe { (*search).entry.traits |= FlowEntry::PEERED };
+    }
+    let rewrite = Rewrite::new(address, port, key.tag());
+    // SAFETY: as above.
+    let (traits, interface) = unsafe { ((*search).entry.traits, (*search).entry.uplink) };
+    if again {
+        replace(key, search, rewrite)?;
+    } else if let Some(winner) = insert(key, search, rewrite, status, traits)? {
+        return Ok(winner);
+    }
+    event::emit(EventKind::New, key, rewrite, status, interface);
+    Ok(rewrite)
+}
+
+/// Returns the translation that counts if another processor was faster.
+#[inline(always)]
+fn insert(
+    key: &FlowKey,
+    search: *mut Search,
+    rewrite: Rewrite,
+    status: Status,
+    traits: u16,
+) -> Result<Option<Rewrite>, Counter> {
+    if status.host() {
+        // Counted first: from the moment it is in the table packets have to find it, and its removal counts down.
+        gauges::add(Gauge::HostMoved, 1);
+    }
+    let Err(error) = allocate::insert(search, key, rewrite) else {
+        count::add(Counter::FlowsCreated);
+        early::remember(key);
+        if status.host() {
+            count::add(Counter::HostMoved);
+        }
+        return Ok(None);
+    };
+    // Another processor has begun the same flow, and perhaps taken our entry of the reply direction over; or the table is
+    // full.
+    hold::release(key, rewrite, status, traits);
+    Entry::disown(&key.peer(rewrite));
+    if error != EEXIST {
+        return Err(Counter::TableFull);
+    }
+    Entry::find(key).and_then(|winner| winner.rewrite(key)).map(Some).ok_or(Counter::Busy)
+}
+
+/// Puts a translation in the place of the old one of a flow that is [`Life::Busy`] by us.
+#[inline(always)]
+fn replace(key: &FlowKey, search: *mut Search, rewrite: Rewrite) -> Result<(), Counter> {
+    let entry = Entry::find(key).ok_or(Counter::Busy)?;
+    // Nobody else writes it meanwhile.
+    // SAFETY: nobody else has this processor's search.
+    let new = unsafe { &(*search).entry };
+    if let Some(old) = entry.rewrite(key) {
+        // It still is the one flow of its source that was counted.
+        let kept = new.traits & FlowEntry::COUNTED;
+        hold::release(key, old, entry.status(), entry.traits() & !kept);
+        if old != rewrite {
+            Entry::disown(&key.peer(old));
+        }
+    }
+    entry.set_validity(Validity::NONE);
+    entry.set_rewrite(rewrite);
+    entry.set_status(Status::from_word(new.status));
+    entry.set_traits(new.traits);
+    entry.set_created(new.created);
+    entry.set_uplink(new.uplink);
+    entry.set_life(new.life);
+    count::add(Counter::FlowsRemapped);
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! Early drop: when the flow table is full, flows that do not run give way to new ones, as netfilter's `early_drop` has it. Which these are
+//! says `natbpf_common::flow::step::gives_way`.
+
+use aya_ebpf::{
+    btf_maps::Array,
+    helpers::generated::{bpf_get_prandom_u32, bpf_loop},
+    macros::btf_map,
+};
+use natbpf_common::{
+    Address,
+    contract::{counter::Counter, gauge::Gauge},
+    flow::{FlowKey, life::Life, step::gives_way},
+};
+
+use crate::{
+    flow::{
+        entry::{Entry, timeout},
+        reap,
+    },
+    kernel::clock,
+    memory::{atomic, maps::GAUGES},
+    tell::count,
+};
+
+/// How many of the flows that began last can be remembered; a power of two. User space makes the table longer where there may be more flows.
+const REMEMBERED: u32 = 1 << 15;
+
+/// The length of the table less one, which user space sets.
+#[unsafe(no_mangle)]
+static LATEST_MASK: u32 = REMEMBERED - 1;
+
+/// How many of them are looked at for one packet.
+const LOOKS: u32 = 16;
+
+/// The flows that began last, of the original direction, in a ring.
+#[btf_map]
+static LATEST: Array<FlowKey, { REMEMBERED as usize }> = Array::new();
+
+/// How many are remembered, less one.
+#[inline(always)]
+fn mask() -> u32 {
+    // SAFETY: a constant of the loaded program.
+    unsafe { (&raw const LATEST_MASK).read_volatile() }
+}
+
+/// A flow has begun.
+#[inline(always)]
+pub fn remember(key: &FlowKey) {
+    let Some(begun) = GAUGES.get_ptr_mut(Gauge::Begun as u32) else { return };
+    let number = atomic::fetch_add(begun, 1);
+    if let Some(place) = LATEST.get_ptr_mut(number as u32 & mask()) {
+        // SAFETY: a map value. Whoever reads a key that was half written finds no flow of it.
+        unsafe { place.write_volatile(*key) };
+    }
+}
+
+/// What the steps share.
+struct Room {
+    made: u32,
+}
+
+/// Takes out a flow that does not run, the oldest ones first. False: there is none at hand.
+#[inline(always)]
+pub fn make_room() -> bool {
+    drop_early() != 0
+}
+
+/// A global function, so that the verifier follows it once: see `parse`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn drop_early() -> u32 {
+    let mut room = Room { made: 0 };
+    let body: unsafe extern "C" fn(u64, *mut Room) -> i64 = look_at_one;
+    // SAFETY: `look_at_one` gets the pointer to `room` while this waits.
+    unsafe {
+        bpf_loop(LOOKS, body as *mut _, (&raw mut room).cast(), 0);
+        (&raw const room.made).read_volatile()
+    }
+}
+
+/// The same among the flows of one source, some of those that began last.
+#[inline(always)]
+pub fn make_room_of(source: Address) -> bool {
+    drop_early_of(source.to_wire()) != 0
+}
+
+/// What the steps share.
+struct RoomOf {
+    source: Address,
+    place: u32,
+    made: u32,
+}
+
+/// A global function, as [`drop_early`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn drop_early_of(source: u32) -> u32 {
+    // SAFETY: takes no pointers.
+    let place = unsafe { bpf_get_prandom_u32() };
+    let mut room = RoomOf { source: Address::from_wire(source), place, made: 0 };
+    let body: unsafe extern "C" fn(u64, *mut RoomOf) -> i64 = look_at_one_of;
+    // SAFETY: as in `drop_early`.
+    unsafe {
+        bpf_loop(LOOKS, body as *mut _, (&raw mut room).cast(), 0);
+        (&raw const room.made).read_volatile()
+    }
+}
+
+unsafe extern "C" fn look_at_one_of(_: u64, room: *mut RoomOf) -> i64 {
+    // SAFETY: `drop_early_of` owns it and waits.
+    let room = unsafe { &mut *room };
+    // Far apart, so that each packet looks at others.
+    room.place = room.place.wrapping_mul(0x915f_77f5).wrapping_add(0x9e37_79b9);
+    // The upper bits, which are the better ones.
+    let Some(place) = LATEST.get_ptr((room.place >> 7) & mask()) else { return 1 };
+    // SAFETY: a map value.
+    let key = unsafe { place.read_volatile() };
+    if key.source != room.source || !drop_idle(&key, true) {
+        return 0;
+    }
+    room.made = 1;
+    1
+}
+
+/// One step of the kernel's loop; 1 ends it.
+unsafe extern "C" fn look_at_one(_: u64, room: *mut Room) -> i64 {
+    let (Some(begun), Some(looked)) =
+        (GAUGES.get_ptr(Gauge::Begun as u32), GAUGES.get_ptr_mut(Gauge::LookedAt as u32))
+    else {
+        return 1;
+    };
+    let newest = atomic::load(begun);
+    let before = atomic::load(looked);
+    // One after the other of those that are remembered, and then from the beginning: what runs now may not later.
+    let oldest = newest.saturating_sub(mask() as u64 + 1);
+    let number = if before > oldest && before < newest { before } else { oldest };
+    if number >= newest {
+        return 1;
+    }
+    if !atomic::swap(looked, before, number + 1) {
+        return 0;
+    }
+    let Some(place) = LATEST.get_ptr(number as u32 & mask()) else { return 1 };
+    // SAFETY: a map value.
+    let key = unsafe { place.read_volatile() };
+    if !drop_idle(&key, false) {
+        return 0;
+    }
+    // SAFETY: `drop_early` owns it and waits.
+    unsafe { (*room).made = 1 };
+    1
+}
+
+/// Whether a flow gives way to another one, of its own source or not, and has been taken out. At once: if another processor is sending one
+/// of its packets at this very moment, and the element is given to another flow before that is done, the tag beside the rewrite tells.
+#[inline(always)]
+fn drop_idle(key: &FlowKey, own: bool) -> bool {
+    let Some(entry) = Entry::find(key) else { return false };
+    let (life, status) = (entry.life(), entry.status());
+    let idle = match Life::from_word(life) {
+        Life::Live(seen) => gives_way(status, clock::now().saturating_sub(seen), timeout(status), own),
+        Life::Dying(_) | Life::Killed(_) => true,
+        Life::Busy | Life::Gone => false,
+    };
+    if !idle || status.host() || !entry.swap_life(life, Life::Gone.to_word()) {
+        return false;
+    }
+    if !reap::remove(key, entry) {
+        // It is another flow's by now, which goes on.
+        entry.swap_life(Life::Gone.to_word(), life);
+        return false;
+    }
+    count::add(Counter::FlowsDroppedEarly);
+    true
+}

@@ -1,0 +1,210 @@
+//! Endpoint-independent mappings and the peers of their owners, which flows use together.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use natbpf_common::{
+    Address, Nanoseconds, Port,
+    contract::rules::Rule,
+    flow::FlowKey,
+    nat::mapping::{Endpoint, Mapping, Side, Users},
+};
+
+use crate::{
+    kernel::clock,
+    memory::{atomic, maps::MAPPINGS},
+};
+
+const EEXIST: i32 = -17;
+
+/// How often a counter that others change at the same time is tried.
+const TRIES: u32 = 8;
+
+/// What became of a request for a mapping.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Joined {
+    Yes,
+    /// It is another endpoint's.
+    Taken,
+    /// The table is full.
+    Full,
+}
+
+/// Key of an external endpoint.
+#[inline(always)]
+pub fn external(protocol: u8, address: Address, port: Port) -> Endpoint {
+    Endpoint { address, toward: Address::UNSPECIFIED, port, protocol, side: Side::External as u8 }
+}
+
+/// Key of an outside address that the owner of an external endpoint has sent to.
+#[inline(always)]
+pub fn peer(protocol: u8, address: Address, port: Port, outside: Address) -> Endpoint {
+    Endpoint { address, toward: outside, port, protocol, side: Side::Peer as u8 }
+}
+
+/// Takes a key for an inside endpoint, or counts one more user if the endpoint has it already.
+#[inline(always)]
+#[expect(clippy::needless_borrows_for_generic_args, reason = "by value they would be copied to the stack")]
+pub fn join(endpoint: &Endpoint, inside: Address, inside_port: Port, flags: u32) -> Joined {
+    let owner = Mapping::pack(inside, inside_port);
+    let mapping =
+        Mapping { other: owner, users: Users::one(inside).to_word(), idle_since: 0, flags, reserved: 0 };
+    match MAPPINGS.insert(endpoint, &mapping, BPF_NOEXIST as u64) {
+        Ok(()) => Joined::Yes,
+        Err(EEXIST) if count_one_more(endpoint, owner, inside, flags) => Joined::Yes,
+        Err(EEXIST) => Joined::Taken,
+        Err(_) => Joined::Full,
+    }
+}
+
+#[inline(always)]
+fn count_one_more(endpoint: &Endpoint, owner: u64, inside: Address, flags: u32) -> bool {
+    let Some(mapping) = MAPPINGS.get_ptr_mut(endpoint) else { return false };
+    // SAFETY: projections, no access.
+    let (other, users, old_flags) =
+        unsafe { (&raw const (*mapping).other, &raw mut (*mapping).users, &raw mut (*mapping).flags) };
+    for _ in 0..TRIES {
+        let word = atomic::load(users);
+        let Some(more) = Users::from_word(word).more() else { return false };
+        if atomic::load(other) != owner || Users::from_word(word).owner() != inside {
+            return false;
+        }
+        if atomic::swap(users, word, more.to_word()) {
+            // The rule may be another one since.
+            atomic::store(old_flags, flags);
+            return true;
+        }
+    }
+    false
+}
+
+/// Takes one user away.
+#[inline(always)]
+pub fn leave(endpoint: &Endpoint) {
+    let Some(mapping) = MAPPINGS.get_ptr_mut(endpoint) else { return };
+    // SAFETY: projections, no access.
+    let (users, idle_since) = unsafe { (&raw mut (*mapping).users, &raw mut (*mapping).idle_since) };
+    atomic::store(idle_since, clock::now());
+    // The flow counts until now, so there is one to take away, and the mapping is not being removed.
+    atomic::add(users, u64::MAX);
+}
+
+/// Notes that the owner of a mapping sends to an outside address; true if the flow counts there. Not inlined, for its stack.
+#[inline(never)]
+pub fn meet(key: &FlowKey, external: Address, port: Port) -> bool {
+    let endpoint = peer(key.protocol, external, port, key.destination);
+    join(&endpoint, key.source, key.source_port, 0) == Joined::Yes
+}
+
+/// Key of a source's account: of the flows that it has begun itself.
+#[inline(always)]
+pub fn source(address: Address) -> Endpoint {
+    account(address, OWN)
+}
+
+/// Key of its other one: of those that strangers have begun to it, so that these take nothing from the former.
+#[inline(always)]
+pub fn source_inbound(address: Address) -> Endpoint {
+    account(address, INBOUND)
+}
+
+/// In the place of a port.
+pub const OWN: u32 = 0;
+pub const INBOUND: u32 = 1;
+
+#[inline(always)]
+fn account(address: Address, number: u32) -> Endpoint {
+    let (toward, port) = (Address::UNSPECIFIED, Port::new(number as u16));
+    Endpoint { address, toward, port, protocol: 0, side: Side::Source as u8 }
+}
+
+/// What [`charge`] returns.
+pub const CHARGED: u32 = 0;
+/// The source has as many flows as it may have.
+pub const REFUSED: u32 = 1;
+/// It begins them too fast.
+pub const TOO_FAST: u32 = 3;
+/// There is no room for its account: it goes without.
+pub const NOT_COUNTED: u32 = 2;
+
+/// Counts a flow that begins to its source, in its [`OWN`] account or that of [`INBOUND`] flows. A limit of 0 is none. Not inlined, for its stack.
+#[inline(never)]
+#[expect(clippy::needless_borrows_for_generic_args, reason = "by value they would be copied to the stack")]
+pub fn charge(address: Address, number: u32, max_flows: u32, interval: u32) -> u32 {
+    let (endpoint, now) = (account(address, number), clock::now());
+    let account = match MAPPINGS.get_ptr_mut(&endpoint) {
+        Some(account) => account,
+        None => {
+            let users = Users::one(address).to_word();
+            let first = Mapping { other: now + interval as u64, users, idle_since: 0, flags: 0, reserved: 0 };
+            match MAPPINGS.insert(&endpoint, &first, BPF_NOEXIST as u64) {
+                Ok(()) => return CHARGED,
+                Err(EEXIST) => {}
+                Err(_) => return NOT_COUNTED,
+            }
+            let Some(account) = MAPPINGS.get_ptr_mut(&endpoint) else { return NOT_COUNTED };
+            account
+        }
+    };
+    // SAFETY: projections, no access.
+    let (due, users) = unsafe { (&raw mut (*account).other, &raw mut (*account).users) };
+    for _ in 0..TRIES {
+        let word = atomic::load(users);
+        let count = Users::from_word(word);
+        let (Some(more), true) = (count.more(), count.owner() == address) else { return NOT_COUNTED };
+        if max_flows != 0 && count.count() >= max_flows {
+            return REFUSED;
+        }
+        if !atomic::swap(users, word, more.to_word()) {
+            continue;
+        }
+        if interval != 0 && !is_due(due, interval, now) {
+            atomic::add(users, u64::MAX);
+            return TOO_FAST;
+        }
+        return CHARGED;
+    }
+    // So many begin at once that nobody can tell how many there are.
+    TOO_FAST
+}
+
+#[inline(always)]
+fn is_due(due: *mut u64, interval: u32, now: Nanoseconds) -> bool {
+    for _ in 0..TRIES {
+        let before = atomic::load(due);
+        let Some(next) = Mapping::due(before, interval as u64, now) else { return false };
+        if atomic::swap(due, before, next) {
+            return true;
+        }
+    }
+    false
+}
+
+/// The inside endpoint that an external one belongs to, if strangers may reach it, and the flags of its rule.
+#[inline(always)]
+pub fn open_to(
+    protocol: u8,
+    address: Address,
+    port: Port,
+    stranger: Address,
+) -> Option<(Address, Port, u32)> {
+    let mapping = MAPPINGS.get_ptr(external(protocol, address, port))?;
+    // SAFETY: projections, no access.
+    let (other, users, flags) =
+        unsafe { (&raw const (*mapping).other, &raw const (*mapping).users, &raw const (*mapping).flags) };
+    let (flags, users) = (atomic::load(flags), Users::from_word(atomic::load(users)));
+    let (inside, inside_port) = Mapping::unpack(atomic::load(other));
+    // An element that has been given to another mapping meanwhile has another owner.
+    if !users.in_use() || users.owner() != inside {
+        return None;
+    }
+    let welcome = flags & Rule::OPEN != 0
+        || flags & Rule::OPEN_TO_PEERS != 0 && knows(&peer(protocol, address, port, stranger));
+    if welcome { Some((inside, inside_port, flags)) } else { None }
+}
+
+#[inline(always)]
+fn knows(peer: &Endpoint) -> bool {
+    MAPPINGS.get_ptr(peer).is_some_and(|mapping| {
+        // SAFETY: a projection, no access.
+        Users::from_word(atomic::load(unsafe { &raw const (*mapping).users })).in_use()
+    })
+}

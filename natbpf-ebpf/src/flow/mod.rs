@@ -1,0 +1,11 @@
+//! The flow engine: it begins flows, keeps them alive and takes them out, and knows no packet.
+
+pub mod allocate;
+pub mod create;
+pub mod early;
+pub mod entry;
+pub mod hold;
+pub mod mapping;
+pub mod pulse;
+pub mod reap;
+pub mod refusal;

@@ -1,0 +1,174 @@
+//! The pulse of a flow: each of its packets steps the state and renews the time, or finds that the flow is over.
+//!
+//! | direction | a packet that changes nothing else | any packet |
+//! |---|---|---|
+//! | original | [`original_goes_on`] | [`original`] |
+//! | reply | [`reply_goes_on`] | [`reply`] |
+
+use natbpf_common::{
+    Nanoseconds,
+    contract::{counter::Counter, event::EventKind},
+    flow::{
+        Direction, FlowEntry, FlowKey, Rewrite, Status,
+        life::{Life, RENEWAL},
+        step::{self, Step},
+    },
+    time::Moment,
+};
+
+use super::entry::{Entry, Original, timeout};
+use crate::{kernel::clock, tell::event};
+
+/// Whether a flow's time is over.
+#[inline(always)]
+pub fn is_over(life: u64, status: Status) -> Result<bool, Counter> {
+    match Life::from_word(life) {
+        Life::Live(seen) => Ok(Life::expired(clock::now().saturating_sub(seen), timeout(status))),
+        Life::Dying(_) | Life::Killed(_) => Ok(true),
+        Life::Busy | Life::Gone => Err(Counter::Busy),
+    }
+}
+
+/// Notes a packet of the original direction in its flow, or starts the flow anew if its time was over. `life` was read
+/// before anything else of the entry.
+#[inline(always)]
+pub fn original(
+    key: &FlowKey,
+    entry: Entry,
+    life: u64,
+    rewrite: Rewrite,
+    tcp_flags: u8,
+) -> Result<(), Counter> {
+    let now = clock::now();
+    let status = entry.status();
+    let age = match Life::age(life, now) {
+        Some(age) if age < RENEWAL || !Life::expired(age, timeout(status)) => age,
+        _ => return restart(key, entry, life, rewrite, tcp_flags),
+    };
+    let step = step(key, entry, status, Direction::Original, tcp_flags, now);
+    if step.status != status {
+        entry.step_status(status, step.status);
+        if let Some(reply) = Entry::find(&key.peer(rewrite)) {
+            reply.step_status(reply.status(), step.status);
+        }
+        event::emit(EventKind::Update, key, rewrite, step.status, entry.uplink());
+    }
+    if step.renews && age >= RENEWAL {
+        // If the swap fails another processor has renewed, or the flow was ended after this packet had come.
+        entry.swap_life(life, Life::Live(now).to_word());
+    }
+    Ok(())
+}
+
+/// The time of the flow was over, and its instance goes on: the translation stays, the state begins anew.
+#[inline(always)]
+fn restart(key: &FlowKey, entry: Entry, life: u64, rewrite: Rewrite, tcp_flags: u8) -> Result<(), Counter> {
+    let first = step::first(key.protocol, tcp_flags).ok_or(Counter::TcpNoFlow)?;
+    let now = clock::now();
+    if !entry.swap_life(life, Life::Live(now).to_word()) {
+        // Another processor was faster, the reaper or one with the next packet.
+        return if Life::age(entry.life(), now).is_some() { Ok(()) } else { Err(Counter::Busy) };
+    }
+    let status = entry.status().restarted(first);
+    entry.set_status(status);
+    entry.set_created(Moment::of(now));
+    if let Some(reply) = Entry::find(&key.peer(rewrite)) {
+        reply.set_status(status);
+    }
+    event::emit(EventKind::New, key, rewrite, status, entry.uplink());
+    Ok(())
+}
+
+/// Whether a packet of the original direction changes nothing about its flow but the time stamp, which is renewed here.
+#[inline(always)]
+pub fn original_goes_on(key: &FlowKey, entry: Entry, tcp_flags: u8, now: Nanoseconds) -> bool {
+    let life = entry.life();
+    let Some(age) = Life::age(life, now) else { return false };
+    let status = entry.status();
+    let old = age >= RENEWAL;
+    if old && Life::expired(age, timeout(status)) {
+        return false;
+    }
+    let step = step(key, entry, status, Direction::Original, tcp_flags, now);
+    if step.status != status {
+        return false;
+    }
+    if step.renews && old {
+        entry.swap_life(life, Life::Live(now).to_word());
+    }
+    true
+}
+
+/// Notes a packet of the reply direction in its flow. False: the flow is over.
+#[inline(always)]
+pub fn reply(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: u8, now: Nanoseconds) -> bool {
+    reply_goes_on(key, entry, tcp_flags, now) || confirm(key, entry, rewrite, tcp_flags) != 0
+}
+
+/// Whether a packet of the reply direction changes nothing about its flow, which was asked less than a second ago.
+#[inline(always)]
+pub fn reply_goes_on(key: &FlowKey, entry: Entry, tcp_flags: u8, now: Nanoseconds) -> bool {
+    let status = entry.status();
+    Life::age(entry.life(), now).is_some_and(|age| age < RENEWAL)
+        && step(key, entry, status, Direction::Reply, tcp_flags, now).status == status
+}
+
+/// Asks the entry of the original direction whether the flow lives, and renews and steps both. 0: it is over. Not inlined,
+/// for its stack.
+#[inline(never)]
+fn confirm(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: u8) -> u32 {
+    let now = clock::now();
+    let renewed = Life::Live(now).to_word();
+    let (life, status) = (entry.life(), entry.status());
+    let Some(age) = Life::age(life, now) else { return 0 };
+    if status.host() && is_itself(key, rewrite) {
+        // The host's own: there is no entry of the original direction.
+        return if Life::expired(age, timeout(status)) {
+            0
+        } else {
+            entry.swap_life(life, renewed);
+            1
+        };
+    }
+    let step = step(key, entry, status, Direction::Reply, tcp_flags, now);
+    let Some(original) = Original::of(key, rewrite, now) else { return 0 };
+    if step.status != status {
+        entry.step_status(status, step.status);
+        original.entry.step_status(original.entry.status(), step.status);
+        event::emit(EventKind::Update, &original.key, original.rewrite, step.status, original.entry.uplink());
+    }
+    if step.renews && entry.traits() & FlowEntry::OUTBOUND_REFRESH == 0 {
+        original.entry.swap_life(original.life, renewed);
+    }
+    entry.swap_life(life, renewed);
+    1
+}
+
+/// A reservation of the host's own flow, and a flow toward an instance's own address, translate nothing.
+#[inline(always)]
+pub fn is_itself(key: &FlowKey, rewrite: Rewrite) -> bool {
+    key.destination == rewrite.address && key.destination_port == rewrite.port
+}
+
+/// A packet of the host's own flow, which has an entry of the reply direction alone.
+#[inline(always)]
+pub fn reservation(entry: Entry) {
+    let (life, now) = (entry.life(), clock::now());
+    if Life::age(life, now).is_some_and(|age| age >= RENEWAL) {
+        entry.swap_life(life, Life::Live(now).to_word());
+    }
+}
+
+/// What a packet does to the flow's state.
+#[inline(always)]
+fn step(
+    key: &FlowKey,
+    entry: Entry,
+    status: Status,
+    direction: Direction,
+    tcp_flags: u8,
+    now: Nanoseconds,
+) -> Step {
+    let flow_age = entry.created().age(now);
+    step::next(status, key.protocol, direction, tcp_flags, flow_age)
+}

@@ -1,0 +1,64 @@
+//! Answering ARP for external addresses that the host itself does not have: floating ones and those of pools.
+
+use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_redirect};
+use natbpf_common::{
+    Address,
+    contract::{
+        counter::Counter,
+        forwards::{External, ExternalKey},
+        uplinks::Uplink,
+    },
+    wire::{arp::Arp, packet::Packet},
+};
+use network_types::eth::{EthHdr, EtherType};
+
+use crate::{
+    memory::{atomic, maps::EXTERNALS},
+    packet::skb::Skb,
+    tell::count,
+};
+
+const ETHER_TYPE: u32 = 12;
+
+/// Whether a packet that is not IPv4 has been answered; it is on its way back then.
+#[inline(always)]
+pub fn answer(skb: &Skb<'_>, uplink: &Uplink) -> bool {
+    if !uplink.has(Uplink::SERVES) || uplink.link_header != EthHdr::LEN as u32 {
+        return false;
+    }
+    answer_arp(skb.raw(), uplink.interface) != 0
+}
+
+/// A global function, so that the verifier follows it once: see `parse`. Returns 1 if it was
+/// answered.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn answer_arp(skb: *mut __sk_buff, interface: u32) -> u32 {
+    let mut skb = Skb::of(skb);
+    if skb.load::<u16>(ETHER_TYPE) != Some(EtherType::Arp as u16) {
+        return 0;
+    }
+    let Some(question) = skb.load::<Arp>(EthHdr::LEN as u32) else { return 0 };
+    if !question.is_request() {
+        return 0;
+    }
+    let address = Address::from_wire(u32::from_ne_bytes(question.target));
+    let Some(external) = EXTERNALS.get_ptr(ExternalKey { uplink: interface, address }) else { return 0 };
+    // SAFETY: projections; whole values are written by user space alone, and a torn MAC address would be seen by one
+    // question.
+    let (flags, mac) = unsafe { (atomic::load(&raw const (*external).flags), (*external).mac) };
+    if flags & External::ANSWER == 0 {
+        return 0;
+    }
+    let written = skb
+        .store(EthHdr::LEN as u32, &question.answer(mac))
+        .and_then(|()| skb.store(0, &question.sender_mac))
+        .and_then(|()| skb.store(size_of_val(&mac) as u32, &mac));
+    if written.is_err() {
+        return 0;
+    }
+    count::add(Counter::ArpAnswered);
+    // SAFETY: takes no pointers.
+    unsafe { bpf_redirect(skb.interface(), 0) };
+    1
+}

@@ -1,0 +1,265 @@
+//! Fragments. The first one of a datagram has the ports and is handled as any packet; what was decided for it is
+//! remembered, and the others get the same address. Those that come before it are kept, and sent round again when it has
+//! come.
+//!
+//! Global functions, so that the verifier follows each once (see `parse`), and the path of packets that are whole costs one
+//! branch.
+
+mod datagram;
+mod keep;
+mod replay;
+
+use aya_ebpf::bindings::__sk_buff;
+use natbpf_common::{
+    Address,
+    contract::{
+        counter::Counter,
+        forwards::{External, ExternalKey},
+        uplinks::Uplink,
+    },
+    flow::Direction,
+    nat::fragment::{DatagramKey, Decision, Fit, Piece, Verdict},
+    wire::{checksum, headers::Headers, packet::Packet as _},
+};
+
+use crate::{
+    kernel::code,
+    memory::{atomic, maps::EXTERNALS},
+    nat::fragment::{datagram::Known, keep::Kept},
+    packet::{
+        skb::Skb,
+        verdict::{Handled, Outcome},
+    },
+    tables::{rules, uplink},
+    tell::count,
+};
+
+/// What the global functions return, beside reasons to drop the packet.
+const GOES_ON: u32 = 0;
+const TRANSLATED: u32 = 1;
+const REPLAYED: u32 = 2;
+/// Some that were kept are to be sent round with it: above this their number.
+const REPLAY: u32 = 3;
+
+const NUMBER_SHIFT: u32 = 8;
+const CODE: u32 = (1 << NUMBER_SHIFT) - 1;
+
+/// Offset of the identification in an IPv4 header.
+const IDENTIFICATION: u32 = 4;
+
+/// The first fragment of a datagram, whose packet gets this address; unspecified: none. `None`: it goes on as any packet
+/// would; its identification may have been changed.
+#[inline(always)]
+pub fn first(
+    skb: &mut Skb<'_>,
+    headers: &mut Headers,
+    direction: Direction,
+    address: Address,
+) -> Result<Option<Outcome>, Counter> {
+    let direction = direction as u32;
+    // Asked for anew, so that nothing has to be kept for it on the way of all packets, whose stack is short.
+    let interface = skb.interface();
+    let mut code = first_fragment(skb.raw(), headers, interface, direction, address.to_wire());
+    if code & CODE == REPLAY {
+        // From here and not from there, for the stack.
+        code = replay::replay_kept(skb.raw(), headers, skb.interface(), direction, code >> NUMBER_SHIFT);
+    }
+    match code {
+        GOES_ON => Ok(None),
+        REPLAYED => Ok(Some(Outcome::Replayed)),
+        reason => Err(code::reason(reason)),
+    }
+}
+
+/// A fragment that is not the first.
+#[inline(always)]
+pub fn later(skb: &mut Skb<'_>, headers: &Headers, direction: Direction) -> Handled {
+    match later_fragment(skb.raw(), headers, skb.interface(), direction as u32) {
+        GOES_ON => Ok(Outcome::Untouched),
+        TRANSLATED => Ok(Outcome::Translated),
+        reason => Err(code::reason(reason)),
+    }
+}
+
+/// Whether the first fragment of a datagram has left by an uplink, translated.
+#[inline(always)]
+pub fn is_known(headers: &Headers, interface: u32) -> bool {
+    let key = DatagramKey::of(headers, interface, Direction::Original as u32);
+    let verdict = Known::find(&key).and_then(Known::verdict);
+    verdict.is_some_and(|verdict| verdict.decision != Decision::Open)
+}
+
+/// Which fragments of datagrams that nothing is known of may concern an instance.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Concern {
+    None,
+    /// It may be the host's own. The host gets it, and a copy is kept.
+    Shared,
+    /// It must not go on as it is.
+    Held,
+}
+
+/// Unspecified as `address`: it is not translated.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn first_fragment(
+    skb: *mut __sk_buff,
+    headers: *mut Headers,
+    interface: u32,
+    direction: u32,
+    address: u32,
+) -> u32 {
+    if headers.is_null() {
+        return GOES_ON;
+    }
+    // SAFETY: the caller's, checked by the verifier.
+    let headers = unsafe { &mut *headers };
+    let key = DatagramKey::of(headers, interface, direction);
+    // The host's own leave as they are, but perhaps for the port, which the first one alone has.
+    if key.leaves() && uplink::of(interface).is_none_or(|uplink| uplink::has(uplink, headers.source)) {
+        return GOES_ON;
+    }
+    let address = Address::from_wire(address);
+    let translated = !address.is_unspecified();
+    let Some(piece) = Piece::of(headers) else {
+        return if translated { code::drop(Counter::Fragment) } else { GOES_ON };
+    };
+    if !translated && concern(headers, interface, &key) == Concern::None {
+        return GOES_ON;
+    }
+    // Without memory for it the first one goes on, and the others will be lost.
+    let Some(known) = Known::decide(&key, address) else { return GOES_ON };
+    let Some(verdict) = known.verdict() else { return GOES_ON };
+    if verdict.decision == Decision::Drop {
+        return code::drop(Counter::Fragment);
+    }
+    let kept = known.close();
+    if kept > 0 && (translated || key.leaves()) {
+        return REPLAY | kept << NUMBER_SHIFT;
+    }
+    if !passes(&key, known, verdict, piece) {
+        return code::drop(Counter::Fragment);
+    }
+    if translated && key.leaves() {
+        let new = verdict.identification;
+        if Skb::of(skb).store(headers.network + IDENTIFICATION, &new).is_err() {
+            return code::drop(Counter::WriteFailed);
+        }
+        headers.checksum = checksum::replace_half(headers.checksum, headers.identification, new);
+        headers.identification = new;
+    }
+    GOES_ON
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn later_fragment(
+    skb: *mut __sk_buff,
+    headers: *const Headers,
+    interface: u32,
+    direction: u32,
+) -> u32 {
+    if headers.is_null() {
+        return GOES_ON;
+    }
+    // SAFETY: the caller's, checked by the verifier.
+    let headers = unsafe { &*headers };
+    let key = DatagramKey::of(headers, interface, direction);
+    let piece = Piece::of(headers);
+    let mut known = Known::find(&key);
+    if known.and_then(Known::verdict).is_none_or(|verdict| verdict.decision == Decision::Open) {
+        let concern = concern(headers, interface, &key);
+        let lost = |reason: Counter| if concern == Concern::Held { code::drop(reason) } else { GOES_ON };
+        if concern == Concern::None {
+            return GOES_ON;
+        }
+        if piece.is_none() {
+            return lost(Counter::Fragment);
+        }
+        if known.is_none() {
+            known = Known::open(&key);
+        }
+        let Some(known) = known else { return lost(Counter::FragmentLost) };
+        match keep::keep(skb, headers, &key, known, concern == Concern::Held) {
+            Kept::Yes if concern == Concern::Held => return code::drop(Counter::FragmentKept),
+            Kept::Yes => {
+                count::add(Counter::FragmentKept);
+                return GOES_ON;
+            }
+            Kept::No => return lost(Counter::FragmentLost),
+            Kept::Decided => {}
+        }
+    }
+    let Some(known) = known else { return code::drop(Counter::FragmentLost) };
+    let Some(verdict) = known.verdict() else { return code::drop(Counter::FragmentLost) };
+    let Some(piece) = piece else {
+        return if verdict.decision == Decision::Pass { GOES_ON } else { code::drop(Counter::Fragment) };
+    };
+    if verdict.decision == Decision::Drop || !passes(&key, known, verdict, piece) {
+        return code::drop(Counter::Fragment);
+    }
+    if verdict.decision == Decision::Pass {
+        return GOES_ON;
+    }
+    match write(&mut Skb::of(skb), headers, verdict, key.leaves()) {
+        Ok(()) => TRANSLATED,
+        Err(reason) => code::drop(reason),
+    }
+}
+
+/// Whether a fragment of a datagram that nothing is known of may concern an instance.
+#[inline(always)]
+fn concern(headers: &Headers, interface: u32, key: &DatagramKey) -> Concern {
+    let Some(uplink) = uplink::of(interface) else { return Concern::None };
+    if key.leaves() {
+        // Who answers flows from outside may be masqueraded by no rule.
+        let concerned = uplink.has(Uplink::SERVES)
+            || rules::find(interface, headers.source, headers.destination).is_some();
+        return if concerned { Concern::Held } else { Concern::None };
+    }
+    if uplink::has(uplink, headers.destination) {
+        return Concern::Shared;
+    }
+    let Some(external) = EXTERNALS.get_ptr(ExternalKey { uplink: interface, address: headers.destination })
+    else {
+        return Concern::None;
+    };
+    // SAFETY: a projection, no access.
+    let flags = atomic::load(unsafe { &raw const (*external).flags });
+    if flags & External::ANSWER != 0 { Concern::Held } else { Concern::Shared }
+}
+
+/// Enters a fragment among those that have passed. False: it must not.
+#[inline(always)]
+fn passes(key: &DatagramKey, known: Known, verdict: Verdict, piece: Piece) -> bool {
+    let fit = known.enter(piece);
+    if fit == Fit::New {
+        if known.add(piece) {
+            datagram::forget(key);
+        }
+        return true;
+    }
+    if verdict.decision == Decision::Pass {
+        // Whoever gets it looks for himself.
+        return true;
+    }
+    if fit == Fit::Overlap {
+        known.spoil();
+    }
+    false
+}
+
+/// Writes the address and, where it leaves, the identification. There is no transport header whose checksum would have to do
+/// with it.
+#[inline(always)]
+fn write(skb: &mut Skb<'_>, headers: &Headers, verdict: Verdict, leaves: bool) -> Result<(), Counter> {
+    if !leaves {
+        let sum = checksum::replace_address(headers.checksum, headers.destination, verdict.address);
+        return skb.store_network(headers.network, sum, headers.source, verdict.address);
+    }
+    let new = verdict.identification;
+    skb.store(headers.network + IDENTIFICATION, &new).map_err(|()| Counter::WriteFailed)?;
+    let sum = checksum::replace_half(headers.checksum, headers.identification, new);
+    let sum = checksum::replace_address(sum, headers.source, verdict.address);
+    skb.store_network(headers.network, sum, verdict.address, headers.destination)
+}

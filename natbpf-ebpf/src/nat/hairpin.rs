@@ -1,0 +1,192 @@
+//! Hairpinning: from one inside host to another by an external address (RFC 4787 REQ-9).
+//!
+//! The kernel would take such a packet for its own, since the address is local. At the inside interface it is turned
+//! off instead, to the uplink: there it is translated as if it left, then as if it came, and is sent inside. So both ends see what they
+//! would see of a stranger, by the same code and under the same rules, and nothing ever is on the wire outside.
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup},
+    btf_maps::ProgramArray,
+    helpers::generated::{self, bpf_redirect_neigh},
+    macros::btf_map,
+};
+use natbpf_common::{
+    Address,
+    contract::{counter::Counter, forwards::ExternalKey},
+    flow::{Direction, FlowKey},
+    path::handover::Purpose,
+    wire::{
+        checksum,
+        headers::{Headers, Kind},
+        packet::Packet,
+        quote::ICMP_HEADER,
+    },
+};
+use network_types::eth::EthHdr;
+
+use crate::{
+    flow::entry::Entry,
+    memory::{atomic, maps::EXTERNALS},
+    nat::{fragment, ingress, stranger, target},
+    offload::handover,
+    packet::{
+        arriving::Arriving as _,
+        parse,
+        skb::Skb,
+        verdict::{Handled, Outcome},
+    },
+    tell::count,
+};
+
+const AF_INET: u8 = 2;
+
+/// Offset of the time to live in an IPv4 header; the protocol and the checksum follow.
+const TIME_TO_LIVE: u32 = 8;
+const CHECKSUM: u32 = 10;
+
+/// At the inside interface, which has Ethernet: user space attaches to no other.
+#[inline(always)]
+pub fn handle(skb: &mut Skb<'_>) -> Handled {
+    if skb.is_for_others() {
+        return Ok(Outcome::Untouched);
+    }
+    let mut room = parse::Room::uninit();
+    let Ok(Some(headers)) = parse::headers(skb, EthHdr::LEN as u32, &mut room) else {
+        return Ok(Outcome::Untouched);
+    };
+    // At the uplink it is known again by where its addresses are, and no tag must come out there.
+    if headers.network != EthHdr::LEN as u32 || skb.vlan() != 0 {
+        return Ok(Outcome::Untouched);
+    }
+    let key = ExternalKey { uplink: 0, address: headers.destination };
+    let Some(external) = EXTERNALS.get_ptr(key) else { return Ok(Outcome::Untouched) };
+    // SAFETY: a projection, no access.
+    let uplink = atomic::load(unsafe { &raw const (*external).uplink });
+    // A source that is external itself is forged, or the host's: the kernel knows what to do (RFC 1812, section 5.3.8).
+    let source = ExternalKey { uplink: 0, address: headers.source };
+    if EXTERNALS.get_ptr(source).is_some() || !leads_inside(skb, headers, uplink) {
+        return Ok(Outcome::Untouched);
+    }
+    handover::redirect(uplink, Purpose::Turning, headers.source, headers.destination);
+    Ok(Outcome::Redirected)
+}
+
+/// Whether a packet to an external address is for an instance; else it is for the host.
+#[inline(always)]
+fn leads_inside(skb: &mut Skb<'_>, headers: &Headers, uplink: u32) -> bool {
+    if headers.is(Kind::IcmpError) {
+        let length = headers.payload.wrapping_sub(ICMP_HEADER);
+        return parse::quote(skb, headers.transport + ICMP_HEADER, length).is_some_and(|quote| {
+            quote.source == headers.destination && belongs(&FlowKey::answering(&quote, Direction::Original))
+        });
+    }
+    if headers.is(Kind::Fragment) {
+        return fragment::is_known(headers, uplink);
+    }
+    if !headers.is(Kind::Forward) && !headers.is(Kind::IcmpReply) {
+        return false;
+    }
+    if belongs(&FlowKey::of(headers, Direction::Original)) {
+        return true;
+    }
+    // To who is asked for, it will come from an external address.
+    let stranger = FlowKey { source: headers.destination, ..FlowKey::of(headers, Direction::Reply) };
+    headers.is(Kind::Forward) && target::leads_inside(skb.raw(), uplink, &stranger)
+}
+
+/// Whether a packet from inside belongs to a flow, or answers a stranger.
+#[inline(always)]
+fn belongs(key: &FlowKey) -> bool {
+    Entry::find(key).is_some() || stranger::is_answer(key)
+}
+
+/// The second half of a packet's way round, a program of its own: both halves together would be too much for one.
+#[btf_map]
+static TURN: ProgramArray<1> = ProgramArray::new();
+
+/// At the uplink's egress, translated as if it left: now as if it came.
+#[inline(always)]
+pub fn at_egress(skb: &Skb<'_>, handled: Handled) -> Handled {
+    handover::forget();
+    match handled {
+        Ok(Outcome::Translated) => {
+            count::traffic(Counter::EgressPackets, Counter::EgressBytes, skb.length());
+            // SAFETY: nothing is left to be done here.
+            unsafe { TURN.tail_call(skb, 0) };
+            // It did not come to that: there is no such program.
+            Err(Counter::Hairpin)
+        }
+        Ok(Outcome::Replayed) => handled,
+        // It must not leave by the uplink.
+        Ok(_) => Err(Counter::Hairpin),
+        dropped => dropped,
+    }
+}
+
+/// Translated as if it came: to the inside.
+#[inline(always)]
+pub fn turn(skb: &mut Skb<'_>) -> Handled {
+    match ingress::translate_one(skb) {
+        Ok(Outcome::Translated) => {
+            if send_inside(skb.raw()) == 0 {
+                Ok(Outcome::Redirected)
+            } else {
+                Err(Counter::Hairpin)
+            }
+        }
+        Ok(Outcome::Replayed) => Ok(Outcome::Replayed),
+        Ok(_) => Err(Counter::Hairpin),
+        dropped => dropped,
+    }
+}
+
+/// Routes a packet as the kernel would: takes one from its time to live, finds the interface, and leaves the neighbour to
+/// the kernel. A global function, so that the verifier follows it once: see `parse`. Returns 0 when it is on its way.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn send_inside(skb: *mut __sk_buff) -> u32 {
+    let mut skb = Skb::of(skb);
+    let Some(uplink) = crate::tables::uplink::of(skb.interface()) else { return 1 };
+    let mut room = parse::Room::uninit();
+    let Ok(Some(headers)) = parse::headers(&mut skb, uplink.link_header, &mut room) else { return 1 };
+    let Some(word) = skb.load::<u16>(headers.network + TIME_TO_LIVE) else { return 1 };
+    let [time_to_live, protocol] = word.to_ne_bytes();
+    if time_to_live <= 1 {
+        return 1;
+    }
+    let new = u16::from_ne_bytes([time_to_live - 1, protocol]);
+    let sum = checksum::replace_half(headers.checksum, word, new);
+    // The changes of the two words cancel in the checksum of the whole packet.
+    let [a, b] = new.to_ne_bytes();
+    let [c, d] = sum.to_ne_bytes();
+    if skb.store(headers.network + TIME_TO_LIVE, &[a, b, c, d]).is_err() {
+        return 1;
+    }
+    let interface = route(skb.raw(), skb.interface(), headers.source, headers.destination);
+    if interface == 0 {
+        return 1;
+    }
+    // SAFETY: takes no pointers that matter: without parameters the kernel looks the neighbour up.
+    unsafe { bpf_redirect_neigh(interface, core::ptr::null_mut(), 0, 0) };
+    0
+}
+
+const _: () = assert!(CHECKSUM == TIME_TO_LIVE + 2);
+
+/// The interface that leads to an inside address; 0: none. Not inlined, for its stack.
+#[inline(never)]
+fn route(skb: *mut __sk_buff, interface: u32, source: Address, destination: Address) -> u32 {
+    // SAFETY: integers and unions of integers.
+    let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+    query.family = AF_INET;
+    query.ifindex = interface;
+    query.__bindgen_anon_3.ipv4_src = source.to_wire();
+    query.__bindgen_anon_4.ipv4_dst = destination.to_wire();
+    let size = size_of::<bpf_fib_lookup>() as i32;
+    // SAFETY: the context and the query are valid.
+    let result = unsafe { generated::bpf_fib_lookup(skb.cast(), &raw mut query, size, 0) };
+    match result as u32 {
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => query.ifindex,
+        _ => 0,
+    }
+}

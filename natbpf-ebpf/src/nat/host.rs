@@ -1,0 +1,124 @@
+//! The host's own packets: they pass. What they need is that no instance's flow has the same tuple, from
+//! either side of time.
+//!
+//! TCP and UDP: a flow of an instance that begins second finds the host's socket and takes another port; a
+//! flow of the host that begins second is moved to another port here. ICMP queries and protocols without
+//! ports have no socket that could be found, so they are entered in the table, in the reply direction alone,
+//! as a reservation (netfilter's "null binding").
+
+use natbpf_common::{
+    contract::{counter::Counter, gauge::Gauge, uplinks::Uplink},
+    flow::{FlowEntry, FlowKey, Rewrite, life::Life, step},
+    time::Moment,
+    wire::protocol::Transport,
+};
+
+use crate::{
+    flow::{
+        allocate,
+        create::{self, Owner},
+        entry::{Entry, Original},
+        mapping, pulse,
+    },
+    kernel::{clock, code},
+    memory::{gauges, maps::SETTINGS},
+    packet::skb::Skb,
+    tell::count,
+};
+
+/// What the functions here return, beside reasons to drop the packet.
+const STAYS: u32 = 0;
+const MOVED: u32 = 1;
+const TO_BE_MOVED: u32 = 2;
+
+/// The translation of a host's packet, if it needs one.
+#[inline(always)]
+pub fn handle(
+    skb: &mut Skb<'_>,
+    uplink: &Uplink,
+    key: &FlowKey,
+    tcp_flags: u8,
+) -> Result<Option<Rewrite>, Counter> {
+    let mut rewrite = 0;
+    match look(key, tcp_flags, uplink.interface, &mut rewrite) {
+        STAYS => Ok(None),
+        MOVED => Ok(Some(Rewrite::from_word(rewrite))),
+        // As netfilter does it.
+        TO_BE_MOVED => create::begin(skb, uplink, key, tcp_flags, Owner::Host),
+        reason => Err(code::reason(reason)),
+    }
+}
+
+/// What the table says of it. Not inlined, for its stack.
+#[inline(never)]
+fn look(key: &FlowKey, tcp_flags: u8, interface: u32, rewrite: &mut u64) -> u32 {
+    if gauges::read(Gauge::HostMoved) > 0
+        && let Some(entry) = Entry::find(key)
+        && let Some(found) = entry.rewrite(key)
+    {
+        *rewrite = found.to_word();
+        return moved(key, tcp_flags, entry, found);
+    }
+    let reply = key.reversed();
+    let transport = Transport::of(key.protocol);
+    let Some(entry) = Entry::find(&reply) else {
+        if !matches!(transport, Transport::Tcp | Transport::Udp) {
+            reserve(interface, &reply);
+        }
+        return STAYS;
+    };
+    let Some(back) = entry.rewrite(&reply) else { return STAYS };
+    if back.address == reply.destination && back.port == reply.destination_port {
+        pulse::reservation(entry);
+        return STAYS;
+    }
+    if Original::of(&reply, back, clock::now()).is_none() {
+        STAYS
+    } else if transport.has_ports() {
+        TO_BE_MOVED
+    } else {
+        // The replies would go to the instance. Netfilter drops such a packet too.
+        code::drop(Counter::ProtocolCollision)
+    }
+}
+
+/// Enters the host's tuple. If the table is full the host goes on without.
+#[inline(always)]
+fn reserve(interface: u32, reply: &FlowKey) {
+    let (Some(status), Some(search)) = (step::first(reply.protocol, 0), allocate::search()) else { return };
+    let now = clock::now();
+    let itself = Rewrite::new(reply.destination, reply.destination_port, reply.tag());
+    let share = SETTINGS.get(0).map_or(0, |settings| settings.host_share);
+    let traits = match mapping::charge(reply.destination, mapping::OWN, share, 0) {
+        mapping::CHARGED => FlowEntry::COUNTED,
+        // Whoever makes the host ask many takes no room from instances.
+        mapping::REFUSED | mapping::TOO_FAST => return,
+        _ => 0,
+    };
+    // SAFETY: nobody else has this processor's search.
+    let entry = unsafe { &mut (*search).entry };
+    entry.life = Life::Live(now).to_word();
+    entry.created = Moment::of(now);
+    entry.uplink = interface;
+    entry.status = status.with_host().to_word();
+    entry.traits = traits;
+    if allocate::insert(search, reply, itself).is_ok() {
+        count::add(Counter::HostReserved);
+    } else if traits != 0 {
+        mapping::leave(&mapping::source(reply.destination));
+    }
+}
+
+/// A packet of a flow that was moved earlier.
+#[inline(always)]
+fn moved(key: &FlowKey, tcp_flags: u8, entry: Entry, rewrite: Rewrite) -> u32 {
+    let life = entry.life();
+    let touched = match Life::from_word(life) {
+        // Also one that was ended: its translation still is the one that keeps it apart from the instance's.
+        Life::Live(_) | Life::Dying(_) | Life::Killed(_) => {
+            pulse::original(key, entry, life, rewrite, tcp_flags)
+        }
+        Life::Busy | Life::Gone => Err(Counter::Busy),
+    };
+    touched.map_or_else(code::drop, |()| MOVED)
+}

@@ -1,0 +1,46 @@
+//! What comes from outside and belongs to no flow.
+//!
+//! The two entries of a flow that begins so are those of any other one: the original direction is what leaves. That it began outside is a
+//! flag of its status. When it begins is said in `stranger`.
+
+use natbpf_common::{
+    contract::{counter::Counter, uplinks::Uplink},
+    flow::{FlowEntry, Rewrite},
+    wire::headers::{Headers, Kind},
+};
+
+use super::{
+    stranger,
+    target::{self, Target},
+};
+use crate::{
+    packet::skb::Skb,
+    tables::{externals, uplink},
+};
+
+/// A packet from outside that belongs to no flow. `None`: it is the host's.
+#[inline(always)]
+pub fn begin(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Result<Option<Rewrite>, Counter> {
+    let special = uplink.has(Uplink::SERVES) || uplink.has(Uplink::SILENT);
+    if !special && uplink::has(uplink, headers.destination) {
+        return Ok(None);
+    }
+    // An answer begins nothing.
+    if headers.is(Kind::IcmpReply) {
+        return if externals::is_foreign(uplink, headers.destination) {
+            Err(Counter::Unsolicited)
+        } else {
+            Ok(None)
+        };
+    }
+    // SAFETY: plain numbers.
+    let mut target: Target = unsafe { core::mem::zeroed() };
+    if !target::find(skb.raw(), headers, uplink.interface, &mut target)? {
+        return Ok(None);
+    }
+    match stranger::meet(skb.raw(), headers, uplink.interface, &target) {
+        // Nothing is done to such a packet, whatever comes of it.
+        _ if target.traits & FlowEntry::UNTRANSLATED != 0 => Ok(None),
+        met => met.map(Some),
+    }
+}

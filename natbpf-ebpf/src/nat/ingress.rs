@@ -1,0 +1,121 @@
+//! What arrives at an uplink: replies get their instance's address; everything else is the host's.
+
+use natbpf_common::{
+    contract::{counter::Counter, uplinks::Uplink},
+    flow::{Direction, FlowKey, Rewrite},
+    wire::{
+        headers::{Headers, Kind},
+        packet::{End, Packet as _},
+    },
+};
+
+use crate::{
+    flow::{entry::Entry, pulse},
+    kernel::clock,
+    nat::{arp, fragment, icmp, inbound},
+    offload::{self, Arrival},
+    packet::{
+        parse,
+        skb::Skb,
+        verdict::{Handled, Outcome},
+    },
+    tables::{externals, uplink},
+};
+
+#[inline(always)]
+pub fn handle(skb: &mut Skb<'_>) -> Handled {
+    // Whoever made the packet could write there what he liked.
+    skb.set_tc_index(0);
+    if skb.is_for_others() {
+        return Ok(Outcome::Untouched);
+    }
+    let Some(uplink) = uplink::of(skb.interface()) else { return Ok(Outcome::Untouched) };
+    let mut arrival = Arrival::Slow;
+    if uplink.link_header != 0 {
+        arrival = offload::at_uplink_ingress(skb)?;
+        if arrival == Arrival::Repeated {
+            return Ok(Outcome::Repeated);
+        }
+    }
+    let mut room = parse::Room::uninit();
+    match parse::headers(skb, uplink.link_header, &mut room) {
+        Ok(Some(headers)) => decide(skb, uplink, headers, arrival),
+        Ok(None) if arp::answer(skb, uplink) => Ok(Outcome::Redirected),
+        _ => Ok(Outcome::Untouched),
+    }
+}
+
+/// An IPv4 packet that is turned round at the uplink: it comes from no router, and nothing is repeated.
+#[inline(always)]
+pub fn translate_one(skb: &mut Skb<'_>) -> Handled {
+    let Some(uplink) = uplink::of(skb.interface()) else { return Ok(Outcome::Untouched) };
+    let mut room = parse::Room::uninit();
+    match parse::headers(skb, uplink.link_header, &mut room) {
+        Ok(Some(headers)) => decide(skb, uplink, headers, Arrival::Slow),
+        _ => Ok(Outcome::Untouched),
+    }
+}
+
+/// What becomes of an IPv4 packet.
+#[inline(always)]
+fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers, arrival: Arrival) -> Handled {
+    if headers.is(Kind::IcmpError) {
+        return claimed(uplink, headers, icmp::translate(skb, uplink, headers, Direction::Reply));
+    }
+    if headers.is(Kind::Fragment) {
+        return fragment::later(skb, headers, Direction::Reply);
+    }
+    if !headers.is(Kind::Forward) && !headers.is(Kind::IcmpReply) {
+        return claimed(uplink, headers, Ok(Outcome::Untouched));
+    }
+    let key = FlowKey::of(headers, Direction::Reply);
+    let known = match arrival {
+        Arrival::Stranger => Known::Nothing,
+        _ => known(&key, headers.tcp_flags),
+    };
+    let rewrite = match known {
+        Known::Flow(rewrite) => rewrite,
+        Known::Host => Rewrite::NONE,
+        Known::Nothing => inbound::begin(skb, uplink, headers)?.unwrap_or(Rewrite::NONE),
+    };
+    if headers.is_fragment()
+        && let Some(outcome) = fragment::first(skb, headers, Direction::Reply, rewrite.address)?
+    {
+        return Ok(outcome);
+    }
+    if rewrite.is_none() {
+        return Ok(Outcome::Untouched);
+    }
+    skb.translate(headers, End::Destination, rewrite)?;
+    Ok(Outcome::Translated)
+}
+
+/// What nobody inside wants is the host's; but not if the address is not the host's.
+#[inline(always)]
+fn claimed(uplink: &Uplink, headers: &Headers, handled: Handled) -> Handled {
+    match handled {
+        Ok(Outcome::Untouched) if externals::is_foreign(uplink, headers.destination) => {
+            Err(Counter::Unsolicited)
+        }
+        handled => handled,
+    }
+}
+
+/// What the flow table says of a packet from outside.
+enum Known {
+    /// It belongs to a flow.
+    Flow(Rewrite),
+    /// It is the host's, or toward an instance's own address: nothing is to be translated.
+    Host,
+    Nothing,
+}
+
+#[inline(always)]
+fn known(key: &FlowKey, tcp_flags: u8) -> Known {
+    let Some(entry) = Entry::find(key) else { return Known::Nothing };
+    let Some(rewrite) = entry.rewrite(key) else { return Known::Nothing };
+    if !pulse::reply(key, entry, rewrite, tcp_flags, clock::now()) {
+        return Known::Nothing;
+    }
+    if pulse::is_itself(key, rewrite) { Known::Host } else { Known::Flow(rewrite) }
+}

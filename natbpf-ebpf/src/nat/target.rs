@@ -1,0 +1,162 @@
+//! Where strangers' packets lead: by a port forward or a floating address, by a mapping whose filtering lets strangers in, or
+//! toward an instance's own address.
+
+use aya_ebpf::bindings::__sk_buff;
+use natbpf_common::{
+    Address, Port,
+    contract::{counter::Counter, rules::Rule, uplinks::Uplink},
+    flow::{Direction, FlowEntry, FlowKey},
+    wire::{
+        headers::Headers,
+        protocol::{ICMP, TCP},
+        segment,
+    },
+};
+
+use crate::{
+    flow::mapping,
+    kernel::{code, sockets},
+    packet::skb::Skb,
+    tables::{externals, forwards, rules, uplink},
+};
+
+/// What [`find`] returns, beside reasons to drop the packet.
+const UNTOUCHED: u32 = 0;
+const DONE: u32 = 1;
+
+/// Where a packet from outside leads. Plain numbers alone, for global functions.
+#[repr(C)]
+pub struct Target {
+    pub address: Address,
+    pub port: Port,
+    /// The flow's [`FlowEntry::traits`].
+    pub traits: u16,
+    /// It comes by a mapping.
+    pub by_mapping: u32,
+    /// The flags of the rule of that.
+    pub flags: u32,
+}
+
+/// Where a packet from outside leads. False: it is the host's, or none that would begin anything.
+#[inline(always)]
+pub fn find(
+    skb: *mut __sk_buff,
+    headers: &Headers,
+    interface: u32,
+    found: &mut Target,
+) -> Result<bool, Counter> {
+    match find_target(skb, headers, interface, &raw mut *found) {
+        UNTOUCHED => Ok(false),
+        DONE => Ok(true),
+        reason => Err(code::reason(reason)),
+    }
+}
+
+/// Where the destination of a key of the reply direction leads inside, for a stranger. What a connection of the host waits
+/// for is the host's, and what any socket of it waits for does not come by a mapping: the port was free of them when the
+/// mapping was made, but nothing keeps the host from taking it later.
+///
+/// Written where it is wanted: of an `Option` LLVM keeps the undefined fields of `None` in registers, which the verifier refuses.
+#[inline(always)]
+fn target(skb: *mut __sk_buff, interface: u32, key: &FlowKey, found: &mut Target) -> bool {
+    if let Some(forward) = forwards::forward(interface, key) {
+        if sockets::is_connected(skb, key) {
+            return false;
+        }
+        let port = match forward.port_offset {
+            0 => key.destination_port,
+            offset => Port::new(key.destination_port.number().wrapping_add(offset)),
+        };
+        let traits = Rule::traits_of(forward.flags as u32);
+        *found = Target { address: forward.address, port, traits, by_mapping: 0, flags: 0 };
+        return true;
+    }
+    if key.protocol == ICMP {
+        return false;
+    }
+    let Some((address, port, flags)) =
+        mapping::open_to(key.protocol, key.destination, key.destination_port, key.source)
+    else {
+        return false;
+    };
+    if sockets::wants(skb, key) {
+        return false;
+    }
+    *found = Target { address, port, traits: Rule::traits_of(flags), by_mapping: 1, flags };
+    true
+}
+
+/// Whether a stranger's packet with this key of the reply direction is let in somewhere.
+#[inline(always)]
+pub fn leads_inside(skb: *mut __sk_buff, interface: u32, key: &FlowKey) -> bool {
+    // SAFETY: plain numbers.
+    let mut found: Target = unsafe { core::mem::zeroed() };
+    target(skb, interface, key, &mut found)
+}
+
+/// A global function, so that the verifier follows it once: see `parse`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_target(
+    skb: *mut __sk_buff,
+    headers: *const Headers,
+    interface: u32,
+    found: *mut Target,
+) -> u32 {
+    if headers.is_null() || found.is_null() {
+        return UNTOUCHED;
+    }
+    // SAFETY: the caller's, checked by the verifier.
+    let (headers, found) = unsafe { (&*headers, &mut *found) };
+    let Some(uplink) = uplink::of(interface) else { return UNTOUCHED };
+    match decide(skb, uplink, &FlowKey::of(headers, Direction::Reply), headers.tcp_flags, found) {
+        Ok(true) => DONE,
+        Ok(false) => UNTOUCHED,
+        Err(reason) => code::drop(reason),
+    }
+}
+
+#[inline(always)]
+fn decide(
+    skb: *mut __sk_buff,
+    uplink: &Uplink,
+    key: &FlowKey,
+    tcp_flags: u8,
+    found: &mut Target,
+) -> Result<bool, Counter> {
+    if target(skb, uplink.interface, key, found) {
+        return Ok(true);
+    }
+    if uplink::has(uplink, key.destination) {
+        let silent = uplink.has(Uplink::SILENT) && key.protocol == TCP && is_syn(tcp_flags);
+        return if silent && !sockets::wants(skb, key) { Err(Counter::Unsolicited) } else { Ok(false) };
+    }
+    if externals::is_foreign(uplink, key.destination) {
+        return Err(Counter::Unsolicited);
+    }
+    if Skb::of(skb).is_for_many() {
+        return Ok(false);
+    }
+    // Nobody outside has an address of ours.
+    if uplink::has(uplink, key.source) || externals::is_external(key.source) != 0 {
+        return Ok(false);
+    }
+    // Toward an instance's own address: what answers it must not be masqueraded, as netfilter's NAT looks at the first
+    // packet of a connection alone.
+    if rules::find(uplink.interface, key.destination, key.source).is_none() {
+        return Ok(false);
+    }
+    *found = Target {
+        address: key.destination,
+        port: key.destination_port,
+        traits: FlowEntry::UNTRANSLATED,
+        by_mapping: 0,
+        flags: 0,
+    };
+    Ok(true)
+}
+
+#[inline(always)]
+const fn is_syn(tcp_flags: u8) -> bool {
+    matches!(segment::event(tcp_flags), Some(segment::Event::Syn))
+}

@@ -1,0 +1,77 @@
+//! Telling the program at the egress of a device why a packet is sent there (see `natbpf_common::path::handover`).
+
+use aya_ebpf::{btf_maps::PerCpuArray, helpers::generated::bpf_redirect, macros::btf_map};
+use natbpf_common::{
+    Address,
+    path::handover::{Handover, Purpose},
+    wire::packet::Packet,
+};
+use network_types::{eth::EthHdr, ip::Ipv4Hdr};
+
+use crate::packet::skb::Skb;
+
+/// What is said on each processor.
+#[btf_map]
+static HANDOVER: PerCpuArray<Handover, 1> = PerCpuArray::new();
+
+/// Offset of the addresses in an IPv4 header.
+const ADDRESSES: usize = Ipv4Hdr::LEN - 8;
+
+/// Has the packet, which has these addresses by now, sent out of a device, and tells the program there why.
+#[inline(always)]
+pub fn redirect(interface: u32, purpose: Purpose, source: Address, destination: Address) {
+    write(Handover::new(interface, purpose, source, destination));
+    // SAFETY: takes no pointers.
+    unsafe { bpf_redirect(interface, 0) };
+}
+
+/// What is said of this packet, which is at the egress of its device. It stays said if the packet is to be turned round, until
+/// [`forget`].
+#[inline(always)]
+pub fn take(skb: &Skb<'_>) -> Option<Purpose> {
+    let handover = HANDOVER.get_ptr_mut(0)?;
+    let interface = skb.interface();
+    // SAFETY: the value is this processor's.
+    let said = unsafe { handover.read_volatile() };
+    if said.to as u32 != interface {
+        return None;
+    }
+    let purpose = said
+        .purpose(interface, addresses::<{ EthHdr::LEN + ADDRESSES }>(skb)?)
+        .or_else(|| said.purpose(interface, addresses::<ADDRESSES>(skb)?));
+    if purpose != Some(Purpose::Turning) {
+        // By the pointer that is here: a lookup is a call.
+        // SAFETY: as above.
+        unsafe { handover.write_volatile(NOTHING) };
+    }
+    purpose
+}
+
+#[inline(always)]
+fn addresses<const OFFSET: usize>(skb: &Skb<'_>) -> Option<u64> {
+    let view = skb.view::<8>(OFFSET as u32)?;
+    Some(u64::from_ne_bytes(zerocopy::transmute!([view.u32::<0>(), view.u32::<4>()])))
+}
+
+const NOTHING: Handover = Handover { to: 0, addresses: 0 };
+
+/// Nothing is said any more.
+#[inline(always)]
+pub fn forget() {
+    write(NOTHING);
+}
+
+/// What is said now, for [`write`] after something that may change it.
+#[inline(always)]
+pub fn read() -> Handover {
+    // SAFETY: the value is this processor's.
+    HANDOVER.get_ptr(0).map_or(NOTHING, |handover| unsafe { handover.read_volatile() })
+}
+
+#[inline(always)]
+pub fn write(said: Handover) {
+    if let Some(handover) = HANDOVER.get_ptr_mut(0) {
+        // SAFETY: the value is this processor's.
+        unsafe { handover.write_volatile(said) };
+    }
+}

@@ -1,0 +1,33 @@
+//! External addresses that are not the uplink's own.
+
+use natbpf_common::{
+    Address,
+    contract::{
+        forwards::{External, ExternalKey},
+        uplinks::Uplink,
+    },
+};
+
+use crate::memory::{atomic, maps::EXTERNALS};
+
+/// Whether an address is one of the uplink's external ones that the host itself does not have: its stack must not see a
+/// packet for it, which it would send back to the outside.
+#[inline(always)]
+pub fn is_foreign(uplink: &Uplink, address: Address) -> bool {
+    uplink.has(Uplink::SERVES) && is_answered(uplink.interface, address) != 0
+}
+
+/// Whether an address is external on any uplink with hairpinning. Not inlined, for the stack of its callers.
+#[inline(never)]
+pub fn is_external(address: Address) -> u32 {
+    EXTERNALS.get_ptr(ExternalKey { uplink: 0, address }).is_some() as u32
+}
+
+/// Not inlined, for the stack of its callers.
+#[inline(never)]
+fn is_answered(interface: u32, address: Address) -> u32 {
+    EXTERNALS.get_ptr(ExternalKey { uplink: interface, address }).map_or(0, |external| {
+        // SAFETY: a projection, no access.
+        atomic::load(unsafe { &raw const (*external).flags }) & External::ANSWER
+    })
+}

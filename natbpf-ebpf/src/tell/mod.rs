@@ -1,0 +1,5 @@
+//! Telling user space.
+
+pub mod count;
+pub mod event;
+pub mod notice;
