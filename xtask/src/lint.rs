@@ -1,11 +1,12 @@
-//! Formatting, clippy and documentation.
+//! Layers, formatting, clippy and documentation.
 
 use std::process::Command;
 
 use anyhow::Result;
 
 use crate::{
-    command::{cargo, run, show},
+    command::{cargo, run, show, workspace},
+    layers,
     products::release_folder,
     setup::{self, Need},
 };
@@ -14,6 +15,8 @@ use crate::{
 const BPF_RUSTFLAGS: &str = "-Ctarget-cpu=v3 -Cdebuginfo=2 -Clink-arg=--btf";
 
 pub fn run_all() -> Result<()> {
+    // First, because it takes a second and needs no tool.
+    layers::check(workspace())?;
     setup::ensure(Need::Lint)?;
     for mut step in [format(), clippy(), bpf_clippy()?, documentation()] {
         println!("lint: {}", show(&step));

@@ -2,6 +2,7 @@
 
 mod command;
 mod fuzz;
+mod layers;
 mod lint;
 mod products;
 mod setup;
@@ -59,7 +60,7 @@ enum Task {
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<OsString>,
     },
-    /// Check formatting, clippy (user space and BPF) and the documentation; a warning is an error
+    /// Check layers, formatting, clippy (user space and BPF) and the documentation; a warning is an error
     Lint,
     /// Run the conformance table beside iptables, as root, and write docs/conformance.md
     ///
