@@ -27,7 +27,11 @@ use crate::{
         entry::Entry,
         mapping::{self, Joined},
     },
-    kernel::{clock, sockets},
+    kernel::{
+        clock,
+        global::{global, numbered},
+        sockets,
+    },
     memory::{
         atomic,
         maps::{FLOWS, MAPPINGS, SETTINGS},
@@ -63,12 +67,20 @@ pub struct Request<'a> {
     pub known_as: Option<Port>,
 }
 
-/// Where a search stands, as the global functions return it.
-pub const SEARCHING: u32 = 0;
-/// The entry of the reply direction is in the table.
-pub const FOUND: u32 = 1;
-/// The flow table is full.
-pub const FULL: u32 = 2;
+/// Where a search stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Progress {
+    Searching = 0,
+    /// The entry of the reply direction is in the table.
+    Found = 1,
+    /// The flow table is full.
+    Full = 2,
+    /// There was none: another processor has just begun the flow.
+    Begun = 3,
+}
+
+numbered!(Progress { Searching, Found, Full, Begun });
 
 /// A search. It is kept in a map, one a processor, because the stack is too short for it: programs at these
 /// hooks run with softirqs off, so none interrupts another.
@@ -191,22 +203,21 @@ fn mapped_port(endpoint: &Endpoint) -> Option<Port> {
     if address == endpoint.toward { Some(port) } else { None }
 }
 
-/// The order: the port the endpoint has; its own; what the seed says; what the endpoint shares with others.
-///
-/// A global function to the kernel, which verifies it by itself and once, though it is called from several
-/// places. It looks the search up by itself: Linux 6.1 takes no keys or values of maps from a pointer that a
-/// global function was handed.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn find_port(skb: *mut __sk_buff) -> u32 {
+global!(pub fn find_port(skb: *mut __sk_buff) -> Progress = find_port_inner);
+
+/// Carries out this processor's search, once it is prepared. Looked up here: Linux 6.1 takes no keys or values of maps from a pointer
+/// that a global function was handed.
+#[inline(always)]
+fn find_port_inner(skb: *mut __sk_buff) -> Progress {
     match SEARCH.get_ptr_mut(0) {
         Some(search) => find(skb, search),
-        None => SEARCHING,
+        None => Progress::Searching,
     }
 }
 
+/// The order: the port the endpoint has; its own; what the seed says; what the endpoint shares with others.
 #[inline(always)]
-fn find(skb: *mut __sk_buff, search: *mut Search) -> u32 {
+fn find(skb: *mut __sk_buff, search: *mut Search) -> Progress {
     // SAFETY: here and below, nobody else has this processor's search, and no reference to it lives over a call of
     // `try_port`.
     let (known_as, protocol, own, wanted_map, open, preserve, fixed, endpoint) = unsafe {
@@ -230,16 +241,16 @@ fn find(skb: *mut __sk_buff, search: *mut Search) -> u32 {
     let pinned = if wanted_map { mapped_port(&endpoint) } else { None };
     let mut progress = match known_as {
         Some(port) => attempt_own(skb, search, port),
-        None => SEARCHING,
+        None => Progress::Searching,
     };
-    if progress == SEARCHING {
+    if progress == Progress::Searching {
         progress = match pinned {
             Some(port) => attempt(skb, port),
             None if preserve => attempt(skb, own),
-            None => SEARCHING,
+            None => Progress::Searching,
         };
     }
-    if progress == SEARCHING {
+    if progress == Progress::Searching {
         // SAFETY: as above.
         unsafe { (*search).seed = (*search).seed(&endpoint) };
         if pinned.is_none() {
@@ -249,22 +260,22 @@ fn find(skb: *mut __sk_buff, search: *mut Search) -> u32 {
     // The endpoint's own port cannot be had for this destination, or no port is free of other endpoints: share one
     // (RFC 7857 section 3). But not one by which strangers reach an endpoint: theirs could reach only one of the two, and it
     // rests before it is anybody else's (RFC 6888 REQ-8).
-    if progress == SEARCHING && wanted_map && !open {
+    if progress == Progress::Searching && wanted_map && !open {
         // SAFETY: as above.
         unsafe { (*search).map = false };
         progress = run(skb, search);
     }
     // Nothing is left but the ports that lead inside. Netfilter gives these away like any other: what belongs to a flow is the flow's.
     // SAFETY: as above.
-    if progress == SEARCHING && unsafe { (*search).forwards } {
+    if progress == Progress::Searching && unsafe { (*search).forwards } {
         // SAFETY: as above.
         unsafe { (*search).forwards = false };
-        progress = if preserve { attempt(skb, own) } else { SEARCHING };
-        if progress == SEARCHING {
+        progress = if preserve { attempt(skb, own) } else { Progress::Searching };
+        if progress == Progress::Searching {
             progress = run(skb, search);
         }
     }
-    if progress == FOUND {
+    if progress == Progress::Found {
         // SAFETY: as above.
         unsafe { (*search).note(&endpoint, pinned.is_some(), wanted_map) };
     }
@@ -273,7 +284,7 @@ fn find(skb: *mut __sk_buff, search: *mut Search) -> u32 {
 
 /// Tries the port by which a forward leads to the endpoint itself.
 #[inline(always)]
-fn attempt_own(skb: *mut __sk_buff, search: *mut Search, port: Port) -> u32 {
+fn attempt_own(skb: *mut __sk_buff, search: *mut Search, port: Port) -> Progress {
     // SAFETY: as in `find`.
     unsafe {
         let forwards = (*search).forwards;
@@ -288,15 +299,15 @@ fn attempt_own(skb: *mut __sk_buff, search: *mut Search, port: Port) -> u32 {
 struct Loop {
     skb: *mut __sk_buff,
     search: *const Search,
-    progress: u32,
+    progress: Progress,
 }
 
 /// Tries ports until one is found or there are none to try. The kernel's loop, so that the verifier reads the
 /// body once.
 #[inline(always)]
-fn run(skb: *mut __sk_buff, search: *const Search) -> u32 {
+fn run(skb: *mut __sk_buff, search: *const Search) -> Progress {
     let body: unsafe extern "C" fn(u64, *mut Loop) -> i64 = step;
-    let mut context = Loop { skb, search, progress: SEARCHING };
+    let mut context = Loop { skb, search, progress: Progress::Searching };
     // SAFETY: `step` gets the pointer to `context`, which lives until this returns.
     unsafe {
         bpf_loop(PROBES, body as *mut _, (&raw mut context).cast(), 0);
@@ -315,35 +326,36 @@ unsafe extern "C" fn step(index: u64, context: *mut Loop) -> i64 {
     // SAFETY: as above.
     unsafe {
         (*context).progress = attempt((*context).skb, port);
-        ((*context).progress != SEARCHING) as i64
+        ((*context).progress != Progress::Searching) as i64
     }
 }
 
 #[inline(always)]
-fn attempt(skb: *mut __sk_buff, port: Port) -> u32 {
+fn attempt(skb: *mut __sk_buff, port: Port) -> Progress {
     try_port(skb, port.to_wire() as u32)
 }
 
-/// Reserves a port if nobody has it. A global function, as [`find_port`] is.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn try_port(skb: *mut __sk_buff, port: u32) -> u32 {
+global!(fn try_port(skb: *mut __sk_buff, port: u32) -> Progress = try_port_inner);
+
+/// Reserves a port if nobody has it.
+#[inline(always)]
+fn try_port_inner(skb: *mut __sk_buff, port: u32) -> Progress {
     match SEARCH.get_ptr_mut(0) {
         // SAFETY: nobody else has this processor's search, and nothing that this calls looks it up.
         Some(search) => reserve(skb, unsafe { &mut *search }, Port::from_wire(port as u16)),
-        None => SEARCHING,
+        None => Progress::Searching,
     }
 }
 
 #[inline(always)]
 #[expect(clippy::needless_borrows_for_generic_args, reason = "by value they would be copied to the stack")]
-fn reserve(skb: *mut __sk_buff, search: &mut Search, port: Port) -> u32 {
+fn reserve(skb: *mut __sk_buff, search: &mut Search, port: Port) -> Progress {
     search.reply.destination_port = port;
     // Whoever has an address to itself need not ask.
     if !search.fixed {
         let forwarded = search.forwards && forwards::forward(search.entry.uplink, &search.reply).is_some();
         if forwarded || sockets::wants(skb, &search.reply) || (search.map && !search.reserve()) {
-            return SEARCHING;
+            return Progress::Searching;
         }
     }
     let status = if search.map { search.status.with_mapped() } else { search.status };
@@ -351,13 +363,13 @@ fn reserve(skb: *mut __sk_buff, search: &mut Search, port: Port) -> u32 {
     search.entry.rewrite = rewrite.to_word();
     search.entry.status = status.to_word();
     match FLOWS.insert(&search.reply, &search.entry, BPF_NOEXIST as u64) {
-        Ok(()) => FOUND,
-        Err(EEXIST) if search.adopt() => FOUND,
+        Ok(()) => Progress::Found,
+        Err(EEXIST) if search.adopt() => Progress::Found,
         Err(error) => {
             if search.map {
                 mapping::leave(&mapping::external(search.reply.protocol, search.reply.destination, port));
             }
-            if error == EEXIST { SEARCHING } else { FULL }
+            if error == EEXIST { Progress::Searching } else { Progress::Full }
         }
     }
 }

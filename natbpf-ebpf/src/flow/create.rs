@@ -10,12 +10,15 @@ use natbpf_common::{
 
 use crate::{
     flow::{
-        allocate::{self, Request, Search},
+        allocate::{self, Progress, Request, Search},
         early,
         entry::Entry,
         hold, mapping, refusal,
     },
-    kernel::{clock, code},
+    kernel::{
+        clock,
+        global::{global, numbered},
+    },
     memory::gauges,
     packet::{conntrack, skb::Skb},
     tables::{forwards, pool, rules, uplink},
@@ -24,11 +27,18 @@ use crate::{
 
 const EEXIST: i32 = -17;
 
-/// What the global functions return, beside reasons to drop the packet.
-const NO_RULE: u32 = 0;
-const DONE: u32 = 1;
-/// Another processor has just begun it.
-const BEGUN: u32 = 2;
+/// What a flow needs before its port is searched for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Prepared {
+    /// No rule is for it: it goes on as it is.
+    NoRule = 0,
+    Ready = 1,
+    /// Another processor has just begun it.
+    Begun = 2,
+}
+
+numbered!(Prepared { NoRule, Ready, Begun });
 
 /// Whose flow it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,8 +53,7 @@ pub enum Owner {
 /// Begins a flow, or gives one that was ended, or whose address or uplink is no longer the right one, a new translation in
 /// its place. `None`: it goes on as it is.
 ///
-/// In three global functions, so that the verifier follows each once (see `parse`) and their stacks are not on top of each
-/// other. What they tell each other is in the processor's search.
+/// In three [global](crate::kernel::global) functions, whose stacks are not on top of each other. What they tell each other is in the processor's search.
 #[inline(always)]
 pub fn begin(
     skb: &mut Skb<'_>,
@@ -66,7 +75,7 @@ pub fn begin(
     let mut begun = attempt(skb, uplink, key, how);
     let again = match begun {
         Err(Counter::TableFull) => early::make_room(),
-        Err(Counter::Quota) if allocate::is_over() => early::make_room_of(key.source),
+        Err(Counter::Quota) if allocate::is_over() => early::make_room_of(key.source.to_wire()),
         _ => false,
     };
     if again {
@@ -80,17 +89,14 @@ pub fn begin(
 
 #[inline(always)]
 fn attempt(skb: &mut Skb<'_>, uplink: &Uplink, key: &FlowKey, how: u32) -> Result<Option<Rewrite>, Counter> {
-    let found = match prepare_flow(skb.raw(), key, uplink.interface, how) {
-        NO_RULE => return Ok(None),
-        DONE => allocate::find_port(skb.raw()),
-        BEGUN => MEANWHILE,
-        reason => return Err(code::reason(reason)),
+    let found = match prepare_flow(skb.raw(), key, uplink.interface, how)? {
+        Prepared::NoRule => return Ok(None),
+        Prepared::Ready => allocate::find_port(skb.raw()),
+        Prepared::Begun => Progress::Begun,
     };
     let mut rewrite = 0;
-    match enter_flow(key, found, &raw mut rewrite) {
-        DONE => Ok(Some(Rewrite::from_word(rewrite))),
-        reason => Err(code::reason(reason)),
-    }
+    enter_flow(key, found, &mut rewrite)?;
+    Ok(Some(Rewrite::from_word(rewrite)))
 }
 
 /// Beside the TCP flags: the flow is [`Owner::Host`]'s.
@@ -98,30 +104,29 @@ const HOST: u32 = 1 << 8;
 /// It is [`Owner::Again`].
 const AGAIN: u32 = 1 << 9;
 
-/// In the place of what a search has come to: there was none, since the flow is [`BEGUN`].
-const MEANWHILE: u32 = u32::MAX;
+global!(fn prepare_flow(skb: *mut __sk_buff, key: &FlowKey, interface: u32, how: u32) -> Result<Prepared, Counter> = prepare_flow_inner);
 
 /// Finds rule and address and sets the search for a port up.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn prepare_flow(skb: *mut __sk_buff, key: *const FlowKey, interface: u32, how: u32) -> u32 {
-    if key.is_null() {
-        return NO_RULE;
-    }
+#[inline(always)]
+fn prepare_flow_inner(
+    skb: *mut __sk_buff,
+    key: &FlowKey,
+    interface: u32,
+    how: u32,
+) -> Result<Prepared, Counter> {
     // A copy: Linux 6.1 takes no keys of maps from a pointer that a global function was handed.
-    // SAFETY: the caller's, checked by the verifier.
-    let key = unsafe { *key };
+    let key = *key;
     let (Some(uplink), Some(search)) = (uplink::of(interface), allocate::search()) else {
-        return code::drop(Counter::NotConfigured);
+        return Err(Counter::NotConfigured);
     };
     let chosen = match how & HOST != 0 {
         true => choose_for_host(search, uplink, &key, how as u8),
         false => {
             let entry = Entry::find(&key);
             if entry.is_some() && how & AGAIN == 0 {
-                return BEGUN;
+                return Ok(Prepared::Begun);
             }
-            let Ok(before) = entry.map_or(Ok(0), occupy) else { return code::drop(Counter::Busy) };
+            let Ok(before) = entry.map_or(Ok(0), occupy) else { return Err(Counter::Busy) };
             // SAFETY: nobody else has this processor's search.
             unsafe { (*search).before = before };
             let counted = entry.is_some_and(|entry| entry.traits() & FlowEntry::COUNTED != 0);
@@ -132,11 +137,7 @@ extern "C" fn prepare_flow(skb: *mut __sk_buff, key: *const FlowKey, interface: 
             chosen
         }
     };
-    match chosen {
-        Ok(true) => DONE,
-        Ok(false) => NO_RULE,
-        Err(reason) => code::drop(reason),
-    }
+    if chosen? { Ok(Prepared::Ready) } else { Ok(Prepared::NoRule) }
 }
 
 /// Keeps others from a flow that gets a new translation; returns the life it had.
@@ -251,40 +252,36 @@ fn address(skb: *mut __sk_buff, uplink: &Uplink, rule: &Rule, key: &FlowKey) -> 
     }
 }
 
+global!(fn enter_flow(key: &FlowKey, found: Progress, rewrite: &mut u64) -> Result<(), Counter> = enter_flow_inner);
+
 /// Enters the original direction, after a search that ended so.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn enter_flow(key: *const FlowKey, found: u32, rewrite: *mut u64) -> u32 {
-    let (Some(search), false) = (allocate::search(), key.is_null() || rewrite.is_null()) else {
-        return code::drop(Counter::Busy);
-    };
-    // SAFETY: as in `prepare_flow`.
-    let (key, rewrite) = unsafe { (*key, &mut *rewrite) };
-    if found == MEANWHILE {
-        let Some(other) = Entry::find(&key).and_then(|entry| entry.rewrite(&key)) else {
-            return code::drop(Counter::Busy);
-        };
+#[inline(always)]
+fn enter_flow_inner(key: &FlowKey, found: Progress, rewrite: &mut u64) -> Result<(), Counter> {
+    // A copy, as above.
+    let key = *key;
+    let search = allocate::search().ok_or(Counter::Busy)?;
+    if found == Progress::Begun {
+        let other = Entry::find(&key).and_then(|entry| entry.rewrite(&key)).ok_or(Counter::Busy)?;
         *rewrite = other.to_word();
-        return DONE;
+        return Ok(());
     }
-    let entered = match found {
-        allocate::FOUND => enter(&key, search),
-        _ => {
-            // SAFETY: nobody else has this processor's search.
-            if unsafe { (*search).charged } {
-                mapping::leave(&mapping::source(key.source));
-            }
-            Err(match found {
-                allocate::FULL => Counter::TableFull,
-                _ if Transport::of(key.protocol).has_ports() => Counter::NoPort,
-                _ => Counter::ProtocolCollision,
-            })
+    let entered = if found == Progress::Found {
+        enter(&key, search)
+    } else {
+        // SAFETY: nobody else has this processor's search.
+        if unsafe { (*search).charged } {
+            mapping::leave(&mapping::source(key.source));
         }
+        Err(match found {
+            Progress::Full => Counter::TableFull,
+            _ if Transport::of(key.protocol).has_ports() => Counter::NoPort,
+            _ => Counter::ProtocolCollision,
+        })
     };
     match entered {
         Ok(new) => {
             *rewrite = new.to_word();
-            DONE
+            Ok(())
         }
         Err(reason) => {
             // SAFETY: nobody else has this processor's search.
@@ -292,7 +289,7 @@ extern "C" fn enter_flow(key: *const FlowKey, found: u32, rewrite: *mut u64) -> 
             if let (true, Some(entry)) = (before != 0, Entry::find(&key)) {
                 entry.set_life(ended(before));
             }
-            code::drop(reason)
+            Err(reason)
         }
     }
 }

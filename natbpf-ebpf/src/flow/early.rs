@@ -17,7 +17,7 @@ use crate::{
         entry::{Entry, timeout},
         reap,
     },
-    kernel::clock,
+    kernel::{clock, global::global},
     memory::{atomic, maps::GAUGES},
     tell::count,
 };
@@ -59,30 +59,21 @@ struct Room {
     made: u32,
 }
 
+global!(pub fn make_room() -> bool = make_room_inner);
+
 /// Takes out a flow that does not run, the oldest ones first. False: there is none at hand.
 #[inline(always)]
-pub fn make_room() -> bool {
-    drop_early() != 0
-}
-
-/// A global function, so that the verifier follows it once: see `parse`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn drop_early() -> u32 {
+fn make_room_inner() -> bool {
     let mut room = Room { made: 0 };
     let body: unsafe extern "C" fn(u64, *mut Room) -> i64 = look_at_one;
     // SAFETY: `look_at_one` gets the pointer to `room` while this waits.
     unsafe {
         bpf_loop(LOOKS, body as *mut _, (&raw mut room).cast(), 0);
-        (&raw const room.made).read_volatile()
+        (&raw const room.made).read_volatile() != 0
     }
 }
 
-/// The same among the flows of one source, some of those that began last.
-#[inline(always)]
-pub fn make_room_of(source: Address) -> bool {
-    drop_early_of(source.to_wire()) != 0
-}
+global!(pub fn make_room_of(source: u32) -> bool = make_room_of_inner);
 
 /// What the steps share.
 struct RoomOf {
@@ -91,23 +82,22 @@ struct RoomOf {
     made: u32,
 }
 
-/// A global function, as [`drop_early`] is.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn drop_early_of(source: u32) -> u32 {
+/// The same among the flows of one source, an [`Address`], some of those that began last.
+#[inline(always)]
+fn make_room_of_inner(source: u32) -> bool {
     // SAFETY: takes no pointers.
     let place = unsafe { bpf_get_prandom_u32() };
     let mut room = RoomOf { source: Address::from_wire(source), place, made: 0 };
     let body: unsafe extern "C" fn(u64, *mut RoomOf) -> i64 = look_at_one_of;
-    // SAFETY: as in `drop_early`.
+    // SAFETY: as in `make_room`.
     unsafe {
         bpf_loop(LOOKS, body as *mut _, (&raw mut room).cast(), 0);
-        (&raw const room.made).read_volatile()
+        (&raw const room.made).read_volatile() != 0
     }
 }
 
 unsafe extern "C" fn look_at_one_of(_: u64, room: *mut RoomOf) -> i64 {
-    // SAFETY: `drop_early_of` owns it and waits.
+    // SAFETY: `make_room_of` owns it and waits.
     let room = unsafe { &mut *room };
     // Far apart, so that each packet looks at others.
     room.place = room.place.wrapping_mul(0x915f_77f5).wrapping_add(0x9e37_79b9);
@@ -146,7 +136,7 @@ unsafe extern "C" fn look_at_one(_: u64, room: *mut Room) -> i64 {
     if !drop_idle(&key, false) {
         return 0;
     }
-    // SAFETY: `drop_early` owns it and waits.
+    // SAFETY: `make_room` owns it and waits.
     unsafe { (*room).made = 1 };
     1
 }

@@ -1,6 +1,6 @@
 //! Helpers of the kernel made safe, one each.
 
 pub mod clock;
-pub mod code;
+pub mod global;
 pub mod route;
 pub mod sockets;

@@ -6,6 +6,7 @@ use aya_ebpf::{
     },
     helpers::generated,
 };
+use natbpf_common::Address;
 
 const AF_INET: u8 = 2;
 
@@ -28,5 +29,24 @@ pub fn next_hop(skb: *mut __sk_buff, interface: u32, destination: u32) -> u32 {
         // SAFETY: a lookup of AF_INET writes this field.
         BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => unsafe { query.__bindgen_anon_4.ipv4_dst },
         _ => destination,
+    }
+}
+
+/// The interface that leads to an inside address from one that a packet with this source has come by; 0: none. Not
+/// inlined, for its stack.
+#[inline(never)]
+pub fn inside(skb: *mut __sk_buff, interface: u32, source: Address, destination: Address) -> u32 {
+    // SAFETY: integers and unions of integers.
+    let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+    query.family = AF_INET;
+    query.ifindex = interface;
+    query.__bindgen_anon_3.ipv4_src = source.to_wire();
+    query.__bindgen_anon_4.ipv4_dst = destination.to_wire();
+    let size = size_of::<bpf_fib_lookup>() as i32;
+    // SAFETY: the context and the query are valid.
+    let result = unsafe { generated::bpf_fib_lookup(skb.cast(), &raw mut query, size, 0) };
+    match result as u32 {
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => query.ifindex,
+        _ => 0,
     }
 }

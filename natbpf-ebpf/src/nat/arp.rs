@@ -13,6 +13,7 @@ use natbpf_common::{
 use network_types::eth::{EthHdr, EtherType};
 
 use crate::{
+    kernel::global::global,
     memory::{atomic, maps::EXTERNALS},
     packet::skb::Skb,
     tell::count,
@@ -26,39 +27,38 @@ pub fn answer(skb: &Skb<'_>, uplink: &Uplink) -> bool {
     if !uplink.has(Uplink::SERVES) || uplink.link_header != EthHdr::LEN as u32 {
         return false;
     }
-    answer_arp(skb.raw(), uplink.interface) != 0
+    answer_arp(skb.raw(), uplink.interface)
 }
 
-/// A global function, so that the verifier follows it once: see `parse`. Returns 1 if it was
-/// answered.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn answer_arp(skb: *mut __sk_buff, interface: u32) -> u32 {
+global!(fn answer_arp(skb: *mut __sk_buff, interface: u32) -> bool = answer_arp_inner);
+
+#[inline(always)]
+fn answer_arp_inner(skb: *mut __sk_buff, interface: u32) -> bool {
     let mut skb = Skb::of(skb);
     if skb.load::<u16>(ETHER_TYPE) != Some(EtherType::Arp as u16) {
-        return 0;
+        return false;
     }
-    let Some(question) = skb.load::<Arp>(EthHdr::LEN as u32) else { return 0 };
+    let Some(question) = skb.load::<Arp>(EthHdr::LEN as u32) else { return false };
     if !question.is_request() {
-        return 0;
+        return false;
     }
     let address = Address::from_wire(u32::from_ne_bytes(question.target));
-    let Some(external) = EXTERNALS.get_ptr(ExternalKey { uplink: interface, address }) else { return 0 };
+    let Some(external) = EXTERNALS.get_ptr(ExternalKey { uplink: interface, address }) else { return false };
     // SAFETY: projections; whole values are written by user space alone, and a torn MAC address would be seen by one
     // question.
     let (flags, mac) = unsafe { (atomic::load(&raw const (*external).flags), (*external).mac) };
     if flags & External::ANSWER == 0 {
-        return 0;
+        return false;
     }
     let written = skb
         .store(EthHdr::LEN as u32, &question.answer(mac))
         .and_then(|()| skb.store(0, &question.sender_mac))
         .and_then(|()| skb.store(size_of_val(&mac) as u32, &mac));
     if written.is_err() {
-        return 0;
+        return false;
     }
     count::add(Counter::ArpAnswered);
     // SAFETY: takes no pointers.
     unsafe { bpf_redirect(skb.interface(), 0) };
-    1
+    true
 }

@@ -5,13 +5,9 @@
 //! would see of a stranger, by the same code and under the same rules, and nothing ever is on the wire outside.
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup},
-    btf_maps::ProgramArray,
-    helpers::generated::{self, bpf_redirect_neigh},
-    macros::btf_map,
+    bindings::__sk_buff, btf_maps::ProgramArray, helpers::generated::bpf_redirect_neigh, macros::btf_map,
 };
 use natbpf_common::{
-    Address,
     contract::{counter::Counter, forwards::ExternalKey},
     flow::{Direction, FlowKey},
     path::handover::Purpose,
@@ -26,6 +22,7 @@ use network_types::eth::EthHdr;
 
 use crate::{
     flow::entry::Entry,
+    kernel::{global::global, route},
     memory::{atomic, maps::EXTERNALS},
     nat::{fragment, ingress, stranger, target},
     offload::handover,
@@ -35,10 +32,9 @@ use crate::{
         skb::Skb,
         verdict::{Handled, Outcome},
     },
+    tables::uplink,
     tell::count,
 };
-
-const AF_INET: u8 = 2;
 
 /// Offset of the time to live in an IPv4 header; the protocol and the checksum follow.
 const TIME_TO_LIVE: u32 = 8;
@@ -128,7 +124,7 @@ pub fn at_egress(skb: &Skb<'_>, handled: Handled) -> Handled {
 pub fn turn(skb: &mut Skb<'_>) -> Handled {
     match ingress::translate_one(skb) {
         Ok(Outcome::Translated) => {
-            if send_inside(skb.raw()) == 0 {
+            if send_inside(skb.raw()) {
                 Ok(Outcome::Redirected)
             } else {
                 Err(Counter::Hairpin)
@@ -140,19 +136,20 @@ pub fn turn(skb: &mut Skb<'_>) -> Handled {
     }
 }
 
+global!(fn send_inside(skb: *mut __sk_buff) -> bool = send_inside_inner);
+
 /// Routes a packet as the kernel would: takes one from its time to live, finds the interface, and leaves the neighbour to
-/// the kernel. A global function, so that the verifier follows it once: see `parse`. Returns 0 when it is on its way.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn send_inside(skb: *mut __sk_buff) -> u32 {
+/// the kernel. True: it is on its way.
+#[inline(always)]
+fn send_inside_inner(skb: *mut __sk_buff) -> bool {
     let mut skb = Skb::of(skb);
-    let Some(uplink) = crate::tables::uplink::of(skb.interface()) else { return 1 };
+    let Some(uplink) = uplink::of(skb.interface()) else { return false };
     let mut room = parse::Room::uninit();
-    let Ok(Some(headers)) = parse::headers(&mut skb, uplink.link_header, &mut room) else { return 1 };
-    let Some(word) = skb.load::<u16>(headers.network + TIME_TO_LIVE) else { return 1 };
+    let Ok(Some(headers)) = parse::headers(&mut skb, uplink.link_header, &mut room) else { return false };
+    let Some(word) = skb.load::<u16>(headers.network + TIME_TO_LIVE) else { return false };
     let [time_to_live, protocol] = word.to_ne_bytes();
     if time_to_live <= 1 {
-        return 1;
+        return false;
     }
     let new = u16::from_ne_bytes([time_to_live - 1, protocol]);
     let sum = checksum::replace_half(headers.checksum, word, new);
@@ -160,33 +157,15 @@ extern "C" fn send_inside(skb: *mut __sk_buff) -> u32 {
     let [a, b] = new.to_ne_bytes();
     let [c, d] = sum.to_ne_bytes();
     if skb.store(headers.network + TIME_TO_LIVE, &[a, b, c, d]).is_err() {
-        return 1;
+        return false;
     }
-    let interface = route(skb.raw(), skb.interface(), headers.source, headers.destination);
+    let interface = route::inside(skb.raw(), skb.interface(), headers.source, headers.destination);
     if interface == 0 {
-        return 1;
+        return false;
     }
     // SAFETY: takes no pointers that matter: without parameters the kernel looks the neighbour up.
     unsafe { bpf_redirect_neigh(interface, core::ptr::null_mut(), 0, 0) };
-    0
+    true
 }
 
 const _: () = assert!(CHECKSUM == TIME_TO_LIVE + 2);
-
-/// The interface that leads to an inside address; 0: none. Not inlined, for its stack.
-#[inline(never)]
-fn route(skb: *mut __sk_buff, interface: u32, source: Address, destination: Address) -> u32 {
-    // SAFETY: integers and unions of integers.
-    let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
-    query.family = AF_INET;
-    query.ifindex = interface;
-    query.__bindgen_anon_3.ipv4_src = source.to_wire();
-    query.__bindgen_anon_4.ipv4_dst = destination.to_wire();
-    let size = size_of::<bpf_fib_lookup>() as i32;
-    // SAFETY: the context and the query are valid.
-    let result = unsafe { generated::bpf_fib_lookup(skb.cast(), &raw mut query, size, 0) };
-    match result as u32 {
-        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => query.ifindex,
-        _ => 0,
-    }
-}

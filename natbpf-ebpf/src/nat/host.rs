@@ -20,16 +20,27 @@ use crate::{
         entry::{Entry, Original},
         mapping, pulse,
     },
-    kernel::{clock, code},
+    kernel::{
+        clock,
+        global::{Answer, numbered},
+    },
     memory::{gauges, maps::SETTINGS},
     packet::skb::Skb,
     tell::count,
 };
 
-/// What the functions here return, beside reasons to drop the packet.
-const STAYS: u32 = 0;
-const MOVED: u32 = 1;
-const TO_BE_MOVED: u32 = 2;
+/// What the table says of a packet of the host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Place {
+    /// It leaves as it is.
+    Stays = 0,
+    /// Its flow was moved to another port earlier.
+    Moved = 1,
+    ToBeMoved = 2,
+}
+
+numbered!(Place { Stays, Moved, ToBeMoved });
 
 /// The translation of a host's packet, if it needs one.
 #[inline(always)]
@@ -40,18 +51,22 @@ pub fn handle(
     tcp_flags: u8,
 ) -> Result<Option<Rewrite>, Counter> {
     let mut rewrite = 0;
-    match look(key, tcp_flags, uplink.interface, &mut rewrite) {
-        STAYS => Ok(None),
-        MOVED => Ok(Some(Rewrite::from_word(rewrite))),
+    match Result::from_number(look(key, tcp_flags, uplink.interface, &mut rewrite))? {
+        Place::Stays => Ok(None),
+        Place::Moved => Ok(Some(Rewrite::from_word(rewrite))),
         // As netfilter does it.
-        TO_BE_MOVED => create::begin(skb, uplink, key, tcp_flags, Owner::Host),
-        reason => Err(code::reason(reason)),
+        Place::ToBeMoved => create::begin(skb, uplink, key, tcp_flags, Owner::Host),
     }
 }
 
-/// What the table says of it. Not inlined, for its stack.
+/// What [`place`] says, as a number. Not inlined, for its stack.
 #[inline(never)]
 fn look(key: &FlowKey, tcp_flags: u8, interface: u32, rewrite: &mut u64) -> u32 {
+    place(key, tcp_flags, interface, rewrite).to_number()
+}
+
+#[inline(always)]
+fn place(key: &FlowKey, tcp_flags: u8, interface: u32, rewrite: &mut u64) -> Result<Place, Counter> {
     if gauges::read(Gauge::HostMoved) > 0
         && let Some(entry) = Entry::find(key)
         && let Some(found) = entry.rewrite(key)
@@ -65,20 +80,20 @@ fn look(key: &FlowKey, tcp_flags: u8, interface: u32, rewrite: &mut u64) -> u32 
         if !matches!(transport, Transport::Tcp | Transport::Udp) {
             reserve(interface, &reply);
         }
-        return STAYS;
+        return Ok(Place::Stays);
     };
-    let Some(back) = entry.rewrite(&reply) else { return STAYS };
+    let Some(back) = entry.rewrite(&reply) else { return Ok(Place::Stays) };
     if back.address == reply.destination && back.port == reply.destination_port {
         pulse::reservation(entry);
-        return STAYS;
+        return Ok(Place::Stays);
     }
     if Original::of(&reply, back, clock::now()).is_none() {
-        STAYS
+        Ok(Place::Stays)
     } else if transport.has_ports() {
-        TO_BE_MOVED
+        Ok(Place::ToBeMoved)
     } else {
         // The replies would go to the instance. Netfilter drops such a packet too.
-        code::drop(Counter::ProtocolCollision)
+        Err(Counter::ProtocolCollision)
     }
 }
 
@@ -111,7 +126,7 @@ fn reserve(interface: u32, reply: &FlowKey) {
 
 /// A packet of a flow that was moved earlier.
 #[inline(always)]
-fn moved(key: &FlowKey, tcp_flags: u8, entry: Entry, rewrite: Rewrite) -> u32 {
+fn moved(key: &FlowKey, tcp_flags: u8, entry: Entry, rewrite: Rewrite) -> Result<Place, Counter> {
     let life = entry.life();
     let touched = match Life::from_word(life) {
         // Also one that was ended: its translation still is the one that keeps it apart from the instance's.
@@ -120,5 +135,5 @@ fn moved(key: &FlowKey, tcp_flags: u8, entry: Entry, rewrite: Rewrite) -> u32 {
         }
         Life::Busy | Life::Gone => Err(Counter::Busy),
     };
-    touched.map_or_else(code::drop, |()| MOVED)
+    touched.map(|()| Place::Moved)
 }

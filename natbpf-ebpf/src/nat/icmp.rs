@@ -24,7 +24,7 @@ use natbpf_common::{
 
 use crate::{
     flow::entry::{Entry, Original, timeout},
-    kernel::{clock, code},
+    kernel::{clock, global::global},
     nat::stranger,
     packet::{
         parse,
@@ -35,48 +35,25 @@ use crate::{
     tell::count,
 };
 
-/// What [`translate_error`] returns, beside reasons to drop the packet.
-const UNTOUCHED: u32 = 0;
-const TRANSLATED: u32 = 1;
-
 /// Offset of the checksum in an ICMP header.
 const CHECKSUM: u32 = 2;
 
 /// Translates an error. The direction is that of the error: reply is from outside.
 #[inline(always)]
 pub fn translate(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers, direction: Direction) -> Handled {
-    match translate_error(skb.raw(), headers, uplink.interface, direction as u32) {
-        UNTOUCHED => Ok(Outcome::Untouched),
-        TRANSLATED => Ok(Outcome::Translated),
-        reason => Err(code::reason(reason)),
-    }
+    translate_error(skb.raw(), headers, uplink.interface, direction as u32)
 }
 
-/// A global function, so that the verifier follows it once: see `parse`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn translate_error(
-    skb: *mut __sk_buff,
-    headers: *const Headers,
-    interface: u32,
-    direction: u32,
-) -> u32 {
-    if headers.is_null() {
-        return UNTOUCHED;
-    }
-    // SAFETY: the caller's, checked by the verifier.
-    let headers = unsafe { &*headers };
-    let Some(uplink) = uplink::of(interface) else { return UNTOUCHED };
+global!(fn translate_error(skb: *mut __sk_buff, headers: &Headers, interface: u32, direction: u32) -> Handled = translate_error_inner);
+
+#[inline(always)]
+fn translate_error_inner(skb: *mut __sk_buff, headers: &Headers, interface: u32, direction: u32) -> Handled {
+    let Some(uplink) = uplink::of(interface) else { return Ok(Outcome::Untouched) };
     let skb = &mut Skb::of(skb);
-    let handled = if direction == Direction::Reply as u32 {
+    if direction == Direction::Reply as u32 {
         from_outside(skb, headers)
     } else {
         from_inside(skb, uplink, headers)
-    };
-    match handled {
-        Ok(Outcome::Translated) => TRANSLATED,
-        Ok(_) => UNTOUCHED,
-        Err(reason) => code::drop(reason),
     }
 }
 

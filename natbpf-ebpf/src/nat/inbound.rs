@@ -11,7 +11,7 @@ use natbpf_common::{
 
 use super::{
     stranger,
-    target::{self, Target},
+    target::{Target, find_target},
 };
 use crate::{
     packet::skb::Skb,
@@ -35,7 +35,7 @@ pub fn begin(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Result<Op
     }
     // SAFETY: plain numbers.
     let mut target: Target = unsafe { core::mem::zeroed() };
-    if !target::find(skb.raw(), headers, uplink.interface, &mut target)? {
+    if !find_target(skb.raw(), headers, uplink.interface, &mut target)? {
         return Ok(None);
     }
     match stranger::meet(skb.raw(), headers, uplink.interface, &target) {

@@ -34,7 +34,10 @@ use crate::{
         hold,
         mapping::{self, Joined},
     },
-    kernel::{clock, code},
+    kernel::{
+        clock,
+        global::{global, numbered},
+    },
     memory::{atomic, gauges, maps::GAUGES},
     nat::target::Target,
     packet::{
@@ -150,14 +153,21 @@ fn number(skb: *mut __sk_buff, headers: &Headers, offset: u32) -> Option<u32> {
     Skb::of(skb).load::<u32>(headers.transport + offset).map(u32::from_be)
 }
 
-/// What the global functions return, beside reasons to drop the packet.
-const UNKNOWN: u32 = 0;
-const UNTOUCHED: u32 = 1;
-const TRANSLATED: u32 = 2;
-/// Its flow begins with this packet, which [`NEXT`] says more of.
-const BEGINS: u32 = 3;
-/// The same, and it is not translated.
-const BEGINS_UNTOUCHED: u32 = 4;
+/// What becomes of a packet of a stranger, or one that may answer him.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Met {
+    /// It is of no stranger; or what would answer him would be taken for something else's.
+    Unknown = 0,
+    Untouched = 1,
+    Translated = 2,
+    /// Its flow begins with this packet, which [`NEXT`] says more of.
+    Begins = 3,
+    /// The same, and it is not translated.
+    BeginsUntouched = 4,
+}
+
+numbered!(Met { Unknown, Untouched, Translated, Begins, BeginsUntouched });
 
 /// The translation of a stranger's packet that leads to this place.
 #[inline(always)]
@@ -168,16 +178,13 @@ pub fn meet(
     target: &Target,
 ) -> Result<Rewrite, Counter> {
     for attempt in 0..OUTSIDE_PORTS {
-        let met = match meet_stranger(skb, headers, interface, target, attempt) {
+        match meet_stranger(skb, headers, interface, target, attempt)? {
             // Another conversation has this tuple inside.
-            UNKNOWN => continue,
-            BEGINS => begin(),
-            met => met,
-        };
-        return match met {
-            TRANSLATED => Ok(going_to(&FlowKey::of(headers, Direction::Reply), target, attempt)),
-            reason => Err(code::reason(reason)),
-        };
+            Met::Unknown => continue,
+            Met::Begins => begin()?,
+            _ => {}
+        }
+        return Ok(going_to(&FlowKey::of(headers, Direction::Reply), target, attempt));
     }
     Err(Counter::NoPort)
 }
@@ -185,48 +192,43 @@ pub fn meet(
 /// Enters the flow that [`NEXT`] names. Where there is no room for it, the conversation goes on without, as long as strangers are remembered: what
 /// others send to a host must not silence it.
 #[inline(always)]
-fn begin() -> u32 {
+fn begin() -> Result<(), Counter> {
     let mut begun = begin_next();
-    if begun == code::drop(Counter::TableFull) && early::make_room() {
+    if begun == Err(Counter::TableFull) && early::make_room() {
         begun = begin_next();
     }
-    if begun == code::drop(Counter::TableFull) || begun == code::drop(Counter::Quota) {
-        begun = TRANSLATED;
+    match begun {
+        Err(Counter::TableFull | Counter::Quota) => Ok(()),
+        begun => begun,
     }
-    begun
 }
 
-/// What becomes of a stranger's packet, if the inside sees him by the port of this attempt. [`UNKNOWN`]: the answers would be taken for something
-/// else's. A global function, so that the verifier follows it once: see `parse`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn meet_stranger(
+global!(fn meet_stranger(skb: *mut __sk_buff, headers: &Headers, interface: u32, target: &Target, attempt: u32) -> Result<Met, Counter> = meet_stranger_inner);
+
+/// What becomes of a stranger's packet, if the inside sees him by the port of this attempt.
+#[inline(always)]
+fn meet_stranger_inner(
     skb: *mut __sk_buff,
-    headers: *const Headers,
+    headers: &Headers,
     interface: u32,
-    target: *const Target,
+    target: &Target,
     attempt: u32,
-) -> u32 {
-    if headers.is_null() || target.is_null() {
-        return code::drop(Counter::Busy);
-    }
-    // SAFETY: the caller's, checked by the verifier.
-    let (headers, target) = unsafe { (&*headers, &*target) };
+) -> Result<Met, Counter> {
     let (key, tcp_flags) = (&FlowKey::of(headers, Direction::Reply), headers.tcp_flags);
     if key.has_port_zero() {
-        return code::drop(Counter::Unsolicited);
+        return Err(Counter::Unsolicited);
     }
     let may_change = Transport::of(key.protocol).has_ports()
         && target.traits & FlowEntry::UNTRANSLATED == 0
         && key.protocol != ICMP;
     if attempt > 0 && !may_change {
-        return code::drop(Counter::NoPort);
+        return Err(Counter::NoPort);
     }
     let back = going_to(key, target, attempt);
     let original = &key.peer(back);
     let out = answering(key, original, back);
     if Entry::find(original).and_then(|entry| entry.rewrite(original)).is_some_and(|has| has != out) {
-        return UNKNOWN;
+        return Ok(Met::Unknown);
     }
     let now = clock::now();
     let first = step::first(key.protocol, tcp_flags);
@@ -241,29 +243,29 @@ extern "C" fn meet_stranger(
                     let seen = number(skb, headers, ACKNOWLEDGMENT);
                     if !seen.is_some_and(|number| acknowledges(pending.expected(), number)) {
                         // The inside will say what it thinks of that.
-                        return TRANSLATED;
+                        return Ok(Met::Translated);
                     }
                     pending.set_expected(0);
                     pending.touch(step.status, now);
                     return note_next(original, step.status);
                 }
                 pending.touch(step.status, now);
-                return TRANSLATED;
+                return Ok(Met::Translated);
             }
             if !pending.gives_way() || target.traits & FlowEntry::UNTRANSLATED != 0 {
-                return UNKNOWN;
+                return Ok(Met::Unknown);
             }
         }
     }
-    let Some(first) = first else { return code::drop(Counter::TcpNoFlow) };
+    let Some(first) = first else { return Err(Counter::TcpNoFlow) };
     // A stranger who comes by a mapping has to begin properly.
     if target.by_mapping != 0
         && key.protocol == TCP
         && tcp_flags & (segment::SYN | segment::ACK) != segment::SYN
     {
-        return code::drop(Counter::Unsolicited);
+        return Err(Counter::Unsolicited);
     }
-    let Some(new) = NEW.get_ptr_mut(0) else { return code::drop(Counter::Busy) };
+    let Some(new) = NEW.get_ptr_mut(0) else { return Err(Counter::Busy) };
     // SAFETY: the value is this processor's.
     let new = unsafe { &mut *new };
     new.seen = now;
@@ -279,18 +281,18 @@ extern "C" fn meet_stranger(
     let made: &Pending = new;
     let _ = PENDING.insert(original, made, 0);
     expect_strangers(now);
-    TRANSLATED
+    Ok(Met::Translated)
 }
 
 #[inline(always)]
-fn note_next(original: &FlowKey, status: Status) -> u32 {
-    let Some(next) = NEXT.get_ptr_mut(0) else { return code::drop(Counter::Busy) };
+fn note_next(original: &FlowKey, status: Status) -> Result<Met, Counter> {
+    let Some(next) = NEXT.get_ptr_mut(0) else { return Err(Counter::Busy) };
     // SAFETY: the value is this processor's.
     unsafe {
         (*next).key = *original;
         (*next).status = status;
     }
-    BEGINS
+    Ok(Met::Begins)
 }
 
 /// The translation of a stranger's packets at an attempt.
@@ -314,23 +316,18 @@ pub fn answer(skb: *mut __sk_buff, headers: &Headers) -> Result<Option<Rewrite>,
         return Ok(None);
     }
     let (mut rewrite, mut outside) = (0, 0);
-    let answered = match answer_stranger(skb, headers, &raw mut rewrite, &raw mut outside) {
-        BEGINS => begin(),
-        BEGINS_UNTOUCHED => {
+    match answer_stranger(skb, headers, &mut rewrite, &mut outside)? {
+        Met::Unknown => return Ok(None),
+        Met::Untouched => return Ok(Some(Rewrite::NONE)),
+        Met::Translated => {}
+        Met::Begins => begin()?,
+        Met::BeginsUntouched => {
             // Without an entry it is known for as long as strangers are.
-            begin();
-            UNTOUCHED
+            let _ = begin();
+            return Ok(Some(Rewrite::NONE));
         }
-        answered => answered,
-    };
-    match answered {
-        UNKNOWN => Ok(None),
-        UNTOUCHED => Ok(Some(Rewrite::NONE)),
-        TRANSLATED => {
-            Ok(Some(Rewrite { outside_port: Port::from_wire(outside as u16), ..Rewrite::from_word(rewrite) }))
-        }
-        reason => Err(code::reason(reason)),
     }
+    Ok(Some(Rewrite { outside_port: Port::from_wire(outside as u16), ..Rewrite::from_word(rewrite) }))
 }
 
 /// Whether packets with a key of the original direction would answer a stranger.
@@ -355,34 +352,29 @@ fn find(key: &FlowKey, now: Nanoseconds) -> Option<Known> {
     if known.is_over(now) { None } else { Some(known) }
 }
 
-/// A global function, as [`meet_stranger`] is.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn answer_stranger(
+global!(fn answer_stranger(skb: *mut __sk_buff, headers: &Headers, rewrite: &mut u64, outside: &mut u32) -> Result<Met, Counter> = answer_stranger_inner);
+
+#[inline(always)]
+fn answer_stranger_inner(
     skb: *mut __sk_buff,
-    headers: *const Headers,
-    rewrite: *mut u64,
-    outside: *mut u32,
-) -> u32 {
-    if headers.is_null() || rewrite.is_null() || outside.is_null() {
-        return UNKNOWN;
-    }
-    // SAFETY: the caller's, checked by the verifier.
-    let (headers, rewrite, outside) = unsafe { (&*headers, &mut *rewrite, &mut *outside) };
+    headers: &Headers,
+    rewrite: &mut u64,
+    outside: &mut u32,
+) -> Result<Met, Counter> {
     let (key, tcp_flags) = (FlowKey::of(headers, Direction::Original), headers.tcp_flags);
     // A SYN begins a connection, it answers none.
     if key.protocol == TCP && tcp_flags & (segment::SYN | segment::ACK) == segment::SYN {
-        return UNKNOWN;
+        return Ok(Met::Unknown);
     }
     let now = clock::now();
-    let Some(known) = find(&key, now) else { return UNKNOWN };
-    let Some(out) = known.rewrite(&key) else { return UNKNOWN };
+    let Some(known) = find(&key, now) else { return Ok(Met::Unknown) };
+    let Some(out) = known.rewrite(&key) else { return Ok(Met::Unknown) };
     let untranslated = known.traits() & FlowEntry::UNTRANSLATED != 0;
     // The stranger may have been turned away by a rule, and this begins a conversation by itself. What conntrack does not know at all answers
     // nobody either; only what is turned round never came to it, and that is translated in any case.
     match conntrack::seen(skb) {
-        Seen::Original => return UNKNOWN,
-        Seen::Invalid if untranslated => return UNKNOWN,
+        Seen::Original => return Ok(Met::Unknown),
+        Seen::Invalid if untranslated => return Ok(Met::Unknown),
         _ => {}
     }
     *rewrite = out.to_word();
@@ -397,32 +389,27 @@ extern "C" fn answer_stranger(
             }
             known.touch(status, now);
         }
-        return if untranslated { UNTOUCHED } else { TRANSLATED };
+        return Ok(if untranslated { Met::Untouched } else { Met::Translated });
     }
     let status = step::next(known.status(), key.protocol, Direction::Original, tcp_flags, 0).status;
     known.touch(status, now);
-    match note_next(&key, status) {
-        BEGINS if untranslated => BEGINS_UNTOUCHED,
-        noted => noted,
-    }
+    let begins = note_next(&key, status)?;
+    Ok(if untranslated { Met::BeginsUntouched } else { begins })
 }
 
-/// A global function, apart from those before it for the stack.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn begin_next() -> u32 {
-    let Some(next) = NEXT.get_ptr(0) else { return code::drop(Counter::Busy) };
+global!(fn begin_next() -> Result<(), Counter> = begin_next_inner);
+
+/// Apart from those before it for the stack.
+#[inline(always)]
+fn begin_next_inner() -> Result<(), Counter> {
+    let next = NEXT.get_ptr(0).ok_or(Counter::Busy)?;
     // Used where it is, for the stack.
     // SAFETY: the value is this processor's, and nothing here writes it.
     let Next { key: original, status } = unsafe { &*next };
-    let Some(known) = find(original, clock::now()) else { return code::drop(Counter::Busy) };
-    match enter(original, known, *status) {
-        Ok(()) => {
-            let _ = PENDING.remove(original);
-            TRANSLATED
-        }
-        Err(reason) => code::drop(reason),
-    }
+    let known = find(original, clock::now()).ok_or(Counter::Busy)?;
+    enter(original, known, *status)?;
+    let _ = PENDING.remove(original);
+    Ok(())
 }
 
 /// Enters a flow that was pending.

@@ -15,14 +15,10 @@ use natbpf_common::{
 
 use crate::{
     flow::mapping,
-    kernel::{code, sockets},
+    kernel::{global::global, sockets},
     packet::skb::Skb,
     tables::{externals, forwards, rules, uplink},
 };
-
-/// What [`find`] returns, beside reasons to drop the packet.
-const UNTOUCHED: u32 = 0;
-const DONE: u32 = 1;
 
 /// Where a packet from outside leads. Plain numbers alone, for global functions.
 #[repr(C)]
@@ -35,21 +31,6 @@ pub struct Target {
     pub by_mapping: u32,
     /// The flags of the rule of that.
     pub flags: u32,
-}
-
-/// Where a packet from outside leads. False: it is the host's, or none that would begin anything.
-#[inline(always)]
-pub fn find(
-    skb: *mut __sk_buff,
-    headers: &Headers,
-    interface: u32,
-    found: &mut Target,
-) -> Result<bool, Counter> {
-    match find_target(skb, headers, interface, &raw mut *found) {
-        UNTOUCHED => Ok(false),
-        DONE => Ok(true),
-        reason => Err(code::reason(reason)),
-    }
 }
 
 /// Where the destination of a key of the reply direction leads inside, for a stranger. What a connection of the host waits
@@ -94,26 +75,18 @@ pub fn leads_inside(skb: *mut __sk_buff, interface: u32, key: &FlowKey) -> bool 
     target(skb, interface, key, &mut found)
 }
 
-/// A global function, so that the verifier follows it once: see `parse`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn find_target(
+global!(pub fn find_target(skb: *mut __sk_buff, headers: &Headers, interface: u32, found: &mut Target) -> Result<bool, Counter> = find_target_inner);
+
+/// Where a packet from outside leads. False: it is the host's, or none that would begin anything.
+#[inline(always)]
+fn find_target_inner(
     skb: *mut __sk_buff,
-    headers: *const Headers,
+    headers: &Headers,
     interface: u32,
-    found: *mut Target,
-) -> u32 {
-    if headers.is_null() || found.is_null() {
-        return UNTOUCHED;
-    }
-    // SAFETY: the caller's, checked by the verifier.
-    let (headers, found) = unsafe { (&*headers, &mut *found) };
-    let Some(uplink) = uplink::of(interface) else { return UNTOUCHED };
-    match decide(skb, uplink, &FlowKey::of(headers, Direction::Reply), headers.tcp_flags, found) {
-        Ok(true) => DONE,
-        Ok(false) => UNTOUCHED,
-        Err(reason) => code::drop(reason),
-    }
+    found: &mut Target,
+) -> Result<bool, Counter> {
+    let Some(uplink) = uplink::of(interface) else { return Ok(false) };
+    decide(skb, uplink, &FlowKey::of(headers, Direction::Reply), headers.tcp_flags, found)
 }
 
 #[inline(always)]

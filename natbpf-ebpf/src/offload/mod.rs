@@ -38,7 +38,7 @@ use network_types::eth::EthHdr;
 
 use crate::{
     flow::{entry::Entry, pulse},
-    kernel::clock,
+    kernel::{clock, global::global},
     memory::{
         gauges,
         maps::{PORTS, SETTINGS},
@@ -325,19 +325,17 @@ pub fn at_uplink_egress(skb: &mut Skb<'_>, headers: &Headers) {
     }
 }
 
-/// A global function, so that the verifier follows it once: see `parse`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn note_original(skb: *mut __sk_buff, headers: *const Headers) -> u32 {
-    let (Some(epoch), false) = (epoch(), headers.is_null()) else { return 0 };
+global!(fn note_original(skb: *mut __sk_buff, headers: &Headers) -> () = note_original_inner);
+
+#[inline(always)]
+fn note_original_inner(skb: *mut __sk_buff, headers: &Headers) {
+    let Some(epoch) = epoch() else { return };
     let skb = Skb::of(skb);
-    // SAFETY: the caller's, checked by the verifier.
-    let headers = unsafe { &*headers };
     let key = FlowKey::of(headers, Direction::Original);
-    let Some(entry) = Entry::find(&key) else { return 0 };
+    let Some(entry) = Entry::find(&key) else { return };
     // A flow from outside may be answered by another uplink than the one it came by.
     if entry.uplink() != skb.interface() {
-        return 0;
+        return;
     }
     let origin = crossing::leave(&skb, headers, &key, epoch);
     let port = origin.as_ref().map_or(0, |origin| origin.interface);
@@ -349,7 +347,6 @@ extern "C" fn note_original(skb: *mut __sk_buff, headers: *const Headers) -> u32
     if let Some(origin) = origin {
         note(&skb, headers, &key, entry, origin.frame, port, epoch);
     }
-    0
 }
 
 /// Both directions have to be learnt anew.
@@ -379,33 +376,27 @@ pub fn at_port_egress(skb: &mut Skb<'_>) {
     skb.set_tc_index(0);
 }
 
-/// A global function, as [`note_original`] is.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn note_reply(skb: *mut __sk_buff, headers: *const Headers, epoch: u32) -> u32 {
-    if headers.is_null() {
-        return 0;
-    }
+global!(fn note_reply(skb: *mut __sk_buff, headers: &Headers, epoch: u32) -> () = note_reply_inner);
+
+#[inline(always)]
+fn note_reply_inner(skb: *mut __sk_buff, headers: &Headers, epoch: u32) {
     let epoch = epoch as u16;
     let skb = Skb::of(skb);
-    // SAFETY: the caller's, checked by the verifier.
-    let headers = unsafe { &*headers };
     let key = FlowKey::of(headers, Direction::Reply).reversed();
-    let Some(original) = Entry::find(&key) else { return 0 };
-    let Some(rewrite) = original.rewrite(&key) else { return 0 };
+    let Some(original) = Entry::find(&key) else { return };
+    let Some(rewrite) = original.rewrite(&key) else { return };
     let reply_key = key.peer(rewrite);
-    let Some(reply) = Entry::find(&reply_key) else { return 0 };
-    let Some(origin) = crossing::leave(&skb, headers, &reply_key, epoch) else { return 0 };
+    let Some(reply) = Entry::find(&reply_key) else { return };
+    let Some(origin) = crossing::leave(&skb, headers, &reply_key, epoch) else { return };
     // Only the port by which the kernel takes packets of the instance, so that a frame that is flooded teaches nothing.
     if !holds(original, epoch, clock::now()) || original.port() != skb.interface() {
-        return 0;
+        return;
     }
     // SAFETY: a map value, read whole.
     let flags = PORTS
         .get_ptr(skb.interface())
         .map_or(0, |port| unsafe { (&raw const (*port).flags).read_volatile() });
     note(&skb, headers, &reply_key, reply, origin.frame, skb.interface() | flags & Offload::PEER, epoch);
-    0
 }
 
 /// Notes how a packet leaves that came in by this frame, unless that is known and holds.

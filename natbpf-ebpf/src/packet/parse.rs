@@ -1,7 +1,4 @@
-//! Reading headers, as global functions.
-//!
-//! Global to the kernel, which verifies each of them by itself: otherwise the verifier of Linux 6.1 would follow the rest
-//! of a program once for every way through here.
+//! Reading headers.
 
 use core::mem::MaybeUninit;
 
@@ -14,11 +11,8 @@ use natbpf_common::{
     },
 };
 
-use crate::packet::skb::Skb;
-
-const IPV4: u32 = 0;
-const NOT_IPV4: u32 = 1;
-const CUT_SHORT: u32 = 2;
+use super::skb::Skb;
+use crate::kernel::global::global;
 
 /// Room for headers.
 pub type Room = MaybeUninit<Headers>;
@@ -41,26 +35,21 @@ pub fn headers<'a>(
     }
     // SAFETY: headers are plain numbers.
     let headers = unsafe { room.assume_init_mut() };
-    match parse_headers(skb.raw(), link_header, headers) {
-        IPV4 => Ok(Some(headers)),
-        NOT_IPV4 => Ok(None),
-        _ => Err(Counter::Malformed),
-    }
+    if parse_headers(skb.raw(), link_header, headers)? { Ok(Some(headers)) } else { Ok(None) }
 }
 
-/// Returns one of the constants above.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn parse_headers(skb: *mut __sk_buff, link_header: u32, headers: *mut Headers) -> u32 {
-    if headers.is_null() {
-        return NOT_IPV4;
-    }
-    // SAFETY: the caller's, checked by the verifier.
-    let headers = unsafe { &mut *headers };
+global!(fn parse_headers(skb: *mut __sk_buff, link_header: u32, headers: &mut Headers) -> Result<bool, Counter> = parse_headers_inner);
+
+#[inline(always)]
+fn parse_headers_inner(
+    skb: *mut __sk_buff,
+    link_header: u32,
+    headers: &mut Headers,
+) -> Result<bool, Counter> {
     match headers.read(&mut Skb::of(skb), link_header) {
-        Found::Ipv4 => IPV4,
-        Found::NotIpv4 => NOT_IPV4,
-        Found::CutShort => CUT_SHORT,
+        Found::Ipv4 => Ok(true),
+        Found::NotIpv4 => Ok(false),
+        Found::CutShort => Err(Counter::Malformed),
     }
 }
 
@@ -69,18 +58,13 @@ extern "C" fn parse_headers(skb: *mut __sk_buff, link_header: u32, headers: *mut
 pub fn quote(skb: &mut Skb<'_>, offset: u32, length: u32) -> Option<Quote> {
     // SAFETY: plain numbers.
     let mut quote: Quote = unsafe { core::mem::zeroed() };
-    if parse_quote(skb.raw(), offset, length, &raw mut quote) == 0 { Some(quote) } else { None }
+    if parse_quote(skb.raw(), offset, length, &mut quote) { Some(quote) } else { None }
 }
 
-/// Returns 0 if there is a quote.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn parse_quote(skb: *mut __sk_buff, offset: u32, length: u32, quote: *mut Quote) -> u32 {
+global!(fn parse_quote(skb: *mut __sk_buff, offset: u32, length: u32, quote: &mut Quote) -> bool = parse_quote_inner);
+
+#[inline(always)]
+fn parse_quote_inner(skb: *mut __sk_buff, offset: u32, length: u32, quote: &mut Quote) -> bool {
     // Headers do not end beyond this; for the verifier, to which an argument is any number.
-    if quote.is_null() || offset > 0xff {
-        return 1;
-    }
-    // SAFETY: the caller's, checked by the verifier.
-    let quote = unsafe { &mut *quote };
-    quote.read(&mut Skb::of(skb), offset, length).is_none() as u32
+    offset <= 0xff && quote.read(&mut Skb::of(skb), offset, length).is_some()
 }

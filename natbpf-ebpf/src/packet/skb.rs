@@ -29,6 +29,7 @@ use natbpf_common::{
 use network_types::eth::EtherType;
 use zerocopy::FromBytes;
 
+use crate::kernel::global::global;
 use crate::packet::{
     arriving::Arriving,
     plain::{self, Exit},
@@ -180,11 +181,10 @@ impl<'a> Skb<'a> {
     #[inline(always)]
     pub fn translate(&mut self, headers: &Headers, end: End, rewrite: Rewrite) -> Result<(), Counter> {
         let destination = matches!(end, End::Destination) as u32;
-        let mut result = translate(self.raw, headers, destination, rewrite.to_word());
-        if result == 0 && rewrite.has_outside_port() {
-            result = translate_outside(self.raw, headers, destination, rewrite.outside_port.to_wire() as u32);
-        }
-        if result == 0 { Ok(()) } else { Err(Counter::WriteFailed) }
+        let outside_port = rewrite.outside_port.to_wire() as u32;
+        let done = translate(self.raw, headers, destination, rewrite.to_word())
+            && (outside_port == 0 || translate_outside(self.raw, headers, destination, outside_port));
+        if done { Ok(()) } else { Err(Counter::WriteFailed) }
     }
 
     #[inline(always)]
@@ -308,41 +308,29 @@ impl Arriving for Skb<'_> {
     }
 }
 
-/// A global function to the kernel, which verifies it by itself: see `parse_headers`. Returns 0 when all is done.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn translate(skb: *mut __sk_buff, headers: *const Headers, destination: u32, rewrite: u64) -> u32 {
-    if headers.is_null() {
-        return 1;
-    }
+global!(fn translate(skb: *mut __sk_buff, headers: &Headers, destination: u32, rewrite: u64) -> bool = translate_inner);
+
+/// False: it may be half done.
+#[inline(always)]
+fn translate_inner(skb: *mut __sk_buff, headers: &Headers, destination: u32, rewrite: u64) -> bool {
     let end = if destination != 0 { End::Destination } else { End::Source };
     let rewrite = Rewrite::from_word(rewrite);
-    // SAFETY: the caller's, checked by the verifier.
-    let change = unsafe { &*headers }.translation(end, rewrite.address, rewrite.port);
-    write(&mut Skb::of(skb), &change).is_err() as u32
+    let change = headers.translation(end, rewrite.address, rewrite.port);
+    write(&mut Skb::of(skb), &change).is_ok()
 }
 
-/// The port of the end that [`translate`] leaves alone. Returns 0 when all is done.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn translate_outside(
-    skb: *mut __sk_buff,
-    headers: *const Headers,
-    destination: u32,
-    port: u32,
-) -> u32 {
-    if headers.is_null() {
-        return 1;
-    }
-    // SAFETY: the caller's, checked by the verifier.
-    let headers = unsafe { &*headers };
+global!(fn translate_outside(skb: *mut __sk_buff, headers: &Headers, destination: u32, port: u32) -> bool = translate_outside_inner);
+
+/// The port of the end that [`translate`] leaves alone.
+#[inline(always)]
+fn translate_outside_inner(skb: *mut __sk_buff, headers: &Headers, destination: u32, port: u32) -> bool {
     let port = Port::from_wire(port as u16);
     let change = if destination != 0 {
         headers.translation(End::Source, headers.source, port)
     } else {
         headers.translation(End::Destination, headers.destination, port)
     };
-    write_transport(&mut Skb::of(skb), &change).is_err() as u32
+    write_transport(&mut Skb::of(skb), &change).is_ok()
 }
 
 #[inline(always)]

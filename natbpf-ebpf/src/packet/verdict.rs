@@ -2,11 +2,13 @@
 
 use natbpf_common::contract::counter::Counter;
 
+use crate::kernel::global::numbered;
+
 /// What becomes of a packet that is not dropped.
 ///
 /// As large as a [`Counter`]: then LLVM keeps a [`Handled`] in two registers, and does not pack it into one word together
 /// with whatever is in a register that nobody asks for, which may be a pointer.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 #[repr(u32)]
 pub enum Outcome {
     /// It goes on as it came.
@@ -23,3 +25,5 @@ pub enum Outcome {
 
 /// Every way in which a packet can be handled; the error is the reason to drop it.
 pub type Handled = Result<Outcome, Counter>;
+
+numbered!(Outcome { Untouched, Translated, Replayed, Redirected, Repeated });

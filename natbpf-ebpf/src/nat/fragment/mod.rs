@@ -23,7 +23,7 @@ use natbpf_common::{
 };
 
 use crate::{
-    kernel::code,
+    kernel::global::global,
     memory::{atomic, maps::EXTERNALS},
     nat::fragment::{datagram::Known, keep::Kept},
     packet::{
@@ -33,16 +33,6 @@ use crate::{
     tables::{rules, uplink},
     tell::count,
 };
-
-/// What the global functions return, beside reasons to drop the packet.
-const GOES_ON: u32 = 0;
-const TRANSLATED: u32 = 1;
-const REPLAYED: u32 = 2;
-/// Some that were kept are to be sent round with it: above this their number.
-const REPLAY: u32 = 3;
-
-const NUMBER_SHIFT: u32 = 8;
-const CODE: u32 = (1 << NUMBER_SHIFT) - 1;
 
 /// Offset of the identification in an IPv4 header.
 const IDENTIFICATION: u32 = 4;
@@ -59,26 +49,17 @@ pub fn first(
     let direction = direction as u32;
     // Asked for anew, so that nothing has to be kept for it on the way of all packets, whose stack is short.
     let interface = skb.interface();
-    let mut code = first_fragment(skb.raw(), headers, interface, direction, address.to_wire());
-    if code & CODE == REPLAY {
+    match first_fragment(skb.raw(), headers, interface, direction, address.to_wire())? {
+        0 => Ok(None),
         // From here and not from there, for the stack.
-        code = replay::replay_kept(skb.raw(), headers, skb.interface(), direction, code >> NUMBER_SHIFT);
-    }
-    match code {
-        GOES_ON => Ok(None),
-        REPLAYED => Ok(Some(Outcome::Replayed)),
-        reason => Err(code::reason(reason)),
+        kept => replay::replay_kept(skb.raw(), headers, skb.interface(), direction, kept).map(Some),
     }
 }
 
 /// A fragment that is not the first.
 #[inline(always)]
 pub fn later(skb: &mut Skb<'_>, headers: &Headers, direction: Direction) -> Handled {
-    match later_fragment(skb.raw(), headers, skb.interface(), direction as u32) {
-        GOES_ON => Ok(Outcome::Untouched),
-        TRANSLATED => Ok(Outcome::Translated),
-        reason => Err(code::reason(reason)),
-    }
+    later_fragment(skb.raw(), headers, skb.interface(), direction as u32)
 }
 
 /// Whether the first fragment of a datagram has left by an uplink, translated.
@@ -99,79 +80,67 @@ enum Concern {
     Held,
 }
 
-/// Unspecified as `address`: it is not translated.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn first_fragment(
+global!(fn first_fragment(skb: *mut __sk_buff, headers: &mut Headers, interface: u32, direction: u32, address: u32) -> Result<u32, Counter> = first_fragment_inner);
+
+/// `address` is unspecified: it is not translated. How many that were kept are to be sent round with it; 0: it goes on.
+#[inline(always)]
+fn first_fragment_inner(
     skb: *mut __sk_buff,
-    headers: *mut Headers,
+    headers: &mut Headers,
     interface: u32,
     direction: u32,
     address: u32,
-) -> u32 {
-    if headers.is_null() {
-        return GOES_ON;
-    }
-    // SAFETY: the caller's, checked by the verifier.
-    let headers = unsafe { &mut *headers };
+) -> Result<u32, Counter> {
     let key = DatagramKey::of(headers, interface, direction);
     // The host's own leave as they are, but perhaps for the port, which the first one alone has.
     if key.leaves() && uplink::of(interface).is_none_or(|uplink| uplink::has(uplink, headers.source)) {
-        return GOES_ON;
+        return Ok(0);
     }
     let address = Address::from_wire(address);
     let translated = !address.is_unspecified();
     let Some(piece) = Piece::of(headers) else {
-        return if translated { code::drop(Counter::Fragment) } else { GOES_ON };
+        return if translated { Err(Counter::Fragment) } else { Ok(0) };
     };
     if !translated && concern(headers, interface, &key) == Concern::None {
-        return GOES_ON;
+        return Ok(0);
     }
     // Without memory for it the first one goes on, and the others will be lost.
-    let Some(known) = Known::decide(&key, address) else { return GOES_ON };
-    let Some(verdict) = known.verdict() else { return GOES_ON };
+    let Some(known) = Known::decide(&key, address) else { return Ok(0) };
+    let Some(verdict) = known.verdict() else { return Ok(0) };
     if verdict.decision == Decision::Drop {
-        return code::drop(Counter::Fragment);
+        return Err(Counter::Fragment);
     }
     let kept = known.close();
     if kept > 0 && (translated || key.leaves()) {
-        return REPLAY | kept << NUMBER_SHIFT;
+        return Ok(kept);
     }
     if !passes(&key, known, verdict, piece) {
-        return code::drop(Counter::Fragment);
+        return Err(Counter::Fragment);
     }
     if translated && key.leaves() {
         let new = verdict.identification;
         if Skb::of(skb).store(headers.network + IDENTIFICATION, &new).is_err() {
-            return code::drop(Counter::WriteFailed);
+            return Err(Counter::WriteFailed);
         }
         headers.checksum = checksum::replace_half(headers.checksum, headers.identification, new);
         headers.identification = new;
     }
-    GOES_ON
+    Ok(0)
 }
 
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn later_fragment(
-    skb: *mut __sk_buff,
-    headers: *const Headers,
-    interface: u32,
-    direction: u32,
-) -> u32 {
-    if headers.is_null() {
-        return GOES_ON;
-    }
-    // SAFETY: the caller's, checked by the verifier.
-    let headers = unsafe { &*headers };
+global!(fn later_fragment(skb: *mut __sk_buff, headers: &Headers, interface: u32, direction: u32) -> Handled = later_fragment_inner);
+
+#[inline(always)]
+fn later_fragment_inner(skb: *mut __sk_buff, headers: &Headers, interface: u32, direction: u32) -> Handled {
     let key = DatagramKey::of(headers, interface, direction);
     let piece = Piece::of(headers);
     let mut known = Known::find(&key);
     if known.and_then(Known::verdict).is_none_or(|verdict| verdict.decision == Decision::Open) {
         let concern = concern(headers, interface, &key);
-        let lost = |reason: Counter| if concern == Concern::Held { code::drop(reason) } else { GOES_ON };
+        let lost =
+            |reason: Counter| if concern == Concern::Held { Err(reason) } else { Ok(Outcome::Untouched) };
         if concern == Concern::None {
-            return GOES_ON;
+            return Ok(Outcome::Untouched);
         }
         if piece.is_none() {
             return lost(Counter::Fragment);
@@ -181,30 +150,32 @@ extern "C" fn later_fragment(
         }
         let Some(known) = known else { return lost(Counter::FragmentLost) };
         match keep::keep(skb, headers, &key, known, concern == Concern::Held) {
-            Kept::Yes if concern == Concern::Held => return code::drop(Counter::FragmentKept),
+            Kept::Yes if concern == Concern::Held => return Err(Counter::FragmentKept),
             Kept::Yes => {
                 count::add(Counter::FragmentKept);
-                return GOES_ON;
+                return Ok(Outcome::Untouched);
             }
             Kept::No => return lost(Counter::FragmentLost),
             Kept::Decided => {}
         }
     }
-    let Some(known) = known else { return code::drop(Counter::FragmentLost) };
-    let Some(verdict) = known.verdict() else { return code::drop(Counter::FragmentLost) };
+    let Some(known) = known else { return Err(Counter::FragmentLost) };
+    let Some(verdict) = known.verdict() else { return Err(Counter::FragmentLost) };
     let Some(piece) = piece else {
-        return if verdict.decision == Decision::Pass { GOES_ON } else { code::drop(Counter::Fragment) };
+        return if verdict.decision == Decision::Pass {
+            Ok(Outcome::Untouched)
+        } else {
+            Err(Counter::Fragment)
+        };
     };
     if verdict.decision == Decision::Drop || !passes(&key, known, verdict, piece) {
-        return code::drop(Counter::Fragment);
+        return Err(Counter::Fragment);
     }
     if verdict.decision == Decision::Pass {
-        return GOES_ON;
+        return Ok(Outcome::Untouched);
     }
-    match write(&mut Skb::of(skb), headers, verdict, key.leaves()) {
-        Ok(()) => TRANSLATED,
-        Err(reason) => code::drop(reason),
-    }
+    write(&mut Skb::of(skb), headers, verdict, key.leaves())?;
+    Ok(Outcome::Translated)
 }
 
 /// Whether a fragment of a datagram that nothing is known of may concern an instance.

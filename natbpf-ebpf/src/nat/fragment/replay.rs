@@ -14,8 +14,13 @@ use natbpf_common::{
     wire::headers::Headers,
 };
 
-use super::{REPLAYED, datagram::Known, keep::Occupied};
-use crate::{kernel::code, offload::handover, tell::count};
+use super::{datagram::Known, keep::Occupied};
+use crate::{
+    kernel::global::global,
+    offload::handover,
+    packet::verdict::{Handled, Outcome},
+    tell::count,
+};
 
 /// What the steps need.
 struct Replay {
@@ -26,30 +31,26 @@ struct Replay {
     shortest: u32,
 }
 
-/// A global function, as those that call it.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn replay_kept(
+global!(pub fn replay_kept(skb: *mut __sk_buff, headers: &Headers, interface: u32, direction: u32, kept: u32) -> Handled = replay_kept_inner);
+
+/// The packet and those that were kept, so many, are sent round.
+#[inline(always)]
+fn replay_kept_inner(
     skb: *mut __sk_buff,
-    headers: *const Headers,
+    headers: &Headers,
     interface: u32,
     direction: u32,
     kept: u32,
-) -> u32 {
-    if headers.is_null() {
-        return code::drop(Counter::FragmentLost);
-    }
-    // SAFETY: the caller's, checked by the verifier.
-    let headers = unsafe { &*headers };
+) -> Handled {
     let key = DatagramKey::of(headers, interface, direction);
     if !send(skb, &key) {
-        return code::drop(Counter::FragmentLost);
+        return Err(Counter::FragmentLost);
     }
     let mut replay = Replay { skb, key, network: headers.network, shortest: headers.transport };
     let body: unsafe extern "C" fn(u64, *mut Replay) -> i64 = replay_one;
     // SAFETY: `replay_one` gets the pointer to `replay` while this waits.
     unsafe { bpf_loop(kept, body as *mut _, (&raw mut replay).cast(), 0) };
-    REPLAYED
+    Ok(Outcome::Replayed)
 }
 
 /// Sends a copy of the packet round. False: the kernel refuses.
