@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! BPFFS/natbpf/INSTANCE/            locked by the daemon
-//! BPFFS/natbpf/INSTANCE/v1/         locked by whoever watches flows
+//! BPFFS/natbpf/INSTANCE/vSCHEMA/    locked by a watcher of flows
 //!     FLOWS, MAPPINGS, …            maps
 //!     reap                          a program that is run, not attached
 //!     tcx_IFINDEX_HOOK              links
