@@ -1,6 +1,8 @@
 //! Developer commands, run as `cargo xtask COMMAND`.
 
 mod command;
+#[cfg(test)]
+mod docs;
 mod fuzz;
 mod layers;
 mod lint;

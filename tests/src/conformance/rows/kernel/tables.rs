@@ -74,9 +74,9 @@ pub fn memory_is_known_beforehand(bed: &Bed) -> Result<Outcome> {
         expect!(flags & NO_PREALLOC == 0, "the map {name} allocates while packets wait");
         memory += map["bytes_memlock"].as_u64().context("the map's memory")?;
     }
-    // What docs/architecture.md says that a flow takes at least and at most.
+    // What docs/architecture/contract.md says that a flow takes in these two at least and at most.
     let each = memory / u64::from(room);
-    expect!((418..=484).contains(&each), "a flow takes {each} bytes; the documentation says 418 to 470");
+    expect!((428..=484).contains(&each), "a flow takes {each} bytes; the documentation says 428 to 480");
     let status = nat.natbpf()?.status()?;
     if !status.contains("bytes of memory") && !status.contains("memory") {
         return Ok(Partly("documented and allocated at the start, but no command reports it".to_owned()));
