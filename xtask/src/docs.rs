@@ -2,12 +2,14 @@
 
 mod links;
 mod modules;
+mod picture;
 
 use std::{env, fs, io, path::Path};
 
 use crate::command::workspace;
 
-/// Lines that a chapter may have.
+/// Lines that a page may have.
+const README_LINES: usize = 120;
 const CHAPTER_LINES: usize = 200;
 
 /// Characters that a line of the architecture may have.
@@ -63,13 +65,10 @@ fn compare_or_renew(file: &str, expected: &str, test: &str) {
 
 #[test]
 fn pages_are_short() {
-    for chapter in CHAPTERS {
-        let file = format!("{ARCHITECTURE}/{chapter}");
+    let chapters = CHAPTERS.map(|chapter| (format!("{ARCHITECTURE}/{chapter}"), CHAPTER_LINES));
+    for (file, most) in chapters.into_iter().chain([("README.md".to_owned(), README_LINES)]) {
         let lines = read(&workspace().join(&file)).lines().count();
-        assert!(
-            lines <= CHAPTER_LINES,
-            "{file} has {lines} lines, more than {CHAPTER_LINES}: move something to another page"
-        );
+        assert!(lines <= most, "{file} has {lines} lines, more than {most}: move something to another page");
     }
 }
 
@@ -82,4 +81,28 @@ fn lines_of_the_architecture_are_not_wide() {
             assert!(width <= WIDTH, "{ARCHITECTURE}/{file}:{} has {width} characters: {line}", number + 1);
         }
     }
+}
+
+/// `meets 219 of 239` and the like, of natbpf and of netfilter.
+fn rows_met(conformance: &str) -> Vec<&str> {
+    let rows = conformance.lines().filter_map(|line| line.strip_prefix("- ")?.split_once(" meets "));
+    let rows = rows.map(|(_, met)| met.strip_suffix(" that it can be compared in").unwrap_or(met));
+    rows.filter(|met| met.starts_with(|first: char| first.is_ascii_digit())).collect()
+}
+
+#[test]
+fn the_readme_counts_as_the_conformance_table_does() {
+    let conformance = read(&workspace().join("docs/conformance.md"));
+    let readme = read(&workspace().join("README.md"));
+    let rows = rows_met(&conformance);
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    for met in rows {
+        assert!(readme.contains(met), "README.md does not say `{met}`, as docs/conformance.md does");
+    }
+}
+
+#[test]
+fn counts_are_found_in_the_conformance_table() {
+    let text = "- 5 rows\n- natbpf meets 3 of 4\n- netfilter meets 1 of the 2 that it can be compared in\n- both meets a\n";
+    assert_eq!(rows_met(text), ["3 of 4", "1 of the 2"]);
 }

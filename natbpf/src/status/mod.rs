@@ -272,6 +272,8 @@ fn trimmed(table: &mut Table) -> String {
 
 #[cfg(test)]
 mod tests {
+    mod readme;
+
     use natbpf_common::{contract::inside::InsidePort, flow::offload::Offload};
 
     use super::*;

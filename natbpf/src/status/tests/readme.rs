@@ -1,0 +1,63 @@
+//! The sample in the README is what `natbpf status` prints.
+
+use std::{env, fs, path::Path};
+
+use super::*;
+
+/// What stands around the sample.
+const BEGIN: &str = "<!-- status -->\n```\n";
+const END: &str = "\n```\n<!-- /status -->";
+
+/// A gateway with two instances.
+fn sample() -> Report {
+    let mut counters: Counters = [0; Counter::COUNT];
+    for (counter, count) in [
+        (Counter::EgressPackets, 73_726),
+        (Counter::EgressBytes, 3_137_756_361),
+        (Counter::IngressPackets, 67_285),
+        (Counter::IngressBytes, 3_038_207_383),
+        (Counter::EgressOffloaded, 73_655),
+        (Counter::IngressOffloaded, 67_218),
+        (Counter::FlowsCreated, 13),
+        (Counter::PortsChanged, 1),
+        (Counter::OffloadsNoted, 26),
+    ] {
+        counters[counter as usize] = count;
+    }
+    let program = |program_id| Some(AttachInfo { mode: "tcx".to_owned(), program_id });
+    let port = |name: &str, interface, (ingress, egress), flags| {
+        let attached = PortAttached { ingress: program(ingress), egress: program(egress) };
+        PortStatus::new(name.to_owned(), interface, InsidePort { flags }, attached)
+    };
+    Report {
+        uplinks: vec![UplinkStatus {
+            name: "eth0".to_owned(),
+            interface: 2,
+            attached: Attached { egress: program(1285), ingress: program(1283) },
+            addresses: vec![Ipv4Addr::new(203, 0, 113, 1)],
+        }],
+        ports: vec![port("vnet0", 5, (1289, 1287), 0), port("veth1", 6, (1293, 1291), Offload::PEER)],
+        flows: Usage { count: 13, max: 262_144 },
+        mappings: Usage { count: 14, max: 327_680 },
+        counters: CounterReport::from(&counters),
+        ..report()
+    }
+}
+
+#[test]
+fn the_sample_of_the_readme_is_what_status_prints() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = fs::read_to_string(&path).expect("the README can be read");
+    let (before, rest) = readme.split_once(BEGIN).expect("the README has the beginning of the sample");
+    let (found, after) = rest.split_once(END).expect("the README has the end of the sample");
+    let printed = sample().text(false).to_string();
+    if env::var_os("NATBPF_RENEW").is_some() {
+        fs::write(&path, [before, BEGIN, &printed, END, after].concat()).expect("the README can be written");
+        return;
+    }
+    assert!(
+        found == printed,
+        "the sample in README.md is not what `natbpf status` prints; renew it by \
+         `NATBPF_RENEW=1 cargo test -p natbpf sample_of_the_readme`. It is now\n{printed}"
+    );
+}
