@@ -33,8 +33,8 @@ use crate::{
         sockets,
     },
     memory::{
-        atomic,
         maps::{FLOWS, MAPPINGS, SETTINGS},
+        shared::{Lookup as _, cell},
     },
     tables::forwards,
     tell::count,
@@ -197,9 +197,7 @@ fn range(request: &Request<'_>) -> PortRange {
 /// The port an endpoint has that could not keep its own.
 #[inline(always)]
 fn mapped_port(endpoint: &Endpoint) -> Option<Port> {
-    let mapping = MAPPINGS.get_ptr(endpoint)?;
-    // SAFETY: a projection, no access.
-    let (address, port) = Mapping::unpack(atomic::load(unsafe { &raw const (*mapping).other }));
+    let (address, port) = Mapping::unpack(cell!(MAPPINGS.shared(endpoint)?, other).load());
     if address == endpoint.toward { Some(port) } else { None }
 }
 

@@ -18,7 +18,7 @@ use crate::{
         reap,
     },
     kernel::{clock, global::global},
-    memory::{atomic, maps::GAUGES},
+    memory::{gauges, shared::Lookup as _},
     tell::count,
 };
 
@@ -46,11 +46,11 @@ fn mask() -> u32 {
 /// A flow has begun.
 #[inline(always)]
 pub fn remember(key: &FlowKey) {
-    let Some(begun) = GAUGES.get_ptr_mut(Gauge::Begun as u32) else { return };
-    let number = atomic::fetch_add(begun, 1);
-    if let Some(place) = LATEST.get_ptr_mut(number as u32 & mask()) {
-        // SAFETY: a map value. Whoever reads a key that was half written finds no flow of it.
-        unsafe { place.write_volatile(*key) };
+    let Some(begun) = gauges::cell(Gauge::Begun) else { return };
+    let number = begun.add(1);
+    if let Some(place) = LATEST.shared(number as u32 & mask()) {
+        // Whoever reads a key that was half written finds no flow of it.
+        place.whole().store(*key);
     }
 }
 
@@ -102,9 +102,8 @@ unsafe extern "C" fn look_at_one_of(_: u64, room: *mut RoomOf) -> i64 {
     // Far apart, so that each packet looks at others.
     room.place = room.place.wrapping_mul(0x915f_77f5).wrapping_add(0x9e37_79b9);
     // The upper bits, which are the better ones.
-    let Some(place) = LATEST.get_ptr((room.place >> 7) & mask()) else { return 1 };
-    // SAFETY: a map value.
-    let key = unsafe { place.read_volatile() };
+    let Some(place) = LATEST.shared((room.place >> 7) & mask()) else { return 1 };
+    let key = place.whole().load();
     if key.source != room.source || !drop_idle(&key, true) {
         return 0;
     }
@@ -114,25 +113,22 @@ unsafe extern "C" fn look_at_one_of(_: u64, room: *mut RoomOf) -> i64 {
 
 /// One step of the kernel's loop; 1 ends it.
 unsafe extern "C" fn look_at_one(_: u64, room: *mut Room) -> i64 {
-    let (Some(begun), Some(looked)) =
-        (GAUGES.get_ptr(Gauge::Begun as u32), GAUGES.get_ptr_mut(Gauge::LookedAt as u32))
-    else {
+    let (Some(begun), Some(looked)) = (gauges::cell(Gauge::Begun), gauges::cell(Gauge::LookedAt)) else {
         return 1;
     };
-    let newest = atomic::load(begun);
-    let before = atomic::load(looked);
+    let newest = begun.load();
+    let before = looked.load();
     // One after the other of those that are remembered, and then from the beginning: what runs now may not later.
     let oldest = newest.saturating_sub(mask() as u64 + 1);
     let number = if before > oldest && before < newest { before } else { oldest };
     if number >= newest {
         return 1;
     }
-    if !atomic::swap(looked, before, number + 1) {
+    if !looked.swap(before, number + 1) {
         return 0;
     }
-    let Some(place) = LATEST.get_ptr(number as u32 & mask()) else { return 1 };
-    // SAFETY: a map value.
-    let key = unsafe { place.read_volatile() };
+    let Some(place) = LATEST.shared(number as u32 & mask()) else { return 1 };
+    let key = place.whole().load();
     if !drop_idle(&key, false) {
         return 0;
     }

@@ -7,93 +7,82 @@ use natbpf_common::{
 };
 
 use crate::memory::{
-    atomic,
     maps::{FLOWS, SETTINGS},
+    shared::{Lookup as _, Shared, cell},
 };
 
 /// An entry in the table.
 #[derive(Clone, Copy)]
-pub struct Entry(*mut FlowEntry);
+pub struct Entry(Shared<FlowEntry>);
 
 impl Entry {
     #[inline(always)]
     pub fn find(key: &FlowKey) -> Option<Self> {
-        FLOWS.get_ptr_mut(key).map(Self)
+        FLOWS.shared(key).map(Self)
     }
 
     #[inline(always)]
     pub fn life(self) -> u64 {
-        // SAFETY: a projection, no access.
-        atomic::load(unsafe { &raw const (*self.0).life })
+        cell!(self.0, life).load()
     }
 
     /// Puts `new` in the place of `old`; false if the life has changed meanwhile.
     #[inline(always)]
     pub fn swap_life(self, old: u64, new: u64) -> bool {
-        // SAFETY: a projection, no access.
-        atomic::swap(unsafe { &raw mut (*self.0).life }, old, new)
+        cell!(self.0, life).swap(old, new)
     }
 
     /// Only for whoever has swapped [`Life::Busy`](natbpf_common::flow::life::Life::Busy) in.
     #[inline(always)]
     pub fn set_life(self, life: u64) {
-        // SAFETY: a projection, no access.
-        atomic::store(unsafe { &raw mut (*self.0).life }, life);
+        cell!(self.0, life).store(life);
     }
 
     /// The rewrite, if the element still is this key's.
     #[inline(always)]
     pub fn rewrite(self, key: &FlowKey) -> Option<Rewrite> {
-        // SAFETY: a projection, no access.
-        let rewrite = Rewrite::from_word(atomic::load(unsafe { &raw const (*self.0).rewrite }));
-        // SAFETY: a projection, no access.
-        let outside_port = atomic::load(unsafe { &raw const (*self.0).outside_port });
+        let rewrite = Rewrite::from_word(cell!(self.0, rewrite).load());
+        let outside_port = cell!(self.0, outside_port).load();
         let rewrite = Rewrite { outside_port, ..rewrite };
         if rewrite.tag == key.tag() { Some(rewrite) } else { None }
     }
 
     #[inline(always)]
     pub fn set_rewrite(self, rewrite: Rewrite) {
-        // SAFETY: a projection, no access.
-        atomic::store(unsafe { &raw mut (*self.0).outside_port }, rewrite.outside_port);
-        // SAFETY: a projection, no access.
-        atomic::store(unsafe { &raw mut (*self.0).rewrite }, rewrite.to_word());
+        cell!(self.0, outside_port).store(rewrite.outside_port);
+        cell!(self.0, rewrite).store(rewrite.to_word());
     }
 
     #[inline(always)]
     pub fn status(self) -> Status {
-        // SAFETY: a projection, no access.
-        Status::from_word(atomic::load(unsafe { &raw const (*self.0).status }))
+        Status::from_word(cell!(self.0, status).load())
     }
 
     /// Steps the state that was read before. If it has changed meanwhile, another packet was faster, or the element is another flow's by now
     /// (early drop waits for nobody): then it is left alone.
     #[inline(always)]
     pub fn step_status(self, before: Status, status: Status) {
-        // SAFETY: a projection, no access; the status is the lower half, and the traits are the upper half of an aligned word.
-        let word = unsafe { (&raw mut (*self.0).status).cast::<u32>() };
-        let old = atomic::load(word);
+        // The status is the lower half of an aligned word, and the traits are the upper one.
+        let word = cell!(self.0, status).with_next();
+        let old = word.load();
         if old as u16 == before.to_word() {
-            atomic::swap_half(word, old, old & 0xffff_0000 | status.to_word() as u32);
+            word.swap(old, old & 0xffff_0000 | status.to_word() as u32);
         }
     }
 
     #[inline(always)]
     pub fn set_status(self, status: Status) {
-        // SAFETY: a projection, no access.
-        atomic::store(unsafe { &raw mut (*self.0).status }, status.to_word());
+        cell!(self.0, status).store(status.to_word());
     }
 
     #[inline(always)]
     pub fn traits(self) -> u16 {
-        // SAFETY: a projection, no access.
-        atomic::load(unsafe { &raw const (*self.0).traits })
+        cell!(self.0, traits).load()
     }
 
     #[inline(always)]
     pub fn set_traits(self, traits: u16) {
-        // SAFETY: a projection, no access.
-        atomic::store(unsafe { &raw mut (*self.0).traits }, traits);
+        cell!(self.0, traits).store(traits);
     }
 
     /// Has the entry of the reply direction ask its flow at the next packet, and the reaper look at it. Used
@@ -108,26 +97,22 @@ impl Entry {
 
     #[inline(always)]
     pub fn created(self) -> Moment {
-        // SAFETY: a projection, no access.
-        atomic::load(unsafe { &raw const (*self.0).created })
+        cell!(self.0, created).load()
     }
 
     #[inline(always)]
     pub fn set_created(self, created: Moment) {
-        // SAFETY: a projection, no access.
-        atomic::store(unsafe { &raw mut (*self.0).created }, created);
+        cell!(self.0, created).store(created);
     }
 
     #[inline(always)]
     pub fn uplink(self) -> u32 {
-        // SAFETY: a projection, no access.
-        atomic::load(unsafe { &raw const (*self.0).uplink })
+        cell!(self.0, uplink).load()
     }
 
     #[inline(always)]
     pub fn set_uplink(self, interface: u32) {
-        // SAFETY: a projection, no access.
-        atomic::store(unsafe { &raw mut (*self.0).uplink }, interface);
+        cell!(self.0, uplink).store(interface);
     }
 
     // How the kernel has forwarded such packets: see `offload`.
@@ -135,67 +120,50 @@ impl Entry {
     /// A [`Validity`](natbpf_common::flow::offload::Validity).
     #[inline(always)]
     pub fn validity(self) -> u64 {
-        // SAFETY: a projection, no access.
-        atomic::load(unsafe { &raw const (*self.0).offload.validity })
+        cell!(self.0, offload.validity).load()
     }
 
     #[inline(always)]
     pub fn set_validity(self, word: u64) {
-        // SAFETY: a projection, no access.
-        atomic::store(unsafe { &raw mut (*self.0).offload.validity }, word);
+        cell!(self.0, offload.validity).store(word);
     }
 
     /// Keeps others from reading and writing until the validity is set. False: somebody else has changed it.
     #[inline(always)]
     pub fn lock_offload(self, word: u64) -> bool {
-        // SAFETY: a projection, no access.
-        word != Validity::BUSY
-            && atomic::swap(unsafe { &raw mut (*self.0).offload.validity }, word, Validity::BUSY)
+        word != Validity::BUSY && cell!(self.0, offload.validity).swap(word, Validity::BUSY)
     }
 
     #[inline(always)]
     pub fn frame(self) -> u64 {
-        // SAFETY: a projection, no access.
-        atomic::load(unsafe { &raw const (*self.0).offload.frame })
+        cell!(self.0, offload.frame).load()
     }
 
     /// With [`Offload::PEER`](natbpf_common::flow::offload::Offload::PEER).
     #[inline(always)]
     pub fn port(self) -> u32 {
-        // SAFETY: a projection, no access.
-        atomic::load(unsafe { &raw const (*self.0).offload.port })
+        cell!(self.0, offload.port).load()
     }
 
     #[inline(always)]
     pub fn ethernet(self) -> [u32; 3] {
-        // SAFETY: projections, no access.
-        unsafe {
-            [
-                atomic::load(&raw const (*self.0).offload.ethernet[0]),
-                atomic::load(&raw const (*self.0).offload.ethernet[1]),
-                atomic::load(&raw const (*self.0).offload.ethernet[2]),
-            ]
-        }
+        cell!(self.0, offload.ethernet).load()
     }
 
     #[inline(always)]
     pub fn vlan(self) -> u16 {
-        // SAFETY: a projection, no access.
-        atomic::load(unsafe { &raw const (*self.0).vlan })
+        cell!(self.0, vlan).load()
     }
 
     /// Only for whoever has locked it.
     #[inline(always)]
     pub fn set_way(self, frame: u64, port: u32, ethernet: [u32; 3], vlan: u16) {
-        // SAFETY: projections, no access.
-        unsafe {
-            atomic::store(&raw mut (*self.0).offload.frame, frame);
-            atomic::store(&raw mut (*self.0).offload.port, port);
-            atomic::store(&raw mut (*self.0).offload.ethernet[0], ethernet[0]);
-            atomic::store(&raw mut (*self.0).offload.ethernet[1], ethernet[1]);
-            atomic::store(&raw mut (*self.0).offload.ethernet[2], ethernet[2]);
-            atomic::store(&raw mut (*self.0).vlan, vlan);
-        }
+        cell!(self.0, offload.frame).store(frame);
+        cell!(self.0, offload.port).store(port);
+        cell!(self.0, offload.ethernet[0]).store(ethernet[0]);
+        cell!(self.0, offload.ethernet[1]).store(ethernet[1]);
+        cell!(self.0, offload.ethernet[2]).store(ethernet[2]);
+        cell!(self.0, vlan).store(vlan);
     }
 }
 

@@ -10,7 +10,10 @@ use natbpf_common::{
 
 use crate::{
     kernel::clock,
-    memory::{atomic, maps::MAPPINGS},
+    memory::{
+        maps::MAPPINGS,
+        shared::{Cell, Lookup as _, cell},
+    },
 };
 
 const EEXIST: i32 = -17;
@@ -57,19 +60,17 @@ pub fn join(endpoint: &Endpoint, inside: Address, inside_port: Port, flags: u32)
 
 #[inline(always)]
 fn count_one_more(endpoint: &Endpoint, owner: u64, inside: Address, flags: u32) -> bool {
-    let Some(mapping) = MAPPINGS.get_ptr_mut(endpoint) else { return false };
-    // SAFETY: projections, no access.
-    let (other, users, old_flags) =
-        unsafe { (&raw const (*mapping).other, &raw mut (*mapping).users, &raw mut (*mapping).flags) };
+    let Some(mapping) = MAPPINGS.shared(endpoint) else { return false };
+    let users = cell!(mapping, users);
     for _ in 0..TRIES {
-        let word = atomic::load(users);
+        let word = users.load();
         let Some(more) = Users::from_word(word).more() else { return false };
-        if atomic::load(other) != owner || Users::from_word(word).owner() != inside {
+        if cell!(mapping, other).load() != owner || Users::from_word(word).owner() != inside {
             return false;
         }
-        if atomic::swap(users, word, more.to_word()) {
+        if users.swap(word, more.to_word()) {
             // The rule may be another one since.
-            atomic::store(old_flags, flags);
+            cell!(mapping, flags).store(flags);
             return true;
         }
     }
@@ -79,12 +80,10 @@ fn count_one_more(endpoint: &Endpoint, owner: u64, inside: Address, flags: u32) 
 /// Takes one user away.
 #[inline(always)]
 pub fn leave(endpoint: &Endpoint) {
-    let Some(mapping) = MAPPINGS.get_ptr_mut(endpoint) else { return };
-    // SAFETY: projections, no access.
-    let (users, idle_since) = unsafe { (&raw mut (*mapping).users, &raw mut (*mapping).idle_since) };
-    atomic::store(idle_since, clock::now());
+    let Some(mapping) = MAPPINGS.shared(endpoint) else { return };
+    cell!(mapping, idle_since).store(clock::now());
     // The flow counts until now, so there is one to take away, and the mapping is not being removed.
-    atomic::add(users, u64::MAX);
+    cell!(mapping, users).add(u64::MAX);
 }
 
 /// Notes that the owner of a mapping sends to an outside address; true if the flow counts there. Not inlined, for its stack.
@@ -130,7 +129,7 @@ pub const NOT_COUNTED: u32 = 2;
 #[expect(clippy::needless_borrows_for_generic_args, reason = "by value they would be copied to the stack")]
 pub fn charge(address: Address, number: u32, max_flows: u32, interval: u32) -> u32 {
     let (endpoint, now) = (account(address, number), clock::now());
-    let account = match MAPPINGS.get_ptr_mut(&endpoint) {
+    let account = match MAPPINGS.shared(&endpoint) {
         Some(account) => account,
         None => {
             let users = Users::one(address).to_word();
@@ -140,24 +139,23 @@ pub fn charge(address: Address, number: u32, max_flows: u32, interval: u32) -> u
                 Err(EEXIST) => {}
                 Err(_) => return NOT_COUNTED,
             }
-            let Some(account) = MAPPINGS.get_ptr_mut(&endpoint) else { return NOT_COUNTED };
+            let Some(account) = MAPPINGS.shared(&endpoint) else { return NOT_COUNTED };
             account
         }
     };
-    // SAFETY: projections, no access.
-    let (due, users) = unsafe { (&raw mut (*account).other, &raw mut (*account).users) };
+    let users = cell!(account, users);
     for _ in 0..TRIES {
-        let word = atomic::load(users);
+        let word = users.load();
         let count = Users::from_word(word);
         let (Some(more), true) = (count.more(), count.owner() == address) else { return NOT_COUNTED };
         if max_flows != 0 && count.count() >= max_flows {
             return REFUSED;
         }
-        if !atomic::swap(users, word, more.to_word()) {
+        if !users.swap(word, more.to_word()) {
             continue;
         }
-        if interval != 0 && !is_due(due, interval, now) {
-            atomic::add(users, u64::MAX);
+        if interval != 0 && !is_due(cell!(account, other), interval, now) {
+            users.add(u64::MAX);
             return TOO_FAST;
         }
         return CHARGED;
@@ -167,11 +165,11 @@ pub fn charge(address: Address, number: u32, max_flows: u32, interval: u32) -> u
 }
 
 #[inline(always)]
-fn is_due(due: *mut u64, interval: u32, now: Nanoseconds) -> bool {
+fn is_due(due: Cell<u64>, interval: u32, now: Nanoseconds) -> bool {
     for _ in 0..TRIES {
-        let before = atomic::load(due);
+        let before = due.load();
         let Some(next) = Mapping::due(before, interval as u64, now) else { return false };
-        if atomic::swap(due, before, next) {
+        if due.swap(before, next) {
             return true;
         }
     }
@@ -186,12 +184,9 @@ pub fn open_to(
     port: Port,
     stranger: Address,
 ) -> Option<(Address, Port, u32)> {
-    let mapping = MAPPINGS.get_ptr(external(protocol, address, port))?;
-    // SAFETY: projections, no access.
-    let (other, users, flags) =
-        unsafe { (&raw const (*mapping).other, &raw const (*mapping).users, &raw const (*mapping).flags) };
-    let (flags, users) = (atomic::load(flags), Users::from_word(atomic::load(users)));
-    let (inside, inside_port) = Mapping::unpack(atomic::load(other));
+    let mapping = MAPPINGS.shared(&external(protocol, address, port))?;
+    let (flags, users) = (cell!(mapping, flags).load(), Users::from_word(cell!(mapping, users).load()));
+    let (inside, inside_port) = Mapping::unpack(cell!(mapping, other).load());
     // An element that has been given to another mapping meanwhile has another owner.
     if !users.in_use() || users.owner() != inside {
         return None;
@@ -203,8 +198,5 @@ pub fn open_to(
 
 #[inline(always)]
 fn knows(peer: &Endpoint) -> bool {
-    MAPPINGS.get_ptr(peer).is_some_and(|mapping| {
-        // SAFETY: a projection, no access.
-        Users::from_word(atomic::load(unsafe { &raw const (*mapping).users })).in_use()
-    })
+    MAPPINGS.shared(peer).is_some_and(|mapping| Users::from_word(cell!(mapping, users).load()).in_use())
 }

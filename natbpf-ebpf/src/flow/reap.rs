@@ -32,8 +32,8 @@ use crate::{
     },
     kernel::clock,
     memory::{
-        atomic,
         maps::{FLOWS, MAPPINGS},
+        shared::{Lookup as _, cell},
     },
     tell::{count, event},
 };
@@ -203,24 +203,16 @@ fn unmap(endpoint: Endpoint, now: Nanoseconds) -> bool {
     if endpoint.side == Side::Inside as u8 {
         return false;
     }
-    let Some(mapping) = MAPPINGS.get_ptr_mut(endpoint) else { return false };
-    // SAFETY: projections, no access.
-    let (other, users, idle_since, flags) = unsafe {
-        (
-            &raw const (*mapping).other,
-            &raw mut (*mapping).users,
-            &raw const (*mapping).idle_since,
-            &raw const (*mapping).flags,
-        )
-    };
-    let word = atomic::load(users);
+    let Some(mapping) = MAPPINGS.shared(&endpoint) else { return false };
+    let users = cell!(mapping, users);
+    let word = users.load();
     let count = Users::from_word(word);
-    let rest = now.saturating_sub(atomic::load(idle_since));
-    if count.is_gone() || count.count() > 0 || rest < Mapping::rest(atomic::load(flags)) {
+    let rest = now.saturating_sub(cell!(mapping, idle_since).load());
+    if count.is_gone() || count.count() > 0 || rest < Mapping::rest(cell!(mapping, flags).load()) {
         return false;
     }
-    let (address, port) = Mapping::unpack(atomic::load(other));
-    if !atomic::swap(users, word, count.gone().to_word()) {
+    let (address, port) = Mapping::unpack(cell!(mapping, other).load());
+    if !users.swap(word, count.gone().to_word()) {
         return false;
     }
     if endpoint.side != Side::External as u8 {
@@ -235,11 +227,10 @@ fn unmap(endpoint: Endpoint, now: Nanoseconds) -> bool {
         side: Side::Inside as u8,
     };
     let this = Mapping::pack(endpoint.address, endpoint.port);
-    if let Some(back) = MAPPINGS.get_ptr(inside) {
-        // SAFETY: a projection, no access.
-        if atomic::load(unsafe { &raw const (*back).other }) == this {
-            let _ = MAPPINGS.remove(inside);
-        }
+    if let Some(back) = MAPPINGS.shared(&inside)
+        && cell!(back, other).load() == this
+    {
+        let _ = MAPPINGS.remove(inside);
     }
     let _ = MAPPINGS.remove(endpoint);
     true

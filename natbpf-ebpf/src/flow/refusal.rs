@@ -7,10 +7,7 @@ use natbpf_common::{
 
 use crate::{
     kernel::clock,
-    memory::{
-        atomic, gauges,
-        maps::{GAUGES, SETTINGS},
-    },
+    memory::{gauges, maps::SETTINGS, shared::Lookup as _},
 };
 
 const PLACES: u64 = 1024;
@@ -26,11 +23,11 @@ static REFUSALS: Array<u64, { PLACES as usize }> = Array::new();
 #[inline(always)]
 pub fn note(key: &FlowKey) {
     let (now, hash) = (clock::now(), hash(key));
-    if let Some(place) = REFUSALS.get_ptr_mut(place(hash)) {
-        atomic::store(place, word(hash, now));
+    if let Some(place) = REFUSALS.shared(place(hash)) {
+        place.whole().store(word(hash, now));
     }
-    if let Some(last) = GAUGES.get_ptr_mut(Gauge::Refused as u32) {
-        atomic::store(last, Moment::of(now).number() as u64);
+    if let Some(last) = gauges::cell(Gauge::Refused) {
+        last.store(Moment::of(now).number() as u64);
     }
 }
 
@@ -49,8 +46,8 @@ pub fn is_fresh(key: &FlowKey) -> bool {
 #[inline(never)]
 fn is_here(key: &FlowKey, now: u32) -> bool {
     let hash = hash(key);
-    let Some(place) = REFUSALS.get_ptr(place(hash)) else { return false };
-    let word = atomic::load(place);
+    let Some(place) = REFUSALS.shared(place(hash)) else { return false };
+    let word = place.whole().load();
     word >> 32 == hash >> 32 && now.wrapping_sub(word as u32) <= AGE
 }
 

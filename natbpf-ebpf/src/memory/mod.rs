@@ -1,5 +1,5 @@
 //! Memory that other processors and user space share.
 
-pub mod atomic;
 pub mod gauges;
 pub mod maps;
+pub mod shared;

@@ -14,7 +14,10 @@ use network_types::eth::{EthHdr, EtherType};
 
 use crate::{
     kernel::global::global,
-    memory::{atomic, maps::EXTERNALS},
+    memory::{
+        maps::EXTERNALS,
+        shared::{Lookup as _, cell},
+    },
     packet::skb::Skb,
     tell::count,
 };
@@ -43,11 +46,10 @@ fn answer_arp_inner(skb: *mut __sk_buff, interface: u32) -> bool {
         return false;
     }
     let address = Address::from_wire(u32::from_ne_bytes(question.target));
-    let Some(external) = EXTERNALS.get_ptr(ExternalKey { uplink: interface, address }) else { return false };
-    // SAFETY: projections; whole values are written by user space alone, and a torn MAC address would be seen by one
-    // question.
-    let (flags, mac) = unsafe { (atomic::load(&raw const (*external).flags), (*external).mac) };
-    if flags & External::ANSWER == 0 {
+    let Some(external) = EXTERNALS.shared(&ExternalKey { uplink: interface, address }) else { return false };
+    // Whole values are written by user space alone, and a torn MAC address would be seen by one question.
+    let mac = cell!(external, mac).load();
+    if cell!(external, flags).load() & External::ANSWER == 0 {
         return false;
     }
     let written = skb

@@ -23,7 +23,10 @@ use network_types::eth::EthHdr;
 use crate::{
     flow::entry::Entry,
     kernel::{global::global, route},
-    memory::{atomic, maps::EXTERNALS},
+    memory::{
+        maps::EXTERNALS,
+        shared::{Lookup as _, cell},
+    },
     nat::{fragment, ingress, stranger, target},
     offload::handover,
     packet::{
@@ -55,12 +58,11 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
         return Ok(Outcome::Untouched);
     }
     let key = ExternalKey { uplink: 0, address: headers.destination };
-    let Some(external) = EXTERNALS.get_ptr(key) else { return Ok(Outcome::Untouched) };
-    // SAFETY: a projection, no access.
-    let uplink = atomic::load(unsafe { &raw const (*external).uplink });
+    let Some(external) = EXTERNALS.shared(&key) else { return Ok(Outcome::Untouched) };
+    let uplink = cell!(external, uplink).load();
     // A source that is external itself is forged, or the host's: the kernel knows what to do (RFC 1812, section 5.3.8).
     let source = ExternalKey { uplink: 0, address: headers.source };
-    if EXTERNALS.get_ptr(source).is_some() || !leads_inside(skb, headers, uplink) {
+    if EXTERNALS.shared(&source).is_some() || !leads_inside(skb, headers, uplink) {
         return Ok(Outcome::Untouched);
     }
     handover::redirect(uplink, Purpose::Turning, headers.source, headers.destination);

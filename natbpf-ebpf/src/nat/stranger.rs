@@ -38,7 +38,10 @@ use crate::{
         clock,
         global::{global, numbered},
     },
-    memory::{atomic, gauges, maps::GAUGES},
+    memory::{
+        gauges,
+        shared::{Lookup as _, Shared, cell},
+    },
     nat::target::Target,
     packet::{
         conntrack::{self, Seen},
@@ -71,59 +74,48 @@ static NEXT: PerCpuArray<Next, 1> = PerCpuArray::new();
 
 /// A stranger in the table. Others may write it at the same time, and the tag tells if it is another one's by now.
 #[derive(Clone, Copy)]
-struct Known(*mut Pending);
+struct Known(Shared<Pending>);
 
 impl Known {
     #[inline(always)]
     fn rewrite(self, key: &FlowKey) -> Option<Rewrite> {
-        // SAFETY: projections, no access.
-        let (word, outside_port) = unsafe {
-            (atomic::load(&raw const (*self.0).rewrite), atomic::load(&raw const (*self.0).outside_port))
-        };
+        let (word, outside_port) = (cell!(self.0, rewrite).load(), cell!(self.0, outside_port).load());
         let rewrite = Rewrite { outside_port, ..Rewrite::from_word(word) };
         if rewrite.tag == key.tag() { Some(rewrite) } else { None }
     }
 
     #[inline(always)]
     fn is_over(self, now: Nanoseconds) -> bool {
-        // SAFETY: a projection, no access.
-        now.saturating_sub(atomic::load(unsafe { &raw const (*self.0).seen })) > LIFETIME
+        now.saturating_sub(cell!(self.0, seen).load()) > LIFETIME
     }
 
     #[inline(always)]
     fn status(self) -> Status {
-        // SAFETY: a projection, no access.
-        Status::from_word(atomic::load(unsafe { &raw const (*self.0).status }))
+        Status::from_word(cell!(self.0, status).load())
     }
 
     #[inline(always)]
     fn traits(self) -> u16 {
-        // SAFETY: a projection, no access.
-        atomic::load(unsafe { &raw const (*self.0).traits })
+        cell!(self.0, traits).load()
     }
 
     /// One more packet.
     #[inline(always)]
     fn touch(self, status: Status, now: Nanoseconds) {
-        // SAFETY: projections, no access.
-        unsafe {
-            atomic::store(&raw mut (*self.0).status, status.to_word());
-            atomic::store(&raw mut (*self.0).seen, now);
-        }
+        cell!(self.0, status).store(status.to_word());
+        cell!(self.0, seen).store(now);
         expect_strangers(now);
     }
 
     /// Of [`Pending::expected`].
     #[inline(always)]
     fn expected(self) -> u32 {
-        // SAFETY: a projection, no access.
-        atomic::load(unsafe { &raw const (*self.0).expected })
+        cell!(self.0, expected).load()
     }
 
     #[inline(always)]
     fn set_expected(self, number: u32) {
-        // SAFETY: a projection, no access.
-        atomic::store(unsafe { &raw mut (*self.0).expected }, number);
+        cell!(self.0, expected).store(number);
     }
 
     /// Nobody has answered it, and no rule of the operator's sent it inside.
@@ -136,10 +128,10 @@ impl Known {
 /// There is a stranger who waits for an answer.
 #[inline(always)]
 fn expect_strangers(now: Nanoseconds) {
-    if let Some(until) = GAUGES.get_ptr_mut(Gauge::StrangersUntil as u32)
-        && atomic::load(until) < now + LIFETIME / 2
+    if let Some(until) = gauges::cell(Gauge::StrangersUntil)
+        && until.load() < now + LIFETIME / 2
     {
-        atomic::store(until, now + LIFETIME);
+        until.store(now + LIFETIME);
     }
 }
 
@@ -232,7 +224,7 @@ fn meet_stranger_inner(
     }
     let now = clock::now();
     let first = step::first(key.protocol, tcp_flags);
-    if let Some(pending) = PENDING.get_ptr_mut(original) {
+    if let Some(pending) = PENDING.shared(original) {
         let pending = Known(pending);
         if let (Some(rewrite), false) = (pending.rewrite(original), pending.is_over(now)) {
             if rewrite == out {
@@ -348,7 +340,7 @@ pub fn translation(key: &FlowKey) -> Option<(Rewrite, u16)> {
 
 #[inline(always)]
 fn find(key: &FlowKey, now: Nanoseconds) -> Option<Known> {
-    let known = Known(PENDING.get_ptr_mut(key)?);
+    let known = Known(PENDING.shared(key)?);
     if known.is_over(now) { None } else { Some(known) }
 }
 
@@ -416,14 +408,8 @@ fn begin_next_inner() -> Result<(), Counter> {
 #[inline(always)]
 fn enter(original: &FlowKey, known: Known, mut status: Status) -> Result<(), Counter> {
     let out = known.rewrite(original).ok_or(Counter::Busy)?;
-    // SAFETY: projections, no access.
-    let (uplink, flags, by_mapping) = unsafe {
-        (
-            atomic::load(&raw const (*known.0).uplink),
-            atomic::load(&raw const (*known.0).flags),
-            atomic::load(&raw const (*known.0).by_mapping) != 0,
-        )
-    };
+    let (uplink, flags) = (cell!(known.0, uplink).load(), cell!(known.0, flags).load());
+    let by_mapping = cell!(known.0, by_mapping).load() != 0;
     let key = original.peer(out);
     let back = Rewrite {
         address: original.source,

@@ -9,7 +9,10 @@ use natbpf_common::{
 };
 
 use crate::{
-    memory::{atomic, maps::GAUGES},
+    memory::{
+        gauges,
+        shared::{Lookup as _, cell},
+    },
     packet::{plain::TRANSPORT, skb::Skb},
 };
 
@@ -30,22 +33,20 @@ fn write(skb: *mut __sk_buff, direction: u32, frame: u64, epoch: u32) {
     let direction =
         if direction == Direction::Original as u32 { Direction::Original } else { Direction::Reply };
     let key = FlowKey::of(&headers, direction);
-    let Some(claims) = GAUGES.get_ptr_mut(Gauge::Crossings as u32) else { return };
+    let Some(claims) = gauges::cell(Gauge::Crossings) else { return };
     // Never 0, which says that there is none.
-    let claim = atomic::fetch_add(claims, 1).wrapping_add(1);
+    let claim = claims.add(1).wrapping_add(1);
     let slot = slot(claim);
-    let Some(crossing) = CROSSINGS.get_ptr_mut(slot) else { return };
+    let Some(crossing) = CROSSINGS.shared(slot) else { return };
     let contents = contents(skb, &headers, 1);
-    // SAFETY: projections. Whoever reads looks at the claim before and after; see `leave`.
-    unsafe {
-        atomic::store(&raw mut (*crossing).claim, 0);
-        (&raw mut (*crossing).key).write_volatile(key);
-        (&raw mut (*crossing).frame).write_volatile(frame);
-        (&raw mut (*crossing).contents).write_volatile(contents);
-        (&raw mut (*crossing).interface).write_volatile(skb.interface());
-        (&raw mut (*crossing).epoch).write_volatile(epoch);
-        atomic::store(&raw mut (*crossing).claim, claim);
-    }
+    // Whoever reads looks at the claim before and after; see `leave`.
+    cell!(crossing, claim).store(0);
+    cell!(crossing, key).store(key);
+    cell!(crossing, frame).store(frame);
+    cell!(crossing, contents).store(contents);
+    cell!(crossing, interface).store(skb.interface());
+    cell!(crossing, epoch).store(epoch);
+    cell!(crossing, claim).store(claim);
     skb.set_tc_index(slot as u16 + 1);
 }
 
@@ -59,25 +60,19 @@ pub struct Origin {
 /// one hop and a translation. Each is found once.
 #[inline(always)]
 pub fn leave(skb: &Skb<'_>, headers: &Headers, key: &FlowKey, epoch: u16) -> Option<Origin> {
-    let crossing = CROSSINGS.get_ptr_mut(named(skb.tc_index())?)?;
-    // SAFETY: projections. What is read is believed if the claim is the same afterwards: who writes takes it away first.
-    unsafe {
-        let claim = atomic::load(&raw const (*crossing).claim);
-        if claim == 0
-            || (&raw const (*crossing).key).read_volatile() != *key
-            || (&raw const (*crossing).contents).read_volatile() != contents(skb, headers, 0)
-            || (&raw const (*crossing).epoch).read_volatile() != epoch as u32
-        {
-            return None;
-        }
-        let interface = (&raw const (*crossing).interface).read_volatile();
-        let frame = (&raw const (*crossing).frame).read_volatile();
-        if atomic::swap(&raw mut (*crossing).claim, claim, 0) {
-            Some(Origin { interface, frame })
-        } else {
-            None
-        }
+    let crossing = CROSSINGS.shared(named(skb.tc_index())?)?;
+    // What is read is believed if the claim is the same afterwards: who writes takes it away first.
+    let claim = cell!(crossing, claim).load();
+    if claim == 0
+        || cell!(crossing, key).load() != *key
+        || cell!(crossing, contents).load() != contents(skb, headers, 0)
+        || cell!(crossing, epoch).load() != epoch as u32
+    {
+        return None;
     }
+    let origin =
+        Origin { interface: cell!(crossing, interface).load(), frame: cell!(crossing, frame).load() };
+    if cell!(crossing, claim).swap(claim, 0) { Some(origin) } else { None }
 }
 
 /// What has to be the same where the packet leaves. `hops`: routers that are still to come.

@@ -8,7 +8,7 @@ use natbpf_common::{
 };
 use network_types::{eth::EthHdr, ip::Ipv4Hdr};
 
-use crate::packet::skb::Skb;
+use crate::{memory::shared::Lookup as _, packet::skb::Skb};
 
 /// What is said on each processor.
 #[btf_map]
@@ -29,10 +29,9 @@ pub fn redirect(interface: u32, purpose: Purpose, source: Address, destination: 
 /// [`forget`].
 #[inline(always)]
 pub fn take(skb: &Skb<'_>) -> Option<Purpose> {
-    let handover = HANDOVER.get_ptr_mut(0)?;
+    let handover = HANDOVER.shared(0)?.whole();
     let interface = skb.interface();
-    // SAFETY: the value is this processor's.
-    let said = unsafe { handover.read_volatile() };
+    let said = handover.load();
     if said.to as u32 != interface {
         return None;
     }
@@ -41,8 +40,7 @@ pub fn take(skb: &Skb<'_>) -> Option<Purpose> {
         .or_else(|| said.purpose(interface, addresses::<ADDRESSES>(skb)?));
     if purpose != Some(Purpose::Turning) {
         // By the pointer that is here: a lookup is a call.
-        // SAFETY: as above.
-        unsafe { handover.write_volatile(NOTHING) };
+        handover.store(NOTHING);
     }
     purpose
 }
@@ -64,14 +62,12 @@ pub fn forget() {
 /// What is said now, for [`write`] after something that may change it.
 #[inline(always)]
 pub fn read() -> Handover {
-    // SAFETY: the value is this processor's.
-    HANDOVER.get_ptr(0).map_or(NOTHING, |handover| unsafe { handover.read_volatile() })
+    HANDOVER.shared(0).map_or(NOTHING, |handover| handover.whole().load())
 }
 
 #[inline(always)]
 pub fn write(said: Handover) {
-    if let Some(handover) = HANDOVER.get_ptr_mut(0) {
-        // SAFETY: the value is this processor's.
-        unsafe { handover.write_volatile(said) };
+    if let Some(handover) = HANDOVER.shared(0) {
+        handover.whole().store(said);
     }
 }

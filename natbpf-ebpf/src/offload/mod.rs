@@ -42,6 +42,7 @@ use crate::{
     memory::{
         gauges,
         maps::{PORTS, SETTINGS},
+        shared::{Lookup as _, cell},
     },
     packet::{
         arriving::Arriving,
@@ -392,10 +393,7 @@ fn note_reply_inner(skb: *mut __sk_buff, headers: &Headers, epoch: u32) {
     if !holds(original, epoch, clock::now()) || original.port() != skb.interface() {
         return;
     }
-    // SAFETY: a map value, read whole.
-    let flags = PORTS
-        .get_ptr(skb.interface())
-        .map_or(0, |port| unsafe { (&raw const (*port).flags).read_volatile() });
+    let flags = PORTS.shared(&skb.interface()).map_or(0, |port| cell!(port, flags).load());
     note(&skb, headers, &reply_key, reply, origin.frame, skb.interface() | flags & Offload::PEER, epoch);
 }
 

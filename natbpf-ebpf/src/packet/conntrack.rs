@@ -3,10 +3,7 @@
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_probe_read_kernel};
 use natbpf_common::{Nanoseconds, SECOND, contract::gauge::Gauge};
 
-use crate::{
-    kernel::clock,
-    memory::{atomic, gauges, maps::GAUGES},
-};
+use crate::{kernel::clock, memory::gauges};
 
 /// Offset of `_nfct` in the kernel's `struct sk_buff`, which user space finds in the kernel's description of its types; 0: not known.
 #[unsafe(no_mangle)]
@@ -58,9 +55,9 @@ pub fn note(skb: *mut __sk_buff) -> u32 {
     let now = clock::now();
     if now.saturating_sub(gauges::read(Gauge::Conntrack)) > SECOND
         && word(skb) & !INFO != 0
-        && let Some(last) = GAUGES.get_ptr_mut(Gauge::Conntrack as u32)
+        && let Some(last) = gauges::cell(Gauge::Conntrack)
     {
-        atomic::store(last, now);
+        last.store(now);
     }
     0
 }

@@ -8,7 +8,10 @@ use natbpf_common::{
     },
 };
 
-use crate::memory::{atomic, maps::EXTERNALS};
+use crate::memory::{
+    maps::EXTERNALS,
+    shared::{Lookup as _, cell},
+};
 
 /// Whether an address is one of the uplink's external ones that the host itself does not have: its stack must not see a
 /// packet for it, which it would send back to the outside.
@@ -20,14 +23,13 @@ pub fn is_foreign(uplink: &Uplink, address: Address) -> bool {
 /// Whether an address is external on any uplink with hairpinning. Not inlined, for the stack of its callers.
 #[inline(never)]
 pub fn is_external(address: Address) -> u32 {
-    EXTERNALS.get_ptr(ExternalKey { uplink: 0, address }).is_some() as u32
+    EXTERNALS.shared(&ExternalKey { uplink: 0, address }).is_some() as u32
 }
 
 /// Not inlined, for the stack of its callers.
 #[inline(never)]
 fn is_answered(interface: u32, address: Address) -> u32 {
-    EXTERNALS.get_ptr(ExternalKey { uplink: interface, address }).map_or(0, |external| {
-        // SAFETY: a projection, no access.
-        atomic::load(unsafe { &raw const (*external).flags }) & External::ANSWER
-    })
+    EXTERNALS
+        .shared(&ExternalKey { uplink: interface, address })
+        .map_or(0, |external| cell!(external, flags).load() & External::ANSWER)
 }

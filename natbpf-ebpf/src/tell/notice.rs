@@ -12,10 +12,7 @@ use natbpf_common::{
 
 use crate::{
     kernel::clock,
-    memory::{
-        atomic,
-        maps::{GAUGES, NOTICES},
-    },
+    memory::{gauges, maps::NOTICES},
     packet::skb::Skb,
 };
 
@@ -33,10 +30,10 @@ pub fn emit(skb: &Skb<'_>, headers: &Headers, reason: Counter) {
 #[inline(never)]
 fn write(skb: *mut __sk_buff, offset: u32, length: u32, reason: u32) {
     let now = clock::now();
-    let Some(next) = GAUGES.get_ptr_mut(Gauge::NoticeAfter as u32) else { return };
-    let before = atomic::load(next);
+    let Some(next) = gauges::cell(Gauge::NoticeAfter) else { return };
+    let before = next.load();
     // Of several processors one writes.
-    if now < before || !atomic::swap(next, before, now + INTERVAL) {
+    if now < before || !next.swap(before, now + INTERVAL) {
         return;
     }
     let Some(mut slot) = NOTICES.reserve_untyped::<Notice>(0) else { return };

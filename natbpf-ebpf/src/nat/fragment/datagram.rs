@@ -16,7 +16,10 @@ use natbpf_common::{
 
 use crate::{
     kernel::clock,
-    memory::{atomic, maps::SETTINGS},
+    memory::{
+        maps::SETTINGS,
+        shared::{Cell, Lookup as _, Shared, cell},
+    },
 };
 
 /// LRU: what is needed longest is known for a moment only, and a flood of first fragments must find room. Preallocated.
@@ -37,7 +40,7 @@ static BLANK: PerCpuArray<Datagram, 1> = PerCpuArray::new();
 /// that are noted in the wrong one cost that datagram at most.
 #[derive(Clone, Copy)]
 pub struct Known {
-    datagram: *mut Datagram,
+    datagram: Shared<Datagram>,
     tag: u16,
 }
 
@@ -52,7 +55,7 @@ impl Known {
     /// `None`: nothing is known, or it is too old.
     #[inline(always)]
     pub fn find(key: &DatagramKey) -> Option<Self> {
-        let datagram = FRAGMENTS.get_ptr_mut(key)?;
+        let datagram = FRAGMENTS.shared(key)?;
         if is_young(datagram) { Some(Self { datagram, tag: key.tag() }) } else { None }
     }
 
@@ -61,7 +64,7 @@ impl Known {
     #[inline(always)]
     pub fn open(key: &DatagramKey) -> Option<Self> {
         // One lookup: what another processor enters after it must not be taken for something old.
-        if let Some(datagram) = FRAGMENTS.get_ptr_mut(key) {
+        if let Some(datagram) = FRAGMENTS.shared(key) {
             if is_young(datagram) {
                 return Some(Self { datagram, tag: key.tag() });
             }
@@ -82,7 +85,7 @@ impl Known {
         };
         // If another processor was faster, its counts.
         let _ = FRAGMENTS.insert(key, blank, BPF_NOEXIST as u64);
-        Some(Self { datagram: FRAGMENTS.get_ptr_mut(key)?, tag })
+        Some(Self { datagram: FRAGMENTS.shared(key)?, tag })
     }
 
     /// The datagram whose first fragment is here: what leaves or arrives gets this address; unspecified: it stays.
@@ -108,15 +111,13 @@ impl Known {
     /// `None`: the element is another key's by now.
     #[inline(always)]
     pub fn verdict(self) -> Option<Verdict> {
-        // SAFETY: a projection, no access.
-        let verdict = Verdict::from_word(atomic::load(unsafe { &raw const (*self.datagram).verdict }));
+        let verdict = Verdict::from_word(cell!(self.datagram, verdict).load());
         if verdict.tag == self.tag { Some(verdict) } else { None }
     }
 
     #[inline(always)]
     fn swap(self, old: Verdict, new: Verdict) -> bool {
-        // SAFETY: a projection, no access.
-        atomic::swap(unsafe { &raw mut (*self.datagram).verdict }, old.to_word(), new.to_word())
+        cell!(self.datagram, verdict).swap(old.to_word(), new.to_word())
     }
 
     /// Drops what follows.
@@ -130,38 +131,31 @@ impl Known {
     /// Lets no more fragments be kept. How many there are for the caller to send round; 0 if somebody else was called before.
     #[inline(always)]
     pub fn close(self) -> u32 {
-        // SAFETY: a projection, no access.
-        let kept = atomic::fetch_or(unsafe { &raw mut (*self.datagram).kept }, Datagram::CLOSED);
+        let kept = cell!(self.datagram, kept).set(Datagram::CLOSED);
         if kept & Datagram::CLOSED != 0 { 0 } else { Datagram::number_kept(kept) }
     }
 
     #[inline(always)]
     pub fn is_closed(self) -> bool {
         // An operation that nothing before or after may be moved over.
-        // SAFETY: a projection, no access.
-        atomic::fetch_or(unsafe { &raw mut (*self.datagram).kept }, 0) & Datagram::CLOSED != 0
+        cell!(self.datagram, kept).set(0) & Datagram::CLOSED != 0
     }
 
     /// Notes the number of a kept fragment. False: there is no room, or the first fragment has come.
     #[inline(always)]
     pub fn note(self, number: u32) -> bool {
-        // SAFETY: projections, no access; inside.
-        unsafe {
-            let kept = atomic::fetch_add(&raw mut (*self.datagram).kept, 1);
-            if kept >= KEPT as u64 {
-                return false;
-            }
-            let index = kept as usize & (KEPT - 1);
-            atomic::store(&raw mut (*self.datagram).numbers[index], number);
+        let kept = cell!(self.datagram, kept).add(1);
+        if kept >= KEPT as u64 {
+            return false;
         }
+        cell!(self.datagram, numbers[kept as usize & (KEPT - 1)]).store(number);
         true
     }
 
     /// The number of a kept fragment; 0 if it is just being noted.
     #[inline(always)]
     pub fn number(self, index: u32) -> u32 {
-        // SAFETY: a projection, no access; inside.
-        atomic::load(unsafe { &raw const (*self.datagram).numbers[index as usize & (KEPT - 1)] })
+        cell!(self.datagram, numbers[index as usize & (KEPT - 1)]).load()
     }
 
     /// Enters a fragment among those that have passed.
@@ -177,41 +171,38 @@ impl Known {
         };
         let [first, last] = piece.edges();
         if entered.is_new() {
-            atomic::fetch_or(self.edges(first.0), first.1);
-            atomic::fetch_or(self.edges(last.0), last.1);
+            self.edges(first.0).set(first.1);
+            self.edges(last.0).set(last.1);
             return Fit::New;
         }
-        let there = |(word, bit)| atomic::load(self.edges(word)) & bit != 0;
+        let there = |(word, bit)| self.edges(word).load() & bit != 0;
         entered.fit(there(first) && there(last))
     }
 
     /// A word of the map of edges.
     #[inline(always)]
-    fn edges(self, word: u32) -> *mut u64 {
-        // SAFETY: a projection, no access; inside.
-        unsafe { &raw mut (*self.datagram).edges[word as usize & (WORDS - 1)] }
+    fn edges(self, word: u32) -> Cell<u64> {
+        cell!(self.datagram, edges[word as usize & (WORDS - 1)])
     }
 
     /// Counts a fragment that has passed. True: it was the last that was missing.
     #[inline(always)]
     pub fn add(self, piece: Piece) -> bool {
         let step = Progress::of(piece);
-        // SAFETY: a projection, no access.
-        let before = atomic::fetch_add(unsafe { &raw mut (*self.datagram).progress }, step);
+        let before = cell!(self.datagram, progress).add(step);
         Progress::from_word(before.wrapping_add(step)).is_whole()
     }
 }
 
 #[inline(always)]
-fn is_young(datagram: *const Datagram) -> bool {
-    // SAFETY: a projection, no access.
-    let born = atomic::load(unsafe { &raw const (*datagram).born });
+fn is_young(datagram: Shared<Datagram>) -> bool {
+    let born = cell!(datagram, born).load();
     clock::now().saturating_sub(born) <= LIFETIME
 }
 
 /// A piece that is being entered, word by word.
 struct Step {
-    datagram: *mut Datagram,
+    datagram: Shared<Datagram>,
     piece: Piece,
     /// The word that it begins in.
     first: u32,
@@ -224,12 +215,8 @@ unsafe extern "C" fn enter_word(index: u64, step: *mut Step) -> i64 {
     // SAFETY: `enter` owns it and waits.
     let step = unsafe { &mut *step };
     let place = (step.first + index as u32) & (WORDS as u32 - 1);
-    // SAFETY: projections, no access; inside.
-    let (units, edges) = unsafe {
-        (&raw mut (*step.datagram).units[place as usize], &raw const (*step.datagram).edges[place as usize])
-    };
-    let old = atomic::fetch_or(units, step.piece.bits(place));
-    step.entered.add(step.piece, place, old, atomic::load(edges));
+    let old = cell!(step.datagram, units[place as usize]).set(step.piece.bits(place));
+    step.entered.add(step.piece, place, old, cell!(step.datagram, edges[place as usize]).load());
     0
 }
 
@@ -239,6 +226,6 @@ unsafe extern "C" fn enter_word(index: u64, step: *mut Step) -> i64 {
 fn next_identification(key: &DatagramKey, external: Address) -> u16 {
     let secret = SETTINGS.get(0).map_or([0; 2], |settings| settings.secret);
     let (counter, offset) = fragment::identification(secret, external, key.destination, key.protocol);
-    let Some(counter) = IDENTIFICATIONS.get_ptr_mut(counter) else { return key.identification };
-    (atomic::fetch_add(counter, 1) as u16).wrapping_add(offset)
+    let Some(counter) = IDENTIFICATIONS.shared(counter) else { return key.identification };
+    (counter.whole().add(1) as u16).wrapping_add(offset)
 }

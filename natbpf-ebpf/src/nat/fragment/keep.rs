@@ -9,7 +9,11 @@ use natbpf_common::{
     wire::headers::Headers,
 };
 
-use crate::{memory::atomic, nat::fragment::datagram::Known, tell::count};
+use crate::{
+    memory::shared::{Lookup as _, Shared, cell},
+    nat::fragment::datagram::Known,
+    tell::count,
+};
 
 #[btf_map]
 static KEPT: Array<Place, PLACES> = Array::new();
@@ -31,11 +35,11 @@ pub enum Kept {
 #[inline(always)]
 pub fn keep(skb: *mut __sk_buff, headers: &Headers, key: &DatagramKey, known: Known, held: bool) -> Kept {
     let length = headers.transport - headers.network + headers.payload;
-    let Some(counter) = KEPT_NUMBER.get_ptr_mut(0) else { return Kept::No };
+    let Some(counter) = KEPT_NUMBER.shared(0) else { return Kept::No };
     if length > LONGEST as u32 {
         return Kept::No;
     }
-    let number = (atomic::fetch_add(counter, 1) as u32).wrapping_add(1);
+    let number = (counter.whole().add(1) as u32).wrapping_add(1);
     let Some(place) = Occupied::place(number) else { return Kept::No };
     if number == 0 || !place.fill(skb, headers.network, length, key, held) {
         return Kept::No;
@@ -51,28 +55,26 @@ pub fn keep(skb: *mut __sk_buff, headers: &Headers, key: &DatagramKey, known: Kn
 /// A place, as it is looked for by a number.
 #[derive(Clone, Copy)]
 pub struct Occupied {
-    place: *mut Place,
+    place: Shared<Place>,
     number: u32,
 }
 
 impl Occupied {
     #[inline(always)]
     pub fn place(number: u32) -> Option<Self> {
-        let place = KEPT.get_ptr_mut(number & (PLACES as u32 - 1))?;
+        let place = KEPT.shared(number & (PLACES as u32 - 1))?;
         Some(Self { place, number })
     }
 
     #[inline(always)]
     fn swap(self, old: u64, new: u64) -> bool {
-        // SAFETY: a projection, no access.
-        atomic::swap(unsafe { &raw mut (*self.place).state }, old, new)
+        cell!(self.place, state).swap(old, new)
     }
 
     /// Copies a fragment here, in the place of an older one. False: others are at it, or the kernel refuses.
     #[inline(always)]
     fn fill(self, skb: *mut __sk_buff, network: u32, length: u32, key: &DatagramKey, held: bool) -> bool {
-        // SAFETY: a projection, no access.
-        let old = atomic::load(unsafe { &raw const (*self.place).state });
+        let old = cell!(self.place, state).load();
         let busy = Place::state(self.number, Place::BUSY);
         if Place::is(old, Place::BUSY) || !self.swap(old, busy) {
             return false;
@@ -82,15 +84,15 @@ impl Occupied {
         // SAFETY: a local variable.
         let last = unsafe { (&raw const last).read_volatile() };
         let room = (last & (LONGEST as u32 - 1)) + 1;
+        if Place::is(old, Place::FULL) && cell!(self.place, held).load() != 0 {
+            count::add(Counter::FragmentLost);
+        }
+        cell!(self.place, key).store(*key);
+        cell!(self.place, length).store(length);
+        cell!(self.place, held).store(held as u32);
         // SAFETY: whoever has made it busy has it to himself.
         let result = unsafe {
-            if Place::is(old, Place::FULL) && (*self.place).held != 0 {
-                count::add(Counter::FragmentLost);
-            }
-            (*self.place).key = *key;
-            (*self.place).length = length;
-            (*self.place).held = held as u32;
-            bpf_skb_load_bytes(skb.cast(), network, (&raw mut (*self.place).bytes).cast(), room)
+            bpf_skb_load_bytes(skb.cast(), network, (&raw mut (*self.place.pointer()).bytes).cast(), room)
         };
         self.swap(busy, if result == 0 { Place::state(self.number, Place::FULL) } else { Place::FREE });
         result == 0
@@ -105,10 +107,14 @@ impl Occupied {
     /// Takes the fragment, if it still is there and of this datagram, until [`Occupied::done`].
     #[inline(always)]
     pub fn take(self, key: &DatagramKey) -> Option<*const Place> {
-        // SAFETY: plain numbers; as long as the number stands there the rest belongs to it.
-        let same = unsafe { (*self.place).key == *key };
+        // As long as the number stands there the rest belongs to it.
+        let same = cell!(self.place, key).load() == *key;
         let full = Place::state(self.number, Place::FULL);
-        if same && self.swap(full, Place::state(self.number, Place::BUSY)) { Some(self.place) } else { None }
+        if same && self.swap(full, Place::state(self.number, Place::BUSY)) {
+            Some(self.place.pointer())
+        } else {
+            None
+        }
     }
 
     #[inline(always)]

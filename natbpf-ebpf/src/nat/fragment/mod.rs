@@ -24,7 +24,10 @@ use natbpf_common::{
 
 use crate::{
     kernel::global::global,
-    memory::{atomic, maps::EXTERNALS},
+    memory::{
+        maps::EXTERNALS,
+        shared::{Lookup as _, cell},
+    },
     nat::fragment::{datagram::Known, keep::Kept},
     packet::{
         skb::Skb,
@@ -191,13 +194,11 @@ fn concern(headers: &Headers, interface: u32, key: &DatagramKey) -> Concern {
     if uplink::has(uplink, headers.destination) {
         return Concern::Shared;
     }
-    let Some(external) = EXTERNALS.get_ptr(ExternalKey { uplink: interface, address: headers.destination })
-    else {
-        return Concern::None;
-    };
-    // SAFETY: a projection, no access.
-    let flags = atomic::load(unsafe { &raw const (*external).flags });
-    if flags & External::ANSWER != 0 { Concern::Held } else { Concern::Shared }
+    match EXTERNALS.shared(&ExternalKey { uplink: interface, address: headers.destination }) {
+        Some(external) if cell!(external, flags).load() & External::ANSWER != 0 => Concern::Held,
+        Some(_) => Concern::Shared,
+        None => Concern::None,
+    }
 }
 
 /// Enters a fragment among those that have passed. False: it must not.
