@@ -1,7 +1,8 @@
 //! The one list of counters and drop reasons, for the datapath, the commands and whatever reads them.
 
 macro_rules! counters {
-    ($($(#[doc = $help:literal])* $counter:ident = $number:literal, $name:literal, $kind:ident;)*) => {
+    ($($(#[doc = $help:literal])* $counter:ident = $number:literal, $name:literal, $kind:ident
+        $(, $advice:literal, $told:ident)?;)*) => {
         /// Indexes of the per-processor counters.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u32)]
@@ -13,14 +14,7 @@ macro_rules! counters {
             /// All of them; each stands at the index that is its number.
             pub const ALL: &[Self] = &[$(Self::$counter,)*];
 
-            /// The counter of a number, such as the reason in the datapath's log.
-    pub const fn from_number(number: usize) -> Option<Self> {
-        // SAFETY: the numbers are 0 to `COUNT`, each of them once, as `ALL` shows to a test. Not by way of `ALL`: a
-        // table in memory is something that a verifier has to follow.
-        if number < Self::COUNT { Some(unsafe { core::mem::transmute::<u32, Self>(number as u32) }) } else { None }
-    }
-
-    /// Name in the output of commands; scripts may rely on it.
+            /// Name in the output of commands; scripts may rely on it.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$counter => $name,)* }
             }
@@ -30,8 +24,37 @@ macro_rules! counters {
                 match self { $(Self::$counter => concat!($($help,)*),)* }
             }
 
+            /// Which table of the status it stands in.
             pub const fn kind(self) -> Kind {
                 match self { $(Self::$counter => Kind::$kind,)* }
+            }
+        }
+
+        /// Why a packet is dropped; the number is that of its counter.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum DropReason {
+            $($(#[doc = concat!("See [`Counter::", stringify!($counter), "`]; the sender is told: ", stringify!($told), ".")]
+                $counter = $number,)?)*
+        }
+
+        impl DropReason {
+            /// All of them, in the order of their numbers, which has no gaps.
+            pub const ALL: &[Self] = &[$($({ let _ = $advice; Self::$counter },)?)*];
+
+            /// What is counted for it.
+            pub const fn counter(self) -> Counter {
+                match self { $($(Self::$counter => { let _ = $advice; Counter::$counter })?)* }
+            }
+
+            /// What the operator can do about it, a sentence; empty: nothing.
+            pub const fn advice(self) -> &'static str {
+                match self { $($(Self::$counter => $advice,)?)* }
+            }
+
+            /// What the sender is told by ICMP.
+            pub const fn told(self) -> Told {
+                match self { $($(Self::$counter => Told::$told,)?)* }
             }
         }
     };
@@ -46,6 +69,17 @@ pub enum Kind {
     Flows,
     /// Packets dropped, for one reason.
     Drop,
+}
+
+/// What the sender of a dropped packet is told by ICMP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing: something is wrong with the packet, or it is no matter of natbpf's.
+    Nothing,
+    /// Destination unreachable, host unreachable (RFC 5508 REQ-8).
+    Unreachable,
+    /// Destination unreachable, communication administratively prohibited (RFC 6888 REQ-11).
+    Prohibited,
 }
 
 counters! {
@@ -73,44 +107,48 @@ counters! {
     /// Flows of the host moved to another port because an instance had theirs.
     HostMoved = 10, "host_moved", Flows;
     /// The flow table is full.
-    TableFull = 11, "table_full", Drop;
+    TableFull = 11, "table_full", Drop,
+        "Raise max_flows, or shorten [timeouts]; `natbpf flows list` shows who holds them.", Unreachable;
     /// No external port is free.
-    NoPort = 12, "no_port", Drop;
+    NoPort = 12, "no_port", Drop, "Widen to_ports.", Unreachable;
     /// The uplink has no address to translate to.
-    NoAddress = 13, "no_address", Drop;
+    NoAddress = 13, "no_address", Drop, "Give the uplink an address.", Unreachable;
     /// The header is cut short or contradicts itself.
-    Malformed = 14, "malformed", Drop;
+    Malformed = 14, "malformed", Drop, "", Nothing;
     /// A fragment that overlaps another, is too small, or reaches beyond the longest datagram.
-    Fragment = 15, "fragment", Drop;
+    Fragment = 15, "fragment", Drop, "", Nothing;
     /// An ICMP error from a masqueraded network that quotes no packet of a flow, or is spoiled; or one about a flow from
     /// outside that is spoiled.
-    IcmpError = 16, "icmp_error", Drop;
+    IcmpError = 16, "icmp_error", Drop, "", Nothing;
     /// An ICMP reply from a masqueraded network; only queries begin a flow.
-    IcmpUnexpected = 17, "icmp_unexpected", Drop;
+    IcmpUnexpected = 17, "icmp_unexpected", Drop, "", Nothing;
     /// A TCP segment that begins no flow and belongs to none.
-    TcpNoFlow = 18, "tcp_no_flow", Drop;
+    TcpNoFlow = 18, "tcp_no_flow", Drop, "", Nothing;
     /// A protocol without ports, and another instance talks to the same destination by it.
-    ProtocolCollision = 19, "protocol_collision", Drop;
+    ProtocolCollision = 19, "protocol_collision", Drop, "", Unreachable;
     /// The kernel refused a change to the packet.
-    WriteFailed = 20, "write_failed", Drop;
+    WriteFailed = 20, "write_failed", Drop, "Memory may be short.", Nothing;
     /// The flow was being changed by another processor at that moment.
-    Busy = 21, "busy", Drop;
+    Busy = 21, "busy", Drop, "", Nothing;
     /// The uplink was being set up or taken away at that moment.
-    NotConfigured = 22, "not_configured", Drop;
+    NotConfigured = 22, "not_configured", Drop, "", Nothing;
     /// The source has as many flows as it may have, or begins them too fast.
-    Quota = 23, "quota", Drop;
+    Quota = 23, "quota", Drop,
+        "Raise max_flows_per_source or new_flows_per_second, or look for a flood with `natbpf flows list -s SOURCE`.", Prohibited;
     /// Nobody inside and nothing on the host wants it, and the uplink does not answer, or the address is not the
     /// host's.
-    Unsolicited = 24, "unsolicited", Drop;
+    Unsolicited = 24, "unsolicited", Drop, "", Nothing;
     /// An ICMP message from a masqueraded network that is no query, no reply and no error.
-    IcmpOther = 25, "icmp_other", Drop;
+    IcmpOther = 25, "icmp_other", Drop, "", Nothing;
     /// A fragment that came before the first one of its datagram, and was kept for later.
-    FragmentKept = 26, "fragment_kept", Traffic;
+    FragmentKept = 26, "fragment_kept", Traffic, "", Nothing;
     /// A fragment that could not be kept until the first one comes: too many wait, or it is too long.
-    FragmentLost = 27, "fragment_lost", Drop;
+    FragmentLost = 27, "fragment_lost", Drop,
+        "Keep datagrams within the MTU, or look who floods with fragments.", Nothing;
     /// A packet to an inside host by an external address that could not be turned round: no way to the host, or its
     /// time to live is over.
-    Hairpin = 28, "hairpin", Drop;
+    Hairpin = 28, "hairpin", Drop,
+        "See whether the inside host is up: `ip route get ADDRESS` and `ip neigh` on the gateway.", Nothing;
     /// Flows that began outside: by a port forward, a floating address, a mapping with open filtering, or toward an
     /// instance's own address.
     FlowsInbound = 29, "flows_inbound", Flows;
@@ -138,6 +176,38 @@ impl Counter {
     pub const COUNT: usize = Self::ALL.len();
 }
 
+impl DropReason {
+    /// Those of which a [`Notice`](super::notice::Notice) is written, a bit each. No table in memory, which a verifier has to follow.
+    const NOTICED: u32 = {
+        let (mut set, mut index) = (0, 0);
+        while index < Self::ALL.len() {
+            let reason = Self::ALL[index];
+            if !matches!(reason.told(), Told::Nothing) {
+                set |= 1 << reason as u32;
+            }
+            index += 1;
+        }
+        set
+    };
+
+    /// The reason of a number, such as that of a notice or in the datapath's log.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        let last = Self::ALL[Self::ALL.len() - 1] as u32;
+        if number < Self::ALL[0] as u32 || number > last {
+            return None;
+        }
+        // SAFETY: the numbers have no gaps, as `ALL` shows to a test. Not by way of `ALL`, which is a table in memory.
+        Some(unsafe { core::mem::transmute::<u32, Self>(number) })
+    }
+
+    /// Whether sender and operator are told of the packet itself, by a notice.
+    #[inline(always)]
+    pub const fn is_noticed(self) -> bool {
+        Self::NOTICED >> self as u32 & 1 != 0
+    }
+}
+
 /// The value of the map of counters, one a processor.
 pub type Counters = [u64; Counter::COUNT];
 
@@ -153,5 +223,23 @@ mod tests {
             assert!(names.insert(counter.name()), "{} is there twice", counter.name());
             assert!(counter.help().ends_with('.'));
         }
+    }
+
+    #[test]
+    fn reasons_have_the_numbers_of_their_counters_without_gaps() {
+        let first = DropReason::ALL[0] as u32;
+        for (reason, number) in DropReason::ALL.iter().zip(first..) {
+            assert_eq!((*reason as u32, reason.counter() as u32), (number, number));
+            assert_eq!(DropReason::from_number(number), Some(*reason));
+            assert!(reason.advice().is_empty() || reason.advice().ends_with('.'), "{reason:?}");
+        }
+        for none in [first - 1, first + DropReason::ALL.len() as u32, u32::MAX] {
+            assert_eq!(DropReason::from_number(none), None);
+        }
+        let counted = |counter: &&Counter| counter.kind() == Kind::Drop;
+        let drops: Vec<Counter> = Counter::ALL.iter().filter(counted).copied().collect();
+        let reasons = DropReason::ALL.iter().map(|reason| reason.counter());
+        // A fragment that is kept is dropped, and goes on later.
+        assert_eq!(drops, reasons.filter(|counter| *counter != Counter::FragmentKept).collect::<Vec<_>>());
     }
 }

@@ -3,10 +3,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{
-    contract::counter::Counter,
-    time::{Nanoseconds, SECOND},
-};
+use crate::time::{Nanoseconds, SECOND};
 
 /// How much of a packet an ICMP error quotes: it has at most 576 bytes itself (RFC 1812, section 4.3.2.3), 28 of which
 /// are headers.
@@ -19,25 +16,10 @@ pub const INTERVAL: Nanoseconds = SECOND / 1000;
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Notice {
-    /// A [`Counter`]: the reason of the drop.
+    /// A [`DropReason`](super::counter::DropReason).
     pub reason: u32,
     /// How many bytes of `packet` count.
     pub length: u32,
     /// The packet from its IPv4 header on, as the instance sent it.
     pub packet: [u8; QUOTED],
-}
-
-impl Notice {
-    /// Whether drops for this reason are told.
-    #[inline(always)]
-    pub const fn tells(reason: Counter) -> bool {
-        matches!(
-            reason,
-            Counter::TableFull
-                | Counter::NoPort
-                | Counter::NoAddress
-                | Counter::Quota
-                | Counter::ProtocolCollision
-        )
-    }
 }

@@ -3,7 +3,13 @@
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
     Address, Port,
-    contract::{counter::Counter, event::EventKind, gauge::Gauge, rules::Rule, uplinks::Uplink},
+    contract::{
+        counter::{Counter, DropReason},
+        event::EventKind,
+        gauge::Gauge,
+        rules::Rule,
+        uplinks::Uplink,
+    },
     flow::{FlowEntry, FlowKey, Rewrite, Status, life::Life, offload::Validity, step},
     wire::{protocol::Transport, segment::ACK},
 };
@@ -61,7 +67,7 @@ pub fn begin(
     key: &FlowKey,
     tcp_flags: u8,
     owner: Owner,
-) -> Result<Option<Rewrite>, Counter> {
+) -> Result<Option<Rewrite>, DropReason> {
     let how = tcp_flags as u32
         | match owner {
             Owner::Instance => 0,
@@ -69,26 +75,31 @@ pub fn begin(
             Owner::Host => HOST,
         };
     if refusal::is_fresh(key) {
-        return Err(Counter::NoPort);
+        return Err(DropReason::NoPort);
     }
     conntrack::note(skb.raw());
     let mut begun = attempt(skb, uplink, key, how);
     let again = match begun {
-        Err(Counter::TableFull) => early::make_room(),
-        Err(Counter::Quota) if allocate::is_over() => early::make_room_of(key.source.to_wire()),
+        Err(DropReason::TableFull) => early::make_room(),
+        Err(DropReason::Quota) if allocate::is_over() => early::make_room_of(key.source.to_wire()),
         _ => false,
     };
     if again {
         begun = attempt(skb, uplink, key, how);
     }
-    if let Err(Counter::NoPort) = begun {
+    if let Err(DropReason::NoPort) = begun {
         refusal::note(key);
     }
     begun
 }
 
 #[inline(always)]
-fn attempt(skb: &mut Skb<'_>, uplink: &Uplink, key: &FlowKey, how: u32) -> Result<Option<Rewrite>, Counter> {
+fn attempt(
+    skb: &mut Skb<'_>,
+    uplink: &Uplink,
+    key: &FlowKey,
+    how: u32,
+) -> Result<Option<Rewrite>, DropReason> {
     let found = match prepare_flow(skb.raw(), key, uplink.interface, how)? {
         Prepared::NoRule => return Ok(None),
         Prepared::Ready => allocate::find_port(skb.raw()),
@@ -104,7 +115,7 @@ const HOST: u32 = 1 << 8;
 /// It is [`Owner::Again`].
 const AGAIN: u32 = 1 << 9;
 
-global!(fn prepare_flow(skb: *mut __sk_buff, key: &FlowKey, interface: u32, how: u32) -> Result<Prepared, Counter> = prepare_flow_inner);
+global!(fn prepare_flow(skb: *mut __sk_buff, key: &FlowKey, interface: u32, how: u32) -> Result<Prepared, DropReason> = prepare_flow_inner);
 
 /// Finds rule and address and sets the search for a port up.
 #[inline(always)]
@@ -113,11 +124,11 @@ fn prepare_flow_inner(
     key: &FlowKey,
     interface: u32,
     how: u32,
-) -> Result<Prepared, Counter> {
+) -> Result<Prepared, DropReason> {
     // A copy: Linux 6.1 takes no keys of maps from a pointer that a global function was handed.
     let key = *key;
     let (Some(uplink), Some(search)) = (uplink::of(interface), allocate::search()) else {
-        return Err(Counter::NotConfigured);
+        return Err(DropReason::NotConfigured);
     };
     let chosen = match how & HOST != 0 {
         true => choose_for_host(search, uplink, &key, how as u8),
@@ -126,7 +137,7 @@ fn prepare_flow_inner(
             if entry.is_some() && how & AGAIN == 0 {
                 return Ok(Prepared::Begun);
             }
-            let Ok(before) = entry.map_or(Ok(0), occupy) else { return Err(Counter::Busy) };
+            let Ok(before) = entry.map_or(Ok(0), occupy) else { return Err(DropReason::Busy) };
             // SAFETY: nobody else has this processor's search.
             unsafe { (*search).before = before };
             let counted = entry.is_some_and(|entry| entry.traits() & FlowEntry::COUNTED != 0);
@@ -168,13 +179,13 @@ fn choose(
     key: &FlowKey,
     tcp_flags: u8,
     counted: bool,
-) -> Result<bool, Counter> {
+) -> Result<bool, DropReason> {
     let Some(rule) = rules::find(uplink.interface, key.source, key.destination) else { return Ok(false) };
-    let status = step::first(key.protocol, tcp_flags).ok_or(Counter::TcpNoFlow)?;
+    let status = step::first(key.protocol, tcp_flags).ok_or(DropReason::TcpNoFlow)?;
     if key.has_port_zero() {
-        return Err(Counter::Malformed);
+        return Err(DropReason::Malformed);
     }
-    let external = address(skb, uplink, rule, key).ok_or(Counter::NoAddress)?;
+    let external = address(skb, uplink, rule, key).ok_or(DropReason::NoAddress)?;
     let mut traits = rule.traits();
     let account = if counted { mapping::CHARGED } else { hold::charge(rule, mapping::OWN, key.source) };
     // SAFETY: nobody else has this processor's search.
@@ -185,7 +196,7 @@ fn choose(
     match account {
         mapping::CHARGED => traits |= FlowEntry::COUNTED,
         mapping::NOT_COUNTED => {}
-        _ => return Err(Counter::Quota),
+        _ => return Err(DropReason::Quota),
     }
     let request = Request {
         interface: uplink.interface,
@@ -215,7 +226,7 @@ fn choose_for_host(
     uplink: &Uplink,
     key: &FlowKey,
     tcp_flags: u8,
-) -> Result<bool, Counter> {
+) -> Result<bool, DropReason> {
     let Some(status) = step::first(key.protocol, tcp_flags) else { return Ok(false) };
     if tcp_flags & ACK != 0 {
         return Ok(false);
@@ -252,16 +263,16 @@ fn address(skb: *mut __sk_buff, uplink: &Uplink, rule: &Rule, key: &FlowKey) -> 
     }
 }
 
-global!(fn enter_flow(key: &FlowKey, found: Progress, rewrite: &mut u64) -> Result<(), Counter> = enter_flow_inner);
+global!(fn enter_flow(key: &FlowKey, found: Progress, rewrite: &mut u64) -> Result<(), DropReason> = enter_flow_inner);
 
 /// Enters the original direction, after a search that ended so.
 #[inline(always)]
-fn enter_flow_inner(key: &FlowKey, found: Progress, rewrite: &mut u64) -> Result<(), Counter> {
+fn enter_flow_inner(key: &FlowKey, found: Progress, rewrite: &mut u64) -> Result<(), DropReason> {
     // A copy, as above.
     let key = *key;
-    let search = allocate::search().ok_or(Counter::Busy)?;
+    let search = allocate::search().ok_or(DropReason::Busy)?;
     if found == Progress::Begun {
-        let other = Entry::find(&key).and_then(|entry| entry.rewrite(&key)).ok_or(Counter::Busy)?;
+        let other = Entry::find(&key).and_then(|entry| entry.rewrite(&key)).ok_or(DropReason::Busy)?;
         *rewrite = other.to_word();
         return Ok(());
     }
@@ -273,9 +284,9 @@ fn enter_flow_inner(key: &FlowKey, found: Progress, rewrite: &mut u64) -> Result
             mapping::leave(&mapping::source(key.source));
         }
         Err(match found {
-            Progress::Full => Counter::TableFull,
-            _ if Transport::of(key.protocol).has_ports() => Counter::NoPort,
-            _ => Counter::ProtocolCollision,
+            Progress::Full => DropReason::TableFull,
+            _ if Transport::of(key.protocol).has_ports() => DropReason::NoPort,
+            _ => DropReason::ProtocolCollision,
         })
     };
     match entered {
@@ -295,7 +306,7 @@ fn enter_flow_inner(key: &FlowKey, found: Progress, rewrite: &mut u64) -> Result
 }
 
 #[inline(always)]
-fn enter(key: &FlowKey, search: *mut Search) -> Result<Rewrite, Counter> {
+fn enter(key: &FlowKey, search: *mut Search) -> Result<Rewrite, DropReason> {
     // SAFETY: nobody else has this processor's search.
     let (address, port, flags, again, status) = unsafe {
         let search = &*search;
@@ -326,7 +337,7 @@ fn insert(
     rewrite: Rewrite,
     status: Status,
     traits: u16,
-) -> Result<Option<Rewrite>, Counter> {
+) -> Result<Option<Rewrite>, DropReason> {
     if status.host() {
         // Counted first: from the moment it is in the table packets have to find it, and its removal counts down.
         gauges::add(Gauge::HostMoved, 1);
@@ -344,15 +355,15 @@ fn insert(
     hold::release(key, rewrite, status, traits);
     Entry::disown(&key.peer(rewrite));
     if error != EEXIST {
-        return Err(Counter::TableFull);
+        return Err(DropReason::TableFull);
     }
-    Entry::find(key).and_then(|winner| winner.rewrite(key)).map(Some).ok_or(Counter::Busy)
+    Entry::find(key).and_then(|winner| winner.rewrite(key)).map(Some).ok_or(DropReason::Busy)
 }
 
 /// Puts a translation in the place of the old one of a flow that is [`Life::Busy`] by us.
 #[inline(always)]
-fn replace(key: &FlowKey, search: *mut Search, rewrite: Rewrite) -> Result<(), Counter> {
-    let entry = Entry::find(key).ok_or(Counter::Busy)?;
+fn replace(key: &FlowKey, search: *mut Search, rewrite: Rewrite) -> Result<(), DropReason> {
+    let entry = Entry::find(key).ok_or(DropReason::Busy)?;
     // Nobody else writes it meanwhile.
     // SAFETY: nobody else has this processor's search.
     let new = unsafe { &(*search).entry };

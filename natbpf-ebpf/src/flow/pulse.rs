@@ -7,7 +7,7 @@
 
 use natbpf_common::{
     Nanoseconds,
-    contract::{counter::Counter, event::EventKind},
+    contract::{counter::DropReason, event::EventKind},
     flow::{
         Direction, FlowEntry, FlowKey, Rewrite, Status,
         life::{Life, RENEWAL},
@@ -21,11 +21,11 @@ use crate::{kernel::clock, tell::event};
 
 /// Whether a flow's time is over.
 #[inline(always)]
-pub fn is_over(life: u64, status: Status) -> Result<bool, Counter> {
+pub fn is_over(life: u64, status: Status) -> Result<bool, DropReason> {
     match Life::from_word(life) {
         Life::Live(seen) => Ok(Life::expired(clock::now().saturating_sub(seen), timeout(status))),
         Life::Dying(_) | Life::Killed(_) => Ok(true),
-        Life::Busy | Life::Gone => Err(Counter::Busy),
+        Life::Busy | Life::Gone => Err(DropReason::Busy),
     }
 }
 
@@ -38,7 +38,7 @@ pub fn original(
     life: u64,
     rewrite: Rewrite,
     tcp_flags: u8,
-) -> Result<(), Counter> {
+) -> Result<(), DropReason> {
     let now = clock::now();
     let status = entry.status();
     let age = match Life::age(life, now) {
@@ -62,12 +62,18 @@ pub fn original(
 
 /// The time of the flow was over, and its instance goes on: the translation stays, the state begins anew.
 #[inline(always)]
-fn restart(key: &FlowKey, entry: Entry, life: u64, rewrite: Rewrite, tcp_flags: u8) -> Result<(), Counter> {
-    let first = step::first(key.protocol, tcp_flags).ok_or(Counter::TcpNoFlow)?;
+fn restart(
+    key: &FlowKey,
+    entry: Entry,
+    life: u64,
+    rewrite: Rewrite,
+    tcp_flags: u8,
+) -> Result<(), DropReason> {
+    let first = step::first(key.protocol, tcp_flags).ok_or(DropReason::TcpNoFlow)?;
     let now = clock::now();
     if !entry.swap_life(life, Life::Live(now).to_word()) {
         // Another processor was faster, the reaper or one with the next packet.
-        return if Life::age(entry.life(), now).is_some() { Ok(()) } else { Err(Counter::Busy) };
+        return if Life::age(entry.life(), now).is_some() { Ok(()) } else { Err(DropReason::Busy) };
     }
     let status = entry.status().restarted(first);
     entry.set_status(status);

@@ -4,7 +4,7 @@
 //! Such a function takes and returns plain numbers and pointers; [`global!`] makes one of a function with types.
 
 use aya_ebpf::bindings::__sk_buff;
-use natbpf_common::contract::counter::Counter;
+use natbpf_common::contract::counter::DropReason;
 
 /// Makes a global function of another one, which it is all of. To the verifier a pointer that it is handed may be null: then it answers
 /// what has the number 0.
@@ -171,7 +171,7 @@ impl Answer for bool {
 /// All numbers below are free for what is no reason to drop the packet.
 const FIRST_REASON: u32 = 256;
 
-impl<T: Answer> Answer for Result<T, Counter> {
+impl<T: Answer> Answer for Result<T, DropReason> {
     #[inline(always)]
     fn to_number(self) -> u32 {
         match self {
@@ -185,6 +185,6 @@ impl<T: Answer> Answer for Result<T, Counter> {
         if number < FIRST_REASON {
             return Ok(T::from_number(number));
         }
-        Err(Counter::from_number((number - FIRST_REASON) as usize).unwrap_or(Counter::Busy))
+        Err(DropReason::from_number(number - FIRST_REASON).unwrap_or(DropReason::Busy))
     }
 }

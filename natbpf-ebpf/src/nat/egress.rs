@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::__sk_buff;
 use aya_log_ebpf::debug;
 use natbpf_common::{
-    contract::{counter::Counter, uplinks::Uplink},
+    contract::{counter::DropReason, uplinks::Uplink},
     flow::{Direction, FlowEntry, FlowKey, Rewrite, life::Life},
     wire::{
         headers::{Headers, Kind},
@@ -32,7 +32,7 @@ use crate::{
 #[inline(always)]
 pub fn handle(skb: &mut Skb<'_>) -> Handled {
     // The program is attached to uplinks alone, so an unknown one is one in the making.
-    let uplink = uplink::of(skb.interface()).ok_or(Counter::NotConfigured)?;
+    let uplink = uplink::of(skb.interface()).ok_or(DropReason::NotConfigured)?;
     let mut room = parse::Room::uninit();
     let Some(headers) = parse::headers(skb, uplink.link_header, &mut room)? else {
         return Ok(Outcome::Untouched);
@@ -148,11 +148,11 @@ fn refuse(uplink: &Uplink, headers: &Headers) -> Handled {
         return Ok(Outcome::Untouched);
     }
     Err(if headers.is(Kind::IcmpReply) {
-        Counter::IcmpUnexpected
+        DropReason::IcmpUnexpected
     } else if headers.is(Kind::IcmpOther) {
-        Counter::IcmpOther
+        DropReason::IcmpOther
     } else {
-        Counter::Malformed
+        DropReason::Malformed
     })
 }
 
@@ -164,9 +164,9 @@ fn known(
     key: &FlowKey,
     entry: Entry,
     tcp_flags: u8,
-) -> Result<Known, Counter> {
+) -> Result<Known, DropReason> {
     let life = entry.life();
-    let rewrite = entry.rewrite(key).ok_or(Counter::Busy)?;
+    let rewrite = entry.rewrite(key).ok_or(DropReason::Busy)?;
     // What answers a stranger comes from the address that he asked, whichever way it leaves.
     let mut home = uplink;
     if entry.uplink() != uplink.interface {
@@ -193,12 +193,12 @@ fn known(
         Life::Live(_) | Life::Dying(_) => {
             match pulse::original(key, entry, life, rewrite, tcp_flags) {
                 // Its time is over, and this may answer the stranger who begins again.
-                Err(Counter::TcpNoFlow) if entry.status().inbound() => return Ok(Known::Nothing),
+                Err(DropReason::TcpNoFlow) if entry.status().inbound() => return Ok(Known::Nothing),
                 touched => touched?,
             }
             Ok(if untranslated { Known::Untouched } else { Known::Flow(rewrite) })
         }
         Life::Killed(_) => Ok(Known::Nothing),
-        Life::Busy | Life::Gone => Err(Counter::Busy),
+        Life::Busy | Life::Gone => Err(DropReason::Busy),
     }
 }

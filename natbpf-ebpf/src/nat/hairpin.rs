@@ -8,7 +8,10 @@ use aya_ebpf::{
     bindings::__sk_buff, btf_maps::ProgramArray, helpers::generated::bpf_redirect_neigh, macros::btf_map,
 };
 use natbpf_common::{
-    contract::{counter::Counter, forwards::ExternalKey},
+    contract::{
+        counter::{Counter, DropReason},
+        forwards::ExternalKey,
+    },
     flow::{Direction, FlowKey},
     path::handover::Purpose,
     wire::{
@@ -112,11 +115,11 @@ pub fn at_egress(skb: &Skb<'_>, handled: Handled) -> Handled {
             // SAFETY: nothing is left to be done here.
             unsafe { TURN.tail_call(skb, 0) };
             // It did not come to that: there is no such program.
-            Err(Counter::Hairpin)
+            Err(DropReason::Hairpin)
         }
         Ok(Outcome::Replayed) => handled,
         // It must not leave by the uplink.
-        Ok(_) => Err(Counter::Hairpin),
+        Ok(_) => Err(DropReason::Hairpin),
         dropped => dropped,
     }
 }
@@ -129,11 +132,11 @@ pub fn turn(skb: &mut Skb<'_>) -> Handled {
             if send_inside(skb.raw()) {
                 Ok(Outcome::Redirected)
             } else {
-                Err(Counter::Hairpin)
+                Err(DropReason::Hairpin)
             }
         }
         Ok(Outcome::Replayed) => Ok(Outcome::Replayed),
-        Ok(_) => Err(Counter::Hairpin),
+        Ok(_) => Err(DropReason::Hairpin),
         dropped => dropped,
     }
 }

@@ -7,7 +7,11 @@
 //! as a reservation (netfilter's "null binding").
 
 use natbpf_common::{
-    contract::{counter::Counter, gauge::Gauge, uplinks::Uplink},
+    contract::{
+        counter::{Counter, DropReason},
+        gauge::Gauge,
+        uplinks::Uplink,
+    },
     flow::{FlowEntry, FlowKey, Rewrite, life::Life, step},
     time::Moment,
     wire::protocol::Transport,
@@ -49,7 +53,7 @@ pub fn handle(
     uplink: &Uplink,
     key: &FlowKey,
     tcp_flags: u8,
-) -> Result<Option<Rewrite>, Counter> {
+) -> Result<Option<Rewrite>, DropReason> {
     let mut rewrite = 0;
     match Result::from_number(look(key, tcp_flags, uplink.interface, &mut rewrite))? {
         Place::Stays => Ok(None),
@@ -66,7 +70,7 @@ fn look(key: &FlowKey, tcp_flags: u8, interface: u32, rewrite: &mut u64) -> u32 
 }
 
 #[inline(always)]
-fn place(key: &FlowKey, tcp_flags: u8, interface: u32, rewrite: &mut u64) -> Result<Place, Counter> {
+fn place(key: &FlowKey, tcp_flags: u8, interface: u32, rewrite: &mut u64) -> Result<Place, DropReason> {
     if gauges::read(Gauge::HostMoved) > 0
         && let Some(entry) = Entry::find(key)
         && let Some(found) = entry.rewrite(key)
@@ -93,7 +97,7 @@ fn place(key: &FlowKey, tcp_flags: u8, interface: u32, rewrite: &mut u64) -> Res
         Ok(Place::ToBeMoved)
     } else {
         // The replies would go to the instance. Netfilter drops such a packet too.
-        Err(Counter::ProtocolCollision)
+        Err(DropReason::ProtocolCollision)
     }
 }
 
@@ -126,14 +130,14 @@ fn reserve(interface: u32, reply: &FlowKey) {
 
 /// A packet of a flow that was moved earlier.
 #[inline(always)]
-fn moved(key: &FlowKey, tcp_flags: u8, entry: Entry, rewrite: Rewrite) -> Result<Place, Counter> {
+fn moved(key: &FlowKey, tcp_flags: u8, entry: Entry, rewrite: Rewrite) -> Result<Place, DropReason> {
     let life = entry.life();
     let touched = match Life::from_word(life) {
         // Also one that was ended: its translation still is the one that keeps it apart from the instance's.
         Life::Live(_) | Life::Dying(_) | Life::Killed(_) => {
             pulse::original(key, entry, life, rewrite, tcp_flags)
         }
-        Life::Busy | Life::Gone => Err(Counter::Busy),
+        Life::Busy | Life::Gone => Err(DropReason::Busy),
     };
     touched.map(|()| Place::Moved)
 }

@@ -12,7 +12,10 @@ use aya_ebpf::{
 };
 use natbpf_common::{
     Address,
-    contract::{counter::Counter, uplinks::Uplink},
+    contract::{
+        counter::{Counter, DropReason},
+        uplinks::Uplink,
+    },
     flow::{Direction, FlowEntry, FlowKey, Rewrite, life::Life},
     wire::{
         checksum,
@@ -87,7 +90,7 @@ fn from_inside(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Handled
         !uplink::has(uplink, source) && rules::find(uplink.interface, source, headers.destination).is_some()
     };
     let Some(quote) = quote(skb, headers) else {
-        return if masqueraded(headers.source) { Err(Counter::IcmpError) } else { Ok(Outcome::Untouched) };
+        return if masqueraded(headers.source) { Err(DropReason::IcmpError) } else { Ok(Outcome::Untouched) };
     };
     let key = FlowKey::answering(&quote, Direction::Original);
     // It may be what answers a stranger.
@@ -102,7 +105,7 @@ fn from_inside(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Handled
         None if skb.came_by() == uplink.interface && sent(&FlowKey::quoted(&quote)).is_some() => {
             Ok(Outcome::Untouched)
         }
-        None if masqueraded(headers.source) || masqueraded(quote.destination) => Err(Counter::IcmpError),
+        None if masqueraded(headers.source) || masqueraded(quote.destination) => Err(DropReason::IcmpError),
         None => Ok(Outcome::Untouched),
     }
 }
@@ -129,9 +132,9 @@ fn quote(skb: &mut Skb<'_>, headers: &Headers) -> Option<Quote> {
 /// Redirects are for the first hop, which is the host (RFC 5508 says nothing of them; netfilter drops them too). Spoiled
 /// messages end here (REQ-3, REQ-5).
 #[inline(always)]
-fn check(skb: &Skb<'_>, headers: &Headers) -> Result<(), Counter> {
+fn check(skb: &Skb<'_>, headers: &Headers) -> Result<(), DropReason> {
     let whole = is_whole(skb.raw(), headers.transport, headers.payload);
-    if headers.icmp_type != REDIRECT && whole { Ok(()) } else { Err(Counter::IcmpError) }
+    if headers.icmp_type != REDIRECT && whole { Ok(()) } else { Err(DropReason::IcmpError) }
 }
 
 /// Writes the quote's end that is inside (and the port of the other one, where that is translated), the address of the message, and every checksum that has to do with them.
@@ -145,7 +148,7 @@ fn write(
     direction: Direction,
 ) -> Handled {
     let outward = matches!(direction, Direction::Original);
-    let message: u16 = skb.load(headers.transport + CHECKSUM).ok_or(Counter::IcmpError)?;
+    let message: u16 = skb.load(headers.transport + CHECKSUM).ok_or(DropReason::IcmpError)?;
     let old =
         if outward { (quote.destination, quote.destination_port) } else { (quote.source, quote.source_port) };
     let new = (rewrite.address, rewrite.port);
@@ -155,17 +158,17 @@ fn write(
         let other = if outward { quote.source_port } else { quote.destination_port };
         sums = quote.with_port(sums, other, rewrite.outside_port);
         skb.store(quote.port_at(!outward), &rewrite.outside_port.to_wire())
-            .map_err(|()| Counter::WriteFailed)?;
+            .map_err(|()| DropReason::WriteFailed)?;
     }
     let (source, destination) = if outward { (quote.source, new.0) } else { (new.0, quote.destination) };
     skb.store_network(quote.network, sums.network, source, destination)?;
     if new.1 != old.1 {
-        skb.store(quote.port_at(outward), &new.1.to_wire()).map_err(|()| Counter::WriteFailed)?;
+        skb.store(quote.port_at(outward), &new.1.to_wire()).map_err(|()| DropReason::WriteFailed)?;
     }
     if quote.checksum_at != 0 {
-        skb.store(quote.checksum_at, &sums.transport).map_err(|()| Counter::WriteFailed)?;
+        skb.store(quote.checksum_at, &sums.transport).map_err(|()| DropReason::WriteFailed)?;
     }
-    skb.store(headers.transport + CHECKSUM, &sums.message).map_err(|()| Counter::WriteFailed)?;
+    skb.store(headers.transport + CHECKSUM, &sums.message).map_err(|()| DropReason::WriteFailed)?;
     let before = if outward { headers.source } else { headers.destination };
     let network = checksum::replace_address(headers.checksum, before, address);
     let (source, destination) =

@@ -4,7 +4,7 @@
 //! flag of its status. When it begins is said in `stranger`.
 
 use natbpf_common::{
-    contract::{counter::Counter, uplinks::Uplink},
+    contract::{counter::DropReason, uplinks::Uplink},
     flow::{FlowEntry, Rewrite},
     wire::headers::{Headers, Kind},
 };
@@ -20,7 +20,7 @@ use crate::{
 
 /// A packet from outside that belongs to no flow. `None`: it is the host's.
 #[inline(always)]
-pub fn begin(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Result<Option<Rewrite>, Counter> {
+pub fn begin(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Result<Option<Rewrite>, DropReason> {
     let special = uplink.has(Uplink::SERVES) || uplink.has(Uplink::SILENT);
     if !special && uplink::has(uplink, headers.destination) {
         return Ok(None);
@@ -28,7 +28,7 @@ pub fn begin(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Result<Op
     // An answer begins nothing.
     if headers.is(Kind::IcmpReply) {
         return if externals::is_foreign(uplink, headers.destination) {
-            Err(Counter::Unsolicited)
+            Err(DropReason::Unsolicited)
         } else {
             Ok(None)
         };

@@ -1,7 +1,7 @@
 //! What arrives at an uplink: replies get their instance's address; everything else is the host's.
 
 use natbpf_common::{
-    contract::{counter::Counter, uplinks::Uplink},
+    contract::{counter::DropReason, uplinks::Uplink},
     flow::{Direction, FlowKey, Rewrite},
     wire::{
         headers::{Headers, Kind},
@@ -95,7 +95,7 @@ fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers, arrival: Ar
 fn claimed(uplink: &Uplink, headers: &Headers, handled: Handled) -> Handled {
     match handled {
         Ok(Outcome::Untouched) if externals::is_foreign(uplink, headers.destination) => {
-            Err(Counter::Unsolicited)
+            Err(DropReason::Unsolicited)
         }
         handled => handled,
     }

@@ -15,7 +15,12 @@ use aya_ebpf::{
 };
 use natbpf_common::{
     Nanoseconds, Port,
-    contract::{counter::Counter, event::EventKind, gauge::Gauge, rules::Rule},
+    contract::{
+        counter::{Counter, DropReason},
+        event::EventKind,
+        gauge::Gauge,
+        rules::Rule,
+    },
     flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, life::Life, offload::Validity, step},
     nat::pending::{LIFETIME, MAX_PENDING, OUTSIDE_PORTS, Pending, acknowledges, expect, outside_port},
     time::Moment,
@@ -168,7 +173,7 @@ pub fn meet(
     headers: &Headers,
     interface: u32,
     target: &Target,
-) -> Result<Rewrite, Counter> {
+) -> Result<Rewrite, DropReason> {
     for attempt in 0..OUTSIDE_PORTS {
         match meet_stranger(skb, headers, interface, target, attempt)? {
             // Another conversation has this tuple inside.
@@ -178,24 +183,24 @@ pub fn meet(
         }
         return Ok(going_to(&FlowKey::of(headers, Direction::Reply), target, attempt));
     }
-    Err(Counter::NoPort)
+    Err(DropReason::NoPort)
 }
 
 /// Enters the flow that [`NEXT`] names. Where there is no room for it, the conversation goes on without, as long as strangers are remembered: what
 /// others send to a host must not silence it.
 #[inline(always)]
-fn begin() -> Result<(), Counter> {
+fn begin() -> Result<(), DropReason> {
     let mut begun = begin_next();
-    if begun == Err(Counter::TableFull) && early::make_room() {
+    if begun == Err(DropReason::TableFull) && early::make_room() {
         begun = begin_next();
     }
     match begun {
-        Err(Counter::TableFull | Counter::Quota) => Ok(()),
+        Err(DropReason::TableFull | DropReason::Quota) => Ok(()),
         begun => begun,
     }
 }
 
-global!(fn meet_stranger(skb: *mut __sk_buff, headers: &Headers, interface: u32, target: &Target, attempt: u32) -> Result<Met, Counter> = meet_stranger_inner);
+global!(fn meet_stranger(skb: *mut __sk_buff, headers: &Headers, interface: u32, target: &Target, attempt: u32) -> Result<Met, DropReason> = meet_stranger_inner);
 
 /// What becomes of a stranger's packet, if the inside sees him by the port of this attempt.
 #[inline(always)]
@@ -205,16 +210,16 @@ fn meet_stranger_inner(
     interface: u32,
     target: &Target,
     attempt: u32,
-) -> Result<Met, Counter> {
+) -> Result<Met, DropReason> {
     let (key, tcp_flags) = (&FlowKey::of(headers, Direction::Reply), headers.tcp_flags);
     if key.has_port_zero() {
-        return Err(Counter::Unsolicited);
+        return Err(DropReason::Unsolicited);
     }
     let may_change = Transport::of(key.protocol).has_ports()
         && target.traits & FlowEntry::UNTRANSLATED == 0
         && key.protocol != ICMP;
     if attempt > 0 && !may_change {
-        return Err(Counter::NoPort);
+        return Err(DropReason::NoPort);
     }
     let back = going_to(key, target, attempt);
     let original = &key.peer(back);
@@ -249,15 +254,15 @@ fn meet_stranger_inner(
             }
         }
     }
-    let Some(first) = first else { return Err(Counter::TcpNoFlow) };
+    let Some(first) = first else { return Err(DropReason::TcpNoFlow) };
     // A stranger who comes by a mapping has to begin properly.
     if target.by_mapping != 0
         && key.protocol == TCP
         && tcp_flags & (segment::SYN | segment::ACK) != segment::SYN
     {
-        return Err(Counter::Unsolicited);
+        return Err(DropReason::Unsolicited);
     }
-    let Some(new) = NEW.get_ptr_mut(0) else { return Err(Counter::Busy) };
+    let Some(new) = NEW.get_ptr_mut(0) else { return Err(DropReason::Busy) };
     // SAFETY: the value is this processor's.
     let new = unsafe { &mut *new };
     new.seen = now;
@@ -277,8 +282,8 @@ fn meet_stranger_inner(
 }
 
 #[inline(always)]
-fn note_next(original: &FlowKey, status: Status) -> Result<Met, Counter> {
-    let Some(next) = NEXT.get_ptr_mut(0) else { return Err(Counter::Busy) };
+fn note_next(original: &FlowKey, status: Status) -> Result<Met, DropReason> {
+    let Some(next) = NEXT.get_ptr_mut(0) else { return Err(DropReason::Busy) };
     // SAFETY: the value is this processor's.
     unsafe {
         (*next).key = *original;
@@ -303,7 +308,7 @@ fn answering(key: &FlowKey, original: &FlowKey, back: Rewrite) -> Rewrite {
 
 /// What becomes of a packet from inside that no flow of the table is for. `None`: it answers nobody.
 #[inline(always)]
-pub fn answer(skb: *mut __sk_buff, headers: &Headers) -> Result<Option<Rewrite>, Counter> {
+pub fn answer(skb: *mut __sk_buff, headers: &Headers) -> Result<Option<Rewrite>, DropReason> {
     if gauges::read(Gauge::StrangersUntil) < clock::now() {
         return Ok(None);
     }
@@ -344,7 +349,7 @@ fn find(key: &FlowKey, now: Nanoseconds) -> Option<Known> {
     if known.is_over(now) { None } else { Some(known) }
 }
 
-global!(fn answer_stranger(skb: *mut __sk_buff, headers: &Headers, rewrite: &mut u64, outside: &mut u32) -> Result<Met, Counter> = answer_stranger_inner);
+global!(fn answer_stranger(skb: *mut __sk_buff, headers: &Headers, rewrite: &mut u64, outside: &mut u32) -> Result<Met, DropReason> = answer_stranger_inner);
 
 #[inline(always)]
 fn answer_stranger_inner(
@@ -352,7 +357,7 @@ fn answer_stranger_inner(
     headers: &Headers,
     rewrite: &mut u64,
     outside: &mut u32,
-) -> Result<Met, Counter> {
+) -> Result<Met, DropReason> {
     let (key, tcp_flags) = (FlowKey::of(headers, Direction::Original), headers.tcp_flags);
     // A SYN begins a connection, it answers none.
     if key.protocol == TCP && tcp_flags & (segment::SYN | segment::ACK) == segment::SYN {
@@ -389,16 +394,16 @@ fn answer_stranger_inner(
     Ok(if untranslated { Met::BeginsUntouched } else { begins })
 }
 
-global!(fn begin_next() -> Result<(), Counter> = begin_next_inner);
+global!(fn begin_next() -> Result<(), DropReason> = begin_next_inner);
 
 /// Apart from those before it for the stack.
 #[inline(always)]
-fn begin_next_inner() -> Result<(), Counter> {
-    let next = NEXT.get_ptr(0).ok_or(Counter::Busy)?;
+fn begin_next_inner() -> Result<(), DropReason> {
+    let next = NEXT.get_ptr(0).ok_or(DropReason::Busy)?;
     // Used where it is, for the stack.
     // SAFETY: the value is this processor's, and nothing here writes it.
     let Next { key: original, status } = unsafe { &*next };
-    let known = find(original, clock::now()).ok_or(Counter::Busy)?;
+    let known = find(original, clock::now()).ok_or(DropReason::Busy)?;
     enter(original, known, *status)?;
     let _ = PENDING.remove(original);
     Ok(())
@@ -406,8 +411,8 @@ fn begin_next_inner() -> Result<(), Counter> {
 
 /// Enters a flow that was pending.
 #[inline(always)]
-fn enter(original: &FlowKey, known: Known, mut status: Status) -> Result<(), Counter> {
-    let out = known.rewrite(original).ok_or(Counter::Busy)?;
+fn enter(original: &FlowKey, known: Known, mut status: Status) -> Result<(), DropReason> {
+    let out = known.rewrite(original).ok_or(DropReason::Busy)?;
     let (uplink, flags) = (cell!(known.0, uplink).load(), cell!(known.0, flags).load());
     let by_mapping = cell!(known.0, by_mapping).load() != 0;
     let key = original.peer(out);
@@ -426,14 +431,14 @@ fn enter(original: &FlowKey, known: Known, mut status: Status) -> Result<(), Cou
         match hold::charge(rule, mapping::INBOUND, original.source) {
             mapping::CHARGED => traits |= FlowEntry::COUNTED_INBOUND,
             mapping::NOT_COUNTED => {}
-            _ => return Err(Counter::Quota),
+            _ => return Err(DropReason::Quota),
         }
     }
     // Where strangers must not keep a mapping alive, their flows have no part in it.
     if by_mapping && traits & FlowEntry::OUTBOUND_REFRESH == 0 {
         if join(original, out, flags) == NOT_JOINED {
             hold::release(original, out, status, traits & !kept);
-            return Err(Counter::Busy);
+            return Err(DropReason::Busy);
         }
         // From here and not from there, for the stack.
         if flags & Rule::OPEN_TO_PEERS != 0 && mapping::meet(original, out.address, out.port) {
@@ -441,7 +446,7 @@ fn enter(original: &FlowKey, known: Known, mut status: Status) -> Result<(), Cou
         }
         status = status.with_mapped();
     }
-    let search = allocate::search().ok_or(Counter::Busy)?;
+    let search = allocate::search().ok_or(DropReason::Busy)?;
     let now = clock::now();
     // SAFETY: nobody else has this processor's search.
     let entry = unsafe { &mut (*search).entry };
@@ -489,7 +494,7 @@ fn counted(original: &FlowKey, out: Rewrite) -> u16 {
 /// Inserts an entry, or takes over one with the same translation: an original direction whose time is over, or a reply
 /// direction that was left behind. `kept` are traits that are to be taken over with it, not given back.
 #[inline(always)]
-fn insert(search: *mut Search, key: &FlowKey, rewrite: Rewrite, kept: u16) -> Result<(), Counter> {
+fn insert(search: *mut Search, key: &FlowKey, rewrite: Rewrite, kept: u16) -> Result<(), DropReason> {
     match allocate::insert(search, key, rewrite) {
         Ok(()) => {
             // It has been removed just now, with all that it held.
@@ -499,9 +504,9 @@ fn insert(search: *mut Search, key: &FlowKey, rewrite: Rewrite, kept: u16) -> Re
             return Ok(());
         }
         Err(EEXIST) => {}
-        Err(_) => return Err(Counter::TableFull),
+        Err(_) => return Err(DropReason::TableFull),
     }
-    let old = Entry::find(key).ok_or(Counter::Busy)?;
+    let old = Entry::find(key).ok_or(DropReason::Busy)?;
     let (life, status, traits) = (old.life(), old.status(), old.traits());
     let is_original = matches!(key.direction(), Direction::Original);
     let free = match Life::from_word(life) {
@@ -512,7 +517,7 @@ fn insert(search: *mut Search, key: &FlowKey, rewrite: Rewrite, kept: u16) -> Re
     // SAFETY: nobody else has this processor's search.
     let entry = unsafe { &(*search).entry };
     if !free || old.rewrite(key) != Some(rewrite) || !old.swap_life(life, Life::Busy.to_word()) {
-        return Err(Counter::NoPort);
+        return Err(DropReason::NoPort);
     }
     if is_original {
         hold::release(key, rewrite, status, traits & !kept);

@@ -4,7 +4,7 @@
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
     Address, Port,
-    contract::{counter::Counter, rules::Rule, uplinks::Uplink},
+    contract::{counter::DropReason, rules::Rule, uplinks::Uplink},
     flow::{Direction, FlowEntry, FlowKey},
     wire::{
         headers::Headers,
@@ -75,7 +75,7 @@ pub fn leads_inside(skb: *mut __sk_buff, interface: u32, key: &FlowKey) -> bool 
     target(skb, interface, key, &mut found)
 }
 
-global!(pub fn find_target(skb: *mut __sk_buff, headers: &Headers, interface: u32, found: &mut Target) -> Result<bool, Counter> = find_target_inner);
+global!(pub fn find_target(skb: *mut __sk_buff, headers: &Headers, interface: u32, found: &mut Target) -> Result<bool, DropReason> = find_target_inner);
 
 /// Where a packet from outside leads. False: it is the host's, or none that would begin anything.
 #[inline(always)]
@@ -84,7 +84,7 @@ fn find_target_inner(
     headers: &Headers,
     interface: u32,
     found: &mut Target,
-) -> Result<bool, Counter> {
+) -> Result<bool, DropReason> {
     let Some(uplink) = uplink::of(interface) else { return Ok(false) };
     decide(skb, uplink, &FlowKey::of(headers, Direction::Reply), headers.tcp_flags, found)
 }
@@ -96,16 +96,16 @@ fn decide(
     key: &FlowKey,
     tcp_flags: u8,
     found: &mut Target,
-) -> Result<bool, Counter> {
+) -> Result<bool, DropReason> {
     if target(skb, uplink.interface, key, found) {
         return Ok(true);
     }
     if uplink::has(uplink, key.destination) {
         let silent = uplink.has(Uplink::SILENT) && key.protocol == TCP && is_syn(tcp_flags);
-        return if silent && !sockets::wants(skb, key) { Err(Counter::Unsolicited) } else { Ok(false) };
+        return if silent && !sockets::wants(skb, key) { Err(DropReason::Unsolicited) } else { Ok(false) };
     }
     if externals::is_foreign(uplink, key.destination) {
-        return Err(Counter::Unsolicited);
+        return Err(DropReason::Unsolicited);
     }
     if Skb::of(skb).is_for_many() {
         return Ok(false);

@@ -17,7 +17,10 @@ use aya_ebpf::{
 };
 use natbpf_common::{
     Nanoseconds,
-    contract::{counter::Counter, gauge::Gauge},
+    contract::{
+        counter::{Counter, DropReason},
+        gauge::Gauge,
+    },
     flow::{
         Direction, FlowKey,
         offload::{Offload, Validity, spread},
@@ -133,7 +136,7 @@ pub enum Arrival {
 
 /// At the ingress of an uplink, with an Ethernet header.
 #[inline(always)]
-pub fn at_uplink_ingress(skb: &Skb<'_>) -> Result<Arrival, Counter> {
+pub fn at_uplink_ingress(skb: &Skb<'_>) -> Result<Arrival, DropReason> {
     let mut arrival = repeat_reply(skb.raw());
     if arrival == Arrival::Stale as u32 && renew(skb.raw()) != 0 {
         arrival = repeat_reply(skb.raw());
@@ -141,7 +144,7 @@ pub fn at_uplink_ingress(skb: &Skb<'_>) -> Result<Arrival, Counter> {
     match arrival {
         number if number == Arrival::Repeated as u32 => Ok(Arrival::Repeated),
         number if number == Arrival::Stranger as u32 => Ok(Arrival::Stranger),
-        number if number == Arrival::Damaged as u32 => Err(Counter::WriteFailed),
+        number if number == Arrival::Damaged as u32 => Err(DropReason::WriteFailed),
         _ => Ok(Arrival::Slow),
     }
 }

@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
-    contract::counter::Counter,
+    contract::counter::DropReason,
     wire::{
         headers::{Found, Headers},
         quote::Quote,
@@ -26,7 +26,7 @@ pub fn headers<'a>(
     skb: &mut Skb<'_>,
     link_header: u32,
     room: &'a mut Room,
-) -> Result<Option<&'a mut Headers>, Counter> {
+) -> Result<Option<&'a mut Headers>, DropReason> {
     let words = room.as_mut_ptr().cast::<u64>();
     for word in 0..size_of::<Headers>() / size_of::<u64>() {
         // For the verifier, which wants memory that is handed on to have been written. Volatile, or LLVM would call `memset`.
@@ -38,18 +38,18 @@ pub fn headers<'a>(
     if parse_headers(skb.raw(), link_header, headers)? { Ok(Some(headers)) } else { Ok(None) }
 }
 
-global!(fn parse_headers(skb: *mut __sk_buff, link_header: u32, headers: &mut Headers) -> Result<bool, Counter> = parse_headers_inner);
+global!(fn parse_headers(skb: *mut __sk_buff, link_header: u32, headers: &mut Headers) -> Result<bool, DropReason> = parse_headers_inner);
 
 #[inline(always)]
 fn parse_headers_inner(
     skb: *mut __sk_buff,
     link_header: u32,
     headers: &mut Headers,
-) -> Result<bool, Counter> {
+) -> Result<bool, DropReason> {
     match headers.read(&mut Skb::of(skb), link_header) {
         Found::Ipv4 => Ok(true),
         Found::NotIpv4 => Ok(false),
-        Found::CutShort => Err(Counter::Malformed),
+        Found::CutShort => Err(DropReason::Malformed),
     }
 }
 

@@ -17,7 +17,7 @@ use aya_ebpf::{
 };
 use natbpf_common::{
     Address, Port,
-    contract::counter::Counter,
+    contract::counter::DropReason,
     flow::Rewrite,
     path::plain::priority,
     wire::{
@@ -126,9 +126,9 @@ impl<'a> Skb<'a> {
         end: End,
         rewrite: Rewrite,
         exit: &Exit,
-    ) -> Result<(), Counter> {
+    ) -> Result<(), DropReason> {
         let change = headers.translation(end, rewrite.address, rewrite.port);
-        self.write_plain(headers, &change, exit).map_err(|()| Counter::WriteFailed)
+        self.write_plain(headers, &change, exit).map_err(|()| DropReason::WriteFailed)
     }
 
     /// The checksum by helpers, which know its state; the rest in place.
@@ -179,12 +179,12 @@ impl<'a> Skb<'a> {
 
     /// Gives one end of the packet a new address and port. After an error it may be half changed and must not go on.
     #[inline(always)]
-    pub fn translate(&mut self, headers: &Headers, end: End, rewrite: Rewrite) -> Result<(), Counter> {
+    pub fn translate(&mut self, headers: &Headers, end: End, rewrite: Rewrite) -> Result<(), DropReason> {
         let destination = matches!(end, End::Destination) as u32;
         let outside_port = rewrite.outside_port.to_wire() as u32;
         let done = translate(self.raw, headers, destination, rewrite.to_word())
             && (outside_port == 0 || translate_outside(self.raw, headers, destination, outside_port));
-        if done { Ok(()) } else { Err(Counter::WriteFailed) }
+        if done { Ok(()) } else { Err(DropReason::WriteFailed) }
     }
 
     #[inline(always)]
@@ -205,11 +205,11 @@ impl<'a> Skb<'a> {
         sum: u16,
         source: Address,
         destination: Address,
-    ) -> Result<(), Counter> {
+    ) -> Result<(), DropReason> {
         let [a, b] = sum.to_ne_bytes();
         let [c, d, e, f] = source.to_wire().to_ne_bytes();
         let [g, h, i, j] = destination.to_wire().to_ne_bytes();
-        self.store(network + CHECKSUM, &[a, b, c, d, e, f, g, h, i, j]).map_err(|()| Counter::WriteFailed)
+        self.store(network + CHECKSUM, &[a, b, c, d, e, f, g, h, i, j]).map_err(|()| DropReason::WriteFailed)
     }
 
     /// Puts a tag (802.1Q) into the metadata, in the place of what is there; 0: none.

@@ -1,6 +1,6 @@
 //! What becomes of a packet.
 
-use natbpf_common::contract::counter::Counter;
+use natbpf_common::contract::counter::DropReason;
 
 use crate::kernel::global::numbered;
 
@@ -24,6 +24,6 @@ pub enum Outcome {
 }
 
 /// Every way in which a packet can be handled; the error is the reason to drop it.
-pub type Handled = Result<Outcome, Counter>;
+pub type Handled = Result<Outcome, DropReason>;
 
 numbered!(Outcome { Untouched, Translated, Replayed, Redirected, Repeated });

@@ -1,6 +1,9 @@
 //! Counting.
 
-use natbpf_common::{contract::counter::Counter, flow::Direction};
+use natbpf_common::{
+    contract::counter::{Counter, DropReason},
+    flow::Direction,
+};
 
 use crate::memory::maps::COUNTERS;
 
@@ -14,7 +17,7 @@ pub fn add(counter: Counter) {
 
 /// Counts a drop.
 #[inline(always)]
-pub fn dropped(reason: Counter) {
+pub fn dropped(reason: DropReason) {
     let index = reason as usize;
     // LLVM packs the reason into a word with other things, from which the verifier of Linux 6.1 does not learn how large it can be; rustc
     // knows, and would leave a plain check out.

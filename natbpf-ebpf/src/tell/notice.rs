@@ -3,7 +3,7 @@
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes};
 use natbpf_common::{
     contract::{
-        counter::Counter,
+        counter::DropReason,
         gauge::Gauge,
         notice::{INTERVAL, Notice, QUOTED},
     },
@@ -18,8 +18,8 @@ use crate::{
 
 /// Writes a notice of a packet that is dropped, unless there was one just now.
 #[inline(always)]
-pub fn emit(skb: &Skb<'_>, headers: &Headers, reason: Counter) {
-    if Notice::tells(reason) && headers.is(Kind::Forward) {
+pub fn emit(skb: &Skb<'_>, headers: &Headers, reason: DropReason) {
+    if reason.is_noticed() && headers.is(Kind::Forward) {
         // Not what a frame may be filled up with.
         let length = headers.transport.wrapping_sub(headers.network).wrapping_add(headers.payload);
         write(skb.raw(), headers.network, length, reason as u32);

@@ -3,7 +3,10 @@
 use std::net::Ipv4Addr;
 
 use natbpf_common::{
-    contract::{counter::Counter, notice::QUOTED},
+    contract::{
+        counter::{DropReason, Told},
+        notice::QUOTED,
+    },
     wire::{
         checksum,
         protocol::{
@@ -47,7 +50,7 @@ pub struct Answer {
 ///
 /// The packet is quoted as it came to the uplink. Its time to live has been decremented already, which need not be
 /// undone (RFC 1812, section 4.3.2.3), and the kernel does not undo it in its own errors either.
-pub fn answer(reason: Counter, packet: &Packet<'_>, own: &Own) -> Option<Answer> {
+pub fn answer(reason: DropReason, packet: &Packet<'_>, own: &Own) -> Option<Answer> {
     let code = code(reason)?;
     if !may_be_answered(packet, own) {
         return None;
@@ -71,13 +74,11 @@ pub fn answer(reason: Counter, packet: &Packet<'_>, own: &Own) -> Option<Answer>
 }
 
 /// What the sender is told of the reason; `None`: nothing.
-const fn code(reason: Counter) -> Option<u8> {
-    match reason {
-        Counter::TableFull | Counter::NoPort | Counter::NoAddress | Counter::ProtocolCollision => {
-            Some(HOST_UNREACHABLE)
-        }
-        Counter::Quota => Some(PROHIBITED),
-        _ => None,
+const fn code(reason: DropReason) -> Option<u8> {
+    match reason.told() {
+        Told::Unreachable => Some(HOST_UNREACHABLE),
+        Told::Prohibited => Some(PROHIBITED),
+        Told::Nothing => None,
     }
 }
 

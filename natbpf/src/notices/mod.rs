@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use anyhow::Result;
 use natbpf_common::{
     Nanoseconds,
-    contract::{counter::Counter, notice::Notice},
+    contract::{counter::DropReason, notice::Notice},
 };
 
 use crate::{
@@ -75,7 +75,7 @@ impl Notices {
     /// Tells sender and operator. `flows` is what the table holds.
     pub fn tell(&mut self, notice: &Notice, plan: &Plan, flows: u64) {
         let now = clock::now();
-        let reason = Counter::from_number(notice.reason as usize);
+        let reason = DropReason::from_number(notice.reason);
         let bytes = notice.packet.get(..notice.length as usize);
         let (Some(reason), Some(packet)) = (reason, bytes.and_then(Packet::parse)) else {
             return tracing::debug!(
@@ -96,7 +96,7 @@ impl Notices {
         }
     }
 
-    fn answer(&mut self, reason: Counter, packet: &Packet<'_>, now: Nanoseconds) {
+    fn answer(&mut self, reason: DropReason, packet: &Packet<'_>, now: Nanoseconds) {
         let Some(socket) = &self.socket else { return };
         let Some(answer) = answer::answer(reason, packet, &self.own) else { return };
         if self.limits.allow(answer.to, now)
@@ -107,6 +107,6 @@ impl Notices {
     }
 }
 
-fn warn(source: Ipv4Addr, reason: Counter, sentence: &str) {
-    tracing::warn!(%source, reason = reason.name(), "{sentence}");
+fn warn(source: Ipv4Addr, reason: DropReason, sentence: &str) {
+    tracing::warn!(%source, reason = reason.counter().name(), "{sentence}");
 }

@@ -6,7 +6,7 @@ use std::{
     net::Ipv4Addr,
 };
 
-use natbpf_common::{Nanoseconds, SECOND, contract::counter::Counter};
+use natbpf_common::{Nanoseconds, SECOND, contract::counter::DropReason};
 
 use super::{packet::Packet, quota::Quota};
 
@@ -37,13 +37,13 @@ pub enum Due {
 /// When what was said last.
 #[derive(Debug, Default)]
 pub struct Warnings {
-    named: HashMap<(Ipv4Addr, Counter), Nanoseconds>,
+    named: HashMap<(Ipv4Addr, DropReason), Nanoseconds>,
     more: Option<Nanoseconds>,
 }
 
 impl Warnings {
     /// Whether a drop is to be told now; that it is, is remembered.
-    pub fn due(&mut self, source: Ipv4Addr, reason: Counter, now: Nanoseconds) -> Due {
+    pub fn due(&mut self, source: Ipv4Addr, reason: DropReason, now: Nanoseconds) -> Due {
         let recent = |said: &Nanoseconds| now.saturating_sub(*said) < SILENCE;
         if self.named.get(&(source, reason)).is_some_and(recent) {
             return Due::Nothing;
@@ -62,29 +62,29 @@ impl Warnings {
 }
 
 /// Writes the sentence about a packet.
-pub fn sentence(reason: Counter, packet: &Packet<'_>, room: Room) -> String {
+pub fn sentence(reason: DropReason, packet: &Packet<'_>, room: Room) -> String {
     let source = packet.source();
     let look = Look(source);
     match reason {
-        Counter::TableFull => format!(
+        DropReason::TableFull => format!(
             "{source} gets no new flow: the flow table is full ({} flows); raise max_flows (counts after \
              `natbpf detach`), or see who holds them with `natbpf flows list`",
             room.flows
         ),
-        Counter::NoPort => {
+        DropReason::NoPort => {
             format!("{source} gets no new flow: no external port is free; widen to_ports, or {look}",)
         }
-        Counter::NoAddress => format!(
+        DropReason::NoAddress => format!(
             "{source} gets no new flow: the uplink has no address to translate to; \
              give it one with: ip address add ADDRESS/LENGTH dev UPLINK"
         ),
-        Counter::ProtocolCollision => format!(
+        DropReason::ProtocolCollision => format!(
             "{source} gets no flow of protocol {} to {}: another instance, or the host itself, talks to it by this \
              protocol, which has no ports to tell them apart; use one instance for it, or a tunnel over UDP",
             packet.protocol(),
             packet.destination()
         ),
-        Counter::Quota => match room.quota {
+        DropReason::Quota => match room.quota {
             Quota { max_flows_per_source: 0, new_flows_per_second: 0 } => format!(
                 "{source} has as many flows as it may have, or begins them faster than it may: \
                  raise max_flows_per_source or new_flows_per_second, or {look}"
@@ -100,7 +100,7 @@ pub fn sentence(reason: Counter, packet: &Packet<'_>, room: Room) -> String {
                  second): raise max_flows_per_source or new_flows_per_second, or {look}"
             ),
         },
-        other => format!("a packet of {source} was dropped: {}", other.help().trim()),
+        other => format!("a packet of {source} was dropped: {}", other.counter().help().trim()),
     }
 }
 
@@ -129,12 +129,12 @@ mod tests {
     fn once_a_minute_for_each_source_and_reason() {
         let mut warnings = Warnings::default();
         let mut due = |number, reason, now| warnings.due(source(number), reason, now);
-        assert_eq!(due(11, Counter::Quota, START), Due::Named);
-        assert_eq!(due(11, Counter::Quota, START + SILENCE - 1), Due::Nothing);
-        assert_eq!(due(11, Counter::TableFull, START + 1), Due::Named);
-        assert_eq!(due(12, Counter::Quota, START + 1), Due::Named);
-        assert_eq!(due(11, Counter::Quota, START + SILENCE), Due::Named);
-        assert_eq!(due(12, Counter::Quota, START + SILENCE), Due::Nothing);
+        assert_eq!(due(11, DropReason::Quota, START), Due::Named);
+        assert_eq!(due(11, DropReason::Quota, START + SILENCE - 1), Due::Nothing);
+        assert_eq!(due(11, DropReason::TableFull, START + 1), Due::Named);
+        assert_eq!(due(12, DropReason::Quota, START + 1), Due::Named);
+        assert_eq!(due(11, DropReason::Quota, START + SILENCE), Due::Named);
+        assert_eq!(due(12, DropReason::Quota, START + SILENCE), Due::Nothing);
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
         let mut warnings = Warnings::default();
         let minute = |start: Nanoseconds, warnings: &mut Warnings| {
             let said = (0..10_000u32).map(|number| {
-                warnings.due(source(number), Counter::NoPort, start + u64::from(number) * SECOND / 1000)
+                warnings.due(source(number), DropReason::NoPort, start + u64::from(number) * SECOND / 1000)
             });
             said.fold((0, 0), |(named, more), due| {
                 (named + u32::from(due == Due::Named), more + u32::from(due == Due::More))
@@ -164,18 +164,22 @@ mod tests {
             sentence(reason, &packet, Room { flows: 16, quota })
         };
         assert_eq!(
-            said(Counter::Quota, 65536, 0),
+            said(DropReason::Quota, 65536, 0),
             "10.0.0.11 has as many flows as it may have (65536): raise max_flows_per_source, or look for a flood with \
              `natbpf flows list -s 10.0.0.11`"
         );
-        assert!(said(Counter::Quota, 0, 20).contains("(20 a second): raise new_flows_per_second, or look"));
-        assert!(said(Counter::Quota, 9, 20).contains("(9), or begins them faster than it may (20 a second)"));
-        assert!(said(Counter::Quota, 0, 0).contains("raise max_flows_per_source or new_flows_per_second"));
-        assert!(said(Counter::TableFull, 0, 0).contains("full (16 flows); raise max_flows"));
-        assert!(said(Counter::NoPort, 0, 0).contains("no external port is free; widen to_ports"));
-        assert!(said(Counter::NoAddress, 0, 0).contains("ip address add"));
-        assert!(said(Counter::ProtocolCollision, 0, 0).contains("protocol 17 to 203.0.113.10"));
-        for reason in Counter::ALL {
+        assert!(
+            said(DropReason::Quota, 0, 20).contains("(20 a second): raise new_flows_per_second, or look")
+        );
+        assert!(
+            said(DropReason::Quota, 9, 20).contains("(9), or begins them faster than it may (20 a second)")
+        );
+        assert!(said(DropReason::Quota, 0, 0).contains("raise max_flows_per_source or new_flows_per_second"));
+        assert!(said(DropReason::TableFull, 0, 0).contains("full (16 flows); raise max_flows"));
+        assert!(said(DropReason::NoPort, 0, 0).contains("no external port is free; widen to_ports"));
+        assert!(said(DropReason::NoAddress, 0, 0).contains("ip address add"));
+        assert!(said(DropReason::ProtocolCollision, 0, 0).contains("protocol 17 to 203.0.113.10"));
+        for reason in DropReason::ALL {
             assert!(said(*reason, 0, 0).contains("10.0.0.11"), "{reason:?}");
         }
     }

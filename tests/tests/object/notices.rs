@@ -5,7 +5,8 @@ use lab::{SERVER, VM1, VM2};
 use natbpf_common::contract::counter::Counter::{
     self, NoAddress, NoPort, ProtocolCollision, Quota, TableFull, TcpNoFlow,
 };
-use natbpf_common::contract::notice::{Notice, QUOTED};
+use natbpf_common::contract::counter::DropReason;
+use natbpf_common::contract::notice::QUOTED;
 use natbpf_common::contract::{gauge::Gauge, rules::Rule};
 use natbpf_common::wire::protocol::GRE;
 use natbpf_common::wire::segment::{RST, SYN};
@@ -24,7 +25,7 @@ fn told(object: &mut Object, packet: &Packet, reason: Counter) {
     let length = bytes.len().min(QUOTED);
     assert_eq!(notice.length as usize, length);
     assert_eq!(notice.packet[..length], bytes[..length], "as the instance sent it");
-    assert!(Notice::tells(reason));
+    assert!(DropReason::from_number(notice.reason).is_some_and(DropReason::is_noticed));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
     Address,
     contract::{
-        counter::Counter,
+        counter::{Counter, DropReason},
         forwards::{External, ExternalKey},
         uplinks::Uplink,
     },
@@ -48,7 +48,7 @@ pub fn first(
     headers: &mut Headers,
     direction: Direction,
     address: Address,
-) -> Result<Option<Outcome>, Counter> {
+) -> Result<Option<Outcome>, DropReason> {
     let direction = direction as u32;
     // Asked for anew, so that nothing has to be kept for it on the way of all packets, whose stack is short.
     let interface = skb.interface();
@@ -83,7 +83,7 @@ enum Concern {
     Held,
 }
 
-global!(fn first_fragment(skb: *mut __sk_buff, headers: &mut Headers, interface: u32, direction: u32, address: u32) -> Result<u32, Counter> = first_fragment_inner);
+global!(fn first_fragment(skb: *mut __sk_buff, headers: &mut Headers, interface: u32, direction: u32, address: u32) -> Result<u32, DropReason> = first_fragment_inner);
 
 /// `address` is unspecified: it is not translated. How many that were kept are to be sent round with it; 0: it goes on.
 #[inline(always)]
@@ -93,7 +93,7 @@ fn first_fragment_inner(
     interface: u32,
     direction: u32,
     address: u32,
-) -> Result<u32, Counter> {
+) -> Result<u32, DropReason> {
     let key = DatagramKey::of(headers, interface, direction);
     // The host's own leave as they are, but perhaps for the port, which the first one alone has.
     if key.leaves() && uplink::of(interface).is_none_or(|uplink| uplink::has(uplink, headers.source)) {
@@ -102,7 +102,7 @@ fn first_fragment_inner(
     let address = Address::from_wire(address);
     let translated = !address.is_unspecified();
     let Some(piece) = Piece::of(headers) else {
-        return if translated { Err(Counter::Fragment) } else { Ok(0) };
+        return if translated { Err(DropReason::Fragment) } else { Ok(0) };
     };
     if !translated && concern(headers, interface, &key) == Concern::None {
         return Ok(0);
@@ -111,19 +111,19 @@ fn first_fragment_inner(
     let Some(known) = Known::decide(&key, address) else { return Ok(0) };
     let Some(verdict) = known.verdict() else { return Ok(0) };
     if verdict.decision == Decision::Drop {
-        return Err(Counter::Fragment);
+        return Err(DropReason::Fragment);
     }
     let kept = known.close();
     if kept > 0 && (translated || key.leaves()) {
         return Ok(kept);
     }
     if !passes(&key, known, verdict, piece) {
-        return Err(Counter::Fragment);
+        return Err(DropReason::Fragment);
     }
     if translated && key.leaves() {
         let new = verdict.identification;
         if Skb::of(skb).store(headers.network + IDENTIFICATION, &new).is_err() {
-            return Err(Counter::WriteFailed);
+            return Err(DropReason::WriteFailed);
         }
         headers.checksum = checksum::replace_half(headers.checksum, headers.identification, new);
         headers.identification = new;
@@ -141,38 +141,38 @@ fn later_fragment_inner(skb: *mut __sk_buff, headers: &Headers, interface: u32, 
     if known.and_then(Known::verdict).is_none_or(|verdict| verdict.decision == Decision::Open) {
         let concern = concern(headers, interface, &key);
         let lost =
-            |reason: Counter| if concern == Concern::Held { Err(reason) } else { Ok(Outcome::Untouched) };
+            |reason: DropReason| if concern == Concern::Held { Err(reason) } else { Ok(Outcome::Untouched) };
         if concern == Concern::None {
             return Ok(Outcome::Untouched);
         }
         if piece.is_none() {
-            return lost(Counter::Fragment);
+            return lost(DropReason::Fragment);
         }
         if known.is_none() {
             known = Known::open(&key);
         }
-        let Some(known) = known else { return lost(Counter::FragmentLost) };
+        let Some(known) = known else { return lost(DropReason::FragmentLost) };
         match keep::keep(skb, headers, &key, known, concern == Concern::Held) {
-            Kept::Yes if concern == Concern::Held => return Err(Counter::FragmentKept),
+            Kept::Yes if concern == Concern::Held => return Err(DropReason::FragmentKept),
             Kept::Yes => {
                 count::add(Counter::FragmentKept);
                 return Ok(Outcome::Untouched);
             }
-            Kept::No => return lost(Counter::FragmentLost),
+            Kept::No => return lost(DropReason::FragmentLost),
             Kept::Decided => {}
         }
     }
-    let Some(known) = known else { return Err(Counter::FragmentLost) };
-    let Some(verdict) = known.verdict() else { return Err(Counter::FragmentLost) };
+    let Some(known) = known else { return Err(DropReason::FragmentLost) };
+    let Some(verdict) = known.verdict() else { return Err(DropReason::FragmentLost) };
     let Some(piece) = piece else {
         return if verdict.decision == Decision::Pass {
             Ok(Outcome::Untouched)
         } else {
-            Err(Counter::Fragment)
+            Err(DropReason::Fragment)
         };
     };
     if verdict.decision == Decision::Drop || !passes(&key, known, verdict, piece) {
-        return Err(Counter::Fragment);
+        return Err(DropReason::Fragment);
     }
     if verdict.decision == Decision::Pass {
         return Ok(Outcome::Untouched);
@@ -224,13 +224,13 @@ fn passes(key: &DatagramKey, known: Known, verdict: Verdict, piece: Piece) -> bo
 /// Writes the address and, where it leaves, the identification. There is no transport header whose checksum would have to do
 /// with it.
 #[inline(always)]
-fn write(skb: &mut Skb<'_>, headers: &Headers, verdict: Verdict, leaves: bool) -> Result<(), Counter> {
+fn write(skb: &mut Skb<'_>, headers: &Headers, verdict: Verdict, leaves: bool) -> Result<(), DropReason> {
     if !leaves {
         let sum = checksum::replace_address(headers.checksum, headers.destination, verdict.address);
         return skb.store_network(headers.network, sum, headers.source, verdict.address);
     }
     let new = verdict.identification;
-    skb.store(headers.network + IDENTIFICATION, &new).map_err(|()| Counter::WriteFailed)?;
+    skb.store(headers.network + IDENTIFICATION, &new).map_err(|()| DropReason::WriteFailed)?;
     let sum = checksum::replace_half(headers.checksum, headers.identification, new);
     let sum = checksum::replace_address(sum, headers.source, verdict.address);
     skb.store_network(headers.network, sum, verdict.address, headers.destination)

@@ -9,7 +9,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_clone_redirect, bpf_loop, bpf_skb_change_tail, bpf_skb_store_bytes},
 };
 use natbpf_common::{
-    contract::counter::Counter,
+    contract::counter::{Counter, DropReason},
     nat::fragment::{DatagramKey, LONGEST},
     wire::headers::Headers,
 };
@@ -44,7 +44,7 @@ fn replay_kept_inner(
 ) -> Handled {
     let key = DatagramKey::of(headers, interface, direction);
     if !send(skb, &key) {
-        return Err(Counter::FragmentLost);
+        return Err(DropReason::FragmentLost);
     }
     let mut replay = Replay { skb, key, network: headers.network, shortest: headers.transport };
     let body: unsafe extern "C" fn(u64, *mut Replay) -> i64 = replay_one;

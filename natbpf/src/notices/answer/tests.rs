@@ -21,7 +21,7 @@ fn udp(source: [u8; 4], destination: [u8; 4], payload: usize) -> Vec<u8> {
     bytes
 }
 
-fn answer_to(reason: Counter, bytes: &[u8]) -> Option<Answer> {
+fn answer_to(reason: DropReason, bytes: &[u8]) -> Option<Answer> {
     answer(reason, &Packet::parse(bytes)?, &gateway())
 }
 
@@ -39,11 +39,11 @@ fn parsed(answer: &Answer) -> (Ipv4HeaderSlice<'_>, Icmpv4Type, &[u8]) {
 fn the_sender_is_told_the_reason_and_quoted_its_packet() {
     let packet = udp(INSTANCE, OUTSIDE, 20);
     let cases = [
-        (Counter::TableFull, Host),
-        (Counter::NoPort, Host),
-        (Counter::NoAddress, Host),
-        (Counter::ProtocolCollision, Host),
-        (Counter::Quota, FilterProhibited),
+        (DropReason::TableFull, Host),
+        (DropReason::NoPort, Host),
+        (DropReason::NoAddress, Host),
+        (DropReason::ProtocolCollision, Host),
+        (DropReason::Quota, FilterProhibited),
     ];
     for (reason, code) in cases {
         let answer = answer_to(reason, &packet).unwrap();
@@ -59,8 +59,8 @@ fn the_sender_is_told_the_reason_and_quoted_its_packet() {
 #[test]
 fn every_reason_that_the_datapath_tells_has_an_answer_and_no_other() {
     let packet = udp(INSTANCE, OUTSIDE, 20);
-    for reason in Counter::ALL {
-        let told = natbpf_common::contract::notice::Notice::tells(*reason);
+    for reason in DropReason::ALL {
+        let told = reason.is_noticed();
         assert_eq!(answer_to(*reason, &packet).is_some(), told, "{reason:?}");
     }
 }
@@ -71,7 +71,7 @@ fn an_answer_has_576_bytes_at_most_and_the_precedence_of_control() {
     let mut packet = udp(INSTANCE, OUTSIDE, 1400);
     // Precedence 5, low delay, and ECN.
     packet[1] = 5 << 5 | 0x10 | 1;
-    let answer = answer_to(Counter::NoPort, &packet).unwrap();
+    let answer = answer_to(DropReason::NoPort, &packet).unwrap();
     let (header, _, quote) = parsed(&answer);
     assert_eq!((answer.bytes.len(), quote), (576, &packet[..548]));
     assert_eq!(header.slice()[1], 6 << 5 | 0x10);
@@ -81,10 +81,10 @@ fn an_answer_has_576_bytes_at_most_and_the_precedence_of_control() {
 fn later_fragments_are_not_answered_and_first_ones_are() {
     let mut packet = udp(INSTANCE, OUTSIDE, 20);
     packet[6] = 0x20;
-    assert!(answer_to(Counter::TableFull, &packet).is_some());
+    assert!(answer_to(DropReason::TableFull, &packet).is_some());
     for fragment in [[0x20, 1], [0, 1], [0x1f, 0]] {
         packet[6..8].copy_from_slice(&fragment);
-        assert_eq!(answer_to(Counter::TableFull, &packet), None, "{fragment:?}");
+        assert_eq!(answer_to(DropReason::TableFull, &packet), None, "{fragment:?}");
     }
 }
 
@@ -93,27 +93,28 @@ fn of_icmp_only_queries_and_replies_are_answered() {
     let mut packet = Vec::new();
     let builder = PacketBuilder::ipv4(INSTANCE, OUTSIDE, 63).icmpv4_echo_request(1, 1);
     builder.write(&mut packet, b"ping").unwrap();
-    assert!(answer_to(Counter::TableFull, &packet).is_some());
+    assert!(answer_to(DropReason::TableFull, &packet).is_some());
     for error in [3, 4, 5, 11, 12, 9, 200] {
         packet[20] = error;
-        assert_eq!(answer_to(Counter::TableFull, &packet), None, "type {error}");
+        assert_eq!(answer_to(DropReason::TableFull, &packet), None, "type {error}");
     }
     packet[3] = 20;
-    assert_eq!(answer_to(Counter::TableFull, &packet), None, "an ICMP message without a type");
+    assert_eq!(answer_to(DropReason::TableFull, &packet), None, "an ICMP message without a type");
 }
 
 #[test]
 fn nobody_is_answered_whose_address_is_no_single_hosts_or_the_gateways() {
     let none = [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 9], [250, 0, 0, 1], [255; 4], [10, 0, 0, 255]];
     for address in none {
-        assert_eq!(answer_to(Counter::NoPort, &udp(address, OUTSIDE, 0)), None, "from {address:?}");
-        assert_eq!(answer_to(Counter::NoPort, &udp(INSTANCE, address, 0)), None, "to {address:?}");
+        assert_eq!(answer_to(DropReason::NoPort, &udp(address, OUTSIDE, 0)), None, "from {address:?}");
+        assert_eq!(answer_to(DropReason::NoPort, &udp(INSTANCE, address, 0)), None, "to {address:?}");
     }
-    assert_eq!(answer_to(Counter::NoPort, &udp([10, 0, 0, 1], OUTSIDE, 0)), None);
-    assert!(answer_to(Counter::NoPort, &udp(INSTANCE, [10, 0, 0, 1], 0)).is_some());
+    assert_eq!(answer_to(DropReason::NoPort, &udp([10, 0, 0, 1], OUTSIDE, 0)), None);
+    assert!(answer_to(DropReason::NoPort, &udp(INSTANCE, [10, 0, 0, 1], 0)).is_some());
 }
 
-const REASONS: [Counter; 4] = [Counter::TableFull, Counter::NoPort, Counter::Quota, Counter::Malformed];
+const REASONS: [DropReason; 4] =
+    [DropReason::TableFull, DropReason::NoPort, DropReason::Quota, DropReason::Malformed];
 
 /// What an instance may send: any header whose fields say something now and then, and anything behind it.
 fn packets() -> impl Strategy<Value = Vec<u8>> {
@@ -144,7 +145,7 @@ proptest! {
         let reason = REASONS[reason];
         let Some(answer) = answer_to(reason, &packet) else { return Ok(()) };
         let (header, icmp, quote) = parsed(&answer);
-        let code = if reason == Counter::Quota { FilterProhibited } else { Host };
+        let code = if reason == DropReason::Quota { FilterProhibited } else { Host };
         prop_assert_eq!(icmp, Icmpv4Type::DestinationUnreachable(code));
         prop_assert!(answer.bytes.len() <= 576 && packet.starts_with(quote) && quote.len() >= HEADER);
         prop_assert_eq!(&answer.to.octets()[..], &packet[12..16]);
