@@ -171,19 +171,6 @@ pub fn prepare(search: *mut Search, request: &Request<'_>) {
     }
 }
 
-/// Inserts the search's entry, with this translation, under another key that is not there yet. By way of the search,
-/// since on the stack an entry would be too much for Linux 6.1, which counts all frames of a call together.
-#[inline(always)]
-#[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
-pub fn insert(search: *mut Search, key: &FlowKey, rewrite: Rewrite) -> Result<(), i32> {
-    // SAFETY: nobody else has this processor's search; see there.
-    unsafe {
-        (*search).entry.rewrite = rewrite.to_word();
-        (*search).entry.outside_port = rewrite.outside_port;
-        FLOWS.insert(key, &(*search).entry, BPF_NOEXIST as u64)
-    }
-}
-
 #[inline(always)]
 fn range(request: &Request<'_>) -> PortRange {
     let protocol = request.key.protocol;

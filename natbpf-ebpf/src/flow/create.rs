@@ -3,21 +3,15 @@
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
     Address, Port,
-    contract::{
-        counter::{Counter, DropReason},
-        event::EventKind,
-        gauge::Gauge,
-        rules::Rule,
-        uplinks::Uplink,
-    },
-    flow::{FlowEntry, FlowKey, Rewrite, Status, life::Life, offload::Validity, step},
+    contract::{counter::DropReason, rules::Rule, uplinks::Uplink},
+    flow::{FlowEntry, FlowKey, Rewrite, life::Life, step},
     wire::{protocol::Transport, segment::ACK},
 };
 
 use crate::{
     flow::{
         allocate::{self, Progress, Request, Search},
-        early,
+        early, enter,
         entry::Entry,
         hold, mapping, refusal,
     },
@@ -25,10 +19,8 @@ use crate::{
         clock,
         global::{global, numbered},
     },
-    memory::gauges,
     packet::{conntrack, skb::Skb},
     tables::{forwards, pool, rules, uplink},
-    tell::{count, event},
 };
 
 const EEXIST: i32 = -17;
@@ -277,7 +269,7 @@ fn enter_flow_inner(key: &FlowKey, found: Progress, rewrite: &mut u64) -> Result
         return Ok(());
     }
     let entered = if found == Progress::Found {
-        enter(&key, search)
+        enter::outbound(&key, search)
     } else {
         // SAFETY: nobody else has this processor's search.
         if unsafe { (*search).charged } {
@@ -303,85 +295,4 @@ fn enter_flow_inner(key: &FlowKey, found: Progress, rewrite: &mut u64) -> Result
             Err(reason)
         }
     }
-}
-
-#[inline(always)]
-fn enter(key: &FlowKey, search: *mut Search) -> Result<Rewrite, DropReason> {
-    // SAFETY: nobody else has this processor's search.
-    let (address, port, flags, again, status) = unsafe {
-        let search = &*search;
-        let status = Status::from_word(search.entry.status);
-        (search.reply.destination, search.reply.destination_port, search.flags, search.before != 0, status)
-    };
-    if status.mapped() && flags & Rule::OPEN_TO_PEERS != 0 && mapping::meet(key, address, port) {
-        // SAFETY: as above.
-        unsafe { (*search).entry.traits |= FlowEntry::PEERED };
-    }
-    let rewrite = Rewrite::new(address, port, key.tag());
-    // SAFETY: as above.
-    let (traits, interface) = unsafe { ((*search).entry.traits, (*search).entry.uplink) };
-    if again {
-        replace(key, search, rewrite)?;
-    } else if let Some(winner) = insert(key, search, rewrite, status, traits)? {
-        return Ok(winner);
-    }
-    event::emit(EventKind::New, key, rewrite, status, interface);
-    Ok(rewrite)
-}
-
-/// Returns the translation that counts if another processor was faster.
-#[inline(always)]
-fn insert(
-    key: &FlowKey,
-    search: *mut Search,
-    rewrite: Rewrite,
-    status: Status,
-    traits: u16,
-) -> Result<Option<Rewrite>, DropReason> {
-    if status.host() {
-        // Counted first: from the moment it is in the table packets have to find it, and its removal counts down.
-        gauges::add(Gauge::HostMoved, 1);
-    }
-    let Err(error) = allocate::insert(search, key, rewrite) else {
-        count::add(Counter::FlowsCreated);
-        early::remember(key);
-        if status.host() {
-            count::add(Counter::HostMoved);
-        }
-        return Ok(None);
-    };
-    // Another processor has begun the same flow, and perhaps taken our entry of the reply direction over; or the table is
-    // full.
-    hold::release(key, rewrite, status, traits);
-    Entry::disown(&key.peer(rewrite));
-    if error != EEXIST {
-        return Err(DropReason::TableFull);
-    }
-    Entry::find(key).and_then(|winner| winner.rewrite(key)).map(Some).ok_or(DropReason::Busy)
-}
-
-/// Puts a translation in the place of the old one of a flow that is [`Life::Busy`] by us.
-#[inline(always)]
-fn replace(key: &FlowKey, search: *mut Search, rewrite: Rewrite) -> Result<(), DropReason> {
-    let entry = Entry::find(key).ok_or(DropReason::Busy)?;
-    // Nobody else writes it meanwhile.
-    // SAFETY: nobody else has this processor's search.
-    let new = unsafe { &(*search).entry };
-    if let Some(old) = entry.rewrite(key) {
-        // It still is the one flow of its source that was counted.
-        let kept = new.traits & FlowEntry::COUNTED;
-        hold::release(key, old, entry.status(), entry.traits() & !kept);
-        if old != rewrite {
-            Entry::disown(&key.peer(old));
-        }
-    }
-    entry.set_validity(Validity::NONE);
-    entry.set_rewrite(rewrite);
-    entry.set_status(Status::from_word(new.status));
-    entry.set_traits(new.traits);
-    entry.set_created(new.created);
-    entry.set_uplink(new.uplink);
-    entry.set_life(new.life);
-    count::add(Counter::FlowsRemapped);
-    Ok(())
 }

@@ -7,30 +7,24 @@
 //! as a reservation (netfilter's "null binding").
 
 use natbpf_common::{
-    contract::{
-        counter::{Counter, DropReason},
-        gauge::Gauge,
-        uplinks::Uplink,
-    },
-    flow::{FlowEntry, FlowKey, Rewrite, life::Life, step},
-    time::Moment,
+    contract::{counter::DropReason, gauge::Gauge, uplinks::Uplink},
+    flow::{FlowKey, Rewrite, life::Life},
     wire::protocol::Transport,
 };
 
 use crate::{
     flow::{
-        allocate,
         create::{self, Owner},
+        enter,
         entry::{Entry, Original},
-        mapping, pulse,
+        pulse,
     },
     kernel::{
         clock,
         global::{Answer, numbered},
     },
-    memory::{gauges, maps::SETTINGS},
+    memory::gauges,
     packet::skb::Skb,
-    tell::count,
 };
 
 /// What the table says of a packet of the host.
@@ -82,7 +76,7 @@ fn place(key: &FlowKey, tcp_flags: u8, interface: u32, rewrite: &mut u64) -> Res
     let transport = Transport::of(key.protocol);
     let Some(entry) = Entry::find(&reply) else {
         if !matches!(transport, Transport::Tcp | Transport::Udp) {
-            reserve(interface, &reply);
+            enter::reservation(interface, &reply);
         }
         return Ok(Place::Stays);
     };
@@ -98,33 +92,6 @@ fn place(key: &FlowKey, tcp_flags: u8, interface: u32, rewrite: &mut u64) -> Res
     } else {
         // The replies would go to the instance. Netfilter drops such a packet too.
         Err(DropReason::ProtocolCollision)
-    }
-}
-
-/// Enters the host's tuple. If the table is full the host goes on without.
-#[inline(always)]
-fn reserve(interface: u32, reply: &FlowKey) {
-    let (Some(status), Some(search)) = (step::first(reply.protocol, 0), allocate::search()) else { return };
-    let now = clock::now();
-    let itself = Rewrite::new(reply.destination, reply.destination_port, reply.tag());
-    let share = SETTINGS.get(0).map_or(0, |settings| settings.host_share);
-    let traits = match mapping::charge(reply.destination, mapping::OWN, share, 0) {
-        mapping::CHARGED => FlowEntry::COUNTED,
-        // Whoever makes the host ask many takes no room from instances.
-        mapping::REFUSED | mapping::TOO_FAST => return,
-        _ => 0,
-    };
-    // SAFETY: nobody else has this processor's search.
-    let entry = unsafe { &mut (*search).entry };
-    entry.life = Life::Live(now).to_word();
-    entry.created = Moment::of(now);
-    entry.uplink = interface;
-    entry.status = status.with_host().to_word();
-    entry.traits = traits;
-    if allocate::insert(search, reply, itself).is_ok() {
-        count::add(Counter::HostReserved);
-    } else if traits != 0 {
-        mapping::leave(&mapping::source(reply.destination));
     }
 }
 

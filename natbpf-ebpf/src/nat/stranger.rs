@@ -8,22 +8,12 @@
 //!
 //! Where no flow may begin, since the table or the inside host's share is full, the conversation goes on all the same, and is remembered here.
 
-use aya_ebpf::{
-    bindings::__sk_buff,
-    btf_maps::{LruHashMap, PerCpuArray},
-    macros::btf_map,
-};
+use aya_ebpf::{bindings::__sk_buff, btf_maps::PerCpuArray, macros::btf_map};
 use natbpf_common::{
-    Nanoseconds, Port,
-    contract::{
-        counter::{Counter, DropReason},
-        event::EventKind,
-        gauge::Gauge,
-        rules::Rule,
-    },
-    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, life::Life, offload::Validity, step},
-    nat::pending::{LIFETIME, MAX_PENDING, OUTSIDE_PORTS, Pending, acknowledges, expect, outside_port},
-    time::Moment,
+    Port,
+    contract::{counter::DropReason, gauge::Gauge},
+    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, step},
+    nat::pending::{OUTSIDE_PORTS, acknowledges, expect, outside_port},
     wire::{
         headers::Headers,
         protocol::{ICMP, TCP, Transport},
@@ -33,38 +23,23 @@ use natbpf_common::{
 
 use crate::{
     flow::{
-        allocate::{self, Search},
-        early,
-        entry::{Entry, timeout},
-        hold,
-        mapping::{self, Joined},
+        early, enter,
+        entry::Entry,
+        pending::{self, Known},
     },
     kernel::{
         clock,
         global::{global, numbered},
     },
-    memory::{
-        gauges,
-        shared::{Lookup as _, Shared, cell},
-    },
+    memory::gauges,
     nat::target::Target,
     packet::{
         conntrack::{self, Seen},
         skb::Skb,
     },
-    tables::rules,
-    tell::{count, event},
 };
 
 const EEXIST: i32 = -17;
-
-/// LRU: a flood of strangers pushes out strangers. Preallocated.
-#[btf_map]
-static PENDING: LruHashMap<FlowKey, Pending, MAX_PENDING> = LruHashMap::new();
-
-/// The one that is being made, for the stack.
-#[btf_map]
-static NEW: PerCpuArray<Pending, 1> = PerCpuArray::new();
 
 /// The flow that begins, told by one global function to the next.
 #[repr(C)]
@@ -76,69 +51,6 @@ struct Next {
 
 #[btf_map]
 static NEXT: PerCpuArray<Next, 1> = PerCpuArray::new();
-
-/// A stranger in the table. Others may write it at the same time, and the tag tells if it is another one's by now.
-#[derive(Clone, Copy)]
-struct Known(Shared<Pending>);
-
-impl Known {
-    #[inline(always)]
-    fn rewrite(self, key: &FlowKey) -> Option<Rewrite> {
-        let (word, outside_port) = (cell!(self.0, rewrite).load(), cell!(self.0, outside_port).load());
-        let rewrite = Rewrite { outside_port, ..Rewrite::from_word(word) };
-        if rewrite.tag == key.tag() { Some(rewrite) } else { None }
-    }
-
-    #[inline(always)]
-    fn is_over(self, now: Nanoseconds) -> bool {
-        now.saturating_sub(cell!(self.0, seen).load()) > LIFETIME
-    }
-
-    #[inline(always)]
-    fn status(self) -> Status {
-        Status::from_word(cell!(self.0, status).load())
-    }
-
-    #[inline(always)]
-    fn traits(self) -> u16 {
-        cell!(self.0, traits).load()
-    }
-
-    /// One more packet.
-    #[inline(always)]
-    fn touch(self, status: Status, now: Nanoseconds) {
-        cell!(self.0, status).store(status.to_word());
-        cell!(self.0, seen).store(now);
-        expect_strangers(now);
-    }
-
-    /// Of [`Pending::expected`].
-    #[inline(always)]
-    fn expected(self) -> u32 {
-        cell!(self.0, expected).load()
-    }
-
-    #[inline(always)]
-    fn set_expected(self, number: u32) {
-        cell!(self.0, expected).store(number);
-    }
-
-    /// Nobody has answered it, and no rule of the operator's sent it inside.
-    #[inline(always)]
-    fn gives_way(self) -> bool {
-        self.traits() & FlowEntry::UNTRANSLATED != 0 && !self.status().seen_reply()
-    }
-}
-
-/// There is a stranger who waits for an answer.
-#[inline(always)]
-fn expect_strangers(now: Nanoseconds) {
-    if let Some(until) = gauges::cell(Gauge::StrangersUntil)
-        && until.load() < now + LIFETIME / 2
-    {
-        until.store(now + LIFETIME);
-    }
-}
 
 /// Offsets in a TCP header.
 const SEQUENCE: u32 = 4;
@@ -229,8 +141,7 @@ fn meet_stranger_inner(
     }
     let now = clock::now();
     let first = step::first(key.protocol, tcp_flags);
-    if let Some(pending) = PENDING.shared(original) {
-        let pending = Known(pending);
+    if let Some(pending) = Known::find_any(original) {
         if let (Some(rewrite), false) = (pending.rewrite(original), pending.is_over(now)) {
             if rewrite == out {
                 let status = pending.status();
@@ -262,22 +173,18 @@ fn meet_stranger_inner(
     {
         return Err(DropReason::Unsolicited);
     }
-    let Some(new) = NEW.get_ptr_mut(0) else { return Err(DropReason::Busy) };
-    // SAFETY: the value is this processor's.
-    let new = unsafe { &mut *new };
-    new.seen = now;
-    new.rewrite = out.to_word();
-    new.uplink = interface;
-    new.flags = target.flags;
-    new.status = first.with_inbound().to_word();
-    new.traits = target.traits;
-    new.outside_port = out.outside_port;
-    new.by_mapping = target.by_mapping as u16;
-    new.expected = 0;
-    // If there is no room at this moment what answers finds nothing, and the stranger asks again.
-    let made: &Pending = new;
-    let _ = PENDING.insert(original, made, 0);
-    expect_strangers(now);
+    let made = pending::remember(original, |new| {
+        new.seen = now;
+        new.rewrite = out.to_word();
+        new.uplink = interface;
+        new.flags = target.flags;
+        new.status = first.with_inbound().to_word();
+        new.traits = target.traits;
+        new.outside_port = out.outside_port;
+        new.by_mapping = target.by_mapping as u16;
+        new.expected = 0;
+    });
+    made.ok_or(DropReason::Busy)?;
     Ok(Met::Translated)
 }
 
@@ -339,14 +246,8 @@ pub fn translation(key: &FlowKey) -> Option<(Rewrite, u16)> {
     if gauges::read(Gauge::StrangersUntil) < clock::now() {
         return None;
     }
-    let known = find(key, clock::now())?;
+    let known = Known::find(key, clock::now())?;
     Some((known.rewrite(key)?, known.traits()))
-}
-
-#[inline(always)]
-fn find(key: &FlowKey, now: Nanoseconds) -> Option<Known> {
-    let known = Known(PENDING.shared(key)?);
-    if known.is_over(now) { None } else { Some(known) }
 }
 
 global!(fn answer_stranger(skb: *mut __sk_buff, headers: &Headers, rewrite: &mut u64, outside: &mut u32) -> Result<Met, DropReason> = answer_stranger_inner);
@@ -364,7 +265,7 @@ fn answer_stranger_inner(
         return Ok(Met::Unknown);
     }
     let now = clock::now();
-    let Some(known) = find(&key, now) else { return Ok(Met::Unknown) };
+    let Some(known) = Known::find(&key, now) else { return Ok(Met::Unknown) };
     let Some(out) = known.rewrite(&key) else { return Ok(Met::Unknown) };
     let untranslated = known.traits() & FlowEntry::UNTRANSLATED != 0;
     // The stranger may have been turned away by a rule, and this begins a conversation by itself. What conntrack does not know at all answers
@@ -403,130 +304,8 @@ fn begin_next_inner() -> Result<(), DropReason> {
     // Used where it is, for the stack.
     // SAFETY: the value is this processor's, and nothing here writes it.
     let Next { key: original, status } = unsafe { &*next };
-    let known = find(original, clock::now()).ok_or(DropReason::Busy)?;
-    enter(original, known, *status)?;
-    let _ = PENDING.remove(original);
-    Ok(())
-}
-
-/// Enters a flow that was pending.
-#[inline(always)]
-fn enter(original: &FlowKey, known: Known, mut status: Status) -> Result<(), DropReason> {
-    let out = known.rewrite(original).ok_or(DropReason::Busy)?;
-    let (uplink, flags) = (cell!(known.0, uplink).load(), cell!(known.0, flags).load());
-    let by_mapping = cell!(known.0, by_mapping).load() != 0;
-    let key = original.peer(out);
-    let back = Rewrite {
-        address: original.source,
-        port: original.source_port,
-        tag: key.tag(),
-        outside_port: if out.has_outside_port() { original.destination_port } else { Port::from_wire(0) },
-    };
-    let mut traits = known.traits();
-    // To the instance, which has answered. One that begins again in its own place is counted already.
-    let kept = counted(original, out);
-    if kept != 0 {
-        traits |= kept;
-    } else if let Some(rule) = rules::find(uplink, original.source, original.destination) {
-        match hold::charge(rule, mapping::INBOUND, original.source) {
-            mapping::CHARGED => traits |= FlowEntry::COUNTED_INBOUND,
-            mapping::NOT_COUNTED => {}
-            _ => return Err(DropReason::Quota),
-        }
-    }
-    // Where strangers must not keep a mapping alive, their flows have no part in it.
-    if by_mapping && traits & FlowEntry::OUTBOUND_REFRESH == 0 {
-        if join(original, out, flags) == NOT_JOINED {
-            hold::release(original, out, status, traits & !kept);
-            return Err(DropReason::Busy);
-        }
-        // From here and not from there, for the stack.
-        if flags & Rule::OPEN_TO_PEERS != 0 && mapping::meet(original, out.address, out.port) {
-            traits |= FlowEntry::PEERED;
-        }
-        status = status.with_mapped();
-    }
-    let search = allocate::search().ok_or(DropReason::Busy)?;
-    let now = clock::now();
-    // SAFETY: nobody else has this processor's search.
-    let entry = unsafe { &mut (*search).entry };
-    entry.life = Life::Live(now).to_word();
-    entry.created = Moment::of(now);
-    entry.uplink = uplink;
-    entry.status = status.to_word();
-    entry.traits = traits;
-    let entered = match insert(search, &key, back, 0) {
-        Ok(()) => insert(search, original, out, kept).inspect_err(|_| Entry::disown(&key)),
-        failed => failed,
-    };
-    if entered.is_err() {
-        hold::release(original, out, status, traits & !kept);
-        return entered;
-    }
-    count::add(Counter::FlowsInbound);
-    early::remember(original);
-    event::emit(EventKind::New, original, out, status, uplink);
-    Ok(())
-}
-
-/// Counts the flow among the users of the mapping that it comes by. Not inlined, for its stack.
-#[inline(never)]
-fn join(original: &FlowKey, out: Rewrite, flags: u32) -> u32 {
-    let endpoint = mapping::external(original.protocol, out.address, out.port);
-    match mapping::join(&endpoint, original.source, original.source_port, flags) {
-        Joined::Yes => JOINED,
-        _ => NOT_JOINED,
-    }
-}
-
-const NOT_JOINED: u32 = 0;
-const JOINED: u32 = 1;
-
-/// Of [`FlowEntry::COUNTED_ANYWHERE`], if the flow is in the table with this translation.
-#[inline(always)]
-fn counted(original: &FlowKey, out: Rewrite) -> u16 {
-    match Entry::find(original) {
-        Some(entry) if entry.rewrite(original) == Some(out) => entry.traits() & FlowEntry::COUNTED_ANYWHERE,
-        _ => 0,
-    }
-}
-
-/// Inserts an entry, or takes over one with the same translation: an original direction whose time is over, or a reply
-/// direction that was left behind. `kept` are traits that are to be taken over with it, not given back.
-#[inline(always)]
-fn insert(search: *mut Search, key: &FlowKey, rewrite: Rewrite, kept: u16) -> Result<(), DropReason> {
-    match allocate::insert(search, key, rewrite) {
-        Ok(()) => {
-            // It has been removed just now, with all that it held.
-            if let (true, Some(entry)) = (kept != 0, Entry::find(key)) {
-                entry.set_traits(entry.traits() & !kept);
-            }
-            return Ok(());
-        }
-        Err(EEXIST) => {}
-        Err(_) => return Err(DropReason::TableFull),
-    }
-    let old = Entry::find(key).ok_or(DropReason::Busy)?;
-    let (life, status, traits) = (old.life(), old.status(), old.traits());
-    let is_original = matches!(key.direction(), Direction::Original);
-    let free = match Life::from_word(life) {
-        Life::Live(seen) => !is_original || Life::expired(clock::now().saturating_sub(seen), timeout(status)),
-        Life::Dying(_) | Life::Killed(_) => true,
-        Life::Busy | Life::Gone => false,
-    };
-    // SAFETY: nobody else has this processor's search.
-    let entry = unsafe { &(*search).entry };
-    if !free || old.rewrite(key) != Some(rewrite) || !old.swap_life(life, Life::Busy.to_word()) {
-        return Err(DropReason::NoPort);
-    }
-    if is_original {
-        hold::release(key, rewrite, status, traits & !kept);
-    }
-    old.set_validity(Validity::NONE);
-    old.set_status(Status::from_word(entry.status));
-    old.set_traits(entry.traits & !(kept & !traits));
-    old.set_created(entry.created);
-    old.set_uplink(entry.uplink);
-    old.set_life(entry.life);
+    let known = Known::find(original, clock::now()).ok_or(DropReason::Busy)?;
+    enter::inbound(original, known, *status)?;
+    pending::forget(original);
     Ok(())
 }
