@@ -59,16 +59,46 @@ impl Contents {
     }
 }
 
-/// The slot of a claim; also the number in `skb->tc_index`, less one.
+/// The slot of a claim.
 #[inline(always)]
 pub const fn slot(claim: u64) -> u32 {
     claim as u32 & (SLOTS - 1)
 }
 
-/// The slot that `skb->tc_index` names.
-#[inline(always)]
-pub const fn named(tc_index: u16) -> Option<u32> {
-    if tc_index == 0 || tc_index as u32 > SLOTS { None } else { Some(tc_index as u32 - 1) }
+/// What natbpf writes into `skb->tc_index`, which stays with the buffer through the stack and into other network namespaces. Whatever
+/// stands there may be somebody else's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(u16);
+
+impl Mark {
+    /// The packet was not seen where it came in.
+    pub const NONE: Self = Self(0);
+
+    /// What is known of the packet stands in this slot.
+    #[inline(always)]
+    pub const fn of_slot(slot: u32) -> Self {
+        Self(slot as u16 + 1)
+    }
+
+    #[inline(always)]
+    pub const fn from_tc_index(index: u16) -> Self {
+        Self(index)
+    }
+
+    #[inline(always)]
+    pub const fn to_tc_index(self) -> u16 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    #[inline(always)]
+    pub const fn slot(self) -> Option<u32> {
+        if self.0 == 0 || self.0 as u32 > SLOTS { None } else { Some(self.0 as u32 - 1) }
+    }
 }
 
 const _: () = assert!(size_of::<Crossing>() == 56 && SLOTS.is_power_of_two());
@@ -88,10 +118,10 @@ mod tests {
         for claim in [0, 1, u64::from(SLOTS) - 1, u64::from(SLOTS), u64::MAX] {
             let slot = slot(claim);
             assert!(slot < SLOTS);
-            assert_eq!(named(slot as u16 + 1), Some(slot));
+            assert_eq!(Mark::from_tc_index(Mark::of_slot(slot).to_tc_index()).slot(), Some(slot));
         }
-        assert_eq!(named(0), None);
-        assert_eq!(named(SLOTS as u16 + 1), None);
-        assert_eq!(named(u16::MAX), None);
+        for index in [0, SLOTS as u16 + 1, u16::MAX] {
+            assert_eq!(Mark::from_tc_index(index).slot(), None);
+        }
     }
 }

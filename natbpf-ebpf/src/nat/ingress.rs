@@ -3,6 +3,7 @@
 use natbpf_common::{
     contract::{counter::DropReason, uplinks::Uplink},
     flow::{Direction, FlowKey, Rewrite},
+    path::crossing::Mark,
     wire::{
         headers::{Headers, Kind},
         packet::{End, Packet as _},
@@ -25,7 +26,7 @@ use crate::{
 #[inline(always)]
 pub fn handle(skb: &mut Skb<'_>) -> Handled {
     // Whoever made the packet could write there what he liked.
-    skb.set_tc_index(0);
+    skb.set_mark(Mark::NONE);
     if skb.is_for_others() {
         return Ok(Outcome::Untouched);
     }

@@ -4,7 +4,7 @@ use aya_ebpf::{bindings::__sk_buff, btf_maps::Array, macros::btf_map};
 use natbpf_common::{
     contract::gauge::Gauge,
     flow::{Direction, FlowKey},
-    path::crossing::{Contents, Crossing, SLOTS, named, slot},
+    path::crossing::{Contents, Crossing, Mark, SLOTS, slot},
     wire::{headers::Headers, packet::Packet, protocol::TCP},
 };
 
@@ -47,7 +47,7 @@ fn write(skb: *mut __sk_buff, direction: u32, frame: u64, epoch: u32) {
     cell!(crossing, interface).store(skb.interface());
     cell!(crossing, epoch).store(epoch);
     cell!(crossing, claim).store(claim);
-    skb.set_tc_index(slot as u16 + 1);
+    skb.set_mark(Mark::of_slot(slot));
 }
 
 /// By which frame a packet came in.
@@ -60,7 +60,7 @@ pub struct Origin {
 /// one hop and a translation. Each is found once.
 #[inline(always)]
 pub fn leave(skb: &Skb<'_>, headers: &Headers, key: &FlowKey, epoch: u16) -> Option<Origin> {
-    let crossing = CROSSINGS.shared(named(skb.tc_index())?)?;
+    let crossing = CROSSINGS.shared(skb.mark().slot()?)?;
     // What is read is believed if the claim is the same afterwards: who writes takes it away first.
     let claim = cell!(crossing, claim).load();
     if claim == 0

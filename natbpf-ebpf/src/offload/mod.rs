@@ -27,6 +27,7 @@ use natbpf_common::{
     },
     keyed::Keys,
     path::{
+        crossing::Mark,
         frame::{Frame, is_group},
         handover::Purpose,
         plain::{self, is_for, is_plain},
@@ -37,7 +38,6 @@ use natbpf_common::{
         packet::{End, Packet},
     },
 };
-use network_types::eth::EthHdr;
 
 use crate::{
     flow::{entry::Entry, pulse},
@@ -58,6 +58,8 @@ use crate::{
     tell::count,
 };
 
+use network_types::eth::EthHdr;
+
 const ETHERNET: u32 = EthHdr::LEN as u32;
 
 /// The epoch that counts; `None`: offload is off.
@@ -73,7 +75,7 @@ pub fn epoch() -> Option<u16> {
 #[inline(always)]
 pub fn at_port_ingress(skb: &mut Skb<'_>) -> Handled {
     // Whoever made the packet could write there what he liked.
-    skb.set_tc_index(0);
+    skb.set_mark(Mark::NONE);
     let Some(epoch) = epoch() else { return Ok(Outcome::Untouched) };
     let Some(headers) = plain(skb) else { return Ok(Outcome::Untouched) };
     let Some(frame) = fingerprint(skb, headers.service, Direction::Original) else {
@@ -367,7 +369,7 @@ fn forget(key: &FlowKey, entry: Entry) {
 /// At the egress of an inside port: the kernel has forwarded a packet.
 #[inline(always)]
 pub fn at_port_egress(skb: &mut Skb<'_>) {
-    if skb.tc_index() == 0 {
+    if skb.mark().is_none() {
         return;
     }
     let Some(epoch) = epoch() else { return };
@@ -377,7 +379,7 @@ pub fn at_port_egress(skb: &mut Skb<'_>) {
         note_reply(skb.raw(), headers, epoch as u32);
     }
     // Not into the instance's namespace.
-    skb.set_tc_index(0);
+    skb.set_mark(Mark::NONE);
 }
 
 global!(fn note_reply(skb: *mut __sk_buff, headers: &Headers, epoch: u32) -> () = note_reply_inner);
@@ -409,7 +411,7 @@ fn note(skb: &Skb<'_>, headers: &Headers, key: &FlowKey, entry: Entry, frame: u6
         return;
     }
     // What a rule has made of these is not repeated: queueing disciplines and filters at the device may look at them.
-    if skb.mark() != 0 || skb.priority() != plain::priority(headers.service) {
+    if skb.fwmark() != 0 || skb.priority() != plain::priority(headers.service) {
         return;
     }
     let vlan = vlan as u16;

@@ -19,21 +19,24 @@ use natbpf_common::{
     Address, Port,
     contract::counter::DropReason,
     flow::Rewrite,
-    path::plain::priority,
+    path::{crossing::Mark, plain::priority},
     wire::{
         checksum,
         headers::Headers,
         packet::{End, Packet, Translation, View},
     },
 };
+
+use crate::{
+    kernel::global::global,
+    packet::{
+        arriving::Arriving,
+        plain::{self, Exit},
+    },
+};
+
 use network_types::eth::EtherType;
 use zerocopy::FromBytes;
-
-use crate::kernel::global::global;
-use crate::packet::{
-    arriving::Arriving,
-    plain::{self, Exit},
-};
 
 /// Offset of the header checksum in an IPv4 header. The source follows it, and the destination that.
 const CHECKSUM: u32 = 10;
@@ -92,8 +95,9 @@ impl<'a> Skb<'a> {
         unsafe { (*self.raw).ingress_ifindex }
     }
 
+    /// What rules and filters have marked it with (`skb->mark`).
     #[inline(always)]
-    pub fn mark(&self) -> u32 {
+    pub fn fwmark(&self) -> u32 {
         // SAFETY: as above.
         unsafe { (*self.raw).mark }
     }
@@ -104,17 +108,16 @@ impl<'a> Skb<'a> {
         unsafe { (*self.raw).priority }
     }
 
-    /// A number that stays with the buffer through the stack, and into other network namespaces.
     #[inline(always)]
-    pub fn tc_index(&self) -> u16 {
+    pub fn mark(&self) -> Mark {
         // SAFETY: the context is valid while the program runs.
-        unsafe { (*self.raw).tc_index as u16 }
+        Mark::from_tc_index(unsafe { (*self.raw).tc_index as u16 })
     }
 
     #[inline(always)]
-    pub fn set_tc_index(&mut self, index: u16) {
+    pub fn set_mark(&mut self, mark: Mark) {
         // SAFETY: as above.
-        unsafe { (*self.raw).tc_index = index as u32 };
+        unsafe { (*self.raw).tc_index = mark.to_tc_index() as u32 };
     }
 
     /// Translates a packet, takes one from its time to live and gives it its Ethernet header. After an error it may be half changed and must
