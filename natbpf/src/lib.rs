@@ -13,6 +13,7 @@ pub mod flows;
 pub mod gc;
 pub mod import;
 pub mod logging;
+pub mod netlink;
 pub mod netns;
 pub mod network;
 pub mod notices;

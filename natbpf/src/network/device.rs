@@ -3,19 +3,17 @@
 use std::{collections::BTreeMap, io, os::fd::AsRawFd as _};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_GENERIC};
+use rtnetlink::sys::{Socket, protocols::NETLINK_GENERIC};
 
 use super::Link;
-use crate::watch::message::{attribute, build, messages, u16_at, u32_at};
+use crate::netlink::{
+    DUMP, REQUEST,
+    message::{attribute, build, u16_at, u32_at},
+    request,
+};
 
 /// Bytes of a `struct genlmsghdr`.
 const HEADER: usize = 4;
-
-/// `NLM_F_REQUEST`, `NLM_F_REQUEST | NLM_F_DUMP` (linux/netlink.h)
-const REQUEST: u16 = 1;
-const DUMP: u16 = REQUEST | 0x300;
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
 
 /// The family that knows the families (linux/genetlink.h).
 const CONTROL: u16 = 16;
@@ -101,35 +99,6 @@ fn device_features(body: &[u8]) -> Option<(u32, Features)> {
     let attributes = body.get(HEADER..)?;
     let features = attribute(attributes, XDP_FEATURES)?.first_chunk()?;
     Some((u32_at(attribute(attributes, INTERFACE)?, 0)?, Features(u64::from_ne_bytes(*features))))
-}
-
-/// Asks, and reads what the answers say.
-pub(super) fn request<T>(
-    socket: &Socket,
-    family: u16,
-    flags: u16,
-    body: &[u8],
-    read: impl Fn(&[u8]) -> Option<T>,
-) -> io::Result<Vec<T>> {
-    socket.send_to(&build::message(family, flags, body), &SocketAddr::new(0, 0), 0)?;
-    let mut answers = Vec::new();
-    loop {
-        let (datagram, _) = socket.recv_from_full()?;
-        for message in messages(&datagram) {
-            let message = message.ok_or(io::ErrorKind::UnexpectedEof)?;
-            match message.kind {
-                DONE => return Ok(answers),
-                ERROR => {
-                    let code = u32_at(message.body, 0).unwrap_or_default().cast_signed();
-                    return Err(io::Error::from_raw_os_error(-code));
-                }
-                _ => answers.extend(read(message.body)),
-            }
-            if flags == REQUEST {
-                return Ok(answers);
-            }
-        }
-    }
 }
 
 fn driver(socket: i32, name: &str) -> Option<String> {

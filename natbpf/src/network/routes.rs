@@ -4,9 +4,6 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
-use rtnetlink::RouteMessageBuilder;
-
-use super::{Network, NetworkError};
 
 /// A way to a network by an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,17 +13,8 @@ pub struct Route {
     pub network: Ipv4Net,
 }
 
-impl Network {
-    /// Lists the routes to networks beyond interfaces; of a route with several next hops each.
-    pub async fn routes(&self) -> Result<Vec<Route>, NetworkError> {
-        let every = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let messages = self.requests.ask(|handle| handle.route().get(every).execute());
-        let messages = messages.await.map_err(NetworkError::Dump)?;
-        Ok(messages.iter().flat_map(routes).collect())
-    }
-}
-
-fn routes(message: &RouteMessage) -> Vec<Route> {
+/// Those to networks beyond interfaces; of a route with several next hops each.
+pub fn routes(message: &RouteMessage) -> Vec<Route> {
     if message.header.kind != RouteType::Unicast {
         return Vec::new();
     }

@@ -4,14 +4,14 @@ use std::io;
 
 use rtnetlink::sys::{Socket, protocols::NETLINK_ROUTE};
 
-use super::device::request;
-use crate::watch::message::{attribute, build, u32_at};
+use crate::netlink::{
+    REQUEST,
+    message::{attribute, build, u32_at},
+    request,
+};
 
 /// Bytes of a `struct ifinfomsg` (rtnetlink(7)).
 const HEADER: usize = 16;
-
-/// `NLM_F_REQUEST`
-const REQUEST: u16 = 1;
 
 /// `IFLA_EXT_MASK`, `RTEXT_FILTER_SKIP_STATS`, `IFLA_XDP`, `IFLA_XDP_PROG_ID` (linux/if_link.h, rtnetlink.h).
 const MASK: u16 = 29;

@@ -7,8 +7,11 @@ use std::{io, time::Duration};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use tokio::time::Instant;
 
-use super::{judge::Reason, message::messages, socket::set};
-use crate::offload::conntrack;
+use super::judge::Reason;
+use crate::{
+    netlink::{message::messages, socket::set},
+    offload::conntrack,
+};
 
 /// `NFNLGRP_CONNTRACK_DESTROY` (linux/netfilter/nfnetlink.h)
 const DESTROYED: u32 = 3;
@@ -84,7 +87,8 @@ impl Deletions {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::message::build, *};
+    use super::*;
+    use crate::netlink::message::build;
 
     #[test]
     fn what_is_deleted_counts() {

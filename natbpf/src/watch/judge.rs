@@ -4,12 +4,8 @@ use std::fmt;
 
 use tokio::time::Instant;
 
-use super::{
-    limit::Limit,
-    links::Links,
-    message::{Message, messages},
-    neighbours::Neighbours,
-};
+use super::{limit::Limit, links::Links, neighbours::Neighbours};
+use crate::netlink::message::{Message, messages};
 
 /// How many interfaces, neighbours and stations each are remembered.
 const LIMIT: usize = 1 << 16;
@@ -181,7 +177,8 @@ impl Judge {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::message::build, *};
+    use super::*;
+    use crate::netlink::message::build;
 
     fn judged(kind: u16, flags: u16, body: &[u8]) -> Option<Reason> {
         Judge::default().route(&build::message(kind, flags, body), Instant::now()).reason

@@ -9,35 +9,8 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::neighbours::LinkAddress;
+use super::source::Source;
 use crate::network::name_of;
-
-/// Who or what changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// A neighbour, by interface index and IPv4 address.
-    Neighbour(u32, [u8; 4]),
-    /// A station of a bridge, by VLAN and MAC address, with the interface index of the port where it is now.
-    Station(u32, u16, LinkAddress),
-    /// An interface, by its index: the far end of a veth may belong to an instance.
-    Link(u32),
-}
-
-impl Source {
-    const fn interface(self) -> u32 {
-        match self {
-            Self::Neighbour(interface, _) | Self::Station(interface, ..) | Self::Link(interface) => interface,
-        }
-    }
-
-    /// What is limited by itself: a station wherever it is, since one that flaps does so between ports.
-    const fn own(self) -> Self {
-        match self {
-            Self::Station(_, vlan, mac) => Self::Station(0, vlan, mac),
-            other => other,
-        }
-    }
-}
 
 /// So many changes at once are answered at once, and one more for each time of rest.
 #[derive(Clone, Copy, Debug)]

@@ -5,10 +5,8 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
-use super::{
-    limit::Source,
-    message::{Message, attribute, attributes, u32_at},
-};
+use super::source::Source;
+use crate::netlink::message::{Message, attribute, attributes, u32_at};
 
 /// Bytes of a `struct ifinfomsg` (rtnetlink(7)).
 const HEADER: usize = 16;
@@ -92,10 +90,8 @@ fn fingerprint(body: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::message::{build, messages},
-        *,
-    };
+    use super::*;
+    use crate::netlink::message::{build, messages};
 
     const STATS: u16 = 7;
 

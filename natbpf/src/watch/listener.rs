@@ -14,10 +14,10 @@ use tokio::{
 use super::{
     conntrack,
     judge::{Judge, Reason},
-    socket::{open, read, readable, register},
     tables::{Question, Tables},
     xfrm,
 };
+use crate::netlink::socket::{Received, batch, open, readable, register};
 
 /// Groups of `NETLINK_ROUTE` (`RTNLGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV4_NETCONF`, `_NEXTHOP`, `_BRVLAN` of
 /// linux/rtnetlink.h).
@@ -179,6 +179,25 @@ impl Listener {
         }
         Ok(reason)
     }
+}
+
+/// The first reason of a batch.
+fn read(
+    socket: Option<&AsyncFd<Socket>>,
+    buffer: &mut Vec<u8>,
+    judge: impl Fn(&[u8]) -> Option<Reason>,
+) -> io::Result<Option<Reason>> {
+    let Some(socket) = socket else { return Ok(None) };
+    let mut found = None;
+    batch(socket, buffer, |received, datagram| {
+        found = found.or_else(|| match received {
+            Received::Datagram => judge(datagram),
+            Received::Lost => Some(Reason::Lost),
+            Received::Nothing => None,
+        });
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 #[cfg(test)]

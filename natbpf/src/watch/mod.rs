@@ -18,10 +18,9 @@ mod judge;
 mod limit;
 mod links;
 mod listener;
-pub(crate) mod message;
 mod neighbours;
 mod revisions;
-pub mod socket;
+mod source;
 mod tables;
 mod xfrm;
 

@@ -2,10 +2,8 @@
 
 use std::{collections::HashMap, hash::Hash};
 
-use super::{
-    limit::Source,
-    message::{Message, attribute, u16_at, u32_at},
-};
+use super::source::{LinkAddress, Source};
+use crate::netlink::message::{Message, attribute, u16_at, u32_at};
 
 /// Bytes of a `struct ndmsg` (rtnetlink(7)).
 const HEADER: usize = 12;
@@ -21,9 +19,6 @@ const PROXY: u8 = 8;
 
 /// States in which there is no link layer address (`NUD_INCOMPLETE`, `NUD_FAILED`); `NUD_NONE` is 0.
 const WITHOUT_ADDRESS: u16 = 0x01 | 0x20;
-
-/// The beginning of a link layer address, with zeros behind.
-pub type LinkAddress = [u8; 8];
 
 /// Who is where.
 #[derive(Debug, Default)]
@@ -154,10 +149,8 @@ impl<'a> Entry<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::message::{build, messages},
-        *,
-    };
+    use super::*;
+    use crate::netlink::message::{build, messages};
 
     const REACHABLE: u16 = 0x02;
     const STALE: u16 = 0x04;

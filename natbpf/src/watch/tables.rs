@@ -5,14 +5,12 @@ use std::{collections::VecDeque, io};
 use rtnetlink::sys::{Socket, SocketAddr};
 use tokio::{io::unix::AsyncFd, time::Instant};
 
-use super::{
-    judge::{Judge, Reason},
+use super::judge::{Judge, Reason};
+use crate::netlink::{
+    DUMP,
     message::build,
     socket::{Received, batch},
 };
-
-/// `NLM_F_REQUEST | NLM_F_DUMP`
-const DUMP: u16 = 0x301;
 
 /// Type of the message, family, length of the header.
 pub type Question = (u16, libc::c_int, usize);

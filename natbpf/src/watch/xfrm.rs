@@ -5,7 +5,8 @@ use std::io;
 
 use rtnetlink::sys::{Socket, protocols::NETLINK_XFRM};
 
-use super::{judge::Reason, message::messages, socket::open as open_socket};
+use super::judge::Reason;
+use crate::netlink::{message::messages, socket};
 
 /// `XFRMNLGRP_EXPIRE`, `_SA`, `_POLICY`, `_MIGRATE` (linux/xfrm.h).
 const GROUPS: [u32; 4] = [2, 3, 4, 7];
@@ -15,7 +16,7 @@ const EXPIRE: u16 = 0x18;
 
 /// Fails where the kernel has no IPsec.
 pub fn open() -> io::Result<Socket> {
-    open_socket(NETLINK_XFRM, &GROUPS)
+    socket::open(NETLINK_XFRM, &GROUPS)
 }
 
 pub fn judge(datagram: &[u8]) -> Option<Reason> {
@@ -27,7 +28,8 @@ pub fn judge(datagram: &[u8]) -> Option<Reason> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::message::build, *};
+    use super::*;
+    use crate::netlink::message::build;
 
     /// `XFRM_MSG_NEWPOLICY`, `XFRM_MSG_FLUSHSA`, `XFRM_MSG_POLEXPIRE`
     #[test]

@@ -9,8 +9,6 @@ use std::{
 use rtnetlink::sys::{Socket, SocketAddr};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::judge::Reason;
-
 /// Bytes that wait to be read, as far as it may be set; the kernel takes memory only for what does wait. Its default is full after some
 /// hundred messages.
 const ROOM: i32 = 8 << 20;
@@ -94,25 +92,6 @@ pub fn batch(
         }
     }
     Ok(())
-}
-
-/// The first reason of a batch.
-pub fn read(
-    socket: Option<&AsyncFd<Socket>>,
-    buffer: &mut Vec<u8>,
-    judge: impl Fn(&[u8]) -> Option<Reason>,
-) -> io::Result<Option<Reason>> {
-    let Some(socket) = socket else { return Ok(None) };
-    let mut found = None;
-    batch(socket, buffer, |received, datagram| {
-        found = found.or_else(|| match received {
-            Received::Datagram => judge(datagram),
-            Received::Lost => Some(Reason::Lost),
-            Received::Nothing => None,
-        });
-        Ok(())
-    })?;
-    Ok(found)
 }
 
 fn receive(socket: &AsyncFd<Socket>, buffer: &mut Vec<u8>) -> io::Result<Received> {

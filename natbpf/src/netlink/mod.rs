@@ -1,0 +1,9 @@
+//! Netlink: messages as bytes, sockets that tell, and sockets that are asked.
+
+pub mod message;
+mod request;
+mod requests;
+pub mod socket;
+
+pub use request::{DUMP, REQUEST, request};
+pub use requests::Requests;

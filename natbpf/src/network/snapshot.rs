@@ -1,0 +1,26 @@
+//! What the host has, at one moment.
+
+use std::collections::BTreeMap;
+
+use super::{Device, Ipv4Address, Link, Route};
+
+/// All interfaces, addresses and routes at about the same time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// By interface index.
+    pub links: Vec<Link>,
+    /// Those of one interface stand in the kernel's order.
+    pub addresses: Vec<Ipv4Address>,
+    /// Empty where nobody has asked for them.
+    pub routes: Vec<Route>,
+    /// What is known of the devices, by interface index.
+    pub devices: BTreeMap<u32, Device>,
+}
+
+impl Snapshot {
+    /// Name of an interface; its index if it is gone.
+    pub fn name(&self, interface: u32) -> String {
+        let link = self.links.iter().find(|link| link.index == interface);
+        link.map_or_else(|| format!("if{interface}"), |link| link.name.clone())
+    }
+}
