@@ -1,24 +1,22 @@
 //! The command line. Values are parsed here, once, into the types that the rest uses.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
-use ipnet::Ipv4Net;
-use natbpf_common::flow::state::State;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{
-    config::{AttachMode, DatapathConfig, HookMode, Pair, Redirection, Switch, values},
-    flows::filter,
-};
+use crate::config::values;
 
+mod datapath;
+mod flows;
 mod help;
+mod masquerade;
 mod rule;
 #[cfg(test)]
 mod tests;
 
+pub use datapath::DatapathArgs;
+pub use flows::{FilterArgs, FlowsAction, FlowsArgs, FlowsOutput};
+pub use masquerade::MasqueradeArgs;
 pub use rule::RuleArgs;
 
 /// Options that every command has stand apart in its help.
@@ -118,128 +116,11 @@ pub struct FileArgs {
     pub config: PathBuf,
 }
 
-#[derive(Clone, Debug, Default, Args)]
-pub struct DatapathArgs {
-    /// Leave the programs in place when the daemon ends, so that traffic goes on
-    #[arg(long)]
-    pub stay: bool,
-
-    /// How to attach to the uplink
-    #[arg(long, value_enum, value_name = "HOW")]
-    pub attach: Option<AttachMode>,
-
-    /// Where packets of running flows are taken from port to port [default: auto]
-    #[arg(long, value_enum, value_name = "HOOK")]
-    pub hook: Option<HookMode>,
-
-    /// Stay beside TC programs of somebody else; without it they are a reason not to start
-    #[arg(long)]
-    pub coexist: bool,
-
-    /// Whether packets of running flows go straight from port to port, as the kernel has sent those before [default: on; with
-    /// --coexist off]
-    #[arg(long, value_enum, value_name = "ON|OFF")]
-    pub offload: Option<Switch>,
-
-    /// With offload: how often a flow asks the kernel again, 1s to 10m [default: 10s]
-    #[arg(long, value_name = "DURATION", value_parser = values::revalidate)]
-    pub revalidate: Option<Duration>,
-
-    /// Leave net.netfilter.nf_conntrack_tcp_be_liberal as it is, and offload nothing where it is 0
-    #[arg(long)]
-    pub no_conntrack_liberal: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct MasqueradeArgs {
-    #[command(flatten)]
-    pub rule: RuleArgs,
-
-    /// Forward external ports to an inside host, tcp:8080:10.0.0.11:80 for instance; may be repeated
-    #[arg(long = "forward", value_name = "[ADDR:]PROTO:PORT[-PORT]:INSIDE[:PORT]")]
-    pub forwards: Vec<Redirection>,
-
-    /// An external address that is an inside host's alone, answered by ARP; may be repeated
-    #[arg(long, value_name = "ADDR=INSIDE")]
-    pub floating: Vec<Pair>,
-
-    /// How many flows there can be at a time [default: 262144]
-    #[arg(long, value_name = "N", value_parser = max_flows())]
-    pub max_flows: Option<u32>,
-
-    #[command(flatten)]
-    pub datapath: DatapathArgs,
-}
-
 #[derive(Clone, Copy, Debug, Args)]
 pub struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct FlowsArgs {
-    #[arg(value_enum)]
-    pub action: FlowsAction,
-
-    /// Print JSON: one object a line
-    #[arg(long)]
-    pub json: bool,
-
-    /// Print lines with more in them
-    #[arg(short, long, value_enum, value_name = "FORM", conflicts_with = "json")]
-    pub output: Option<FlowsOutput>,
-
-    #[command(flatten)]
-    pub filter: FilterArgs,
-}
-
-/// Lines with more in them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FlowsOutput {
-    /// With the address family in front, as conntrack -o extended prints them
-    Extended,
-}
-
-/// What to do with the flows that match.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FlowsAction {
-    /// Print them
-    List,
-    /// Print how many there are
-    Count,
-    /// Print what happens to them from now on, until stopped
-    Watch,
-    /// End them
-    Flush,
-}
-
-#[derive(Clone, Debug, Default, Args)]
-pub struct FilterArgs {
-    /// Protocol, by name or number
-    #[arg(short, long = "protocol", alias = "proto", value_name = "PROTO", value_parser = filter::protocol)]
-    pub protocol: Option<u8>,
-
-    /// Source address or network
-    #[arg(short, long, alias = "src", value_name = "ADDR[/LEN]", value_parser = values::network)]
-    pub source: Option<Ipv4Net>,
-
-    /// Destination address or network
-    #[arg(short, long, alias = "dst", value_name = "ADDR[/LEN]", value_parser = values::network)]
-    pub destination: Option<Ipv4Net>,
-
-    /// Source port
-    #[arg(long, alias = "orig-port-src", value_name = "PORT")]
-    pub sport: Option<u16>,
-
-    /// Destination port
-    #[arg(long, alias = "orig-port-dst", value_name = "PORT")]
-    pub dport: Option<u16>,
-
-    /// State of a TCP connection, such as ESTABLISHED
-    #[arg(long, value_name = "STATE", value_parser = filter::state)]
-    pub state: Option<State>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -287,8 +168,4 @@ fn netns(text: &str) -> Result<String, String> {
         Some(_) => Ok(text.to_owned()),
         None => Err("give a name of `ip netns list`, or the path of a network namespace".to_owned()),
     }
-}
-
-fn max_flows() -> clap::builder::RangedI64ValueParser<u32> {
-    value_parser!(u32).range(i64::from(DatapathConfig::MIN_FLOWS)..=i64::from(DatapathConfig::MAX_FLOWS))
 }

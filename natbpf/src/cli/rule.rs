@@ -4,8 +4,8 @@ use clap::{Args, value_parser};
 use ipnet::Ipv4Net;
 
 use crate::config::{
-    AddressRange, Filtering, Interfaces, Mapping, NetworkMatch, Ports, Profile, Translation, Unsolicited,
-    values,
+    Action, AddressPool, AddressRange, Choices, Filtering, Interfaces, Mapping, MasqueradeRule, NetworkMatch,
+    Networks, Ports, Problem, Profile, Translation, Unsolicited, values,
 };
 
 /// Options of how to translate stand apart in the help.
@@ -84,4 +84,38 @@ pub struct RuleArgs {
     #[arg(long, help_heading = BEHAVIOUR, value_name = "N", default_value_t = 0,
           value_parser = value_parser!(u32).range(..=i64::from(Translation::MAX_RATE)))]
     pub new_flows_per_second: u32,
+}
+
+impl RuleArgs {
+    /// What a file would say.
+    pub fn rule(&self) -> Result<MasqueradeRule, Problem> {
+        let choices = Choices {
+            profile: self.profile,
+            mapping: self.mapping,
+            filtering: self.filtering,
+            hairpin: self.hairpin,
+            inbound_refresh: self.no_inbound_refresh.then_some(false),
+            unsolicited: self.unsolicited,
+            max_flows_per_source: self.max_flows_per_source,
+        };
+        let behaviour = choices.settle()?;
+        if !self.inside.is_empty() && !behaviour.hairpin {
+            return Err(Problem::InsideWithoutHairpin);
+        }
+        Ok(MasqueradeRule {
+            out: self.out.clone(),
+            sources: Networks::collect(&self.sources)?,
+            destinations: Networks::collect(&self.destinations)?,
+            action: Action::Masquerade(Translation {
+                except: self.except.clone(),
+                behaviour,
+                inside: self.inside.clone(),
+                ports: self.ports.clone(),
+                pool: AddressPool::collect(&self.to)?,
+                to_ports: self.to_ports,
+                random: self.random,
+                new_flows_per_second: self.new_flows_per_second,
+            }),
+        })
+    }
 }

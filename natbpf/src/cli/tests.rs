@@ -1,9 +1,10 @@
-use std::fs;
+use std::{fs, time::Duration};
 
 use clap::CommandFactory;
+use natbpf_common::flow::state::State;
 
 use super::*;
-use crate::config::{Config, Ports};
+use crate::config::{Action, AttachMode, Config, DatapathConfig, Filtering, Networks, Ports, Quota, Switch};
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(std::iter::once("natbpf").chain(line.split_whitespace()))
@@ -134,4 +135,67 @@ fn the_example_in_the_help_is_a_configuration() {
     assert_eq!((config.datapath, config.datapath.wants_offload()), (default, true));
     let help = Cli::command().find_subcommand_mut("masquerade").unwrap().render_help().to_string();
     assert!(help.contains(&format!("[default: {}]", config.datapath.max_flows)), "{help}");
+}
+
+#[test]
+fn arguments_are_checked_like_a_file() {
+    let config = |line: &str| match parse(line).unwrap().command {
+        Command::Masquerade(arguments) => Config::from_masquerade(&arguments),
+        other => panic!("{other:?}"),
+    };
+    let all = config("masquerade -o eth0 --attach tcx --max-flows 100").unwrap();
+    assert_eq!(all.rules[0].sources, Networks::default());
+    assert_eq!(
+        all.datapath,
+        DatapathConfig { max_flows: 100, attach: AttachMode::Tcx, ..DatapathConfig::default() }
+    );
+    let twice = config("masquerade -o eth0 -s 10.0.0.0/8 -s 10.0.0.0/8").unwrap_err();
+    assert_eq!(twice.to_string(), "10.0.0.0/8 is given twice; leave one out");
+    let line = "masquerade -o eth* -s !10.0.0.5 -d !192.0.2.0/24 --profile rfc --hairpin=false --to 203.0.113.1 \
+                --to 203.0.113.7-203.0.113.9 --max-flows-per-source 5 --new-flows-per-second 6";
+    let rule = &config(line).unwrap().rules[0];
+    assert_eq!(
+        (rule.out.to_string(), rule.sources.to_string()),
+        ("eth*".to_owned(), "!10.0.0.5/32".to_owned())
+    );
+    assert_eq!(rule.destinations.to_string(), "!192.0.2.0/24");
+    let Action::Masquerade(translation) = &rule.action else { panic!("{rule:?}") };
+    let behaviour = translation.behaviour;
+    assert_eq!((behaviour.filtering, behaviour.hairpin), (Filtering::EndpointIndependent, false));
+    assert_eq!(behaviour.max_flows_per_source, Quota::Flows(5));
+    assert_eq!(translation.new_flows_per_second, 6);
+    assert_eq!(translation.pool.as_ref().map(|pool| pool.addresses().len()), Some(4));
+    let inside = config("masquerade -o eth0 --inside br0").unwrap_err();
+    assert!(inside.to_string().contains("hairpin"), "{inside}");
+    assert!(config("masquerade -o eth0 --hairpin --inside br0 --no-inbound-refresh").is_ok());
+    let contradiction =
+        "masquerade -o eth0 --mapping address-and-port-dependent --filtering address-dependent";
+    assert!(config(contradiction).unwrap_err().to_string().contains("choose filtering"));
+    let inward =
+        "masquerade -o OUT --hairpin --forward tcp:8080:10.0.0.11:80 --floating 203.0.113.50=10.0.0.12";
+    let both = config(&inward.replace("OUT", "eth0")).unwrap();
+    assert_eq!(both.forwards[0].redirection, "tcp:8080:10.0.0.11:80".parse().unwrap());
+    assert_eq!((&*both.forwards[0].uplink, both.forwards[0].hairpin), ("eth0", true));
+    assert_eq!((&*both.floating[0].uplink, both.floating[0].hairpin), ("eth0", true));
+    let several = config(&inward.replace("OUT", "eth*")).unwrap_err();
+    assert!(several.to_string().contains("name one with -o"), "{several}");
+}
+
+#[test]
+fn what_the_command_line_says_wins() {
+    let mut datapath = DatapathConfig { attach: AttachMode::Tcx, coexist: true, ..DatapathConfig::default() };
+    datapath.apply(&DatapathArgs::default());
+    assert_eq!((datapath.attach, datapath.coexist), (AttachMode::Tcx, true));
+    datapath.apply(&DatapathArgs { attach: Some(AttachMode::Clsact), ..DatapathArgs::default() });
+    assert_eq!(datapath.attach, AttachMode::Clsact);
+    assert_eq!((datapath.offload, datapath.conntrack_liberal), (None, true));
+    let revalidate = Some(Duration::from_secs(3));
+    datapath.apply(&DatapathArgs {
+        offload: Some(Switch::Off),
+        revalidate,
+        no_conntrack_liberal: true,
+        ..DatapathArgs::default()
+    });
+    assert_eq!((datapath.offload, datapath.conntrack_liberal), (Some(Switch::Off), false));
+    assert_eq!(datapath.revalidate, Duration::from_secs(3));
 }

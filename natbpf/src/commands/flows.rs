@@ -35,7 +35,7 @@ const WATCH_RENEWAL: Duration = Duration::from_secs(1);
 
 pub async fn run(pins: &Pins, arguments: &FlowsArgs) -> Result<ExitCode> {
     let tables = Tables::open(pins)?;
-    let filter = Filter::new(arguments.filter.clone());
+    let filter = Filter::from(&arguments.filter);
     match arguments.action {
         FlowsAction::List => list(&tables, &filter, Form::of(arguments)).await,
         FlowsAction::Count => count(&tables, &filter, arguments.json),

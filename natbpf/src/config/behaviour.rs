@@ -1,7 +1,7 @@
 //! How a rule translates, in the words of RFC 4787: each question has a default, which a profile changes and the operator
 //! overrules.
 
-use super::values::{Filtering, Mapping, Profile, Unsolicited};
+use super::{Filtering, Mapping, Profile, Unsolicited};
 
 /// What the operator said of it; the rest is left to the profile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

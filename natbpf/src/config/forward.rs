@@ -2,7 +2,10 @@
 
 use std::{fmt, net::Ipv4Addr, str::FromStr};
 
-use super::values::{Ports, Protocol, ValueError, host_address};
+use super::{
+    Protocol,
+    values::{Ports, ValueError, host_address},
+};
 
 /// One `[[forward]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

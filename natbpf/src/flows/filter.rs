@@ -2,13 +2,13 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use natbpf_common::{
     flow::state::State,
     wire::protocol::{DCCP, ESP, GRE, ICMP, SCTP, TCP, UDP, UDPLITE},
 };
 
 use super::Flow;
-use crate::cli::FilterArgs;
 
 /// Names of protocols that users type, from IANA's "Protocol Numbers".
 const PROTOCOLS: &[(&str, u8)] = &[
@@ -27,45 +27,35 @@ const PROTOCOLS: &[(&str, u8)] = &[
 ];
 
 /// A filter; everything that is given has to match.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    arguments: FilterArgs,
+    pub protocol: Option<u8>,
+    pub source: Option<Ipv4Net>,
+    pub destination: Option<Ipv4Net>,
+    /// Source port.
+    pub sport: Option<u16>,
+    /// Destination port.
+    pub dport: Option<u16>,
+    pub state: Option<State>,
 }
 
 impl Filter {
-    pub const fn new(arguments: FilterArgs) -> Self {
-        Self { arguments }
-    }
-
     /// Whether the filter excludes nothing.
     pub fn is_empty(&self) -> bool {
-        let FilterArgs { protocol, source, destination, sport, dport, state } = &self.arguments;
-        protocol.is_none()
-            && source.is_none()
-            && destination.is_none()
-            && sport.is_none()
-            && dport.is_none()
-            && state.is_none()
+        *self == Self::default()
     }
 
     /// Compares with the tuple that is printed first, as conntrack does. Flows without ports never match a port.
     pub fn matches(&self, flow: &Flow) -> bool {
         let key = &flow.first();
-        let wanted = &self.arguments;
         let ports = matches!(key.protocol, TCP | UDP);
         let host = |address| Ipv4Addr::from(address);
-        wanted.protocol.is_none_or(|protocol| protocol == key.protocol)
-            && wanted.source.is_none_or(|network| network.contains(&host(key.source)))
-            && wanted.destination.is_none_or(|network| network.contains(&host(key.destination)))
-            && wanted.sport.is_none_or(|port| ports && port == key.source_port.number())
-            && wanted.dport.is_none_or(|port| ports && port == key.destination_port.number())
-            && wanted.state.is_none_or(|state| state == flow.state())
-    }
-}
-
-impl From<FilterArgs> for Filter {
-    fn from(arguments: FilterArgs) -> Self {
-        Self::new(arguments)
+        self.protocol.is_none_or(|protocol| protocol == key.protocol)
+            && self.source.is_none_or(|network| network.contains(&host(key.source)))
+            && self.destination.is_none_or(|network| network.contains(&host(key.destination)))
+            && self.sport.is_none_or(|port| ports && port == key.source_port.number())
+            && self.dport.is_none_or(|port| ports && port == key.destination_port.number())
+            && self.state.is_none_or(|state| state == flow.state())
     }
 }
 

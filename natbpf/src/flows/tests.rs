@@ -8,7 +8,6 @@ use natbpf_common::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::cli::FilterArgs;
 
 const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 11);
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
@@ -126,14 +125,14 @@ fn flows_from_outside_begin_with_the_client() {
 #[test]
 fn filters_look_at_what_is_printed_first() {
     let tcp = with_status(flow(TCP, State::TcpEstablished, 83, 40000, 8003), Status::with_inbound);
-    let matches = |arguments| Filter::new(arguments).matches(&tcp);
-    let none = FilterArgs::default();
+    let matches = |filter: Filter| filter.matches(&tcp);
+    let none = Filter::default();
     let network = |text: &str| Some(text.parse().unwrap());
-    assert!(matches(FilterArgs { source: network("203.0.113.10/32"), ..none.clone() }));
-    assert!(matches(FilterArgs { destination: network("203.0.113.1/32"), ..none.clone() }));
-    assert!(matches(FilterArgs { sport: Some(40000), dport: Some(8003), ..none.clone() }));
-    assert!(!matches(FilterArgs { source: network("10.0.0.0/24"), ..none.clone() }));
-    assert!(!matches(FilterArgs { dport: Some(83), ..none }));
+    assert!(matches(Filter { source: network("203.0.113.10/32"), ..none.clone() }));
+    assert!(matches(Filter { destination: network("203.0.113.1/32"), ..none.clone() }));
+    assert!(matches(Filter { sport: Some(40000), dport: Some(8003), ..none.clone() }));
+    assert!(!matches(Filter { source: network("10.0.0.0/24"), ..none.clone() }));
+    assert!(!matches(Filter { dport: Some(83), ..none }));
 }
 
 #[test]
@@ -195,34 +194,34 @@ fn json_has_what_the_protocol_has() {
 fn filters_look_at_the_original_direction() {
     let tcp = flow(TCP, State::TcpEstablished, 5000, 80, 1024);
     let network = |text: &str| Some(text.parse().unwrap());
-    let everything = FilterArgs::default();
+    let everything = Filter::default();
     let matching = [
         everything.clone(),
-        FilterArgs { protocol: Some(TCP), ..everything.clone() },
-        FilterArgs { source: network("10.0.0.0/24"), ..everything.clone() },
-        FilterArgs { destination: network("203.0.113.10/32"), ..everything.clone() },
-        FilterArgs { sport: Some(5000), dport: Some(80), ..everything.clone() },
-        FilterArgs { state: Some(State::TcpEstablished), ..everything.clone() },
+        Filter { protocol: Some(TCP), ..everything.clone() },
+        Filter { source: network("10.0.0.0/24"), ..everything.clone() },
+        Filter { destination: network("203.0.113.10/32"), ..everything.clone() },
+        Filter { sport: Some(5000), dport: Some(80), ..everything.clone() },
+        Filter { state: Some(State::TcpEstablished), ..everything.clone() },
     ];
-    for arguments in matching {
-        assert!(Filter::new(arguments.clone()).matches(&tcp), "{arguments:?}");
+    for filter in matching {
+        assert!(filter.matches(&tcp), "{filter:?}");
     }
     let others = [
-        FilterArgs { protocol: Some(UDP), ..everything.clone() },
-        FilterArgs { source: network("10.0.1.0/24"), ..everything.clone() },
-        FilterArgs { source: network("203.0.113.10/32"), ..everything.clone() },
-        FilterArgs { destination: network("203.0.113.1/32"), ..everything.clone() },
-        FilterArgs { sport: Some(5000), dport: Some(81), ..everything.clone() },
-        FilterArgs { sport: Some(1024), ..everything.clone() },
-        FilterArgs { state: Some(State::TcpSynSent), ..everything.clone() },
+        Filter { protocol: Some(UDP), ..everything.clone() },
+        Filter { source: network("10.0.1.0/24"), ..everything.clone() },
+        Filter { source: network("203.0.113.10/32"), ..everything.clone() },
+        Filter { destination: network("203.0.113.1/32"), ..everything.clone() },
+        Filter { sport: Some(5000), dport: Some(81), ..everything.clone() },
+        Filter { sport: Some(1024), ..everything.clone() },
+        Filter { state: Some(State::TcpSynSent), ..everything.clone() },
     ];
-    for arguments in others {
-        assert!(!Filter::new(arguments.clone()).matches(&tcp), "{arguments:?}");
-        assert!(!Filter::new(arguments).is_empty());
+    for filter in others {
+        assert!(!filter.matches(&tcp), "{filter:?}");
+        assert!(!filter.is_empty());
     }
     assert!(Filter::default().is_empty());
     let query = flow(ICMP, State::Icmp, 5000, 8, 5000);
-    let port = Filter::new(FilterArgs { sport: Some(5000), ..everything });
+    let port = Filter { sport: Some(5000), ..everything };
     assert!(!port.matches(&query), "an identifier is no port");
 }
 

@@ -3,11 +3,8 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Misplaced, Text, value};
-use crate::config::{
-    Floating, Pair, PortForward, Redirection, forward,
-    values::{self, Ports, Protocol},
-};
+use super::place::{Misplaced, Text, value};
+use crate::config::{Floating, Pair, PortForward, Ports, Protocol, Redirection, forward, values};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

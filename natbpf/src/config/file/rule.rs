@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Misplaced, Text, list, networks, value};
+use super::place::{Misplaced, Text, list, value};
 use crate::config::{
     Action, AddressPool, AddressRange, Choices, Filtering, Interfaces, Mapping, MasqueradeRule, NetworkMatch,
     Networks, Ports, Problem, Profile, Translation, Unsolicited, values,
@@ -102,7 +102,10 @@ impl RawRule {
             None => Vec::new(),
         };
         Ok(Translation {
-            except: self.except.as_ref().map_or(Ok(Vec::new()), |except| networks(except.get_ref()))?,
+            except: self
+                .except
+                .as_ref()
+                .map_or(Ok(Vec::new()), |except| list(except.get_ref(), values::network))?,
             behaviour,
             inside,
             ports: self.ports()?,

@@ -1,0 +1,29 @@
+//! All that a configuration says.
+
+use std::collections::BTreeMap;
+
+use natbpf_common::flow::timeouts::Timeouts;
+
+use super::{DatapathConfig, Floating, HookMode, MasqueradeRule, PortForward};
+
+/// A whole configuration. Interfaces may still be missing: `plan` finds out.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The first one that matches a new flow decides.
+    pub rules: Vec<MasqueradeRule>,
+    /// No two of them overlap.
+    pub forwards: Vec<PortForward>,
+    /// No address and no host twice on an uplink.
+    pub floating: Vec<Floating>,
+    /// Of single interfaces, by name; none twice.
+    pub interfaces: BTreeMap<String, HookMode>,
+    pub datapath: DatapathConfig,
+    pub timeouts: Timeouts,
+}
+
+impl Config {
+    /// The hook that is asked for on an interface.
+    pub fn hook(&self, interface: &str) -> HookMode {
+        self.interfaces.get(interface).copied().unwrap_or(self.datapath.hook)
+    }
+}
