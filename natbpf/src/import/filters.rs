@@ -9,9 +9,9 @@ use super::{
     inward::Inward,
     line::Line,
     matching::{Addresses, Match, Pattern, Ports, minus, overlap},
-    postrouting::Written,
     ruleset::{Hook, Kind, Ruleset},
     target::Verdict,
+    written::Written,
 };
 
 /// Where netfilter translates destinations, and answers to what it has masqueraded.

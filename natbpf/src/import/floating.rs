@@ -8,10 +8,10 @@ use super::{
     inside::Inside,
     inward::Inward,
     matching::{Addresses, Devices, Match, Pattern},
-    postrouting::Written,
-    prerouting::Site,
+    site::Site,
     target::DestinationNat,
     toml::Table,
+    written::Written,
 };
 
 /// The table for what an item does with all that arrives for an address.

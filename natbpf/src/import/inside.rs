@@ -5,9 +5,9 @@ use super::{
     flatten::Item,
     line::Line,
     matching::{Addresses, Devices, Match, Pattern, Ports, Protocols, and, minus, overlap},
-    postrouting::sources,
-    prerouting::{Site, is_site_local},
+    site::{Site, is_site_local},
     target::{DestinationNat, Verdict},
+    written::sources,
 };
 
 /// One external range of ports, or a whole address, and where it leads.

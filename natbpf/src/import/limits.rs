@@ -10,43 +10,10 @@ use natbpf_common::contract::{
     uplinks::MAX_UPLINKS,
 };
 
-use super::{
-    inward::Inward,
-    matching::Pattern,
-    postrouting::{Written, widest},
-    target::SourceNat,
-};
+use super::{inward::Inward, target::SourceNat, written::Written};
 
 /// Why lines are left out that would make too many of something, by their ids.
 pub type Refused = BTreeMap<usize, String>;
-
-/// The interfaces that rules are written for.
-#[derive(Debug)]
-pub struct Uplinks {
-    /// Those that the operator named.
-    pub named: Vec<String>,
-    /// These, and those that rules name.
-    pub patterns: Vec<Pattern>,
-    /// For which there is no room.
-    pub too_many: Vec<String>,
-}
-
-impl Uplinks {
-    /// Those of the operator come first.
-    pub fn new(named: &[String], own: Vec<Pattern>) -> Self {
-        let patterns = widest(named.iter().map(|name| Pattern::exact(name)).chain(own).collect());
-        // What a pattern is for is counted when natbpf starts.
-        let (mut names, mut patterns): (Vec<_>, Vec<_>) =
-            patterns.into_iter().partition(|pattern| !pattern.wildcard);
-        names.sort_by_key(|pattern| !named.contains(&pattern.name));
-        let too_many = names.split_off(names.len().min(MAX_UPLINKS));
-        let too_many: Vec<_> = too_many.into_iter().map(|pattern| pattern.name).collect();
-        let named = named.iter().filter(|name| !too_many.contains(name)).cloned().collect();
-        patterns.extend(names);
-        patterns.sort();
-        Self { named, patterns, too_many }
-    }
-}
 
 /// Whether there is no room for one more uplink.
 pub fn is_full<'a>(uplink: &str, written: &[Written], inwards: impl Iterator<Item = &'a Inward>) -> bool {

@@ -5,27 +5,17 @@
 
 use super::{
     flatten::{Item, Skipped, asked_before, without},
-    limits::{self, Refused, Uplinks},
-    line::{Line, Lines, printable},
-    matching::{Addresses, Devices, Match, Pattern, Ports, Protocols, TCP, UDP, and, minus, overlap},
+    limits::{self, Refused},
+    line::{Lines, printable},
+    matching::{Devices, Match, Pattern, Ports, Protocols, TCP, UDP, and, minus, overlap},
     target::{SourceNat, Verdict},
-    toml::Table,
+    uplinks::Uplinks,
+    written::Written,
 };
 use crate::config::Interfaces;
 
 /// Into how many tables of the configuration one rule may fall. More are none that anybody would read.
 const PIECES: usize = 32;
-
-/// A rule as it is written: for one uplink, or those that a pattern is for.
-#[derive(Clone, Debug)]
-pub struct Written {
-    pub line: Line,
-    joined: Vec<Line>,
-    /// `None`: exempt.
-    pub nat: Option<SourceNat>,
-    /// With nothing but an output, a source and a destination.
-    pub piece: Match,
-}
 
 /// Reduces what the items match to what natbpf's rules can say.
 pub fn reduce(items: &mut [Item], refused: &Refused, skipped: &mut Skipped) {
@@ -159,29 +149,6 @@ fn strip(piece: &Match) -> Match {
     }
 }
 
-/// The interfaces that items which can be said name.
-pub fn named_uplinks(items: &[Item]) -> Vec<Pattern> {
-    let translating = items.iter().filter(|item| matches!(item.verdict, Verdict::Source(_)));
-    let pieces: Vec<_> = translating.flat_map(|item| &item.certain).collect();
-    // Where something goes that is masqueraded elsewhere is inside: what is masqueraded there is a reflection.
-    let inside = |piece: &&Match| {
-        let behind = |source: &Addresses| !source.is_everything() && source.covers(&piece.destination);
-        !pieces.iter().any(|other| behind(&other.source))
-    };
-    let named = pieces.iter().copied().filter(inside).filter_map(|piece| piece.output.is.clone());
-    widest(named.collect())
-}
-
-/// Without those that others cover.
-pub fn widest(mut patterns: Vec<Pattern>) -> Vec<Pattern> {
-    patterns.retain(|pattern| pattern.name != "lo" || pattern.wildcard);
-    patterns.sort();
-    patterns.dedup();
-    let all = patterns.clone();
-    patterns.retain(|one| !all.iter().any(|other| other != one && other.covers(one)));
-    patterns
-}
-
 /// What has been taken from all later rules, and by which line.
 struct Taken {
     pieces: Vec<Match>,
@@ -278,7 +245,7 @@ pub fn rules(items: &[Item], to: &Uplinks, untracked: &[Item], skipped: &mut Ski
                 match source(item, nat, here, &mut taken, skipped) {
                     Some(pieces) => {
                         say_parts(item, nat, uplinks, skipped);
-                        written.extend(pieces.into_iter().map(|piece| write(item, Some(nat), piece)));
+                        written.extend(pieces.into_iter().map(|piece| Written::new(item, Some(nat), piece)));
                     }
                     None => taken.push(Taken { pieces: item.certain.clone(), verdict: None, by, lost: true }),
                 }
@@ -289,7 +256,7 @@ pub fn rules(items: &[Item], to: &Uplinks, untracked: &[Item], skipped: &mut Ski
                 if !unsaid.is_empty() {
                     taken.push(Taken { pieces: unsaid, verdict: None, by, lost: false });
                 }
-                written.extend(said.into_iter().map(|piece| write(item, None, piece)));
+                written.extend(said.into_iter().map(|piece| Written::new(item, None, piece)));
             }
             _ => {}
         }
@@ -428,10 +395,6 @@ pub fn say_redirected(items: &[Item], written: &[Written], arriving: &[Item], sk
     items.iter().filter(asks).filter(is_written).for_each(|item| skipped.part(&item.line, why.clone()));
 }
 
-fn write(item: &Item, nat: Option<&SourceNat>, piece: Match) -> Written {
-    Written { line: item.line.clone(), joined: item.joined.clone(), nat: nat.cloned(), piece }
-}
-
 /// Without what an earlier one takes all of, and without exemptions from nothing: what nothing later would translate
 /// needs none.
 fn without_idle(written: Vec<Written>) -> Vec<Written> {
@@ -447,28 +410,6 @@ fn without_idle(written: Vec<Written>) -> Vec<Written> {
     };
     let kept = asked.iter().enumerate().filter(|(at, rule)| needed(*at, rule));
     kept.map(|(_, rule)| rule.clone()).collect()
-}
-
-impl Written {
-    pub fn table(&self) -> Table {
-        let mut table = Table::new("masquerade", self.joined.iter().chain([&self.line]));
-        table.text("out", self.piece.output.is.as_ref().map_or("*".to_owned(), Pattern::to_string));
-        table.list("source", self.piece.source.entries());
-        table.list("destination", self.piece.destination.entries());
-        match &self.nat {
-            Some(nat) => {
-                table.list("to", nat.range().into_iter().collect());
-                if let Some((first, last)) = nat.ports {
-                    table.text("to_ports", format!("{first}-{last}"));
-                }
-                if nat.random {
-                    table.flag("random");
-                }
-            }
-            None => table.text("action", "exempt".to_owned()),
-        }
-        table
-    }
 }
 
 /// Joins what iptables needs three rules for and natbpf one: the ports of TCP, those of UDP, and all other protocols.
@@ -502,17 +443,4 @@ fn join_protocols(items: &mut [Item]) {
             two.certain.clear();
         }
     }
-}
-
-/// All sources that rules masquerade by an uplink, without those that are in others.
-pub fn sources(written: &[Written], uplink: &str) -> Vec<Addresses> {
-    let by = |rule: &&Written| rule.nat.is_some() && rule.piece.output.includes(uplink);
-    let mut sources: Vec<Addresses> = Vec::new();
-    for source in written.iter().filter(by).map(|rule| &rule.piece.source) {
-        if !sources.iter().any(|other| other.covers(source)) {
-            sources.retain(|other| !source.covers(other));
-            sources.push(source.clone());
-        }
-    }
-    sources
 }

@@ -1,9 +1,6 @@
 //! From PREROUTING to `[[forward]]` and `[[floating]]`.
 
-use std::net::Ipv4Addr;
-
 use super::{
-    filters::Filters,
     flatten::{Item, Skipped},
     floating,
     inside::Inside,
@@ -11,42 +8,11 @@ use super::{
     limits::{self, can_be_host},
     line::Lines,
     matching::{Devices, Match, Pattern, Ports, Protocols, TCP, UDP, and, minus, overlap},
-    postrouting::{Written, odd_name},
+    postrouting::odd_name,
+    site::{Site, is_site_local},
     target::{DestinationNat, Verdict},
     toml::Table,
 };
-
-/// What is the same for all forwards.
-#[derive(Debug)]
-pub struct Site<'a> {
-    /// Uplinks that the operator named.
-    pub named: &'a [String],
-    /// Those that are more than natbpf can have.
-    pub too_many: &'a [String],
-    /// Uplinks that rules of POSTROUTING have.
-    pub uplinks: Vec<Pattern>,
-    pub written: &'a [Written],
-    /// What POSTROUTING does with what is redirected.
-    pub after: &'a [Item],
-    /// What PREROUTING does: what comes from inside is part of it.
-    pub before: &'a [Item],
-    /// Other tables.
-    pub filters: &'a Filters,
-}
-
-impl Site<'_> {
-    /// Whether an interface is an uplink by a rule that is imported, or because the operator says so.
-    pub fn is_uplink(&self, name: &str) -> bool {
-        self.named.iter().any(|named| named == name)
-            || self.uplinks.iter().any(|uplink| uplink.covers(&Pattern::exact(name)))
-    }
-
-    /// Whether nothing translates sources: then nothing but DNAT says what is an uplink.
-    fn translates_no_source(&self) -> bool {
-        let translates = |item: &Item| matches!(item.verdict, Verdict::Source(_) | Verdict::Other(_));
-        self.named.is_empty() && self.uplinks.is_empty() && !self.after.iter().any(translates)
-    }
-}
 
 /// Reduces what the items match to what arrives at an interface.
 pub fn reduce(items: &mut [Item], skipped: &mut Skipped) {
@@ -259,11 +225,6 @@ fn evidence(item: &Item, piece: &Match, uplink: &str, site: &Site<'_>) -> Result
         "nothing says that {address} is an address of {uplink}, where natbpf would answer ARP for it; if it is, add \
          -i {uplink} to the rule"
     ))
-}
-
-/// Networks of which every site has its own.
-pub fn is_site_local(address: Ipv4Addr) -> bool {
-    address.is_private() || address.is_link_local() || matches!(address.octets(), [100, 64..=127, ..])
 }
 
 /// As natbpf would refuse them.

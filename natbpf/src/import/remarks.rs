@@ -7,8 +7,8 @@ use super::{
     inward::Inward,
     line::printable,
     matching::{Match, Pattern},
-    postrouting::Written,
     ruleset::{Hook, Kind, Policy, Ruleset, Table},
+    written::Written,
 };
 
 /// Tables of iptables that may drop what is translated.
