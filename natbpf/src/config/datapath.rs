@@ -37,8 +37,8 @@ impl DatapathConfig {
         self.offload.map_or(!self.coexist, |offload| offload == Switch::On)
     }
 
-    /// Takes from the running configuration what cannot change while it runs, and what others follow from ([`Self::wants_offload`], quotas).
-    /// The sentences say what was asked for in vain.
+    /// Takes from the running configuration what cannot change while it runs, and what others follow from
+    /// ([`Self::wants_offload`], quotas). The sentences say what was asked for in vain.
     pub fn keep_fixed(&mut self, running: &Self) -> Vec<&'static str> {
         let asked = *self;
         (self.attach, self.coexist, self.max_flows) = (running.attach, running.coexist, running.max_flows);

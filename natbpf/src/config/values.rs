@@ -55,7 +55,10 @@ pub enum ValueError {
         "\"{0}\" is not an inside address with or without a port; write it like 10.0.0.11:80 or 10.0.0.11"
     )]
     Target(String),
-    #[error("the inside port {first} and {more} more are beyond 65535; choose a lower one", more = .ports.last() - .ports.first())]
+    #[error(
+        "the inside port {first} and {more} more are beyond 65535; choose a lower one",
+        more = .ports.last() - .ports.first()
+    )]
     TargetPorts { first: u16, ports: Ports },
     #[error("\"{0}\" is not a floating address and its host; write it like 203.0.113.50=10.0.0.11")]
     Pair(String),

@@ -21,7 +21,8 @@ const AFTER_ROUTING: i64 = 100;
 /// Where packets begin to be tracked.
 const TRACKING: i64 = -200;
 
-const INSIDE_ADDRESSES: &str = "natbpf translates outside of it, so it sees inside addresses where it saw external ones; have it spare them";
+const INSIDE_ADDRESSES: &str = "natbpf translates outside of it, so it sees inside addresses where it saw external \
+                                ones; have it spare them";
 
 /// What is to be said of chains at ingress and egress.
 pub const AROUND: &str = "its chains at ingress are asked after natbpf and those at egress before it, so both see inside \

@@ -16,7 +16,8 @@ pub const DEPTH: usize = 16;
 /// one twice are come by more often than anybody waits for.
 const WAYS: usize = 5_000;
 
-const TOO_MANY_WAYS: &str = "its table's chains call each other in so many ways that it is not followed; have fewer rules jump to the same chain";
+const TOO_MANY_WAYS: &str = "its table's chains call each other in so many ways that it is not followed; have fewer \
+                             rules jump to the same chain";
 
 /// Into how many pieces what a rule is for may fall. Beyond that it is not known what it is for.
 const PIECES: usize = 256;

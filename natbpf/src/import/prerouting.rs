@@ -317,8 +317,8 @@ fn target(nat: &DestinationNat, first: u16, last: u16) -> Result<(String, (u16, 
     }
     if as_many && nat.base.is_none() {
         return Err(format!(
-            "without the first external port behind it ({to}-{to_last}/{first}) netfilter does not map these ports one by one, as \
-             natbpf does; it takes any that is free"
+            "without the first external port behind it ({to}-{to_last}/{first}) netfilter does not map these ports \
+             one by one, as natbpf does; it takes any that is free"
         ));
     }
     Err("natbpf forwards a range of ports to one of the same length".to_owned())

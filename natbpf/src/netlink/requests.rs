@@ -14,8 +14,8 @@ use tokio::{task::JoinHandle, time::timeout};
 /// How long the kernel has for each piece of an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A netlink socket with a task that does the talking. The task ends with an error of the socket, as when memory is short for a moment;
-/// then there is another one for the next request.
+/// A netlink socket with a task that does the talking. The task ends with an error of the socket, as when
+/// memory is short for a moment; then there is another one for the next request.
 #[derive(Debug)]
 pub struct Requests(Mutex<Connection>);
 

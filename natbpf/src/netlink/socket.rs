@@ -9,8 +9,8 @@ use std::{
 use rtnetlink::sys::{Socket, SocketAddr};
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// Bytes that wait to be read, as far as it may be set; the kernel takes memory only for what does wait. Its default is full after some
-/// hundred messages.
+/// Bytes that wait to be read, as far as it may be set; the kernel takes memory only for what does wait. Its
+/// default is full after some hundred messages.
 const ROOM: i32 = 8 << 20;
 
 /// So many datagrams are read at a time, so that who sends them as fast as they are read holds up nothing else.
@@ -19,7 +19,8 @@ const BATCH: usize = 1000;
 /// And for so long: each piece of an answer takes the kernel the longer, the larger the table of a bridge is.
 const TURN: Duration = Duration::from_millis(10);
 
-/// In the network namespace of the calling thread. Groups that an older kernel does not have are about what it does not have either.
+/// In the network namespace of the calling thread. Groups that an older kernel does not have are about what it
+/// does not have either.
 pub fn open(protocol: isize, groups: &[u32]) -> io::Result<Socket> {
     let mut socket = Socket::new(protocol)?;
     socket.set_non_blocking(true)?;

@@ -45,8 +45,8 @@ pub struct Change {
     pub filters: BTreeSet<u32>,
 }
 
-/// Among indexes of interfaces: filters of a block that interfaces share (`TCM_IFINDEX_MAGIC_BLOCK` of linux/rtnetlink.h), any of which
-/// may be meant.
+/// Among indexes of interfaces: filters of a block that interfaces share (`TCM_IFINDEX_MAGIC_BLOCK` of
+/// linux/rtnetlink.h), any of which may be meant.
 pub const ANYWHERE: u32 = u32::MAX;
 
 impl Change {
@@ -178,8 +178,9 @@ fn read(socket: &AsyncFd<Socket>) -> io::Result<Option<Change>> {
     gather(|message| socket.try_io(Interest::READABLE, |socket| socket.recv(message, 0)).map(|_| ()))
 }
 
-/// All that is received until there is nothing more, or a batch of it. An error of the socket is told once, and says that messages are lost; when its queue
-/// was full it is `ENOBUFS` (netlink(7)), and there are others. A second one in a row is the socket's end.
+/// All that is received until there is nothing more, or a batch of it. An error of the socket is told once, and
+/// says that messages are lost; when its queue was full it is `ENOBUFS` (netlink(7)), and there are others. A
+/// second one in a row is the socket's end.
 fn gather(mut receive: impl FnMut(&mut Vec<u8>) -> io::Result<()>) -> io::Result<Option<Change>> {
     let mut change: Option<Change> = None;
     let mut failed = false;

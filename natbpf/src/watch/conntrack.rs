@@ -1,6 +1,6 @@
-//! Entries of nf_conntrack that somebody deletes (`conntrack -D`, `conntrack -F`): whoever does means that the connection is to be judged
-//! anew, or to end. Most entries are deleted by nobody: they expire, on a busy host thousands a second, and nothing of them is to be heard
-//! here.
+//! Entries of nf_conntrack that somebody deletes (`conntrack -D`, `conntrack -F`): whoever does means that the
+//! connection is to be judged anew, or to end. Most entries are deleted by nobody: they expire, on a busy host
+//! thousands a second, and nothing of them is to be heard here.
 
 use std::{io, time::Duration};
 

@@ -125,7 +125,8 @@ impl Judge {
         source.is_none_or(|source| self.limit.admits(source, now))
     }
 
-    /// A reason that anybody may bring about as often as he likes: it is answered at once, and then together with what comes too often.
+    /// A reason that anybody may bring about as often as he likes: it is answered at once, and then together
+    /// with what comes too often.
     pub fn owe(&mut self, reason: Reason, now: Instant) {
         self.owed = Some(reason);
         self.limit.owe(now);

@@ -1,5 +1,6 @@
-//! How often one source of changes is answered at once. Each answer has every flow ask the kernel again, so one instance that flaps must
-//! not have it happen all the time: what comes more often waits for the next moment at which all such changes are answered together.
+//! How often one source of changes is answered at once. Each answer has every flow ask the kernel again, so one
+//! instance that flaps must not have it happen all the time: what comes more often waits for the next moment at
+//! which all such changes are answered together.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -124,14 +125,16 @@ impl Limit {
             ),
             Source::Station(_, _, [a, b, c, d, e, f, ..]) => (
                 format!(
-                    "the station {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} moves between ports of a bridge, now to {interface},"
+                    "the station {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} moves between ports of a bridge, \
+                     now to {interface},"
                 ),
                 "look for two hosts with one MAC address, a loop, or one that sends false frames",
             ),
             Source::Link(_) => (format!("{interface} goes up and down"), "look at its other end"),
         };
         tracing::warn!(
-            "{what} again and again, and is answered for once a second at most, since each time every offloaded flow asks the kernel; {advice}"
+            "{what} again and again, and is answered for once a second at most, since each time every offloaded \
+             flow asks the kernel; {advice}"
         );
     }
 }

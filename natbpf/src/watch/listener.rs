@@ -19,8 +19,8 @@ use super::{
 };
 use crate::netlink::socket::{Received, batch, open, readable, register};
 
-/// Groups of `NETLINK_ROUTE` (`RTNLGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV4_NETCONF`, `_NEXTHOP`, `_BRVLAN` of
-/// linux/rtnetlink.h).
+/// Groups of `NETLINK_ROUTE` (`RTNLGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV4_NETCONF`,
+/// `_NEXTHOP`, `_BRVLAN` of linux/rtnetlink.h).
 const ROUTE: [u32; 7] = [1, 5, 7, 8, 24, 32, 33];
 
 /// `RTNLGRP_NEIGH`
@@ -160,7 +160,8 @@ impl Listener {
         Ok(heard.reason.or(heard.anything))
     }
 
-    /// An instance can have messages lost all the time, and the longer the table that it fills is, the more there is to be asked for.
+    /// An instance can have messages lost all the time, and the longer the table that it fills is, the more
+    /// there is to be asked for.
     fn read_neighbours(&mut self) -> io::Result<Option<Reason>> {
         let heard = self.neighbours.read(&mut self.judge, &mut self.buffer)?;
         if let Some(anything) = heard.anything {

@@ -189,8 +189,8 @@ async fn next(listener: &mut Option<Listener>) -> Option<Reason> {
 
 fn deaf(error: &io::Error) {
     tracing::error!(
-        "cannot watch routes, neighbours and rules by netlink: {error}; until it succeeds, a change takes effect on offloaded flows \
-         when their time of revalidate is over"
+        "cannot watch routes, neighbours and rules by netlink: {error}; until it succeeds, a change takes effect on \
+         offloaded flows when their time of revalidate is over"
     );
 }
 

@@ -1,4 +1,5 @@
-//! Hearing of programs that others attach by BPF links, of which no message tells: each hook is asked now and then, in a thread of its own, since the kernel may let whoever asks wait for whoever changes interfaces.
+//! Hearing of programs that others attach by BPF links, of which no message tells: each hook is asked now and
+//! then, in a thread of its own, since the kernel may let whoever asks wait for whoever changes interfaces.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

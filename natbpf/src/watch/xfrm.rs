@@ -1,5 +1,6 @@
-//! IPsec: policies and associations (`NETLINK_XFRM`). A packet that one of them applies to is the kernel's, since no way is noted for what
-//! leaves encrypted: that is another packet, of another protocol. So it is enough that every flow asks again when they change.
+//! IPsec: policies and associations (`NETLINK_XFRM`). A packet that one of them applies to is the kernel's,
+//! since no way is noted for what leaves encrypted: that is another packet, of another protocol. So it is
+//! enough that every flow asks again when they change.
 
 use std::io;
 

@@ -287,7 +287,8 @@ mod tests {
 
     #[test]
     fn an_insertion_comes_first() {
-        let text = "*nat\n-A POSTROUTING -o a -j ACCEPT\n-I POSTROUTING -o b -j ACCEPT\n-I POSTROUTING 2 -o c -j ACCEPT\nCOMMIT\n";
+        let text = "*nat\n-A POSTROUTING -o a -j ACCEPT\n-I POSTROUTING -o b -j ACCEPT\n\
+                    -I POSTROUTING 2 -o c -j ACCEPT\nCOMMIT\n";
         let numbers: Vec<_> =
             texts(&read(text), "nat", "POSTROUTING").into_iter().map(|(line, _)| line).collect();
         assert_eq!(numbers, [3, 4, 2]);

@@ -149,16 +149,30 @@ fn arriving_line() -> impl Strategy<Value = String> {
 /// Lines that belong together.
 fn group() -> impl Strategy<Value = String> {
     prop_oneof![
-        Just("-A PREROUTING -d 203.0.113.5 -j DNAT --to-destination 10.1.1.1\n-A POSTROUTING -s 10.1.1.1 -o eth0 -j SNAT --to-source 203.0.113.5\n"),
-        Just("-A POSTROUTING -s 10.1.1.0/24 -o eth0 -j MASQUERADE\n-A PREROUTING -d 203.0.113.1 -p tcp --dport 80 -j DNAT --to 10.1.1.1\n\
-              -A POSTROUTING -s 10.1.1.0/24 -d 10.1.1.1 -p tcp --dport 80 -j MASQUERADE\n"),
-        Just("-A POSTROUTING -s 10.1.1.0/24 -o eth0 -j MASQUERADE\n-A PREROUTING -i br0 -d 203.0.113.1 -p tcp --dport 80 -j DNAT --to 10.1.1.1\n\
-              -A PREROUTING -i eth0 -d 203.0.113.1 -p tcp --dport 80 -j DNAT --to 10.1.1.1\n\
-              -A POSTROUTING -o br0 -s 10.1.1.0/24 -d 10.1.1.1 -m conntrack --ctstate DNAT -j MASQUERADE\n"),
-        Just("-A POSTROUTING -s 10.1.0.0/16 -o eth0 -p tcp -j MASQUERADE --to-ports 1024-2047\n\
-              -A POSTROUTING -s 10.1.0.0/16 -o eth0 -p udp -j MASQUERADE --to-ports 1024-2047\n\
-              -A POSTROUTING -s 10.1.0.0/16 -o eth0 -j MASQUERADE\n"),
-        Just("-A PREROUTING -i eth0 -p tcp --dport 80 -j DNAT --to 10.1.1.1\n-A POSTROUTING -s 10.1.0.0/16 -o eth0 -j MASQUERADE\n"),
+        Just(
+            "-A PREROUTING -d 203.0.113.5 -j DNAT --to-destination 10.1.1.1\n\
+             -A POSTROUTING -s 10.1.1.1 -o eth0 -j SNAT --to-source 203.0.113.5\n"
+        ),
+        Just(
+            "-A POSTROUTING -s 10.1.1.0/24 -o eth0 -j MASQUERADE\n\
+             -A PREROUTING -d 203.0.113.1 -p tcp --dport 80 -j DNAT --to 10.1.1.1\n\
+             -A POSTROUTING -s 10.1.1.0/24 -d 10.1.1.1 -p tcp --dport 80 -j MASQUERADE\n"
+        ),
+        Just(
+            "-A POSTROUTING -s 10.1.1.0/24 -o eth0 -j MASQUERADE\n\
+             -A PREROUTING -i br0 -d 203.0.113.1 -p tcp --dport 80 -j DNAT --to 10.1.1.1\n\
+             -A PREROUTING -i eth0 -d 203.0.113.1 -p tcp --dport 80 -j DNAT --to 10.1.1.1\n\
+             -A POSTROUTING -o br0 -s 10.1.1.0/24 -d 10.1.1.1 -m conntrack --ctstate DNAT -j MASQUERADE\n"
+        ),
+        Just(
+            "-A POSTROUTING -s 10.1.0.0/16 -o eth0 -p tcp -j MASQUERADE --to-ports 1024-2047\n\
+             -A POSTROUTING -s 10.1.0.0/16 -o eth0 -p udp -j MASQUERADE --to-ports 1024-2047\n\
+             -A POSTROUTING -s 10.1.0.0/16 -o eth0 -j MASQUERADE\n"
+        ),
+        Just(
+            "-A PREROUTING -i eth0 -p tcp --dport 80 -j DNAT --to 10.1.1.1\n\
+             -A POSTROUTING -s 10.1.0.0/16 -o eth0 -j MASQUERADE\n"
+        ),
     ]
     .prop_map(str::to_owned)
 }

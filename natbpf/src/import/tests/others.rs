@@ -117,7 +117,8 @@ fn an_inside_interface_is_no_uplink() {
 fn what_comes_by_a_wrong_way_is_dropped_either_way() {
     let text = |drops: &str| {
         format!(
-            "table inet fw {{\n chain raw {{\n  type filter hook prerouting priority raw; policy accept;\n  {drops} drop\n }}\n}}\n\
+            "table inet fw {{\n chain raw {{\n  type filter hook prerouting priority raw; policy accept;\n  \
+             {drops} drop\n }}\n}}\n\
              table ip nat {{\n chain pre {{\n  type nat hook prerouting priority dstnat;\n  \
              iifname \"eth0\" tcp dport 80 dnat to 10.0.0.5\n }}\n}}\n"
         )
@@ -154,7 +155,8 @@ fn what_was_not_given_is_said() {
     says(&said(saved), "the tables filter, mangle and raw were not given");
     let both = said(&format!("*filter\nCOMMIT\n{saved}"));
     assert!(!both.to_string().contains("not given"), "{both}");
-    let table = "table ip nat {\n chain p {\n  type nat hook postrouting priority 100; policy drop;\n  oifname \"eth0\" masquerade\n }\n}\n";
+    let table = "table ip nat {\n chain p {\n  type nat hook postrouting priority 100; policy drop;\n  \
+                 oifname \"eth0\" masquerade\n }\n}\n";
     says(&said(table), "no chain that filters was given");
     says(&said(table), "the policy of p in the table ip nat is DROP");
     let incompatible = format!("# Table `mangle' is incompatible, use 'nft' tool.\n\n{saved}");

@@ -205,7 +205,8 @@ fn destinations_have_reasons_of_their_own() {
 
     let why = |to: &str| {
         let import = read(&format!(
-            "table ip nat {{\n chain p {{\n  type nat hook prerouting priority -100;\n  iifname \"eth0\" tcp dport 80 dnat {to}\n }}\n}}\n"
+            "table ip nat {{\n chain p {{\n  type nat hook prerouting priority -100;\n  \
+             iifname \"eth0\" tcp dport 80 dnat {to}\n }}\n}}\n"
         ));
         assert_eq!(toml(&import), "", "{to}");
         skipped(&import)[0].1.to_owned()
@@ -392,7 +393,8 @@ fn a_dormant_table_of_json_is_not_asked() {
             r#"{{"table": {{"family": "ip", "name": "{name}"{flags}}}}},
                {{"chain": {{"family": "ip", "table": "{name}", "name": "p", "type": "nat", "hook": "postrouting", "prio": 90}}}},
                {{"rule": {{"family": "ip", "table": "{name}", "chain": "p", "expr": [
-                 {{"match": {{"op": "==", "left": {{"meta": {{"key": "oifname"}}}}, "right": "eth0"}}}}, {{"snat": {{"addr": "{to}"}}}}]}}}}"#
+                 {{"match": {{"op": "==", "left": {{"meta": {{"key": "oifname"}}}}, "right": "eth0"}}}},
+                 {{"snat": {{"addr": "{to}"}}}}]}}}}"#
         )
     };
     for flags in [r#", "flags": ["dormant"]"#, r#", "flags": "dormant""#] {

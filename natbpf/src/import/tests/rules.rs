@@ -113,7 +113,8 @@ fn all_that_may_take_something_is_named() {
     ));
     let forward = "-A PREROUTING -i eth0 -p tcp --dport 80";
     let two = rules(&format!(
-        "{forward} -m mark --mark 1 -j ACCEPT\n{forward} -s 10.0.0.1 -j NETMAP --to 10.1.0.0/24 --x\n{forward} -j DNAT --to 10.0.0.5"
+        "{forward} -m mark --mark 1 -j ACCEPT\n{forward} -s 10.0.0.1 -j NETMAP --to 10.1.0.0/24 --x\n\
+         {forward} -j DNAT --to 10.0.0.5"
     ));
     let why = "lines 2 and 3 are asked first and may take some of it, and are not imported";
     assert_eq!(skipped(&two)[2], (4, why), "{two}");
@@ -397,7 +398,8 @@ fn names_that_are_patterns_elsewhere() {
     let nft = |name: &str| {
         let text = format!(
             "table ip nat {{\n chain post {{\n  type nat hook postrouting priority 100;\n  oifname \"{name}\" masquerade\n }}\n\
-             chain pre {{\n  type nat hook prerouting priority -100;\n  iifname \"{name}\" tcp dport 80 dnat to 10.0.0.5\n }}\n}}\n"
+             chain pre {{\n  type nat hook prerouting priority -100;\n  \
+             iifname \"{name}\" tcp dport 80 dnat to 10.0.0.5\n }}\n}}\n"
         );
         import(&text, &[]).unwrap()
     };
