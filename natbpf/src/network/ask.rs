@@ -7,8 +7,7 @@ use netlink_packet_route::AddressFamily;
 use rtnetlink::RouteMessageBuilder;
 
 use super::{
-    Changes, NetworkError, Route, Snapshot, address::address, finishing::Finishing, link::link,
-    routes::routes,
+    Changes, NetworkError, Route, Snapshot, address::address, ethtool::Ethtool, link::link, routes::routes,
 };
 use crate::netlink::Requests;
 
@@ -30,9 +29,9 @@ impl Network {
         let links = self.requests.ask(|handle| handle.link().get().execute().map_ok(link));
         let mut links = links.await.map_err(NetworkError::Dump)?;
         links.sort_by_key(|link| link.index);
-        let finishing = Finishing::open().map_err(NetworkError::Open)?;
+        let ethtool = Ethtool::open().map_err(NetworkError::Open)?;
         for link in links.iter_mut().filter(|link| link.abroad) {
-            link.takes_unfinished = finishing.takes_unfinished(&link.name);
+            link.takes_unfinished = ethtool.takes_unfinished(&link.name);
         }
         let addresses = self.requests.ask(|handle| {
             let mut request = handle.address().get();

@@ -1,11 +1,11 @@
-//! What the devices and their drivers can do: by the generic netlink family `netdev` (Linux 6.3 and later) and by ethtool(8)'s requests.
+//! What the devices and their drivers can do: by the generic netlink family `netdev` (Linux 6.3 and later) and
+//! by ethtool(8)'s requests.
 
-use std::{collections::BTreeMap, io, os::fd::AsRawFd as _};
+use std::{collections::BTreeMap, io};
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use rtnetlink::sys::{Socket, protocols::NETLINK_GENERIC};
 
-use super::Link;
+use super::{Link, ethtool::Ethtool};
 use crate::netlink::{
     DUMP, REQUEST,
     message::{attribute, build, u16_at, u32_at},
@@ -25,11 +25,6 @@ const FAMILY_NAME: u16 = 2;
 const DEVICE_GET: u8 = 1;
 const INTERFACE: u16 = 1;
 const XDP_FEATURES: u16 = 3;
-
-/// `ETHTOOL_GDRVINFO`, `ETHTOOL_GFLAGS`, `ETH_FLAG_RXVLAN` (linux/ethtool.h)
-const GET_DRIVER: u32 = 3;
-const GET_FLAGS: u32 = 0x25;
-const STRIPS_TAGS: u32 = 1 << 8;
 
 /// What a driver says of XDP: `enum netdev_xdp_act` (linux/netdev.h).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,14 +61,11 @@ pub struct Device {
 /// What is known of devices. What cannot be asked is left out.
 pub fn devices(links: &[Link]) -> BTreeMap<u32, Device> {
     let features = features();
-    let control = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).ok();
+    let ethtool = Ethtool::open().ok();
     let device = |link: &Link| Device {
-        driver: control.as_ref().and_then(|socket| driver(socket.as_raw_fd(), &link.name)),
+        driver: ethtool.as_ref().and_then(|ethtool| ethtool.driver(&link.name)),
         xdp: features.as_ref().map(|known| known.get(&link.index).copied().unwrap_or_default()),
-        strips_tags: control
-            .as_ref()
-            .and_then(|socket| flags(socket.as_raw_fd(), &link.name))
-            .is_some_and(|flags| flags & STRIPS_TAGS != 0),
+        strips_tags: ethtool.as_ref().is_some_and(|ethtool| ethtool.strips_tags(&link.name)),
     };
     links.iter().map(|link| (link.index, device(link))).collect()
 }
@@ -99,38 +91,6 @@ fn device_features(body: &[u8]) -> Option<(u32, Features)> {
     let attributes = body.get(HEADER..)?;
     let features = attribute(attributes, XDP_FEATURES)?.first_chunk()?;
     Some((u32_at(attribute(attributes, INTERFACE)?, 0)?, Features(u64::from_ne_bytes(*features))))
-}
-
-fn driver(socket: i32, name: &str) -> Option<String> {
-    // `struct ethtool_drvinfo`
-    let mut information = [0u8; 196];
-    information[..4].copy_from_slice(&GET_DRIVER.to_ne_bytes());
-    ethtool(socket, name, &mut information)?;
-    let driver = information[4..36].split(|&byte| byte == 0).next()?;
-    String::from_utf8(driver.to_vec()).ok().filter(|driver| !driver.is_empty())
-}
-
-fn flags(socket: i32, name: &str) -> Option<u32> {
-    // `struct ethtool_value`
-    let mut value = [0u8; 8];
-    value[..4].copy_from_slice(&GET_FLAGS.to_ne_bytes());
-    ethtool(socket, name, &mut value)?;
-    u32_at(&value, 4)
-}
-
-fn ethtool(socket: i32, name: &str, request: &mut [u8]) -> Option<()> {
-    // SAFETY: plain numbers.
-    let mut ifreq: libc::ifreq = unsafe { std::mem::zeroed() };
-    if name.len() >= ifreq.ifr_name.len() {
-        return None;
-    }
-    for (place, byte) in ifreq.ifr_name.iter_mut().zip(name.bytes()) {
-        *place = byte.cast_signed();
-    }
-    ifreq.ifr_ifru.ifru_data = request.as_mut_ptr().cast();
-    // SAFETY: the request is as long as its command says, and valid while this runs.
-    let result = unsafe { libc::ioctl(socket, libc::SIOCETHTOOL, &raw mut ifreq) };
-    (result == 0).then_some(())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod ask;
 mod changes;
 mod device;
 mod error;
-mod finishing;
+mod ethtool;
 mod link;
 mod name;
 mod routes;
