@@ -41,13 +41,13 @@ pub struct DatapathArgs {
 impl DatapathConfig {
     /// Lets what was said on the command line win over the file.
     pub fn apply(&mut self, arguments: &DatapathArgs) {
-        if let Some(attach) = arguments.attach {
-            self.attach = attach;
-        }
-        self.hook = arguments.hook.unwrap_or(self.hook);
-        self.coexist |= arguments.coexist;
-        self.offload = arguments.offload.or(self.offload);
-        self.revalidate = arguments.revalidate.unwrap_or(self.revalidate);
-        self.conntrack_liberal &= !arguments.no_conntrack_liberal;
+        let DatapathArgs { stay: _, attach, hook, coexist, offload, revalidate, no_conntrack_liberal } =
+            *arguments;
+        self.attach = attach.unwrap_or(self.attach);
+        self.hook = hook.unwrap_or(self.hook);
+        self.coexist |= coexist;
+        self.offload = offload.or(self.offload);
+        self.revalidate = revalidate.unwrap_or(self.revalidate);
+        self.conntrack_liberal &= !no_conntrack_liberal;
     }
 }

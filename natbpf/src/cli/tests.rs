@@ -137,6 +137,45 @@ fn the_example_in_the_help_is_a_configuration() {
     assert!(help.contains(&format!("[default: {}]", config.datapath.max_flows)), "{help}");
 }
 
+/// The keys of a table, as the reader of the file lists them.
+fn keys(table: &str) -> Vec<String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), format!("{table}\nunknown = 0")).unwrap();
+    let message = Config::from_file(file.path()).unwrap_err().to_string();
+    let (_, keys) = message.split_once("unknown field `unknown`, expected ").expect(&message);
+    let (keys, _) = keys.split_once("; see").expect(&message);
+    let keys: Vec<_> = keys.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(keys.len() > 1, "{message}");
+    keys
+}
+
+#[test]
+fn every_key_is_in_the_example() {
+    for table in ["[[masquerade]]", "[[forward]]", "[[floating]]", "[[interface]]", "[datapath]"] {
+        let (_, example) = help::RUN_EXAMPLE.split_once(&format!("\n  {table}")).unwrap();
+        let (example, _) = example.split_once("\n\n").unwrap();
+        for key in keys(table) {
+            assert!(example.contains(&format!("\n  {key} = ")), "{key} is not in the example of {table}");
+        }
+    }
+}
+
+#[test]
+fn every_key_is_an_option_and_in_the_manual() {
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+    let manual = fs::read_to_string(manual).unwrap();
+    let command = Cli::command();
+    let options = command.find_subcommand("masquerade").unwrap().get_arguments();
+    let options: Vec<&str> = options.map(|option| option.get_id().as_str()).collect();
+    for key in ["[[masquerade]]", "[datapath]"].into_iter().flat_map(keys) {
+        let names = [key.clone(), format!("{key}s"), format!("no_{key}")];
+        // Where there is one rule, nothing has to be exempt from the next.
+        let option = key == "action" || names.iter().any(|name| options.contains(&name.as_str()));
+        assert!(option, "{key} is no option of `natbpf masquerade`");
+        assert!(manual.contains(&format!("`{key}`")), "{key} is not in docs/operations.md");
+    }
+}
+
 #[test]
 fn arguments_are_checked_like_a_file() {
     let config = |line: &str| match parse(line).unwrap().command {

@@ -42,6 +42,14 @@ enum RawAction {
     Exempt,
 }
 
+/// Names of keys, and where each stands that is there. A key that is in neither list does not compile.
+macro_rules! places {
+    ($rule:ident but $($other:ident)*: $($key:ident)*) => {{
+        let Self { $($other: _,)* $($key,)* } = $rule;
+        [$((stringify!($key), span($key))),*]
+    }};
+}
+
 impl RawRule {
     pub fn rule(&self) -> Result<MasqueradeRule, Misplaced> {
         let action = match self.action.unwrap_or_default() {
@@ -58,22 +66,11 @@ impl RawRule {
 
     /// Nothing that is about a translation may be said.
     fn exempt(&self) -> Result<Action, Misplaced> {
-        let meaningless = [
-            ("except", span(&self.except)),
-            ("profile", span(&self.profile)),
-            ("mapping", span(&self.mapping)),
-            ("filtering", span(&self.filtering)),
-            ("inbound_refresh", span(&self.inbound_refresh)),
-            ("hairpin", span(&self.hairpin)),
-            ("inside", span(&self.inside)),
-            ("ports", span(&self.ports)),
-            ("unsolicited", span(&self.unsolicited)),
-            ("to", span(&self.to)),
-            ("to_ports", span(&self.to_ports)),
-            ("random", span(&self.random)),
-            ("max_flows_per_source", span(&self.max_flows_per_source)),
-            ("new_flows_per_second", span(&self.new_flows_per_second)),
-        ];
+        let meaningless = places!(
+            self but out source destination action:
+            except profile mapping filtering inbound_refresh hairpin inside ports unsolicited to to_ports random
+            max_flows_per_source new_flows_per_second
+        );
         match meaningless.into_iter().find_map(|(key, span)| Some((key, span?))) {
             Some((key, span)) => Err(Misplaced { span, problem: Problem::Meaningless { key } }),
             None => Ok(Action::Exempt),
