@@ -29,6 +29,7 @@ use crate::{
     },
     kernel::{
         clock,
+        errno::EEXIST,
         global::{global, numbered},
         sockets,
     },
@@ -39,8 +40,6 @@ use crate::{
     tables::forwards,
     tell::count,
 };
-
-const EEXIST: i32 = -17;
 
 /// A search for each processor.
 #[btf_map]

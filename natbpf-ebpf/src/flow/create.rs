@@ -23,8 +23,6 @@ use crate::{
     tables::{forwards, pool, rules, uplink},
 };
 
-const EEXIST: i32 = -17;
-
 /// What a flow needs before its port is searched for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]

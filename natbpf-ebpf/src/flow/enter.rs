@@ -22,7 +22,7 @@ use super::{
     pending::Known,
 };
 use crate::{
-    kernel::clock,
+    kernel::{clock, errno::EEXIST},
     memory::{
         gauges,
         maps::{FLOWS, SETTINGS},
@@ -30,8 +30,6 @@ use crate::{
     tables::rules,
     tell::{count, event},
 };
-
-const EEXIST: i32 = -17;
 
 /// Enters the original direction of a flow that an instance or the host begins, whose reply direction a search has entered.
 #[inline(always)]

@@ -9,14 +9,12 @@ use natbpf_common::{
 };
 
 use crate::{
-    kernel::clock,
+    kernel::{clock, errno::EEXIST},
     memory::{
         maps::MAPPINGS,
         shared::{Cell, Lookup as _, cell},
     },
 };
-
-const EEXIST: i32 = -17;
 
 /// How often a counter that others change at the same time is tried.
 const TRIES: u32 = 8;

@@ -39,8 +39,6 @@ use crate::{
     },
 };
 
-const EEXIST: i32 = -17;
-
 /// The flow that begins, told by one global function to the next.
 #[repr(C)]
 struct Next {
@@ -141,28 +139,28 @@ fn meet_stranger_inner(
     }
     let now = clock::now();
     let first = step::first(key.protocol, tcp_flags);
-    if let Some(pending) = Known::find_any(original) {
-        if let (Some(rewrite), false) = (pending.rewrite(original), pending.is_over(now)) {
-            if rewrite == out {
-                let status = pending.status();
-                let going_on = tcp_flags & (segment::SYN | segment::RST) == 0;
-                let step = step::next(status, key.protocol, Direction::Reply, tcp_flags, 0);
-                if key.protocol == TCP && status.seen_reply() && going_on {
-                    let seen = number(skb, headers, ACKNOWLEDGMENT);
-                    if !seen.is_some_and(|number| acknowledges(pending.expected(), number)) {
-                        // The inside will say what it thinks of that.
-                        return Ok(Met::Translated);
-                    }
-                    pending.set_expected(0);
-                    pending.touch(step.status, now);
-                    return note_next(original, step.status);
+    if let Some(pending) = Known::find_any(original)
+        && let (Some(rewrite), false) = (pending.rewrite(original), pending.is_over(now))
+    {
+        if rewrite == out {
+            let status = pending.status();
+            let going_on = tcp_flags & (segment::SYN | segment::RST) == 0;
+            let step = step::next(status, key.protocol, Direction::Reply, tcp_flags, 0);
+            if key.protocol == TCP && status.seen_reply() && going_on {
+                let seen = number(skb, headers, ACKNOWLEDGMENT);
+                if !seen.is_some_and(|number| acknowledges(pending.expected(), number)) {
+                    // The inside will say what it thinks of that.
+                    return Ok(Met::Translated);
                 }
+                pending.set_expected(0);
                 pending.touch(step.status, now);
-                return Ok(Met::Translated);
+                return note_next(original, step.status);
             }
-            if !pending.gives_way() || target.traits & FlowEntry::UNTRANSLATED != 0 {
-                return Ok(Met::Unknown);
-            }
+            pending.touch(step.status, now);
+            return Ok(Met::Translated);
+        }
+        if !pending.gives_way() || target.traits & FlowEntry::UNTRANSLATED != 0 {
+            return Ok(Met::Unknown);
         }
     }
     let Some(first) = first else { return Err(DropReason::TcpNoFlow) };
