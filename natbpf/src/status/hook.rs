@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{AttachInfo, attachment};
+use super::{AttachInfo, attachment::attachment};
 use crate::network::{Device, Features};
 
 /// At which hook the packets of offloaded flows that come in by an interface are served.

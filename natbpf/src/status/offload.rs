@@ -25,7 +25,8 @@ pub struct PortStatus {
     pub attached: PortAttached,
 }
 
-/// What others have on a hook. At the ingress of an uplink, on both hooks of a port, and on those of a bridge between, it ends offload.
+/// What others have on a hook. At the ingress of an uplink, on both hooks of a port, and on those of a bridge
+/// between, it ends offload.
 #[derive(Clone, Debug, Serialize)]
 pub struct OtherStatus {
     pub name: String,

@@ -1,0 +1,101 @@
+//! All that is told, as JSON.
+
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
+
+use natbpf_common::contract::counter::{Counter, Counters, Kind};
+use serde::Serialize;
+
+use super::{
+    AttachInfo, Attached, FloatingStatus, ForwardStatus, HookStatus, LeftOutStatus, OffloadStatus,
+    OtherStatus, PoolStatus, PortStatus,
+};
+
+/// All of it. Scripts rely on the names.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub instance: String,
+    /// Label of the network namespace.
+    pub netns: String,
+    /// Layout of what is pinned.
+    pub schema: u32,
+    pub daemon_running: bool,
+    pub offload: OffloadStatus,
+    pub uplinks: Vec<UplinkStatus>,
+    /// Where hairpinning is done.
+    pub inside: Vec<InsideStatus>,
+    /// Whose flows are offloaded.
+    pub ports: Vec<PortStatus>,
+    /// Interfaces that are meant and cannot be had, as the daemon has noted.
+    pub left_out: Vec<LeftOutStatus>,
+    /// Of uplinks and ports: where packets of offloaded flows are served.
+    pub hooks: Vec<HookStatus>,
+    /// What somebody else has on hooks, wherever in the namespace.
+    pub others: Vec<OtherStatus>,
+    pub forwards: Vec<ForwardStatus>,
+    pub floating: Vec<FloatingStatus>,
+    pub pools: Vec<PoolStatus>,
+    pub flows: Usage,
+    pub mappings: Usage,
+    pub counters: CounterReport,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct UplinkStatus {
+    pub name: String,
+    /// Interface index.
+    pub interface: u32,
+    pub attached: Attached,
+    /// In the order in which they are preferred.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// An interface that inside hosts send by.
+#[derive(Clone, Debug, Serialize)]
+pub struct InsideStatus {
+    pub name: String,
+    /// Interface index.
+    pub interface: u32,
+    pub attached: Option<AttachInfo>,
+}
+
+/// How full a table is.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Usage {
+    pub count: u64,
+    pub max: u64,
+}
+
+/// Sums over all processors, by name.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CounterReport {
+    pub traffic: BTreeMap<&'static str, u64>,
+    pub flows: BTreeMap<&'static str, u64>,
+    pub drops: BTreeMap<&'static str, u64>,
+}
+
+impl Usage {
+    fn percent(self) -> f64 {
+        if self.max == 0 { 0.0 } else { self.count as f64 * 100.0 / self.max as f64 }
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} ({:.1} %)", self.count, self.max, self.percent())
+    }
+}
+
+impl From<&Counters> for CounterReport {
+    fn from(counters: &Counters) -> Self {
+        let mut report = Self::default();
+        for &counter in Counter::ALL {
+            let group = match counter.kind() {
+                Kind::Traffic => &mut report.traffic,
+                Kind::Flows => &mut report.flows,
+                Kind::Drop => &mut report.drops,
+            };
+            group.insert(counter.name(), counters[counter as usize]);
+        }
+        report
+    }
+}
