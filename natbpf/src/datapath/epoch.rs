@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{Array, Map, MapData};
 use natbpf_common::contract::gauge::Gauge;
 
-use super::{Pins, open};
+use super::{Pins, pins::open};
 
 /// [`Gauge::Epoch`]
 pub struct EpochGauge(Array<MapData, u64>);

@@ -1,33 +1,13 @@
 //! Everything that talks to BPF: no other module calls aya.
 
-use std::{fmt, os::fd::AsFd as _, path::Path};
-
-use anyhow::{Context as _, Result, bail};
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, xdp::DevMapHash};
-use natbpf_common::{
-    Nanoseconds,
-    contract::{
-        counter::{Counter, Counters},
-        forwards::{External, ExternalKey, Forward, ForwardKey, Pool},
-        gauge::Gauge,
-        inside::InsidePort,
-        rules::{DestinationKey, Rule, SourceKey},
-        settings::Settings,
-        uplinks::Uplinks,
-    },
-    flow::{FlowEntry, FlowKey},
-    nat::mapping::{Endpoint, Mapping},
-};
-
 mod attach;
 mod btf;
 mod epoch;
 mod events;
+mod hook;
 mod layout;
 mod load;
-mod look;
 mod note;
-mod others;
 mod pins;
 mod ports;
 mod reaper;
@@ -36,263 +16,22 @@ mod ring;
 mod rules;
 mod scan;
 mod serve;
+mod side;
 mod sys;
-mod xdp;
+mod tables;
+mod targets;
 
-pub use attach::{Attacher, Attachment, Mode, Pinned, attached, attachments, complete};
+pub use attach::{
+    Attacher, Attachment, Lost, Mode, Pinned, XdpAttachment, attached, attachments, complete, xdp_attachments,
+};
 pub use epoch::EpochGauge;
 pub use events::Events;
+pub use hook::{Hook, Role};
 pub use load::{Loaded, Sizes, object};
-pub use look::Lost;
 pub use note::{read_note, write_note};
-pub use others::Side;
 pub use pins::Pins;
 pub use reaper::Reaper;
 pub use ring::Records;
 pub use scan::Scan;
-pub use xdp::{XdpAttachment, xdp_attachments};
-
-/// Which way packets go through an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Hook {
-    /// Out of an uplink.
-    Egress,
-    /// In by an uplink.
-    Ingress,
-    /// In by an interface where inside hosts are.
-    Inside,
-    /// In by an inside port.
-    PortIngress,
-    /// Out of an inside port.
-    PortEgress,
-}
-
-/// What an interface is. One may be the latter two at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    Uplink,
-    /// Inside hosts send by it, and hairpinning is on.
-    Inside,
-    /// Instances are behind it, and what they send and get is offloaded.
-    Port,
-}
-
-impl Role {
-    /// In the order of attaching: ingress comes first, so that no packet is translated whose reply would not be.
-    pub const fn hooks(self) -> &'static [Hook] {
-        match self {
-            Self::Uplink => &[Hook::Ingress, Hook::Egress],
-            Self::Inside => &[Hook::Inside],
-            Self::Port => &[Hook::PortEgress, Hook::PortIngress],
-        }
-    }
-
-    /// What the log says that it is for.
-    pub const fn purpose(self) -> &'static str {
-        match self {
-            Self::Uplink => "",
-            Self::Inside => ", for hairpinning",
-            Self::Port => ", for offload",
-        }
-    }
-}
-
-impl Hook {
-    pub const ALL: [Self; 5] =
-        [Self::Ingress, Self::Egress, Self::Inside, Self::PortIngress, Self::PortEgress];
-
-    /// Without `_`, which separates it from what else is in the name of a pin.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Egress => "egress",
-            Self::Ingress => "ingress",
-            Self::Inside => "inside",
-            Self::PortIngress => "port-ingress",
-            Self::PortEgress => "port-egress",
-        }
-    }
-
-    /// Name of its program in the object.
-    pub const fn program(self) -> &'static str {
-        match self {
-            Self::Egress => "uplink_egress",
-            Self::Ingress => "uplink_ingress",
-            Self::Inside => "inside_ingress",
-            Self::PortIngress => "port_ingress",
-            Self::PortEgress => "port_egress",
-        }
-    }
-
-    pub const fn role(self) -> Role {
-        match self {
-            Self::Egress | Self::Ingress => Role::Uplink,
-            Self::Inside => Role::Inside,
-            Self::PortIngress | Self::PortEgress => Role::Port,
-        }
-    }
-
-    fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|hook| hook.name() == name)
-    }
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// The pinned maps of an instance. Reading needs no daemon.
-#[expect(missing_debug_implementations, reason = "aya's maps have none")]
-pub struct Tables {
-    flows: MapData,
-    mappings: MapData,
-    uplinks: Array<MapData, Uplinks>,
-    sources: LpmTrie<MapData, SourceKey, Rule>,
-    destinations: LpmTrie<MapData, DestinationKey, Rule>,
-    forwards: LpmTrie<MapData, ForwardKey, Forward>,
-    reverse: LpmTrie<MapData, ForwardKey, Forward>,
-    externals: HashMap<MapData, ExternalKey, External>,
-    pools: Array<MapData, Pool>,
-    ports: HashMap<MapData, u32, InsidePort>,
-    targets: DevMapHash<MapData>,
-    settings: Array<MapData, Settings>,
-    gauges: Array<MapData, u64>,
-    counters: PerCpuArray<MapData, Counters>,
-}
-
-impl Tables {
-    /// Opens the maps that are pinned.
-    pub fn open(pins: &Pins) -> Result<Self> {
-        if !pins.exist() {
-            bail!(
-                "natbpf is not attached: nothing is pinned at {}; start it with `natbpf run` or `natbpf masquerade`, \
-                 or name the right --netns, --instance or --bpffs",
-                pins.folder().display()
-            );
-        }
-        pins.check_version()?;
-        layout::check(pins)?;
-        Self::from_maps(|name| open(&pins.path(name)))
-    }
-
-    /// Takes the maps of programs that are not pinned.
-    pub fn of(loaded: &mut Loaded) -> Result<Self> {
-        Self::from_maps(|name| loaded.take_map(name))
-    }
-
-    fn from_maps(mut map: impl FnMut(&str) -> Result<MapData>) -> Result<Self> {
-        Ok(Self {
-            flows: map("FLOWS")?,
-            mappings: map("MAPPINGS")?,
-            uplinks: Array::try_from(Map::Array(map("UPLINKS")?))?,
-            sources: LpmTrie::try_from(Map::LpmTrie(map("SOURCES")?))?,
-            destinations: LpmTrie::try_from(Map::LpmTrie(map("DESTINATIONS")?))?,
-            forwards: LpmTrie::try_from(Map::LpmTrie(map("FORWARDS")?))?,
-            reverse: LpmTrie::try_from(Map::LpmTrie(map("REVERSE")?))?,
-            externals: HashMap::try_from(Map::HashMap(map("EXTERNALS")?))?,
-            pools: Array::try_from(Map::Array(map("POOLS")?))?,
-            ports: HashMap::try_from(Map::HashMap(map("PORTS")?))?,
-            targets: DevMapHash::try_from(Map::DevMapHash(map("XDP_TARGETS")?))?,
-            settings: Array::try_from(Map::Array(map("SETTINGS")?))?,
-            gauges: Array::try_from(Map::Array(map("GAUGES")?))?,
-            counters: PerCpuArray::try_from(Map::PerCpuArray(map("COUNTERS")?))?,
-        })
-    }
-
-    pub fn settings(&self) -> Result<Settings> {
-        self.settings.get(&0, 0).context("cannot read the settings of the datapath")
-    }
-
-    pub fn set_settings(&mut self, settings: Settings) -> Result<()> {
-        self.settings.set(0, settings, 0).context("cannot write the settings of the datapath")
-    }
-
-    pub fn uplinks(&self) -> Result<Uplinks> {
-        self.uplinks.get(&self.active_uplinks()?, 0).context("cannot read the uplinks of the datapath")
-    }
-
-    /// Writes the value that does not count, then makes it count.
-    pub fn set_uplinks(&mut self, uplinks: Uplinks) -> Result<()> {
-        let other = self.active_uplinks()? ^ 1;
-        self.uplinks.set(other, uplinks, 0).context("cannot write the uplinks of the datapath")?;
-        self.set_gauge(Gauge::Uplinks, u64::from(other))
-    }
-
-    fn active_uplinks(&self) -> Result<u32> {
-        Ok(u32::from(self.gauge(Gauge::Uplinks)? != 0))
-    }
-
-    pub fn gauge(&self, gauge: Gauge) -> Result<u64> {
-        self.gauges.get(&(gauge as u32), 0).context("cannot read the gauges of the datapath")
-    }
-
-    /// Has the datapath write flow events until a time of its clock.
-    pub fn watch_until(&mut self, time: Nanoseconds) -> Result<()> {
-        self.set_gauge(Gauge::WatchUntil, time)
-    }
-
-    /// [`Gauge::Epoch`]
-    pub fn epoch(&self) -> Result<u16> {
-        Ok(self.gauge(Gauge::Epoch)? as u16)
-    }
-
-    /// For what only the datapath writes, this is a tool of tests.
-    pub fn set_gauge(&mut self, gauge: Gauge, value: u64) -> Result<()> {
-        self.gauges.set(gauge as u32, value, 0).context("cannot write the gauges of the datapath")
-    }
-
-    /// The sum over all processors, by counter.
-    pub fn counters(&self) -> Result<Counters> {
-        let processors = self.counters.get(&0, 0).context("cannot read the counters of the datapath")?;
-        let mut sum = [0; Counter::COUNT];
-        for counters in processors.iter() {
-            for (sum, counter) in sum.iter_mut().zip(counters) {
-                *sum += counter;
-            }
-        }
-        Ok(sum)
-    }
-
-    /// Calls back for every entry of the flow table, in no order. Entries made or removed meanwhile may be
-    /// missed or seen.
-    pub fn each_entry(&self, each: impl FnMut(&FlowKey, &FlowEntry)) -> Result<()> {
-        scan::scan(self.flows.fd().as_fd(), each).context("cannot read the flow table")
-    }
-
-    /// The same for the mappings.
-    pub fn each_mapping(&self, each: impl FnMut(&Endpoint, &Mapping)) -> Result<()> {
-        scan::scan(self.mappings.fd().as_fd(), each).context("cannot read the table of mappings")
-    }
-
-    /// As [`Tables::each_entry`] for some thousands of them; true: these were the last ones.
-    pub fn some_entries(
-        &self,
-        scan: &mut Scan<FlowKey, FlowEntry>,
-        each: impl FnMut(&FlowKey, &FlowEntry),
-    ) -> Result<bool> {
-        scan.slice(self.flows.fd().as_fd(), each).context("cannot read the flow table")
-    }
-
-    /// The same for the mappings.
-    pub fn some_mappings(
-        &self,
-        scan: &mut Scan<Endpoint, Mapping>,
-        each: impl FnMut(&Endpoint, &Mapping),
-    ) -> Result<bool> {
-        scan.slice(self.mappings.fd().as_fd(), each).context("cannot read the table of mappings")
-    }
-
-    /// Entries of the flow table: a flow has two.
-    pub fn max_entries(&self) -> Result<u64> {
-        Ok(u64::from(self.flows.info()?.max_entries()))
-    }
-
-    pub fn max_mappings(&self) -> Result<u64> {
-        Ok(u64::from(self.mappings.info()?.max_entries()))
-    }
-}
-
-fn open(path: &Path) -> Result<MapData> {
-    MapData::from_pin(path).with_context(|| format!("cannot open the pinned map {}", path.display()))
-}
+pub use side::Side;
+pub use tables::Tables;

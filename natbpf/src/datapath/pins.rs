@@ -20,6 +20,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use aya::maps::MapData;
 use natbpf_common::contract::SCHEMA;
 use nix::fcntl::{Flock, FlockArg};
 
@@ -181,6 +182,11 @@ impl Pins {
     pub fn lock_events(&self) -> Result<Option<Flock<File>>> {
         lock(&self.folder())
     }
+}
+
+/// Opens a map that is pinned.
+pub fn open(path: &Path) -> Result<MapData> {
+    MapData::from_pin(path).with_context(|| format!("cannot open the pinned map {}", path.display()))
 }
 
 fn lock(folder: &Path) -> Result<Option<Flock<File>>> {

@@ -8,7 +8,8 @@ use natbpf_common::contract::inside::InsidePort;
 use super::Tables;
 
 impl Tables {
-    /// Enters inside ports, by interface index, or changes what is known of them. To be done before programs are attached to them.
+    /// Enters inside ports, by interface index, or changes what is known of them. To be done before programs are
+    /// attached to them.
     pub fn add_ports(&mut self, ports: &BTreeMap<u32, InsidePort>) -> Result<()> {
         let known = self.ports()?;
         for (interface, port) in ports {

@@ -11,7 +11,7 @@ use aya::maps::{Map, MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
 use zerocopy::FromBytes;
 
-use super::{Pins, open};
+use super::{Pins, pins::open};
 
 /// Records of one kind. A ring buffer has one reader: what is read is gone.
 pub struct Records<T> {

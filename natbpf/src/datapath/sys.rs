@@ -182,13 +182,13 @@ pub fn exchange_value(path: &Path, value: &mut [u8], write: bool) -> io::Result<
         value: value.as_mut_ptr() as u64,
         flags: 0,
     };
-    // SAFETY: the attributes of BPF_MAP_LOOKUP_ELEM and BPF_MAP_UPDATE_ELEM; the value is as long as those of the map, and valid while
-    // it runs.
+    // SAFETY: the attributes of BPF_MAP_LOOKUP_ELEM and BPF_MAP_UPDATE_ELEM; the value is as long as those of the
+    // map, and valid while it runs.
     unsafe { bpf(if write { MAP_UPDATE } else { MAP_LOOKUP }, &mut element) }.map(drop)
 }
 
-/// Attaches a program to the driver of an interface, and pins the link. (aya would ask again by netlink where the kernel says `EINVAL`, which
-/// makes no link.)
+/// Attaches a program to the driver of an interface, and pins the link. (aya would ask again by netlink where the
+/// kernel says `EINVAL`, which makes no link.)
 pub fn attach_xdp(program: BorrowedFd<'_>, interface: u32, path: &Path) -> io::Result<()> {
     #[repr(C)]
     struct Create {
@@ -228,8 +228,8 @@ struct Query {
     revision: u64,
 }
 
-/// The revision of what is at a TCX hook (`BPF_TCX_INGRESS`, `BPF_TCX_EGRESS`), which every change counts up. In the network namespace of
-/// the calling thread.
+/// The revision of what is at a TCX hook (`BPF_TCX_INGRESS`, `BPF_TCX_EGRESS`), which every change counts up. In
+/// the network namespace of the calling thread.
 pub fn tcx_revision(interface: u32, attach_type: u32) -> io::Result<u64> {
     let mut query = Query { target_ifindex: interface, attach_type, ..Query::default() };
     // SAFETY: the attributes of BPF_PROG_QUERY, without pointers.
@@ -237,8 +237,8 @@ pub fn tcx_revision(interface: u32, attach_type: u32) -> io::Result<u64> {
     Ok(query.revision)
 }
 
-/// The kernel's numbers of the programs at a TCX hook. In the network namespace of the calling thread. (aya's query asks what each program
-/// is called, for which one needs more privileges than for this.)
+/// The kernel's numbers of the programs at a TCX hook. In the network namespace of the calling thread. (aya's query
+/// asks what each program is called, for which one needs more privileges than for this.)
 pub fn tcx_programs(interface: u32, attach_type: u32) -> io::Result<Vec<u32>> {
     /// The kernel has no more at a hook (`BPF_MPROG_MAX`).
     const MOST: usize = 64;

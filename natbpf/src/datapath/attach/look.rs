@@ -1,5 +1,5 @@
-//! Looking at what the kernel has, and not at pins: filters and qdiscs can be deleted, and links detached, by anybody with the privilege,
-//! and a pin outlives them.
+//! Looking at what the kernel has, and not at pins: filters and qdiscs can be deleted, and links detached, by
+//! anybody with the privilege, and a pin outlives them.
 
 use std::{fs, io, path::Path};
 
@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
 
 use super::{
-    Attacher, Attachment, Hook, Mode, Role,
-    attach::{HANDLE, has_code, priority},
-    pins::Pin,
-    sys,
+    Attacher, Attachment, Mode,
+    errors::has_code,
+    filter::{HANDLE, priority},
 };
+use crate::datapath::{Hook, Role, pins::Pin, sys};
 
 /// A program of ours that somebody has taken off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +40,9 @@ impl Attacher {
         Ok(there)
     }
 
-    /// Programs that should be at these interfaces and are not. Their pins are removed, so that they can be attached again. Of what could
-    /// not be looked at nothing is known, and it keeps its pin, which may be all that holds it; the first such error is told.
+    /// Programs that should be at these interfaces and are not. Their pins are removed, so that they can be
+    /// attached again. Of what could not be looked at nothing is known, and it keeps its pin, which may be all that
+    /// holds it; the first such error is told.
     pub async fn find_lost(&self, interfaces: impl Fn(u32) -> bool) -> (Vec<Lost>, Result<()>) {
         let mut lost = Vec::new();
         let mut all_seen = Ok(());
@@ -95,7 +96,7 @@ impl Attacher {
                         return Err(error).with_context(|| format!("cannot look at {}", path.display()));
                     }
                 };
-                let filters = self.filters(interface, hook).await?;
+                let filters = self.filters(interface, hook.side()).await?;
                 let ours = filters.iter().any(|filter| {
                     filter.handle == u32::from(HANDLE)
                         && filter.priority == priority(hook)

@@ -1,52 +1,12 @@
-//! What others have put on the TC hooks of an interface: filters, those of shared blocks, and programs by TCX.
+//! What others have on the TC hooks of an interface: filters, those of shared blocks, and programs by TCX.
 
-use std::io;
+use anyhow::{Context as _, Result, bail};
 
-use anyhow::Result;
-
-use super::{Attacher, sys};
-
-/// `BPF_TCX_INGRESS` of `enum bpf_attach_type` (linux/bpf.h); `BPF_TCX_EGRESS` follows.
-const TCX_INGRESS: u32 = 46;
-
-/// One of the two sides of an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Side {
-    Ingress,
-    Egress,
-}
-
-impl Side {
-    pub const BOTH: [Self; 2] = [Self::Ingress, Self::Egress];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ingress => "ingress",
-            Self::Egress => "egress",
-        }
-    }
-
-    const fn hook(self) -> super::Hook {
-        match self {
-            Self::Ingress => super::Hook::Ingress,
-            Self::Egress => super::Hook::Egress,
-        }
-    }
-
-    /// A number that is another one after every change of the TCX programs there. It costs one short system call, so that what is
-    /// there need not be listed every time: no message tells of it. Fails with `EINVAL` where the kernel has no TCX.
-    pub fn tcx_revision(self, interface: u32) -> io::Result<u64> {
-        sys::tcx_revision(interface, TCX_INGRESS + self as u32)
-    }
-
-    /// The kernel's numbers of the programs there. Kernels before 6.6 have no TCX, and an interface that is gone has none.
-    pub(super) fn tcx_programs(self, interface: u32) -> io::Result<Vec<u32>> {
-        match sys::tcx_programs(interface, TCX_INGRESS + self as u32) {
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENODEV)) => Ok(Vec::new()),
-            other => other,
-        }
-    }
-}
+use super::{
+    Attacher,
+    filter::{HANDLE, priority},
+};
+use crate::datapath::{Hook, Role, Side, sys};
 
 impl Attacher {
     /// Whether the operator has said so.
@@ -56,6 +16,62 @@ impl Attacher {
 
     /// The first that is not ours, in words. Nothing if they are to be lived with.
     pub async fn other(&self, interface: u32, name: &str, side: Side) -> Result<Option<String>> {
-        if self.coexist { Ok(None) } else { self.foreign(interface, name, side.hook()).await }
+        if self.coexist { Ok(None) } else { self.foreign(interface, name, side).await }
+    }
+
+    /// Refuses if somebody else's TC programs are on the interface, unless told to live with them.
+    pub async fn check_foreign(&self, interface: u32, name: &str, role: Role) -> Result<()> {
+        if self.coexist {
+            return Ok(());
+        }
+        for &hook in role.hooks() {
+            if let Some(foreign) = self.foreign(interface, name, hook.side()).await? {
+                bail!(
+                    "{foreign} is attached to {name} ({hook}) by somebody else and may redirect or drop packets \
+                     before natbpf sees them; remove it, or run natbpf with --coexist if both are wanted"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    async fn foreign(&self, interface: u32, name: &str, side: Side) -> Result<Option<String>> {
+        // The interface may have another role, too.
+        let mut ours = Vec::new();
+        for hook in Hook::ALL {
+            let path = self.pins.tcx(interface, hook);
+            let link =
+                sys::pinned_link(&path).with_context(|| format!("cannot look at {}", path.display()))?;
+            ours.extend(link.map(|link| link.program));
+        }
+        let programs = side
+            .tcx_programs(interface)
+            .with_context(|| format!("cannot see which TCX programs are at {name} ({})", side.name()))?;
+        if let Some(other) = programs.into_iter().find(|program| !ours.contains(program)) {
+            return Ok(Some(describe(other)));
+        }
+        let known: Vec<u16> = Hook::ALL
+            .into_iter()
+            .filter(|known| known.side() == side)
+            .filter(|known| self.pins.clsact(interface, *known).exists())
+            .map(priority)
+            .collect();
+        for filter in self.filters(interface, side).await? {
+            if filter.handle != u32::from(HANDLE) || !known.contains(&filter.priority) {
+                return Ok(Some(format!(
+                    "a TC filter of kind {} with priority {}",
+                    filter.kind, filter.priority
+                )));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What the operator finds a program by: its name, if the kernel tells, and its number.
+pub(super) fn describe(number: u32) -> String {
+    match sys::program_name(number) {
+        Ok(name) => format!("the BPF program {name} (number {number})"),
+        Err(_) => format!("the BPF program number {number}"),
     }
 }

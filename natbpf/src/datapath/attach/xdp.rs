@@ -1,6 +1,6 @@
-//! Attaching to XDP hooks, by links that outlive the daemon, and the interfaces that take frames from there.
+//! Attaching to XDP hooks, by links that outlive the daemon.
 
-use std::{collections::BTreeSet, fs};
+use std::fs;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::programs::{
@@ -8,13 +8,8 @@ use aya::programs::{
     xdp::XdpLink,
 };
 
-use super::{
-    Attacher, Loaded, Pins, Role, Tables,
-    attach::{describe, has_code},
-    look::program_at,
-    pins::Pin,
-    sys,
-};
+use super::{Attacher, errors::has_code, look::program_at, others::describe};
+use crate::datapath::{Loaded, Pins, Role, pins::Pin, sys};
 
 /// A program on an XDP hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +35,8 @@ pub fn xdp_attachments(pins: &Pins) -> Result<Vec<XdpAttachment>> {
 }
 
 impl Attacher {
-    /// Puts the program of a role into the driver of an interface, in the place of an older version's if there is one. `other` is the
-    /// program that is there, which may be somebody else's.
+    /// Puts the program of a role into the driver of an interface, in the place of an older version's if there is
+    /// one. `other` is the program that is there, which may be somebody else's.
     pub fn attach_xdp(
         &self,
         loaded: &mut Loaded,
@@ -89,33 +84,4 @@ impl Attacher {
 /// What the operator finds it by.
 fn name(program: Option<u32>) -> String {
     program.map_or_else(|| "an XDP program".to_owned(), |program| format!("at XDP {}", describe(program)))
-}
-
-impl Tables {
-    /// Has these interfaces take frames from XDP, and no others. To be looked up in the network namespace of the calling thread.
-    pub fn set_targets(&mut self, targets: &BTreeSet<u32>) -> Result<()> {
-        let known = self.targets()?;
-        for &interface in known.difference(targets) {
-            // It goes with its interface.
-            let _ = self.targets.remove(interface);
-        }
-        for &interface in targets.difference(&known) {
-            // It may be gone by now; what is to come this way takes the way by TC.
-            if let Err(error) = self.targets.insert(interface, interface, None, 0) {
-                tracing::debug!("interface {interface} takes no frames from XDP: {error}");
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes out those that are not among these.
-    pub fn keep_targets(&mut self, targets: &BTreeSet<u32>) -> Result<()> {
-        let kept = self.targets()?.intersection(targets).copied().collect();
-        self.set_targets(&kept)
-    }
-
-    /// Interfaces that take frames from XDP.
-    pub fn targets(&self) -> Result<BTreeSet<u32>> {
-        self.targets.keys().collect::<Result<_, _>>().context("cannot read who takes frames from XDP")
-    }
 }
