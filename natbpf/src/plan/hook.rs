@@ -1,8 +1,8 @@
 //! At which hook the packets of offloaded flows are served: TC or XDP, and why.
 
-use super::{Missing, Plan, PlanError};
+use super::{Given, Missing, PlanError, PlannedPort, PlannedUplink};
 use crate::{
-    config::{Config, HookMode},
+    config::HookMode,
     datapath::Role,
     network::{Device, Link, Snapshot},
 };
@@ -31,62 +31,51 @@ enum Fitness {
     Unfit(String),
 }
 
-impl Plan {
-    pub(super) fn choose_hooks(
-        &mut self,
-        config: &Config,
-        snapshot: &Snapshot,
-        missing: Missing,
-    ) -> Result<(), PlanError> {
-        let uplinks = self.uplinks.iter().map(|uplink| (uplink.interface, Role::Uplink));
-        let ports = self.ports.iter().map(|port| (port.interface, Role::Port));
-        let places = uplinks.chain(ports).filter_map(|(interface, role)| {
-            Some((snapshot.links.iter().find(|link| link.index == interface)?, role))
-        });
-        let places: Vec<_> = places.collect();
-        if !config.datapath.wants_offload() {
-            let hook = |(link, role): &(&Link, Role)| tc(link, *role, "offload is off".to_owned());
-            self.hooks = places.iter().map(hook).collect();
-            return Ok(());
-        }
-        let mut hooks = Vec::new();
-        for (link, role) in places {
-            let asked = config.hook(&link.name);
-            let (xdp, reason) = match (asked, fitness(link, asked, snapshot)) {
-                (HookMode::Tc, _) => (false, "that is what was asked for".to_owned()),
-                (HookMode::Auto, Fitness::Fit(driver)) => (true, driver),
-                (HookMode::Auto, Fitness::Unfit(reason)) => (false, reason),
-                (HookMode::Xdp, Fitness::Fit(_)) => (true, "that is what was asked for".to_owned()),
-                (HookMode::Xdp, Fitness::Unfit(reason)) if missing == Missing::Refused => {
-                    return Err(PlanError::Xdp { name: link.name.clone(), reason });
-                }
-                (HookMode::Xdp, Fitness::Unfit(reason)) => (false, reason),
-            };
-            let target = (xdp || takes_frames(link, snapshot)) && asked != HookMode::Tc;
-            let name = link.name.clone();
-            hooks.push(PlannedHook { name, interface: link.index, role, xdp, asked, reason, target });
-        }
-        self.hooks = settle(hooks);
-        if let Some(hook) = self.hooks.iter().find(|hook| hook.xdp && is_veth(hook.interface, snapshot)) {
-            self.warnings.push(format!(
-                "{} is a veth: XDP sees what its other end sends before checksums are complete, \
-                 so switch that off there: ethtool -K DEVICE tx off; and GRO on, for frames redirected to it: ethtool -K DEVICE gro on",
-                hook.name
-            ));
-        }
-        Ok(())
-    }
+/// The hooks of all uplinks and ports.
+#[derive(Default)]
+pub struct Hooks {
+    pub planned: Vec<PlannedHook>,
+    pub warning: Option<String>,
+}
 
-    /// TC everywhere.
-    pub(super) fn without_xdp(&mut self) {
-        for hook in &mut self.hooks {
-            (hook.xdp, hook.target) = (false, false);
-            "offload is off".clone_into(&mut hook.reason);
+impl Hooks {
+    pub fn choose(
+        given: &Given<'_>,
+        uplinks: &[PlannedUplink],
+        ports: &[PlannedPort],
+    ) -> Result<Self, PlanError> {
+        let uplinks = uplinks.iter().map(|uplink| (uplink.interface, Role::Uplink));
+        let ports = ports.iter().map(|port| (port.interface, Role::Port));
+        let links = &given.snapshot.links;
+        let places = uplinks
+            .chain(ports)
+            .filter_map(|(interface, role)| Some((links.iter().find(|link| link.index == interface)?, role)));
+        if !given.config.datapath.wants_offload() {
+            let hook = |(link, role): (&Link, Role)| tc(link, role, "offload is off".to_owned());
+            return Ok(Self { planned: places.map(hook).collect(), warning: None });
         }
+        let hooks: Vec<_> = places.map(|(link, role)| hook(link, role, given)).collect::<Result<_, _>>()?;
+        let planned = settle(hooks);
+        let veth = planned.iter().find(|hook| hook.xdp && is_veth(hook.interface, given.snapshot));
+        let warning = veth.map(|hook| {
+            format!(
+                "{} is a veth: XDP sees what its other end sends before checksums are complete, \
+                 so switch that off there: ethtool -K DEVICE tx off; and GRO on, for frames redirected to it: \
+                 ethtool -K DEVICE gro on",
+                hook.name
+            )
+        });
+        Ok(Self { planned, warning })
     }
 }
 
 impl PlannedHook {
+    /// Without XDP, since there is no offload.
+    pub fn leave_to_tc(&mut self) {
+        (self.xdp, self.target) = (false, false);
+        "offload is off".clone_into(&mut self.reason);
+    }
+
     /// `eth1: XDP, since its driver (mlx5_core) has it and port lan0 takes frames`
     pub fn sentence(&self) -> String {
         format!("{}: {}, since {}", self.name, if self.xdp { "XDP" } else { "TC" }, self.reason)
@@ -96,6 +85,23 @@ impl PlannedHook {
 fn tc(link: &Link, role: Role, reason: String) -> PlannedHook {
     let (name, interface) = (link.name.clone(), link.index);
     PlannedHook { name, interface, role, xdp: false, asked: HookMode::Auto, reason, target: false }
+}
+
+/// What is best for one, whatever the others have.
+fn hook(link: &Link, role: Role, given: &Given<'_>) -> Result<PlannedHook, PlanError> {
+    let asked = given.config.hook(&link.name);
+    let (xdp, reason) = match (asked, fitness(link, asked, given.snapshot)) {
+        (HookMode::Tc, _) => (false, "that is what was asked for".to_owned()),
+        (HookMode::Auto, Fitness::Fit(driver)) => (true, driver),
+        (HookMode::Auto, Fitness::Unfit(reason)) => (false, reason),
+        (HookMode::Xdp, Fitness::Fit(_)) => (true, "that is what was asked for".to_owned()),
+        (HookMode::Xdp, Fitness::Unfit(reason)) if given.missing == Missing::Refused => {
+            return Err(PlanError::Xdp { name: link.name.clone(), reason });
+        }
+        (HookMode::Xdp, Fitness::Unfit(reason)) => (false, reason),
+    };
+    let target = (xdp || takes_frames(link, given.snapshot)) && asked != HookMode::Tc;
+    Ok(PlannedHook { name: link.name.clone(), interface: link.index, role, xdp, asked, reason, target })
 }
 
 /// XDP needs somebody at the other side to send frames to. One that has XDP itself counts: many drivers take frames only then.

@@ -1,20 +1,22 @@
 //! The inside ports: the devices by which packets of instances come in, and whose flows are offloaded.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 
 use natbpf_common::{
     contract::inside::{InsidePort, MAX_PORTS},
     flow::offload::Offload,
 };
 
-use super::{Missing, Plan, PlanError, inside::leading_to};
+use super::{
+    Given, Missing, PlanError,
+    leading::leading_to,
+    stacks::{Stacks, is_kind, is_stacked},
+    uplinks::Uplinks,
+};
 use crate::{
     config::{Action, Config, Interfaces, Networks},
     network::{Link, Snapshot},
 };
-
-/// Kinds of devices whose packets have come by the one below before.
-const STACKED: [&str; 3] = ["vlan", "macvlan", "ipvlan"];
 
 /// An inside port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +45,8 @@ impl Config {
         self.datapath.wants_offload() && !self.wanted_ports().behind.is_empty()
     }
 
-    /// Rules have their sources, forwards and floating addresses their hosts. Where a rule names ports, the latter add none: whoever
-    /// counts them up means these.
+    /// Rules have their sources, forwards and floating addresses their hosts. Where a rule names ports, the latter
+    /// add none: whoever counts them up means these.
     fn wanted_ports(&self) -> Wanted<'_> {
         let mut wanted = Wanted::default();
         for rule in &self.rules {
@@ -63,113 +65,73 @@ impl Config {
     }
 }
 
-impl Plan {
-    pub(super) fn find_ports(
-        &mut self,
-        config: &Config,
-        snapshot: &Snapshot,
-        missing: Missing,
-    ) -> Result<(), PlanError> {
-        if !config.datapath.wants_offload() {
-            return Ok(());
+/// All of them.
+#[derive(Default)]
+pub struct Ports {
+    pub planned: Vec<PlannedPort>,
+    pub warning: Option<String>,
+}
+
+impl Ports {
+    pub fn find(given: &Given<'_>, uplinks: &Uplinks) -> Result<Self, PlanError> {
+        if !given.config.datapath.wants_offload() {
+            return Ok(Self::default());
         }
-        let wanted = config.wanted_ports();
-        if missing == Missing::Refused {
+        let snapshot = given.snapshot;
+        let wanted = given.config.wanted_ports();
+        if given.missing == Missing::Refused {
             let names = wanted.named.iter().filter_map(|ports| ports.name());
             let links = names.filter_map(|name| snapshot.links.iter().find(|link| link.name == name));
             for link in links {
-                self.check_port(link, snapshot)?;
+                check(link, uplinks, snapshot)?;
             }
         }
         let leading = leading_to(&wanted.behind.iter().collect::<Vec<_>>(), snapshot);
         let mut ports = BTreeMap::new();
-        for link in snapshot.links.iter().filter(|link| !self.is_uplink(link)) {
+        for link in snapshot.links.iter().filter(|link| !uplinks.has(link)) {
             let named = wanted.named.iter().any(|ports| ports.matches(&link.name));
             if named || leading.contains(&link.index) {
                 let found = devices(link, snapshot).into_iter();
-                let found = found.filter(|port| self.check_port(port, snapshot).is_ok());
+                let found = found.filter(|port| check(port, uplinks, snapshot).is_ok());
                 ports.extend(found.map(|port| (port.index, port)));
             }
         }
         let stacked: Vec<u32> =
             ports.values().filter(|port| is_above(port, &ports)).map(|p| p.index).collect();
         ports.retain(|index, _| !stacked.contains(index));
-        if ports.len() > MAX_PORTS as usize {
-            self.warnings.push(format!(
-                "there are {} inside ports, and {MAX_PORTS} can be offloaded; the others' traffic takes its way through the kernel. \
-                 Name those that matter with ports",
+        let warning = (ports.len() > MAX_PORTS as usize).then(|| {
+            format!(
+                "there are {} inside ports, and {MAX_PORTS} can be offloaded; the others' traffic takes its way \
+                 through the kernel. Name those that matter with ports",
                 ports.len()
-            ));
-        }
+            )
+        });
         let stacks = Stacks::of(snapshot);
-        let planned = |link: &Link| planned(link, self.between(link, &stacks));
-        self.ports = ports.into_values().take(MAX_PORTS as usize).map(planned).collect();
-        Ok(())
-    }
-
-    /// The bridge that a port is of, and what is stacked on either, however high.
-    fn between<'a>(&self, port: &Link, stacks: &Stacks<'a>) -> Vec<&'a Link> {
-        let mut passed = BTreeSet::from([port.index]);
-        let bridge = port.master.and_then(|master| stacks.bridges.get(&master));
-        let mut next: VecDeque<&Link> = bridge.into_iter().chain(stacks.on(port.index)).copied().collect();
-        let mut between = Vec::new();
-        while let Some(link) = next.pop_front() {
-            if !self.is_uplink(link) && passed.insert(link.index) {
-                between.push(link);
-                next.extend(stacks.on(link.index));
-            }
-        }
-        between
-    }
-
-    /// Whether a device can be an inside port, or stand for some.
-    fn check_port(&self, link: &Link, snapshot: &Snapshot) -> Result<(), PlanError> {
-        let name = || link.name.clone();
-        if self.is_uplink(link) {
-            return Err(PlanError::PortUplink(name()));
-        }
-        if link.link_layer != libc::ARPHRD_ETHER || link.name == "lo" || is_kind(link, "vrf") {
-            return Err(PlanError::PortLinkLayer(name()));
-        }
-        let master = link.master.and_then(|index| snapshot.links.iter().find(|link| link.index == index));
-        match master {
-            Some(master) if is_kind(master, "bond") || is_kind(master, "team") => {
-                Err(PlanError::PortOfBond { name: name(), master: master.name.clone() })
-            }
-            _ => Ok(()),
-        }
+        let planned = |link: &Link| planned(link, stacks.between(link, uplinks));
+        Ok(Self { planned: ports.into_values().take(MAX_PORTS as usize).map(planned).collect(), warning })
     }
 }
 
-/// What lies on what, found once for all ports: there may be thousands of both.
-struct Stacks<'a> {
-    /// By interface index.
-    bridges: BTreeMap<u32, &'a Link>,
-    /// By that of the lower device.
-    stacked: BTreeMap<u32, Vec<&'a Link>>,
-}
-
-impl<'a> Stacks<'a> {
-    fn of(snapshot: &'a Snapshot) -> Self {
-        let mut stacks = Self { bridges: BTreeMap::new(), stacked: BTreeMap::new() };
-        for link in &snapshot.links {
-            if is_kind(link, "bridge") {
-                stacks.bridges.insert(link.index, link);
-            }
-            if let Some(lower) = link.lower.filter(|_| is_stacked(link)) {
-                stacks.stacked.entry(lower).or_default().push(link);
-            }
+/// Whether a device can be an inside port, or stand for some.
+fn check(link: &Link, uplinks: &Uplinks, snapshot: &Snapshot) -> Result<(), PlanError> {
+    let name = || link.name.clone();
+    if uplinks.has(link) {
+        return Err(PlanError::PortUplink(name()));
+    }
+    if link.link_layer != libc::ARPHRD_ETHER || link.name == "lo" || is_kind(link, "vrf") {
+        return Err(PlanError::PortLinkLayer(name()));
+    }
+    let master = link.master.and_then(|index| snapshot.links.iter().find(|link| link.index == index));
+    match master {
+        Some(master) if is_kind(master, "bond") || is_kind(master, "team") => {
+            Err(PlanError::PortOfBond { name: name(), master: master.name.clone() })
         }
-        stacks
-    }
-
-    fn on(&self, lower: u32) -> &[&'a Link] {
-        self.stacked.get(&lower).map_or(&[], Vec::as_slice)
+        _ => Ok(()),
     }
 }
 
-/// The devices that a device stands for: a bridge, and a VLAN on it, for the bridge's ports, since packets come in there. But not where
-/// packets wait in a queue before they leave by it, since what it limits would go past it.
+/// The devices that a device stands for: a bridge, and a VLAN on it, for the bridge's ports, since packets come in
+/// there. But not where packets wait in a queue before they leave by it, since what it limits would go past it.
 fn devices<'a>(link: &'a Link, snapshot: &'a Snapshot) -> Vec<&'a Link> {
     let lower = link.lower.filter(|_| is_kind(link, "vlan"));
     let lower = lower.and_then(|index| snapshot.links.iter().find(|link| link.index == index));
@@ -186,16 +148,9 @@ fn is_above(link: &Link, ports: &BTreeMap<u32, &Link>) -> bool {
     is_stacked(link) && link.lower.is_some_and(|lower| ports.contains_key(&lower))
 }
 
-fn is_stacked(link: &Link) -> bool {
-    STACKED.iter().any(|kind| is_kind(link, kind))
-}
-
-fn is_kind(link: &Link, kind: &str) -> bool {
-    link.kind.as_deref() == Some(kind)
-}
-
 fn planned(link: &Link, between: Vec<&Link>) -> PlannedPort {
-    // A queue, by which many limit how much a container gets, is at this end, and so is what finishes packets for those who cannot.
+    // A queue, by which many limit how much a container gets, is at this end, and so is what finishes packets for
+    // those who cannot.
     let peer = is_kind(link, "veth") && link.abroad && !link.queue && link.takes_unfinished;
     let flags = if peer { Offload::PEER } else { 0 };
     let obstacle = between.iter().find_map(|link| match link {

@@ -1,23 +1,21 @@
-//! Forwards as they are asked for from inside: which external endpoint leads to an inside one. What its owner begins by itself leaves from
-//! there, so that whoever it speaks to reaches it where it said to be (SIP, WireGuard).
+//! Forwards as they are asked for from inside: which external endpoint leads to an inside one. What its owner
+//! begins by itself leaves from there, so that whoever it speaks to reaches it where it said to be (SIP,
+//! WireGuard).
 
 use std::collections::BTreeSet;
 
 use natbpf_common::{
     Port,
-    contract::{
-        forwards::{Forward, ForwardKey},
-        uplinks::Uplink,
-    },
+    contract::forwards::{Forward, ForwardKey},
 };
 
-use super::{PlannedUplink, ports, serve::ForwardEntry};
+use super::{
+    forward::{BASE, ForwardEntry, range},
+    ports,
+};
 
-/// Bits of a prefix that come before the port.
-const BASE: u32 = ForwardKey::PORT_BITS - 16;
-
-/// The entries of the map that is asked from inside. Where several external endpoints lead to one inside endpoint, that of the narrower range of
-/// ports counts, as in the other direction; of equal ones the first.
+/// The entries of the map that is asked from inside. Where several external endpoints lead to one inside endpoint,
+/// that of the narrower range of ports counts, as in the other direction; of equal ones the first.
 pub fn reverse(forwards: &[ForwardEntry]) -> Vec<ForwardEntry> {
     let mut seen = BTreeSet::new();
     let mut reversed = Vec::new();
@@ -44,41 +42,9 @@ pub fn reverse(forwards: &[ForwardEntry]) -> Vec<ForwardEntry> {
     reversed
 }
 
-/// First and last port of a prefix.
-fn range(length: u32, key: &ForwardKey) -> (u16, u16) {
-    let free = ForwardKey::PORT_BITS - length;
-    let first = key.port.number();
-    (first, first | ((1u32 << free) - 1) as u16)
-}
-
 /// A range of ports that may go on at 0 after 65535, as ranges that do not.
 fn in_order(first: u16, last: u16) -> Vec<(u16, u16)> {
     if first <= last { vec![(first, last)] } else { vec![(first, u16::MAX), (0, last)] }
-}
-
-/// Marks uplinks most of whose ports lead inside: if flows avoided those there would be hardly any left for them.
-pub(super) fn mark_mostly_forwarded(uplinks: &mut [PlannedUplink], forwards: &[ForwardEntry]) {
-    // Of the ports that flows mostly have.
-    const FIRST: u32 = 1024;
-    for uplink in uplinks {
-        let ports = |(length, key, _): &ForwardEntry| {
-            let (first, last) = range(*length, key);
-            (u32::from(last) + 1).saturating_sub(FIRST.max(first.into()))
-        };
-        for address in uplink.uplink.addresses.map(|address| address.local) {
-            for protocol in [natbpf_common::wire::protocol::TCP, natbpf_common::wire::protocol::UDP] {
-                let here = forwards.iter().filter(|(length, key, _)| {
-                    *length >= BASE
-                        && key.uplink == uplink.interface
-                        && key.protocol == protocol
-                        && key.address == address
-                });
-                if here.map(ports).sum::<u32>() > (0x1_0000 - FIRST) / 2 {
-                    uplink.uplink.flags |= Uplink::MOSTLY_FORWARDED;
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

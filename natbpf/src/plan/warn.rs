@@ -8,99 +8,101 @@ use natbpf_common::{
     contract::{forwards::ForwardKey, uplinks::MAX_ADDRESSES},
 };
 
-use super::{Plan, PlannedRule};
+use super::{Given, inside::Inside, rules::PlannedRule, serve::Served, uplinks::Uplinks};
 use crate::{
     address::{borrowed_address, own_addresses},
-    config::Config,
-    datapath::Role,
     network::{Ipv4Address, Snapshot},
 };
 
-impl Plan {
-    pub(super) fn warn(&mut self, config: &Config, rules: &[PlannedRule<'_>], snapshot: &Snapshot) {
-        let mut warnings = Vec::new();
-        // What a pattern matches, nobody may have meant.
-        for uplink in self.uplinks.iter().filter(|uplink| uplink.named) {
-            warn_of_uplink(&uplink.name, uplink.interface, uplink.up, snapshot, &mut warnings);
-        }
-        for (number, planned) in (1..).zip(rules) {
-            let left_out = || self.left_out.iter().filter(|left| left.role == Role::Uplink);
-            if planned.uplinks.is_empty() && left_out().any(|left| planned.rule.out.matches(&left.name)) {
-                // That is said by itself.
-            } else if planned.uplinks.is_empty() {
-                warnings.push(format!(
-                    "no interface is matched by out = \"{}\" of rule {number} as yet; it counts as soon as one comes",
-                    planned.rule.out
-                ));
-            } else if !planned.decides {
-                warnings.push(format!(
-                    "rule {number} (out {}, source {}, destination {}) decides nothing: the rules before it, \
-                     or what it excludes itself, leave nothing to it; move it up, or leave it out",
-                    planned.rule.out, planned.rule.sources, planned.rule.destinations
-                ));
-            }
-            for uplink in &planned.uplinks {
-                warnings.extend(overlap(planned, *uplink, snapshot));
-            }
-        }
-        self.warn_of_own_addresses(&mut warnings);
-        self.warn_of_other_ways_out(snapshot, &mut warnings);
-        if self.inside.is_empty() && config.looks_for_inside() {
-            warnings.push(
-                "hairpin is on, and no Ethernet interface leads to the hosts that it is for; \
-                 name one with inside if there is one"
-                    .to_owned(),
-            );
-        }
-        self.warnings = warnings;
+/// Of all but ports and hooks, which have theirs from where they are chosen.
+pub fn warnings(
+    given: &Given<'_>,
+    uplinks: &Uplinks,
+    rules: &[PlannedRule<'_>],
+    served: &Served,
+    inside: &Inside,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    // What a pattern matches, nobody may have meant.
+    for uplink in uplinks.planned.iter().filter(|uplink| uplink.named) {
+        of_uplink(&uplink.name, uplink.interface, uplink.up, given.snapshot, &mut warnings);
+    }
+    for (number, planned) in (1..).zip(rules) {
+        warnings.extend(of_rule(number, planned, uplinks));
+        let overlaps = planned.uplinks.iter().filter_map(|uplink| overlap(planned, *uplink, given.snapshot));
+        warnings.extend(overlaps);
+    }
+    warnings.extend(of_own_addresses(uplinks, served));
+    warnings.extend(of_other_ways_out(given.snapshot, uplinks, inside));
+    if inside.planned.is_empty() && given.config.looks_for_inside() {
+        warnings.push(
+            "hairpin is on, and no Ethernet interface leads to the hosts that it is for; \
+             name one with inside if there is one"
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
+fn of_rule(number: usize, planned: &PlannedRule<'_>, uplinks: &Uplinks) -> Option<String> {
+    let rule = planned.rule;
+    match planned.uplinks[..] {
+        // That is said by itself.
+        [] if uplinks.left_out.iter().any(|left| rule.out.matches(&left.name)) => None,
+        [] => Some(format!(
+            "no interface is matched by out = \"{}\" of rule {number} as yet; it counts as soon as one comes",
+            rule.out
+        )),
+        [_, ..] if !planned.decides => Some(format!(
+            "rule {number} (out {}, source {}, destination {}) decides nothing: the rules before it, \
+             or what it excludes itself, leave nothing to it; move it up, or leave it out",
+            rule.out, rule.sources, rule.destinations
+        )),
+        [_, ..] => None,
     }
 }
 
-impl Plan {
-    /// All that arrives for a floating address goes to its host.
-    fn warn_of_own_addresses(&self, warnings: &mut Vec<String>) {
-        let fixed = self.forwards.iter().filter(|(length, ..)| *length == ForwardKey::ADDRESS_BITS);
-        for (_, key, forward) in fixed {
-            let uplink = self.uplinks.iter().find(|uplink| uplink.interface == key.uplink);
-            if let Some(uplink) =
-                uplink.filter(|uplink| uplink.addresses().any(|own| Address::from(own) == key.address))
-            {
-                warnings.push(format!(
-                    "the floating address {} is the address of {} itself, so all that arrives for the gateway goes to {}; \
-                     choose another address, or forward single ports",
-                    key.address, uplink.name, forward.address
-                ));
-            }
-        }
-    }
+/// All that arrives for a floating address goes to its host.
+fn of_own_addresses(uplinks: &Uplinks, served: &Served) -> Vec<String> {
+    let fixed = served.forwards.iter().filter(|(length, ..)| *length == ForwardKey::ADDRESS_BITS);
+    let warnings = fixed.filter_map(|(_, key, forward)| {
+        let uplink = uplinks.planned.iter().find(|uplink| uplink.interface == key.uplink)?;
+        uplink.addresses().any(|own| Address::from(own) == key.address).then(|| {
+            format!(
+                "the floating address {} is the address of {} itself, so all that arrives for the gateway goes \
+                 to {}; choose another address, or forward single ports",
+                key.address, uplink.name, forward.address
+            )
+        })
+    });
+    warnings.collect()
 }
 
-impl Plan {
-    /// Netfilter translates an answer back wherever it comes in; natbpf at its uplinks alone. (Where the plan asks for no routes, there are
-    /// none to see.)
-    fn warn_of_other_ways_out(&self, snapshot: &Snapshot, warnings: &mut Vec<String>) {
-        if self.uplinks.is_empty() {
-            return;
-        }
-        let is_said = |interface: u32, name: &str| {
-            self.uplinks.iter().any(|uplink| uplink.interface == interface)
-                || self.left_out.iter().any(|left| left.name == name)
-        };
-        let defaults = snapshot.routes.iter().filter(|route| route.network.prefix_len() == 0);
-        let interfaces: BTreeSet<u32> = defaults.map(|route| route.interface).collect();
-        for interface in interfaces {
-            let name = snapshot.name(interface);
-            if !is_said(interface, &name) {
-                warnings.push(format!(
-                    "{name} has a default route, too, and is no uplink: what leaves by it is not translated, and neither are \
-                     replies that come in by it; name it as out of a rule if traffic of instances takes that way"
-                ));
-            }
-        }
+/// Netfilter translates an answer back wherever it comes in; natbpf at its uplinks alone. (Where the plan asks for no
+/// routes, there are none to see.)
+fn of_other_ways_out(snapshot: &Snapshot, uplinks: &Uplinks, inside: &Inside) -> Vec<String> {
+    if uplinks.planned.is_empty() {
+        return Vec::new();
     }
+    let left_out = || uplinks.left_out.iter().chain(&inside.left_out);
+    let is_said = |interface: u32, name: &str| {
+        uplinks.planned.iter().any(|uplink| uplink.interface == interface)
+            || left_out().any(|left| left.name == name)
+    };
+    let defaults = snapshot.routes.iter().filter(|route| route.network.prefix_len() == 0);
+    let interfaces: BTreeSet<u32> = defaults.map(|route| route.interface).collect();
+    let names = interfaces.into_iter().map(|interface| (interface, snapshot.name(interface)));
+    let unsaid = names.filter(|(interface, name)| !is_said(*interface, name));
+    let warning = |(_, name)| {
+        format!(
+            "{name} has a default route, too, and is no uplink: what leaves by it is not translated, and neither are \
+             replies that come in by it; name it as out of a rule if traffic of instances takes that way"
+        )
+    };
+    unsaid.map(warning).collect()
 }
 
-fn warn_of_uplink(name: &str, interface: u32, up: bool, snapshot: &Snapshot, warnings: &mut Vec<String>) {
+fn of_uplink(name: &str, interface: u32, up: bool, snapshot: &Snapshot, warnings: &mut Vec<String>) {
     if !up {
         warnings.push(format!(
             "{name} is down, so nothing leaves by it; bring it up with: ip link set {name} up"
@@ -139,15 +141,15 @@ fn overlap(planned: &PlannedRule<'_>, uplink: u32, snapshot: &Snapshot) -> Optio
             return None;
         }
         let inside = snapshot.addresses.iter().filter(|other| other.interface != uplink);
-        let inside = inside.filter_map(|other| Some((other, network(other)?)));
-        if let Some((other, inside)) = inside.into_iter().find(|(_, inside)| inside.contains(&outside) || outside.contains(inside)) {
+        let mut inside = inside.filter_map(|other| Some((other, network(other)?)));
+        if let Some((other, inside)) = inside.find(|(_, inside)| overlaps(inside, &outside)) {
             return Some(format!(
                 "the network {outside} of the uplink {name} overlaps {inside} of {}, so the kernel cannot tell \
                  the two sides apart, and packets take the wrong way; give one of them other addresses",
                 snapshot.name(other.interface)
             ));
         }
-        let source = sources.included.iter().find(|source| source.contains(&outside) || outside.contains(*source))?;
+        let source = sources.included.iter().find(|source| overlaps(source, &outside))?;
         let what = if sources.contains(own.local) {
             format!("holds {}, the address of the uplink {name} itself", own.local)
         } else {
@@ -158,6 +160,10 @@ fn overlap(planned: &PlannedRule<'_>, uplink: u32, snapshot: &Snapshot) -> Optio
             own.local
         ))
     })
+}
+
+fn overlaps(one: &Ipv4Net, other: &Ipv4Net) -> bool {
+    one.contains(other) || other.contains(one)
 }
 
 /// The subnet of an address.

@@ -1,15 +1,23 @@
-use std::net::Ipv4Addr;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use natbpf_common::{
     Address,
-    contract::rules::{DestinationKey, PREFIX_BASE, SourceKey},
+    contract::{
+        forwards::{External, ExternalKey},
+        rules::{DestinationKey, PREFIX_BASE, Rule, SourceKey},
+        uplinks::{MAX_ADDRESSES, MAX_UPLINKS, Uplink},
+    },
     flow::timeouts::Timeouts,
 };
 
 use super::*;
 use crate::{
-    config::{Choices, DatapathConfig, NetworkMatch, Networks, Ports, Profile, Switch},
-    network::{Ipv4Address, Route},
+    config::{
+        Action, Choices, DatapathConfig, Filtering, MasqueradeRule, NetworkMatch, Networks, Ports, Profile,
+        Switch, Translation,
+    },
+    datapath::Role,
+    network::{Ipv4Address, Link, Route},
 };
 
 mod hook;

@@ -1,0 +1,124 @@
+//! What the datapath has to be told.
+
+use std::collections::BTreeMap;
+
+use natbpf_common::{
+    Address,
+    contract::{
+        forwards::{External, ExternalKey, Pool},
+        inside::InsidePort,
+        rules::Rule,
+    },
+};
+
+use super::{
+    DestinationEntry, ForwardEntry, LeftOut, Missing, PlannedHook, PlannedInside, PlannedPort, PlannedUplink,
+    SourceEntry,
+};
+use crate::datapath::Role;
+
+/// What the datapath has to be told.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// In the order in which the configuration names them, each once.
+    pub uplinks: Vec<PlannedUplink>,
+    pub sources: Vec<SourceEntry>,
+    pub destinations: Vec<DestinationEntry>,
+    /// [`Rule::pool`] of the rules above is an index of these.
+    pub pools: Vec<Pool>,
+    /// Addresses of pools, by the interface index of an uplink.
+    pub pooled: Vec<(u32, Address)>,
+    pub forwards: Vec<ForwardEntry>,
+    pub externals: Vec<(ExternalKey, External)>,
+    /// Interfaces that inside hosts send by, where hairpinning is on.
+    pub inside: Vec<PlannedInside>,
+    /// Whose flows are offloaded.
+    pub ports: Vec<PlannedPort>,
+    /// Of the uplinks and ports.
+    pub hooks: Vec<PlannedHook>,
+    /// The same, before anybody has tried.
+    pub(super) chosen: Vec<PlannedHook>,
+    /// What becomes of what cannot be had.
+    pub missing: Missing,
+    /// Interfaces that are meant and cannot be had.
+    pub left_out: Vec<LeftOut>,
+    /// What the operator should know, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// Names of the uplinks that have nothing to translate to. What a pattern matches need not have anything.
+    pub fn without_address(&self) -> Vec<&str> {
+        self.uplinks
+            .iter()
+            .filter(|uplink| uplink.named && uplink.uplink.address_count == 0)
+            .map(|uplink| uplink.name.as_str())
+            .collect()
+    }
+
+    /// Interface index, name and role of all that programs are attached to, in this order.
+    pub fn interfaces(&self) -> impl Iterator<Item = (u32, &str, Role)> {
+        let uplinks = self.uplinks.iter().map(|uplink| (uplink.interface, &*uplink.name, Role::Uplink));
+        let inside = self.inside.iter().map(|inside| (inside.interface, &*inside.name, Role::Inside));
+        let ports = self.ports.iter().map(|port| (port.interface, &*port.name, Role::Port));
+        uplinks.chain(inside).chain(ports)
+    }
+
+    /// What the table of inside ports has to hold.
+    pub fn port_table(&self) -> BTreeMap<u32, InsidePort> {
+        self.ports.iter().map(|port| (port.interface, port.port)).collect()
+    }
+
+    /// Whether the datapath has to be told the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.uplinks == other.uplinks
+            && self.has_same_rules(other)
+            && self.forwards == other.forwards
+            && self.externals == other.externals
+            && self.inside == other.inside
+            && self.ports == other.ports
+            && self.has_same_hooks(other)
+    }
+
+    /// Back to what was chosen, to be tried again.
+    pub fn choose_again(&mut self) {
+        self.hooks.clone_from(&self.chosen);
+    }
+
+    /// What was chosen, whatever came of it.
+    fn has_same_hooks(&self, other: &Self) -> bool {
+        self.chosen == other.chosen
+    }
+
+    /// Whether every running flow is as much in its place as before, see [`Plan::placement`].
+    pub fn has_same_places(&self, other: &Self) -> bool {
+        self.uplinks == other.uplinks && self.pooled == other.pooled && self.forwards == other.forwards
+    }
+
+    /// Without inside ports, if there is no offload.
+    pub fn with_offload(mut self, on: bool) -> Self {
+        if !on {
+            self.ports.clear();
+            self.hooks.retain(|hook| hook.role == Role::Uplink);
+            self.hooks.iter_mut().for_each(PlannedHook::leave_to_tc);
+            self.chosen.clone_from(&self.hooks);
+        }
+        self
+    }
+
+    pub fn has_same_rules(&self, other: &Self) -> bool {
+        self.sources == other.sources && self.destinations == other.destinations && self.pools == other.pools
+    }
+
+    /// The rules with the places that their pools have in the datapath.
+    pub fn with_pools(&self, places: &[u32]) -> (Vec<SourceEntry>, Vec<DestinationEntry>) {
+        let placed = |rule: Rule| match places.get(rule.pool as usize) {
+            Some(&pool) if rule.has(Rule::POOL) => Rule { pool, ..rule },
+            _ => rule,
+        };
+        (
+            self.sources.iter().map(|&(length, key, rule)| (length, key, placed(rule))).collect(),
+            self.destinations.iter().map(|&(length, key, rule)| (length, key, placed(rule))).collect(),
+        )
+    }
+}

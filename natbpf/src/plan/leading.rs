@@ -1,0 +1,25 @@
+//! Which interfaces lead to inside hosts.
+
+use std::collections::BTreeSet;
+
+use ipnet::Ipv4Net;
+
+use crate::{config::Networks, network::Snapshot};
+
+/// Indexes of the interfaces that have an address whose subnet has some of the networks' addresses, or a route to
+/// some. The route to everything says nothing.
+pub fn leading_to(networks: &[&Networks], snapshot: &Snapshot) -> BTreeSet<u32> {
+    let connected = snapshot.addresses.iter().filter_map(|address| {
+        Some((address.interface, Ipv4Net::new(address.peer, address.prefix_length).ok()?.trunc()))
+    });
+    let routed = snapshot.routes.iter().filter(|route| route.network.prefix_len() > 0);
+    let mut leading = BTreeSet::new();
+    for (interface, network) in connected.chain(routed.map(|route| (route.interface, route.network.trunc())))
+    {
+        // There may be a million routes, and most of them by one interface.
+        if !leading.contains(&interface) && networks.iter().any(|networks| networks.touches(network)) {
+            leading.insert(interface);
+        }
+    }
+    leading
+}

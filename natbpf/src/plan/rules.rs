@@ -1,0 +1,105 @@
+//! The rules of each uplink, in order, as the contents of maps.
+
+use natbpf_common::contract::{forwards::Pool, rules::Rule};
+
+use super::{
+    DestinationEntry, PlannedUplink, SourceEntry,
+    compile::{Compiler, OrderedRule},
+    uplinks::Uplinks,
+    value,
+};
+use crate::config::{Action, Config, MasqueradeRule, Networks, Translation};
+
+/// A rule and what it comes to.
+pub struct PlannedRule<'a> {
+    pub rule: &'a MasqueradeRule,
+    /// Interface indexes.
+    pub uplinks: Vec<u32>,
+    pub value: Option<Rule>,
+    /// It is the first that matches something, on some uplink.
+    pub decides: bool,
+}
+
+/// All of them.
+pub struct Rules<'a> {
+    pub planned: Vec<PlannedRule<'a>>,
+    pub sources: Vec<SourceEntry>,
+    pub destinations: Vec<DestinationEntry>,
+    /// [`Rule::pool`] of the rules above is an index of these.
+    pub pools: Vec<Pool>,
+}
+
+impl<'a> Rules<'a> {
+    pub fn compile(config: &'a Config, uplinks: &Uplinks) -> Self {
+        let max_flows = config.datapath.max_flows;
+        let mut pools = Vec::new();
+        let of_uplinks = config.rules.iter().zip(&uplinks.of_rules);
+        let planned = of_uplinks.map(|(rule, uplinks)| {
+            let value = match &rule.action {
+                Action::Masquerade(translation) => {
+                    Some(value::masquerading(translation, max_flows, &mut pools))
+                }
+                Action::Exempt => None,
+            };
+            PlannedRule { rule, uplinks: uplinks.clone(), value, decides: false }
+        });
+        let mut planned: Vec<PlannedRule<'a>> = planned.collect();
+        let mut compiler = Compiler::default();
+        for uplink in &uplinks.planned {
+            compile(uplink, config, &mut planned, &mut compiler);
+        }
+        let Compiler { sources, destinations, .. } = compiler;
+        Self { planned, sources, destinations, pools }
+    }
+}
+
+/// Adds the rules of an uplink.
+fn compile(uplink: &PlannedUplink, config: &Config, rules: &mut [PlannedRule<'_>], compiler: &mut Compiler) {
+    let everywhere = Networks::default();
+    let floating: Vec<(Networks, Rule)> = config
+        .floating
+        .iter()
+        .filter(|floating| floating.uplink == uplink.name)
+        .map(|floating| {
+            (Networks::from(floating.pair.inside), value::floating(floating, config.datapath.max_flows))
+        })
+        .collect();
+    // A host that has an address of its own needs no rule, and none takes it away.
+    let floating = floating.iter().map(|(sources, rule)| OrderedRule {
+        sources,
+        destinations: &everywhere,
+        except: &[],
+        value: Some(*rule),
+    });
+    let (here, ordered): (Vec<usize>, Vec<OrderedRule<'_>>) = rules
+        .iter()
+        .enumerate()
+        .filter(|(_, planned)| planned.uplinks.contains(&uplink.interface))
+        .map(|(index, planned)| (index, planned.ordered()))
+        .unzip();
+    let ordered: Vec<OrderedRule<'_>> = floating.chain(ordered).collect();
+    let decides = compiler.add_uplink(uplink.interface, &ordered);
+    let first = ordered.len() - here.len();
+    for (index, decides) in here.into_iter().zip(decides.into_iter().skip(first)) {
+        rules[index].decides |= decides;
+    }
+}
+
+impl<'a> PlannedRule<'a> {
+    /// What it translates to; `None`: what matches is left alone.
+    pub fn translation(&self) -> Option<&'a Translation> {
+        match &self.rule.action {
+            Action::Masquerade(translation) => Some(translation),
+            Action::Exempt => None,
+        }
+    }
+
+    fn ordered(&self) -> OrderedRule<'a> {
+        OrderedRule {
+            sources: &self.rule.sources,
+            destinations: &self.rule.destinations,
+            except: self.translation().map_or(&[], |translation| &translation.except),
+            value: self.value,
+        }
+    }
+}
