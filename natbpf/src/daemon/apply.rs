@@ -1,21 +1,17 @@
 //! Making the datapath what a plan says. An interface that cannot be had is left out, and is no reason to give up the others.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use natbpf_common::contract::uplinks::{Uplink, Uplinks};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 
-use super::{Daemon, house::Outcome, others::concerns};
+use super::{house::Outcome, state::Daemon};
 use crate::{
     config::Config,
-    datapath::{Attacher, Role, attached, complete, write_note},
+    datapath::{Attacher, Role, attached, complete},
     network::{Snapshot, name_of},
-    plan::{Missing, Plan, Refused, plan_without, reverse},
-    status::LeftOutStatus,
+    plan::{Missing, Plan, plan_without, reverse},
 };
 
 /// What there is to be.
@@ -23,57 +19,6 @@ pub struct Wish<'a> {
     pub config: &'a Config,
     pub snapshot: &'a Snapshot,
     pub missing: Missing,
-}
-
-/// Until an interface is tried again to which attaching has failed.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// Interfaces that could not be had.
-#[derive(Debug, Default)]
-pub struct Refusals {
-    now: Refused,
-    /// When attaching failed, which the kernel has told everybody of, and us: what was added first was taken off again.
-    failed: BTreeMap<(u32, Role), Instant>,
-    /// What the operator was told, by name and role.
-    said: BTreeMap<(String, Role), String>,
-}
-
-impl Refusals {
-    /// All of them are tried again, but for those that were tried just now.
-    pub fn forget(&mut self) {
-        self.failed.retain(|_, failed| failed.elapsed() < PAUSE);
-        self.now.retain(|place, _| self.failed.contains_key(place));
-    }
-
-    /// All of them are tried again, and where they cannot be had that is told once more.
-    pub fn forget_all(&mut self) {
-        self.now.clear();
-    }
-
-    /// The numbers of interfaces that are gone may be others' soon.
-    pub fn forget_removed(&mut self, removed: &BTreeSet<u32>) {
-        self.failed.retain(|(interface, _), _| !removed.contains(interface));
-        self.now.retain(|(interface, _), _| !removed.contains(interface));
-    }
-
-    pub fn note_failure(&mut self, interface: u32, role: Role) {
-        self.failed.insert((interface, role), Instant::now());
-    }
-
-    /// Whether changes there may be what we have done ourselves.
-    pub fn just_failed(&self, interface: u32, role: Role) -> bool {
-        self.failed.get(&(interface, role)).is_some_and(|failed| failed.elapsed() < PAUSE)
-    }
-
-    pub fn any(&self) -> bool {
-        !self.now.is_empty()
-    }
-
-    pub fn concern(&self, interfaces: &BTreeSet<u32>) -> bool {
-        let mut refused = self.now.keys();
-        refused
-            .any(|&(interface, role)| concerns(interfaces, interface) && !self.just_failed(interface, role))
-    }
 }
 
 /// Where a program is to be attached.
@@ -91,7 +36,8 @@ impl Daemon {
         Ok(plan.with_offload(self.offloading.state.is_on()))
     }
 
-    /// Makes the datapath what is wished for. The answer, if there is one, comes when the flows that lost their place have been ended.
+    /// Makes the datapath what is wished for. The answer, if there is one, comes when the flows that lost their
+    /// place have been ended.
     pub(super) async fn apply(
         &mut self,
         wish: &Wish<'_>,
@@ -223,7 +169,8 @@ impl Daemon {
         Ok(all)
     }
 
-    /// Ports have time, and go slice by slice, see [`Daemon::attach_ports`]; but where an uplink is to be, nothing else is before.
+    /// Ports have time, and go slice by slice, see [`Daemon::attach_ports`]; but where an uplink is to be, nothing
+    /// else is before.
     async fn detach_all_but(&self, plan: &Plan, attacher: &Attacher) -> Result<()> {
         let wanted: BTreeSet<(u32, Role)> =
             plan.interfaces().map(|(interface, _, role)| (interface, role)).collect();
@@ -233,25 +180,6 @@ impl Daemon {
         gone.sort_by_key(|(_, role)| std::cmp::Reverse(*role));
         self.detach(&gone, name_of, attacher).await;
         Ok(())
-    }
-
-    /// Takes the programs of these roles off these interfaces. What does not succeed keeps its pin, and is tried again when the plan changes.
-    pub(super) async fn detach(
-        &self,
-        places: &[(u32, Role)],
-        name: impl Fn(u32) -> Option<String>,
-        attacher: &Attacher,
-    ) {
-        let mut pinned = match attacher.pinned() {
-            Ok(pinned) => pinned,
-            Err(error) => return tracing::error!("{error:#}"),
-        };
-        for (interface, role) in places {
-            let name = name(*interface);
-            if let Err(error) = attacher.detach(&mut pinned, *interface, name.as_deref(), *role).await {
-                tracing::error!("{error:#}");
-            }
-        }
     }
 
     /// Writes what has changed.
@@ -287,32 +215,5 @@ impl Daemon {
             }
         }
         Ok(())
-    }
-
-    /// Tells the operator what is left out, once, and `natbpf status` always.
-    pub(super) fn say_left_out(&mut self) {
-        let mut said = BTreeMap::new();
-        for left in &self.plan.left_out {
-            let key = (left.name.clone(), left.role);
-            if self.refusals.said.get(&key) != Some(&left.reason) {
-                let role = left.role.purpose();
-                tracing::warn!("{} is left out{role}, and the rest goes on: {}", left.name, left.reason);
-            }
-            said.insert(key, left.reason.clone());
-        }
-        self.refusals.said = said;
-        let left_out = self.plan.left_out.iter().map(|left| (&*left.name, left.role, &*left.reason));
-        let ports = self.plan.ports.iter();
-        let ports = ports.filter_map(|port| {
-            let reason = self.offloading.reason_against(port.interface)?;
-            Some((&*port.name, Role::Port, reason))
-        });
-        let note: Vec<LeftOutStatus> = left_out
-            .chain(ports)
-            .map(|(name, role, reason)| LeftOutStatus::new(name, role, reason))
-            .collect();
-        if let Err(error) = write_note(&self.options.pins, LeftOutStatus::to_note(&note).as_deref()) {
-            tracing::warn!("{error:#}");
-        }
     }
 }

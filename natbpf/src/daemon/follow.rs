@@ -1,23 +1,19 @@
-//! Following changes: of the interfaces, their addresses and routes, and of the configuration.
+//! Following changes of the interfaces, their addresses and routes.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Result;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 
-use super::{
-    Daemon, Wish, configured,
-    house::{self, Outcome},
-    look,
-};
+use super::{apply::Wish, look::look, state::Daemon};
 use crate::{
     datapath::{Attacher, Role},
     network::{ANYWHERE, Change, Network, name_of},
     plan::Missing,
 };
 
-/// After following changes so many times as long as that took nothing is followed: whoever can change an interface all the time, as a
-/// container can its end of a veth, is not to have all the time.
+/// After following changes so many times as long as that took nothing is followed: whoever can change an interface
+/// all the time, as a container can its end of a veth, is not to have all the time.
 const SHARE: u32 = 4;
 
 /// At most, or as long as it took: who waits for an address does not wait long, and all the rest gets half of the time.
@@ -38,7 +34,7 @@ impl Daemon {
         let again = self.failure.is_some()
             || !self.in_force
             || self.routes_changed
-            || self.offloading.is_unfinished()
+            || self.offloading.unfinished
             || self.rota.is_over() && self.refusals.any()
             || self.is_incomplete().unwrap_or(true);
         if lost {
@@ -102,8 +98,8 @@ impl Daemon {
         self.interfaces_changed || !self.filters_changed.is_empty()
     }
 
-    /// Filters and qdiscs have come or gone: the plan has to be looked at, if that matters. What fails is tried again at the next look
-    /// around.
+    /// Filters and qdiscs have come or gone: the plan has to be looked at, if that matters. What fails is tried
+    /// again at the next look around.
     async fn follow_filters(&mut self, attacher: &Attacher) {
         let changed = std::mem::take(&mut self.filters_changed);
         if changed.is_empty() {
@@ -153,11 +149,8 @@ impl Daemon {
         let wish = Wish { config: &config, snapshot: &snapshot, missing: Missing::LeftOut };
         let plan = self.possible(&wish, attacher).await?;
         let claims = plan.interfaces().any(|(interface, _, role)| self.claimed.contains(&(interface, role)));
-        let incomplete = self.gone
-            || claims
-            || !self.in_force
-            || self.offloading.is_unfinished()
-            || self.is_incomplete()?;
+        let incomplete =
+            self.gone || claims || !self.in_force || self.offloading.unfinished || self.is_incomplete()?;
         if plan.is_same(&self.plan) && !incomplete {
             self.plan.left_out = plan.left_out;
             self.say_left_out();
@@ -176,76 +169,10 @@ impl Daemon {
         for uplink in self.plan.uplinks.iter().filter(|uplink| !uplinks.contains(uplink)) {
             tracing::info!("{uplink}");
         }
-        if !self.offloading.owes_ports() {
+        if !self.offloading.owed {
             self.say_hooks();
         }
         self.failure = None;
         Ok(())
-    }
-
-    /// Reads the configuration again; a wrong one changes nothing.
-    pub(super) async fn reload(&mut self, network: &Network, attacher: &Attacher) {
-        match self.try_reload(network, attacher).await {
-            // With millions of flows that takes seconds, and the loop does not wait.
-            Ok(misplaced) => drop(tokio::spawn(house::say_reloaded(misplaced))),
-            Err(error) => tracing::error!("not reloaded, the old configuration goes on: {error:#}"),
-        }
-    }
-
-    /// The answer, if there is one, comes when nothing of the old configuration goes on.
-    async fn try_reload(
-        &mut self,
-        network: &Network,
-        attacher: &Attacher,
-    ) -> Result<Option<oneshot::Receiver<Outcome>>> {
-        let mut config = self.options.source.read()?;
-        let fixed = config.datapath.keep_fixed(&self.config.datapath);
-        let config = Arc::new(config);
-        let snapshot = look(network, &config).await?;
-        let wish = Wish { config: &config, snapshot: &snapshot, missing: Missing::Refused };
-        // What could not be had before is tried again: by now it may be mended, or the operator is told once more.
-        self.refusals.forget_all();
-        let plan = self.propose(&wish)?;
-        self.settle_again_with(&config).await?;
-        for warning in fixed.into_iter().chain(plan.warnings.iter().map(String::as_str)) {
-            tracing::warn!("{warning}");
-        }
-        self.xdp.forget_refusals();
-        let misplaced = match self.apply(&wish, attacher).await {
-            Ok(misplaced) => misplaced,
-            Err(error) => {
-                // It may have failed half way.
-                self.in_force = false;
-                return Err(match self.go_back(network, attacher).await {
-                    Ok(()) => error,
-                    Err(failure) => {
-                        // Not all of the old one is in force: it is tried again by and by.
-                        self.failure = Some(format!("{failure:#}"));
-                        failure.context(format!("{error:#}; and then"))
-                    }
-                });
-            }
-        };
-        // It is in force, whatever fails now.
-        self.config = config;
-        let settings = self.tables.settings();
-        let written =
-            settings.and_then(|settings| self.tables.set_settings(configured(&self.config, settings)));
-        if let Err(error) = written {
-            tracing::error!("the new timeouts are not in force, reload once more: {error:#}");
-        }
-        if !self.offloading.owes_ports() {
-            self.say_hooks();
-        }
-        Ok(misplaced)
-    }
-
-    /// Makes the datapath what the old configuration says, after another one has failed half way.
-    async fn go_back(&mut self, network: &Network, attacher: &Attacher) -> Result<()> {
-        let old = Arc::clone(&self.config);
-        self.settle_again().await?;
-        let snapshot = look(network, &old).await?;
-        let wish = Wish { config: &old, snapshot: &snapshot, missing: Missing::LeftOut };
-        self.apply(&wish, attacher).await.map(drop)
     }
 }

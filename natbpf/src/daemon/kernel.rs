@@ -4,38 +4,21 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use super::Daemon;
+use super::state::Daemon;
 use crate::{
     datapath::{Attacher, Role, complete},
     network::name_of,
 };
 
-/// Between two looks at the same port; uplinks are looked at each time.
-const ROUND: u32 = 8;
-
-/// Whose turn it is.
-#[derive(Debug, Default)]
-pub struct Rota {
-    turn: u32,
-}
-
-impl Rota {
-    /// All have had their turn.
-    pub const fn is_over(&self) -> bool {
-        self.turn == 0
-    }
-}
-
 impl Daemon {
     /// True: something was lost.
     pub(super) async fn look_at_kernel(&mut self, attacher: &Attacher) -> bool {
-        self.rota.turn = (self.rota.turn + 1) % ROUND;
-        let turn = self.rota.turn;
-        let few = self.few();
-        if turn == 0 {
+        self.rota.advance();
+        if self.rota.is_over() {
             self.offloading.try_all_ports();
         }
-        self.find_lost(attacher, |interface| few.contains(&interface) || interface % ROUND == turn).await
+        let (few, rota) = (self.few(), self.rota);
+        self.find_lost(attacher, |interface| few.contains(&interface) || rota.has(interface)).await
     }
 
     /// The interfaces of the plan but for the ports.

@@ -1,11 +1,14 @@
 //! What the daemon says: that it is ready, and what was dropped.
 
-use std::{collections::BTreeSet, io};
+use std::{collections::BTreeSet, io, time::Duration};
 
 use natbpf_common::contract::{counter::Counter, notice::Notice};
 
-use super::{Daemon, WATCH};
-use crate::{datapath::attachments, logging, output::Queue};
+use super::state::Daemon;
+use crate::{datapath::attachments, logging, offload::State, output::Queue};
+
+/// Between two looks at the counters of drops.
+pub const WATCH: Duration = Duration::from_secs(10);
 
 impl Daemon {
     /// Tells senders and operator of packets that found no room.
@@ -61,6 +64,24 @@ impl Daemon {
             queue.push(format!("{ready}\n").as_bytes());
         }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+
+    /// `offload on 3 ports`
+    fn describe_offload(&self) -> String {
+        match &self.offloading.state {
+            State::On => match self.plan.ports.len() - self.offloading.left_out.len() {
+                1 => "offload on 1 port".to_owned(),
+                count => format!("offload on {count} ports"),
+            },
+            State::Off(reason) => format!("offload off, {reason}"),
+        }
+    }
+
+    /// `, XDP on eth0 and eth1`, or nothing.
+    fn describe_xdp(&self) -> String {
+        let names: Vec<&str> =
+            self.plan.hooks.iter().filter(|hook| hook.xdp).map(|hook| &*hook.name).collect();
+        if names.is_empty() { String::new() } else { format!(", XDP on {}", names.join(" and ")) }
     }
 }
 

@@ -1,41 +1,14 @@
 //! The daemon's part in XDP: which interfaces have it, and which take frames from it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use anyhow::{Context as _, Result};
 
-use super::Daemon;
+use super::state::Daemon;
 use crate::{
     config::HookMode,
     datapath::{Attacher, Role, Side, complete, xdp_attachments},
     network::{Snapshot, features},
     plan::{Missing, Plan, PlannedHook},
 };
-
-/// What the daemon knows of XDP.
-#[derive(Debug, Default)]
-pub struct XdpState {
-    /// Where this daemon has put its programs.
-    ours: BTreeSet<(u32, Role)>,
-    /// Where XDP could not be had, and why. Asked again when the configuration is read again, and when the interface has gone.
-    refused: BTreeMap<(u32, Role), String>,
-    /// What the operator was told.
-    said: BTreeMap<(u32, Role), String>,
-}
-
-impl XdpState {
-    /// Reasons of old count no more.
-    pub fn forget_refusals(&mut self) {
-        self.refused.clear();
-    }
-
-    /// The numbers of interfaces that are gone may be others' soon.
-    pub fn forget(&mut self, gone: &BTreeSet<u32>) {
-        self.ours.retain(|(interface, _)| !gone.contains(interface));
-        self.refused.retain(|(interface, _), _| !gone.contains(interface));
-        self.said.retain(|(interface, _), _| !gone.contains(interface));
-    }
-}
 
 impl Daemon {
     /// To be done before programs are taken off: no frame is sent to who does not take it any more.
@@ -129,25 +102,6 @@ impl Daemon {
             tracing::error!("{error:#}");
         }
         self.plan = plan;
-    }
-
-    /// Says what was chosen, where that is news. To be called when all has succeeded: what fails says one sentence, and that is
-    /// another.
-    pub(super) fn say_hooks(&mut self) {
-        for hook in &self.plan.hooks {
-            let sentence = hook.sentence();
-            let said = self.xdp.said.insert((hook.interface, hook.role), sentence.clone());
-            if said.as_ref() != Some(&sentence) {
-                tracing::info!("{sentence}");
-            }
-        }
-    }
-
-    /// `, XDP on eth0 and eth1`, or nothing.
-    pub(super) fn describe_xdp(&self) -> String {
-        let names: Vec<&str> =
-            self.plan.hooks.iter().filter(|hook| hook.xdp).map(|hook| &*hook.name).collect();
-        if names.is_empty() { String::new() } else { format!(", XDP on {}", names.join(" and ")) }
     }
 }
 

@@ -1,18 +1,15 @@
-//! What others put on hooks that packets of offloaded flows go past: at uplinks, where replies are sent on before later filters are asked, and
-//! at bridges and what else is between a port and an uplink. As long as it is there, the kernel has these packets.
+//! What others put on hooks that packets of offloaded flows go past: at uplinks, where replies are sent on before
+//! later filters are asked, and at bridges and what else is between a port and an uplink. As long as it is there,
+//! the kernel has these packets.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
 };
 
-use anyhow::Result;
-
-use super::Daemon;
 use crate::{
     datapath::{Attacher, Side},
     network::{ANYWHERE, Change},
-    offload::{Reason, State},
     plan::{Plan, PlannedPort},
     watch::{Revisions, Watched},
 };
@@ -69,7 +66,7 @@ impl Others {
     }
 
     /// Why nothing can be offloaded. Which uplink a flow has is known too late for any of it to be an exception.
-    fn at_uplinks(&self, plan: &Plan) -> Option<String> {
+    pub fn at_uplinks(&self, plan: &Plan) -> Option<String> {
         uplinks(plan).find_map(|(name, interface)| self.at(interface, name, Side::Ingress))
     }
 
@@ -80,7 +77,7 @@ impl Others {
     }
 
     /// Looks at what a plan has that was not looked at yet, or has changed.
-    async fn look(&mut self, plan: &Plan, changed: &BTreeSet<u32>, attacher: &Attacher) {
+    pub async fn look(&mut self, plan: &Plan, changed: &BTreeSet<u32>, attacher: &Attacher) {
         let places = places(plan);
         self.found.retain(|place, _| places.contains_key(place));
         for ((interface, side), name) in places {
@@ -104,7 +101,7 @@ impl Others {
     }
 
     /// Has the hooks watched that programs may come to by BPF links, if it matters.
-    fn watch(&self, plan: &Plan, matters: bool) {
+    pub fn watch(&self, plan: &Plan, matters: bool) {
         let mut wanted: BTreeSet<(u32, Watched)> = BTreeSet::new();
         if matters {
             let tcx = |interface| Side::BOTH.map(|side| (interface, Watched::Tcx(side)));
@@ -131,31 +128,4 @@ fn places(plan: &Plan) -> BTreeMap<(u32, Side), &str> {
     let between = between.map(|(name, interface)| (&**name, *interface));
     let both = |(name, interface)| Side::BOTH.map(|side| ((interface, side), name));
     uplinks(plan).chain(between).flat_map(both).collect()
-}
-
-impl Daemon {
-    /// Looks at what is new in a plan, and has it watched.
-    pub(super) async fn look_for_others(&mut self, plan: &Plan, attacher: &Attacher) {
-        // An uplink that has gone takes with it what was there. The next look around switches offload.
-        self.offloading.others = self.others.find(plan, attacher).await;
-        let state = &self.offloading.state;
-        let possible = state.is_on() || matches!(state, State::Off(Reason::Others(_)));
-        self.others.watch(plan, possible && !attacher.lives_with_others());
-    }
-
-    /// Something has come to hooks, or gone from them. True: offload as a whole begins or ends with it.
-    pub(super) async fn recheck_others(
-        &mut self,
-        changed: &BTreeSet<u32>,
-        attacher: &Attacher,
-    ) -> Result<bool> {
-        self.others.look(&self.plan, changed, attacher).await;
-        let at_uplinks = self.others.at_uplinks(&self.plan);
-        if self.offloading.others != at_uplinks {
-            self.offloading.others = at_uplinks;
-            return Ok(true);
-        }
-        self.recheck_ports(changed, attacher).await?;
-        Ok(false)
-    }
 }

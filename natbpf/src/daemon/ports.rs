@@ -1,165 +1,27 @@
-//! The daemon's part in offload: inside ports, the epoch, and what conntrack needs.
+//! Inside ports: what is attached to them, and what others have on the way that their packets take.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
 use anyhow::Result;
-use natbpf_common::{Nanoseconds, contract::settings::Settings, time::ticks};
 use tokio::time::Instant;
 
-use super::{Daemon, others::concerns};
+use super::state::{Daemon, concerns};
 use crate::{
-    config::{Config, DatapathConfig},
-    datapath::{Attacher, EpochGauge, Pins, Role, Tables, attached, complete},
+    datapath::{Attacher, Role, attached, complete},
     network::{Snapshot, name_of},
-    offload::{self, Reason, State},
+    offload::{Reason, State},
     plan::{Plan, PlannedPort},
-    watch::Watcher,
 };
-
-/// So long conntrack stays liberal after the end of offload: it has to see a packet of every flow that goes on.
-const CATCH_UP: Duration = Duration::from_secs(10);
 
 /// So long ports are attached to, or detached from, at a stretch.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// What the daemon knows of offload.
-#[derive(Debug)]
-pub struct Offloading {
-    pub state: State,
-    pub watcher: Watcher,
-    /// When it was on for the last time, maybe under an earlier daemon, if it is off now.
-    ended: Option<Instant>,
-    /// Ports that could not be attached to, with the reason that the operator was told.
-    left_out: BTreeMap<u32, String>,
-    /// What somebody else has at an uplink, in words.
-    pub others: Option<String>,
-    /// Ports that were tried since the last change.
-    tried: BTreeSet<u32>,
-    /// Some were not tried yet, or are to be detached from still.
-    owed: bool,
-    /// Something has been begun that only enforcing the plan ends, or making the ports what they are to be, which may have failed.
-    unfinished: bool,
-    /// Nothing is repeated until the programs are off the ports where they are not to be: whatever somebody else has put there, or where
-    /// their packets pass, sees each packet from now on, and taking them off takes its time.
-    paused: bool,
-    /// Ports that could not be detached from, since they were tried for the last time.
-    stuck: BTreeSet<u32>,
-}
-
-impl Offloading {
-    /// Goes on from the epoch that is pinned; off until [`Offloading::settle`] says otherwise.
-    pub fn new(pins: &Pins, tables: &Tables) -> Result<Self> {
-        // Ways may be noted still from before it was switched off, nobody knows under which number: hardly under this one.
-        let any = super::secret()?[0] as u16;
-        Ok(Self {
-            state: State::Off(Reason::Asked),
-            watcher: Watcher::start(EpochGauge::open(pins)?, any)?,
-            ended: (tables.epoch()? != 0).then(Instant::now),
-            left_out: BTreeMap::new(),
-            others: None,
-            tried: BTreeSet::new(),
-            owed: false,
-            unfinished: false,
-            paused: false,
-            stuck: BTreeSet::new(),
-        })
-    }
-
-    fn settled(&self, tables: &mut Tables, config: &Config) -> Result<State> {
-        let in_use = self.state.is_on() || self.ended.is_some_and(|ended| ended.elapsed() < CATCH_UP);
-        let mut settings = tables.settings()?;
-        let state = offload::settle(&config.datapath, &mut settings, in_use, |settings| {
-            tables.set_settings(settings)
-        })?;
-        // conntrack stays as it is: they may be gone soon.
-        Ok(match &self.others {
-            Some(others) if state.is_on() => State::Off(Reason::Others(others.clone())),
-            _ => state,
-        })
-    }
-
-    /// Makes sure that conntrack is as offload needs it, and notes whether there can be offload with this configuration. True: that
-    /// has changed.
-    pub fn settle(&mut self, tables: &mut Tables, config: &Config) -> Result<bool> {
-        let state = self.settled(tables, config)?;
-        if state == self.state {
-            return Ok(false);
-        }
-        self.ended = self.state.is_on().then(Instant::now).or(self.ended).filter(|_| !state.is_on());
-        self.state = state;
-        self.watcher.change();
-        Ok(true)
-    }
-
-    /// The same while traffic flows, when the operator wants to know.
-    pub fn settle_again(&mut self, tables: &mut Tables, config: &Config) -> Result<bool> {
-        let changed = self.settle(tables, config)?;
-        match &self.state {
-            _ if !changed => {}
-            State::On => tracing::info!("offload is on"),
-            State::Off(reason @ Reason::Asked) => tracing::info!("offload is off, {reason}"),
-            State::Off(reason) => tracing::warn!("offload is off, {reason}"),
-        }
-        Ok(changed)
-    }
-
-    /// Tells the datapath whether packets are repeated now, and has every flow ask the kernel again, at once.
-    pub async fn switch(&self) -> Result<()> {
-        self.watcher.switch(self.state.is_on() && !self.paused).await
-    }
-
-    /// Whether ports wait to be attached to or detached from.
-    pub const fn owes_ports(&self) -> bool {
-        self.owed
-    }
-
-    /// Whether it is to be begun again.
-    pub const fn is_unfinished(&self) -> bool {
-        self.unfinished
-    }
-
-    /// Those that could not be had, too, may be had by now.
-    pub fn try_all_ports(&mut self) {
-        self.owed |= !self.left_out.is_empty() || self.paused;
-        self.tried.clear();
-        self.stuck.clear();
-    }
-
-    /// Why a port is not attached to.
-    pub fn reason_against(&self, interface: u32) -> Option<&str> {
-        self.left_out.get(&interface).map(String::as_str)
-    }
-
-    /// Says why ports are not attached to, once, and with one sentence for all that have the same reason.
-    fn leave_out(&mut self, ports: BTreeMap<u32, (&str, String)>, before: BTreeMap<u32, String>) {
-        let mut news: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (interface, (name, reason)) in &ports {
-            if before.get(interface) != Some(reason) {
-                news.entry(reason).or_default().push(name);
-            }
-        }
-        for (reason, names) in news {
-            let names = match &names[..] {
-                [first, second, third, _, ..] => {
-                    let others = if names.len() > 4 { "others" } else { "other" };
-                    format!("{first}, {second}, {third} and {} {others}", names.len() - 3)
-                }
-                _ => names.join(", "),
-            };
-            tracing::warn!("the traffic of {names} is not offloaded: {reason}");
-        }
-        self.left_out = before;
-        self.left_out.extend(ports.into_iter().map(|(interface, (_, reason))| (interface, reason)));
-    }
-}
-
 impl Daemon {
-    /// Enters in the table what there is to be of the plan's ports. If programs are at others, nothing is repeated from now on until they are
-    /// off.
+    /// Enters in the table what there is to be of the plan's ports. If programs are at others, nothing is repeated
+    /// from now on until they are off.
     pub(super) async fn withdraw_ports(&mut self, plan: &Plan) -> Result<()> {
         let mut table = plan.port_table();
         for port in plan.ports.iter().filter(|port| self.others.obstacle(port).is_some()) {
@@ -313,8 +175,24 @@ impl Daemon {
         attached
     }
 
+    /// Something has come to hooks, or gone from them. True: offload as a whole begins or ends with it.
+    pub(super) async fn recheck_others(
+        &mut self,
+        changed: &BTreeSet<u32>,
+        attacher: &Attacher,
+    ) -> Result<bool> {
+        self.others.look(&self.plan, changed, attacher).await;
+        let at_uplinks = self.others.at_uplinks(&self.plan);
+        if self.offloading.others != at_uplinks {
+            self.offloading.others = at_uplinks;
+            return Ok(true);
+        }
+        self.recheck_ports(changed, attacher).await?;
+        Ok(false)
+    }
+
     /// Somebody's filters have come to interfaces, or gone from them: a port that has some is the kernel's from now on.
-    pub(super) async fn recheck_ports(&mut self, changed: &BTreeSet<u32>, attacher: &Attacher) -> Result<()> {
+    async fn recheck_ports(&mut self, changed: &BTreeSet<u32>, attacher: &Attacher) -> Result<()> {
         let mut plan = std::mem::take(&mut self.plan);
         let rechecked = self.try_recheck_ports(&mut plan, changed, attacher).await;
         self.plan = plan;
@@ -361,61 +239,12 @@ impl Daemon {
         self.attach_xdp_at_last(plan, attacher).await
     }
 
-    /// Whether what conntrack does asks for another plan.
-    pub(super) async fn recheck_offload(&mut self) -> bool {
-        match self.settle_again().await {
-            Ok(changed) => changed,
-            Err(error) => {
-                tracing::error!("cannot see to conntrack: {error:#}");
-                false
-            }
-        }
+    /// Looks at what is new in a plan, and has it watched.
+    async fn look_for_others(&mut self, plan: &Plan, attacher: &Attacher) {
+        // An uplink that has gone takes with it what was there. The next look around switches offload.
+        self.offloading.others = self.others.find(plan, attacher).await;
+        let state = &self.offloading.state;
+        let possible = state.is_on() || matches!(state, State::Off(Reason::Others(_)));
+        self.others.watch(plan, possible && !attacher.lives_with_others());
     }
-
-    /// Sees to conntrack. If there is no offload any more, nothing is repeated from now on: all else takes its time, or fails.
-    pub(super) async fn settle_again(&mut self) -> Result<bool> {
-        let config = Arc::clone(&self.config);
-        self.settle_again_with(&config).await
-    }
-
-    /// The same for a configuration that is not in force yet.
-    pub(super) async fn settle_again_with(&mut self, config: &Config) -> Result<bool> {
-        let changed = self.offloading.settle_again(&mut self.tables, config)?;
-        if changed {
-            // Ports come and go with it.
-            self.offloading.unfinished = true;
-            if !self.offloading.state.is_on() {
-                self.offloading.switch().await?;
-            }
-        }
-        Ok(changed)
-    }
-
-    /// `offload on 3 ports`
-    pub(super) fn describe_offload(&self) -> String {
-        match &self.offloading.state {
-            State::On => match self.plan.ports.len() - self.offloading.left_out.len() {
-                1 => "offload on 1 port".to_owned(),
-                count => format!("offload on {count} ports"),
-            },
-            State::Off(reason) => format!("offload off, {reason}"),
-        }
-    }
-}
-
-/// Of the flow table one part in so many may be reservations for the host's own pings and protocols without ports.
-const HOST_SHARE: u32 = 16;
-
-/// The settings that the configuration decides.
-pub fn configured(config: &Config, settings: Settings) -> Settings {
-    Settings {
-        timeouts: config.timeouts,
-        revalidate: revalidate(&config.datapath),
-        host_share: config.datapath.max_flows / HOST_SHARE,
-        ..settings
-    }
-}
-
-fn revalidate(config: &DatapathConfig) -> u32 {
-    ticks(config.revalidate.as_nanos() as Nanoseconds)
 }

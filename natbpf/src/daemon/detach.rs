@@ -1,0 +1,26 @@
+//! Taking programs off interfaces.
+
+use super::state::Daemon;
+use crate::datapath::{Attacher, Role};
+
+impl Daemon {
+    /// Takes the programs of these roles off these interfaces. What does not succeed keeps its pin, and is tried
+    /// again when the plan changes.
+    pub(super) async fn detach(
+        &self,
+        places: &[(u32, Role)],
+        name: impl Fn(u32) -> Option<String>,
+        attacher: &Attacher,
+    ) {
+        let mut pinned = match attacher.pinned() {
+            Ok(pinned) => pinned,
+            Err(error) => return tracing::error!("{error:#}"),
+        };
+        for (interface, role) in places {
+            let name = name(*interface);
+            if let Err(error) = attacher.detach(&mut pinned, *interface, name.as_deref(), *role).await {
+                tracing::error!("{error:#}");
+            }
+        }
+    }
+}

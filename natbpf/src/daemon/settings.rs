@@ -1,0 +1,22 @@
+//! The settings that the configuration decides.
+
+use natbpf_common::{Nanoseconds, contract::settings::Settings, time::ticks};
+
+use crate::config::{Config, DatapathConfig};
+
+/// Of the flow table one part in so many may be reservations for the host's own pings and protocols without ports.
+const HOST_SHARE: u32 = 16;
+
+/// The others stay as they are.
+pub fn configured(config: &Config, settings: Settings) -> Settings {
+    Settings {
+        timeouts: config.timeouts,
+        revalidate: revalidate(&config.datapath),
+        host_share: config.datapath.max_flows / HOST_SHARE,
+        ..settings
+    }
+}
+
+fn revalidate(config: &DatapathConfig) -> u32 {
+    ticks(config.revalidate.as_nanos() as Nanoseconds)
+}
