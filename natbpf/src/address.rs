@@ -30,6 +30,9 @@ pub fn own_addresses(snapshot: &Snapshot, interface: u32) -> impl Iterator<Item 
 ///
 /// The kernel asks its list of devices, which is in the order of their making, as their indexes are.
 pub fn borrowed_address(snapshot: &Snapshot, interface: u32) -> Option<&Ipv4Address> {
+    if snapshot.waiting.contains(&interface) {
+        return None;
+    }
     snapshot
         .addresses
         .iter()

@@ -140,7 +140,7 @@ impl Daemon {
         self.interfaces_changed = false;
         self.refusals.forget();
         let started = Instant::now();
-        let snapshot = look(network, &self.config).await?;
+        let snapshot = look(network, &self.config, &mut self.leases).await?;
         // Where there are as many routes as in the Internet, they change all the time.
         self.routes_due = Instant::now() + started.elapsed() * ROUTES_SHARE;
         self.notices.follow(&snapshot);

@@ -1,15 +1,18 @@
 //! Looking at the interfaces.
 
 use anyhow::Result;
+use tokio::time::Instant;
 
+use super::state::Leases;
 use crate::{
     config::Config,
     network::{Network, Snapshot, devices},
 };
 
 /// They as they are now, with routes if the configuration needs them.
-pub async fn look(network: &Network, config: &Config) -> Result<Snapshot> {
+pub async fn look(network: &Network, config: &Config, leases: &mut Leases) -> Result<Snapshot> {
     let mut snapshot = network.snapshot().await?;
+    leases.follow(&mut snapshot, Instant::now());
     if config.wants_routes() {
         snapshot.routes = network.routes().await?;
     }

@@ -100,6 +100,11 @@ pub async fn run(options: Options) -> Result<()> {
             () = sleep_until(daemon.due), if daemon.has_changes() => {
                 daemon.follow(&Change::default(), &network, &attacher).await;
             }
+            () = sleep_until(daemon.leases.due().unwrap_or(daemon.due)), if daemon.leases.due().is_some() => {
+                daemon.leases.expire(Instant::now());
+                daemon.interfaces_changed = true;
+                daemon.follow(&Change::default(), &network, &attacher).await;
+            }
             change = changes.next() => daemon.follow(&change, &network, &attacher).await,
             _ = watch.tick() => daemon.report_drops(),
             told = daemon.notices.next(), if notices => match told {

@@ -33,7 +33,7 @@ impl Daemon {
         let mut config = self.options.source.read()?;
         let fixed = config.datapath.keep_fixed(&self.config.datapath);
         let config = Arc::new(config);
-        let snapshot = look(network, &config).await?;
+        let snapshot = look(network, &config, &mut self.leases).await?;
         let wish = Wish { config: &config, snapshot: &snapshot, missing: Missing::Refused };
         // What could not be had before is tried again: by now it may be mended, or the operator is told once more.
         self.refusals.forget_all();
@@ -76,7 +76,7 @@ impl Daemon {
     async fn go_back(&mut self, network: &Network, attacher: &Attacher) -> Result<()> {
         let old = Arc::clone(&self.config);
         self.settle_again().await?;
-        let snapshot = look(network, &old).await?;
+        let snapshot = look(network, &old, &mut self.leases).await?;
         let wish = Wish { config: &old, snapshot: &snapshot, missing: Missing::LeftOut };
         self.apply(&wish, attacher).await.map(drop)
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, io, time::Duration};
 
-use natbpf_common::contract::{counter::Counter, notice::Notice};
+use natbpf_common::contract::{counter::DropReason, notice::Notice};
 
 use super::state::Daemon;
 use crate::{datapath::attachments, logging, offload::State, output::Queue};
@@ -28,14 +28,16 @@ impl Daemon {
             Ok(counters) => counters,
             Err(error) => return tracing::error!("{error:#}"),
         };
-        for (counter, advice) in ADVICE {
-            let dropped = counters[*counter as usize].saturating_sub(self.counters[*counter as usize]);
+        for reason in DropReason::ALL.iter().filter(|reason| !reason.advice().is_empty()) {
+            let counter = reason.counter();
+            let dropped = counters[counter as usize].saturating_sub(self.counters[counter as usize]);
             if dropped > 0 {
                 tracing::warn!(
                     reason = counter.name(),
-                    "dropped {dropped} packets in {} s: {} {advice}",
+                    "dropped {dropped} packets in {} s: {} {}",
                     WATCH.as_secs(),
-                    counter.help().trim()
+                    counter.help().trim(),
+                    reason.advice()
                 );
             }
         }
@@ -84,20 +86,3 @@ impl Daemon {
         if names.is_empty() { String::new() } else { format!(", XDP on {}", names.join(" and ")) }
     }
 }
-
-/// Drops that the operator can do something about.
-const ADVICE: &[(Counter, &str)] = &[
-    (Counter::TableFull, "Raise max_flows, or shorten [timeouts]; `natbpf flows list` shows who holds them."),
-    (Counter::NoPort, "Widen to_ports."),
-    (Counter::NoAddress, "Give the uplink an address."),
-    (Counter::WriteFailed, "Memory may be short."),
-    (
-        Counter::Quota,
-        "Raise max_flows_per_source or new_flows_per_second, or look for a flood with `natbpf flows list -s SOURCE`.",
-    ),
-    (Counter::FragmentLost, "Keep datagrams within the MTU, or look who floods with fragments."),
-    (
-        Counter::Hairpin,
-        "See whether the inside host is up: `ip route get ADDRESS` and `ip neigh` on the gateway.",
-    ),
-];

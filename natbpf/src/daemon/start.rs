@@ -14,7 +14,7 @@ use super::{
     look::look,
     random::{random, secret},
     settings::configured,
-    state::{Daemon, Offloading, Others, Refusals, Rota, XdpState},
+    state::{Daemon, Leases, Offloading, Others, Refusals, Rota, XdpState},
 };
 use crate::{
     announce::Announcer,
@@ -34,7 +34,8 @@ pub async fn start(
     attacher: &Attacher,
     lock: Flock<File>,
 ) -> Result<Daemon> {
-    let snapshot = look(network, &config).await?;
+    let mut leases = Leases::default();
+    let snapshot = look(network, &config, &mut leases).await?;
     let planned = plan(&config, &snapshot, Missing::Refused)?;
     if let [name, ..] = planned.without_address()[..] {
         bail!(
@@ -91,6 +92,7 @@ pub async fn start(
         xdp: XdpState::default(),
         refusals: Refusals::default(),
         rota: Rota::default(),
+        leases,
         claimed,
         gone: false,
         interfaces_changed: false,

@@ -1,6 +1,6 @@
 //! Asking the kernel for interfaces, addresses and routes.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use futures::TryStreamExt as _;
 use netlink_packet_route::AddressFamily;
@@ -39,7 +39,7 @@ impl Network {
             request.execute()
         });
         let addresses = addresses.await.map_err(NetworkError::Dump)?.iter().filter_map(address).collect();
-        Ok(Snapshot { links, addresses, routes: Vec::new(), devices: BTreeMap::new() })
+        Ok(Snapshot { links, addresses, ..Snapshot::default() })
     }
 
     /// Lists the routes to networks beyond interfaces.

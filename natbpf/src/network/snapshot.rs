@@ -1,6 +1,6 @@
 //! What the host has, at one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Device, Ipv4Address, Link, Route};
 
@@ -13,6 +13,8 @@ pub struct Snapshot {
     pub addresses: Vec<Ipv4Address>,
     /// Empty where nobody has asked for them.
     pub routes: Vec<Route>,
+    /// Indexes of interfaces that have just lost their address and wait for the next one: they borrow none.
+    pub waiting: BTreeSet<u32>,
     /// What is known of the devices, by interface index.
     pub devices: BTreeMap<u32, Device>,
 }

@@ -15,12 +15,14 @@ use crate::{
     plan::Plan,
 };
 
+mod leases;
 mod offloading;
 mod others;
 mod refusals;
 mod rota;
 mod xdp;
 
+pub use leases::Leases;
 pub use offloading::Offloading;
 pub use others::{Others, concerns};
 pub use refusals::Refusals;
@@ -46,6 +48,7 @@ pub struct Daemon {
     pub xdp: XdpState,
     pub refusals: Refusals,
     pub rota: Rota,
+    pub leases: Leases,
     /// Where natbpf is already, as far as it goes: left by an earlier daemon, or somebody has taken programs off.
     /// Until all of it is there again nobody asks who else has come meanwhile.
     pub claimed: BTreeSet<(u32, Role)>,
