@@ -45,7 +45,7 @@ pub struct FlowKey {
     pub destination_port: Port,
     /// IP protocol number.
     pub protocol: u8,
-    /// A [`Direction`].
+    /// A [`Direction`]. No packet matches an entry of the other one. Rows S08, S09.
     pub direction: u8,
     /// Separates networks that use the same addresses. Zero as yet.
     pub zone: u16,
@@ -129,7 +129,7 @@ impl FlowKey {
         }
     }
 
-    /// TCP and UDP have no port 0.
+    /// TCP and UDP have no port 0. Row S36.
     #[inline(always)]
     pub fn has_port_zero(&self) -> bool {
         let zero = self.source_port.to_wire() == 0 || self.destination_port.to_wire() == 0;

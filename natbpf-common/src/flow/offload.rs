@@ -64,7 +64,7 @@ impl Validity {
         Self { until: word as u32, epoch: (word >> 32) as u16, size: (word >> 48) as u16 }
     }
 
-    /// Whether it holds at that time. `epoch` is not 0.
+    /// Whether it holds at that time. `epoch` is not 0. Row M28.
     #[inline(always)]
     pub const fn holds(self, now: Ticks, epoch: u16) -> bool {
         self.epoch == epoch && self.until.wrapping_sub(now).cast_signed() > 0

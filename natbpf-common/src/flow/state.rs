@@ -38,23 +38,23 @@ macro_rules! states {
 }
 
 states! {
-    /// RFC 4787 REQ-5: at least 2 minutes, 5 recommended.
+    /// RFC 4787 REQ-5: at least 2 minutes, 5 recommended. Row U08.
     UdpUnreplied = 0, "", "udp", 300, 120;
     UdpStream = 1, "", "udp_stream", 300, 120;
-    /// RFC 5508 REQ-2: at least 60 seconds.
+    /// RFC 5508 REQ-2: at least 60 seconds. Row I03.
     Icmp = 2, "", "icmp", 60, 60;
     Other = 3, "", "other", 600, 1;
     /// RFC 5382 REQ-5: 4 minutes for a connection that is opening or closing; RFC 7857 section 2.1 lets the
-    /// operator lower it.
+    /// operator lower it. Row T11.
     TcpSynSent = 4, "SYN_SENT", "tcp_syn_sent", 240, 1;
     TcpSynRecv = 5, "SYN_RECV", "tcp_syn_recv", 240, 1;
-    /// RFC 5382 REQ-5: at least 2 hours and 4 minutes.
+    /// RFC 5382 REQ-5: at least 2 hours and 4 minutes. Row T10.
     TcpEstablished = 6, "ESTABLISHED", "tcp_established", 7440, 7440;
     TcpFinWait = 7, "FIN_WAIT", "tcp_fin_wait", 240, 1;
     TcpCloseWait = 8, "CLOSE_WAIT", "tcp_close_wait", 240, 1;
     TcpLastAck = 9, "LAST_ACK", "tcp_last_ack", 240, 1;
     TcpTimeWait = 10, "TIME_WAIT", "tcp_time_wait", 240, 1;
-    /// RFC 7857 section 2.2: a RST leaves the flow in place for 4 minutes.
+    /// RFC 7857 section 2.2: a RST leaves the flow in place for 4 minutes. Rows S04, S05, V04.
     TcpClose = 11, "CLOSE", "tcp_close", 240, 1;
     /// Simultaneous open.
     TcpSynSent2 = 12, "SYN_SENT2", "tcp_syn_sent2", 240, 1;

@@ -13,7 +13,7 @@ pub const PATIENCE: Nanoseconds = 5 * SECOND;
 /// Whether a flow that has been idle for so long gives way to a new one where there is no room for both (netfilter: `early_drop`,
 /// `tcp_can_early_drop`): whose time is over, that was never answered, that was answered and no more (a question of DNS), and a connection
 /// that both sides have closed. `own`: for another one of the same source. What runs never does (RFC 6888, REQ-11), nor does for others
-/// what a RST has closed that ran before: that may have been forged.
+/// what a RST has closed that ran before: that may have been forged. Row C16.
 #[inline(always)]
 pub const fn gives_way(status: Status, idle: Nanoseconds, timeout: Nanoseconds, own: bool) -> bool {
     if idle > timeout {
@@ -30,7 +30,7 @@ pub const fn gives_way(status: Status, idle: Nanoseconds, timeout: Nanoseconds, 
 }
 
 /// A UDP flow is a stream (and assured) when traffic goes on this long after it began
-/// (`nf_conntrack_udp_packet`).
+/// (`nf_conntrack_udp_packet`). Row O02.
 pub const UDP_STREAM_AGE: Nanoseconds = 2 * SECOND;
 
 /// What a packet does to its flow's status.

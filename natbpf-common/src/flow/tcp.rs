@@ -36,7 +36,7 @@ pub const fn note_fin(status: Status, before: Status, direction: Direction, flag
 }
 
 /// The state of a flow that begins with these flags: with a SYN, or in mid-stream with a plain ACK
-/// (conntrack's `tcp_loose`), which has to be answered before it counts as established.
+/// (conntrack's `tcp_loose`), which has to be answered before it counts as established. Row T18.
 #[inline(always)]
 pub const fn first(flags: u8) -> Option<State> {
     match event(flags) {
@@ -46,7 +46,7 @@ pub const fn first(flags: u8) -> Option<State> {
     }
 }
 
-/// The state after a segment.
+/// The state after a segment. Row T02.
 #[inline(always)]
 pub const fn next(status: Status, direction: Direction, flags: u8) -> Transition {
     use State::*;
@@ -54,13 +54,16 @@ pub const fn next(status: Status, direction: Direction, flags: u8) -> Transition
     let original = matches!(direction, Direction::Original);
     let Some(event) = event(flags) else { return Transition { state: now, renews: false } };
     let state = match (event, now) {
+        // The flow stays, and with it its port. Rows S06, V04.
         (Event::Rst, _) => TcpClose,
         // A new connection on the tuple of one that is over.
         (Event::Syn, TcpTimeWait | TcpClose) if original => TcpSynSent,
+        // Row T03.
         (Event::Syn, TcpSynSent) if !original => TcpSynSent2,
         (Event::SynAck, TcpSynSent) if !original => TcpSynRecv,
         (Event::SynAck, TcpSynSent2) => TcpSynRecv,
         (Event::Ack, TcpSynRecv) if original && status.seen_reply() => TcpEstablished,
+        // Rows S04, S05.
         (Event::Ack, TcpClose) if status.assured() => TcpEstablished,
         (Event::Ack, TcpFinWait) => TcpCloseWait,
         (Event::Ack, TcpLastAck) => TcpTimeWait,
@@ -69,7 +72,7 @@ pub const fn next(status: Status, direction: Direction, flags: u8) -> Transition
         (Event::Fin, TcpFinWait | TcpCloseWait) if status.has_fin(direction.opposite()) => TcpLastAck,
         _ => now,
     };
-    // A repeated SYN does not keep a half-open flow, nor a repeated RST a closed one.
+    // A repeated SYN does not keep a half-open flow, nor a repeated RST a closed one. Row S21.
     let repeated =
         matches!((event, now, state), (Event::Syn, TcpSynSent, TcpSynSent) | (Event::Rst, TcpClose, _));
     Transition { state, renews: !repeated }

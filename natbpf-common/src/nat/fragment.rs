@@ -22,7 +22,7 @@ pub const DATAGRAMS: usize = 1024;
 /// How long a datagram is remembered: as long as the kernel waits (`net.ipv4.ipfrag_time`).
 pub const LIFETIME: Nanoseconds = 30 * SECOND;
 
-/// Places for fragments that came before the first one of their datagram. The oldest gives way. A power of two.
+/// Places for fragments that came before the first one of their datagram. The oldest gives way. A power of two. Row U28.
 pub const PLACES: usize = 512;
 
 /// The longest of these, from its IPv4 header on.
@@ -224,13 +224,14 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// `None`: no fragment of a datagram looks like this.
+    /// `None`: no fragment of a datagram looks like this. Rows S22, S26.
     #[inline(always)]
     pub fn of(headers: &Headers) -> Option<Self> {
         let first = (headers.fragment & FRAGMENT_OFFSET) as u32;
         let last = headers.fragment & MORE_FRAGMENTS == 0;
         let length = headers.payload;
         let whole = (headers.transport - headers.network) + first * UNIT;
+        // Row S24.
         let sensible = length != 0 && length <= 0xffff && whole + length <= 0xffff;
         if !sensible || !last && !length.is_multiple_of(UNIT) {
             return None;

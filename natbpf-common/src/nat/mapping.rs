@@ -84,7 +84,7 @@ impl Mapping {
     }
 
     /// When a source's next flow is due after one that begins `now`; `None`: it comes too fast. A source that has been
-    /// silent may begin as many at once as it may in a second (the "generic cell rate algorithm").
+    /// silent may begin as many at once as it may in a second (the "generic cell rate algorithm"). Row C05.
     #[inline(always)]
     pub const fn due(due: Nanoseconds, interval: Nanoseconds, now: Nanoseconds) -> Option<Nanoseconds> {
         let next = if due > now { due } else { now } + interval;

@@ -23,7 +23,7 @@ impl PortRange {
     }
 
     /// The range of a source port's own class: RFC 4787 REQ-3a, with netfilter's borders
-    /// (`nf_nat_l4proto_unique_tuple`).
+    /// (`nf_nat_l4proto_unique_tuple`). Row U05.
     #[inline(always)]
     pub const fn of_class(port: Port) -> Self {
         match port.number() {

@@ -36,7 +36,7 @@ impl Frame {
     }
 }
 
-/// Whether the first word of a frame begins the address of a group (IEEE 802.3, section 3.2.3): it may be for many.
+/// Whether the first word of a frame begins the address of a group (IEEE 802.3, section 3.2.3): it may be for many. Row F07.
 #[inline(always)]
 pub const fn is_group(ethernet: u32) -> bool {
     ethernet.to_ne_bytes()[0] & 1 != 0

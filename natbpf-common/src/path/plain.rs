@@ -15,7 +15,7 @@ pub const fn priority(service: u8) -> u32 {
 }
 
 /// Whether a packet is one that may be repeated: to one host, no beginning and no end, no fragment, no options, no tag in the frame,
-/// nothing that the kernel answers. `link_header` is Ethernet's.
+/// nothing that the kernel answers. `link_header` is Ethernet's. Rows F02, F03.
 #[inline(always)]
 pub const fn is_plain(headers: &Headers, link_header: u32) -> bool {
     let forward = headers.is(Kind::Forward) || headers.is(Kind::IcmpReply);
@@ -27,6 +27,7 @@ pub const fn is_plain(headers: &Headers, link_header: u32) -> bool {
 }
 
 /// Length of the IPv4 packet, or of the longest segment that will be cut from it. More than 16 bits: no way is for it.
+/// Rows T17, X02.
 #[inline(always)]
 pub const fn size(headers: &Headers, gso_size: u32) -> u32 {
     let header = headers.transport - headers.network;

@@ -35,7 +35,7 @@ impl Address {
         self.0
     }
 
-    /// A multicast group, the broadcast of the link, or reserved (224.0.0.0/3): not one host's.
+    /// A multicast group, the broadcast of the link, or reserved (224.0.0.0/3): not one host's. Row F08.
     #[inline(always)]
     pub const fn is_for_many(self) -> bool {
         self.0.to_ne_bytes()[0] >= 224

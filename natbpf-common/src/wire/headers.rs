@@ -97,6 +97,7 @@ impl Headers {
         if self.read_network(packet, offset).is_none() {
             return Found::CutShort;
         }
+        // Row S35.
         if self.is(Kind::Forward) && self.read_transport(packet).is_none() {
             self.kind = Kind::Malformed as u32;
         }
@@ -115,6 +116,7 @@ impl Headers {
         const VERSION_AND_LENGTH: u8 = 4 << 4 | (LENGTH / 4) as u8;
         let frame = view::<P, { EthHdr::LEN + Ipv4Hdr::LEN }>(packet, 0)?;
         let fragment = frame.u16::<20>() & (MORE_FRAGMENTS | FRAGMENT_OFFSET).to_be();
+        // What has options takes the way of the kernel, which refuses wrong ones. Row S32.
         if frame.u16::<12>() != EtherType::Ipv4 as u16
             || frame.u8::<14>() != VERSION_AND_LENGTH
             || fragment != 0
@@ -131,6 +133,7 @@ impl Headers {
         }
         let words =
             [frame.u32::<14>(), frame.u32::<18>(), frame.u32::<22>(), frame.u32::<26>(), frame.u32::<30>()];
+        // Row F05.
         if !checksum::is_right(words) {
             return None;
         }
@@ -176,10 +179,12 @@ impl Headers {
         self.checksum = header.u16::<10>();
         let present = packet.length() - offset;
         if total == 0 && packet.is_gso() {
-            // Over 64 KiB ("BIG TCP") the field says nothing.
+            // Over 64 KiB ("BIG TCP") the field says nothing. Row X02.
             total = present;
         }
+        // What a frame is filled up with is no payload. Row F20.
         self.payload = total.wrapping_sub(header_length);
+        // The kernel lets none of these through. Rows F04, S30, S31.
         let malformed = version_and_length >> 4 != 4
             || header_length < Ipv4Hdr::LEN as u32
             || total < header_length
@@ -202,6 +207,7 @@ impl Headers {
                 let length = (header.u8::<12>() as u32 & 0xf0) >> 2;
                 self.tcp_header = length as u8;
                 self.tcp_flags = header.u8::<13>();
+                // Row S33.
                 if self.payload < length || length < TcpHdr::LEN as u32 || !segment::plausible(self.tcp_flags)
                 {
                     return None;
@@ -212,7 +218,7 @@ impl Headers {
             protocol::UDP => {
                 let header = view::<P, { UdpHdr::LEN }>(packet, offset)?;
                 let length = u16::from_be(header.u16::<4>()) as u32;
-                // The length is that of all fragments together.
+                // The length is that of all fragments together. Rows S22, S34.
                 let least = if self.fragment == 0 { length } else { UdpHdr::LEN as u32 };
                 if self.payload < least || length < UdpHdr::LEN as u32 {
                     return None;
@@ -257,7 +263,7 @@ impl Headers {
         self.fragment != 0
     }
 
-    /// The IPv4 header's checksum after a change of an address, with one less of time to live.
+    /// The IPv4 header's checksum after a change of an address, with one less of time to live. Row F01.
     #[inline(always)]
     pub const fn repeated_checksum(&self, change: &Translation) -> u16 {
         // Time to live and protocol are one word of the sum.
@@ -301,7 +307,7 @@ impl Headers {
 }
 
 /// Skips the link layer header and up to two VLAN tags that are in the frame. Tags in the buffer's metadata
-/// need nothing.
+/// need nothing. Rows F23, X03.
 ///
 /// Without a branch on the tags, so that the verifier follows the rest of the program once and not once for
 /// each number of them.

@@ -49,7 +49,7 @@ impl Translation {
     pub const DESTINATION: u16 = 1;
     /// The transport checksum covers the addresses.
     pub const PSEUDO_HEADER: u16 = 2;
-    /// UDP: a checksum of zero says that there is none, and a sum of zero is sent as all ones.
+    /// UDP: a checksum of zero says that there is none, and a sum of zero is sent as all ones. Row U29.
     pub const ZERO_IS_NONE: u16 = 4;
 
     #[inline(always)]
@@ -63,7 +63,7 @@ impl Translation {
         if self.has(Self::DESTINATION) { (self.other, self.new) } else { (self.new, self.other) }
     }
 
-    /// What a transport checksum becomes that is complete: not for buffers whose device will complete it.
+    /// What a transport checksum becomes that is complete: not for buffers whose device will complete it. Row F06.
     #[inline(always)]
     pub const fn transport_checksum(&self, old: u16) -> u16 {
         let zero_is_none = self.has(Self::ZERO_IS_NONE);
@@ -102,7 +102,7 @@ pub trait Packet {
     fn pull(&mut self, end: u32) -> Option<()>;
 }
 
-/// [`Packet::view`], after [`Packet::pull`] where that is needed.
+/// [`Packet::view`], after [`Packet::pull`] where that is needed. Row X04.
 #[inline(always)]
 pub fn view<P: Packet, const LENGTH: usize>(packet: &mut P, offset: u32) -> Option<View<LENGTH>> {
     if let Some(view) = packet.view(offset) {

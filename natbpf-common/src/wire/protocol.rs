@@ -39,7 +39,7 @@ pub mod icmp {
         Other,
     }
 
-    /// Classifies by type, as `invmap` of the kernel's `nf_conntrack_proto_icmp.c`.
+    /// Classifies by type, as `invmap` of the kernel's `nf_conntrack_proto_icmp.c`. Row I01.
     #[inline(always)]
     pub const fn classify(message_type: u8) -> Message {
         match message_type {
@@ -49,6 +49,7 @@ pub mod icmp {
             DESTINATION_UNREACHABLE | SOURCE_QUENCH | REDIRECT | TIME_EXCEEDED | PARAMETER_PROBLEM => {
                 Message::Error
             }
+            // Row S37.
             _ => Message::Other,
         }
     }

@@ -12,7 +12,7 @@ use crate::wire::{
 /// An error's own header, before the quote.
 pub const ICMP_HEADER: u32 = 8;
 
-/// What a quote has to have of the transport header (RFC 792): ports, and the identifier of a query.
+/// What a quote has to have of the transport header (RFC 792): ports, and the identifier of a query. Row I32.
 const QUOTED: u32 = 8;
 
 /// A quoted packet. Plain numbers alone, for global functions of the datapath.
@@ -67,7 +67,7 @@ impl Quote {
         sum = add(sum, header.u32::<16>());
         // The last byte, so that all of them are in the linear part; from here on nothing is pulled.
         view::<P, 1>(packet, self.transport + QUOTED - 1)?;
-        // Unrolled: at most ten words of options.
+        // Unrolled: at most ten words of options. Row I07.
         for word in 0..10 {
             let at = Ipv4Hdr::LEN as u32 + 4 * word;
             if at < header_length {
@@ -143,7 +143,7 @@ pub struct Checksums {
 
 impl Quote {
     /// What the checksums become when an address and a port of the quoted packet change. `message` is that of the ICMP
-    /// message as it is.
+    /// message as it is. Row I09.
     #[inline(always)]
     pub fn checksums(&self, message: u16, old: (Address, Port), new: (Address, Port)) -> Checksums {
         let (old_address, new_address) = (old.0.to_wire(), new.0.to_wire());
