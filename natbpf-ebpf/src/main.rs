@@ -123,6 +123,7 @@ fn verdict(ctx: &TcContext, handled: Handled, packets: Counter, bytes: Counter) 
             TC_ACT_REDIRECT
         }
         Ok(Outcome::Repeated) => TC_ACT_REDIRECT,
+        // Every drop has one reason. Rows O10, S39.
         Err(reason) => {
             count::dropped(reason);
             TC_ACT_SHOT

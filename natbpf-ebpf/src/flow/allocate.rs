@@ -157,6 +157,7 @@ pub fn prepare(search: *mut Search, request: &Request<'_>) {
         (*search).inside_port = key.source_port;
         (*search).range = range;
         (*search).status = request.status;
+        // By the rule alone, whatever else there is. Rows O12, U21.
         (*search).map = request.rule.is_some() && !has(Rule::PER_DESTINATION) && !has(Rule::FIXED);
         (*search).fixed = has(Rule::FIXED);
         (*search).forwards = request.forwards;
@@ -165,7 +166,7 @@ pub fn prepare(search: *mut Search, request: &Request<'_>) {
         (*search).entry.outside_port = Port::from_wire(0);
         (*search).flags = flags;
         (*search).random = random;
-        // Ports that are not in their own class's range (512 to 599) are kept too; only a rule's range binds.
+        // Ports that are not in their own class's range (512 to 599) are kept too; only a rule's range binds. Row U06.
         (*search).preserve = !random && (!has(Rule::PORTS) || range.contains(key.source_port));
     }
 }
@@ -175,12 +176,13 @@ fn range(request: &Request<'_>) -> PortRange {
     let protocol = request.key.protocol;
     match request.rule {
         _ if protocol == protocol::ICMP => PortRange::all(),
+        // Row M18.
         Some(rule) if rule.has(Rule::PORTS) => PortRange::from_checked(rule.first_port, rule.last_port),
         _ => PortRange::of_class(request.key.source_port),
     }
 }
 
-/// The port an endpoint has that could not keep its own.
+/// The port an endpoint has that could not keep its own. Rows T01, U01.
 #[inline(always)]
 fn mapped_port(endpoint: &Endpoint) -> Option<Port> {
     let (address, port) = Mapping::unpack(cell!(MAPPINGS.shared(endpoint)?, other).load());
@@ -217,6 +219,7 @@ fn find(skb: *mut __sk_buff, search: *mut Search) -> Progress {
             search.endpoint(),
         )
     };
+    // Row N02.
     if fixed || !Transport::of(protocol).has_ports() {
         // SAFETY: as above.
         unsafe { (*search).map = false };
@@ -338,6 +341,7 @@ fn reserve(skb: *mut __sk_buff, search: &mut Search, port: Port) -> Progress {
     // Whoever has an address to itself need not ask.
     if !search.fixed {
         let forwarded = search.forwards && forwards::forward(search.entry.uplink, &search.reply).is_some();
+        // Rows M16, M17, S10.
         if forwarded || sockets::wants(skb, &search.reply) || (search.map && !search.reserve()) {
             return Progress::Searching;
         }
@@ -346,6 +350,7 @@ fn reserve(skb: *mut __sk_buff, search: &mut Search, port: Port) -> Progress {
     let rewrite = Rewrite::new(search.inside, search.inside_port, search.reply.tag());
     search.entry.rewrite = rewrite.to_word();
     search.entry.status = status.to_word();
+    // Rows S11, T13, U03.
     match FLOWS.insert(&search.reply, &search.entry, BPF_NOEXIST as u64) {
         Ok(()) => Progress::Found,
         Err(EEXIST) if search.adopt() => Progress::Found,
@@ -393,7 +398,7 @@ impl Search {
         let mut secret = SETTINGS.get(0).map_or([0; 2], |settings| settings.secret);
         if self.random {
             // Another one every few seconds, and the same on all processors: flows of one endpoint that begin at
-            // once should find the same port.
+            // once should find the same port. Row M19.
             secret[1] ^= (self.entry.created.number() >> RANDOM_SHIFT) as u64;
         }
         if !self.map {
@@ -403,7 +408,7 @@ impl Search {
     }
 
     /// Takes an entry over that is this same flow's: left by an earlier translation, or made by another
-    /// processor just now.
+    /// processor just now. Row X09.
     #[inline(always)]
     fn adopt(&self) -> bool {
         let Some(entry) = Entry::find(&self.reply) else { return false };
@@ -427,6 +432,7 @@ impl Search {
     }
 
     /// Reserves the candidate for the endpoint. When the table of mappings is full the search goes on without.
+    /// Rows C01, S08, T01, U01.
     #[inline(always)]
     fn reserve(&mut self) -> bool {
         let endpoint =

@@ -171,10 +171,12 @@ fn choose(
     counted: bool,
 ) -> Result<bool, DropReason> {
     let Some(rule) = rules::find(uplink.interface, key.source, key.destination) else { return Ok(false) };
+    // Row M13.
     let status = step::first(key.protocol, tcp_flags).ok_or(DropReason::TcpNoFlow)?;
     if key.has_port_zero() {
         return Err(DropReason::Malformed);
     }
+    // Row M06.
     let external = address(skb, uplink, rule, key).ok_or(DropReason::NoAddress)?;
     let mut traits = rule.traits();
     let account = if counted { mapping::CHARGED } else { hold::charge(rule, mapping::OWN, key.source) };
@@ -244,6 +246,7 @@ fn choose_for_host(
 /// The external address of a new flow.
 #[inline(always)]
 fn address(skb: *mut __sk_buff, uplink: &Uplink, rule: &Rule, key: &FlowKey) -> Option<Address> {
+    // Row N01.
     if rule.has(Rule::FIXED) {
         Some(rule.address)
     } else if rule.has(Rule::POOL) {
@@ -275,6 +278,7 @@ fn enter_flow_inner(key: &FlowKey, found: Progress, rewrite: &mut u64) -> Result
         }
         Err(match found {
             Progress::Full => DropReason::TableFull,
+            // Rows C13, U30.
             _ if Transport::of(key.protocol).has_ports() => DropReason::NoPort,
             _ => DropReason::ProtocolCollision,
         })

@@ -56,7 +56,7 @@ pub fn outbound(key: &FlowKey, search: *mut Search) -> Result<Rewrite, DropReaso
     Ok(rewrite)
 }
 
-/// Returns the translation that counts if another processor was faster.
+/// Returns the translation that counts if another processor was faster. Row X09.
 #[inline(always)]
 fn insert_new(
     key: &FlowKey,

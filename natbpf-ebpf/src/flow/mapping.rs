@@ -41,7 +41,7 @@ pub fn peer(protocol: u8, address: Address, port: Port, outside: Address) -> End
     Endpoint { address, toward: outside, port, protocol, side: Side::Peer as u8 }
 }
 
-/// Takes a key for an inside endpoint, or counts one more user if the endpoint has it already.
+/// Takes a key for an inside endpoint, or counts one more user if the endpoint has it already. Row U04.
 #[inline(always)]
 #[expect(clippy::needless_borrows_for_generic_args, reason = "by value they would be copied to the stack")]
 pub fn join(endpoint: &Endpoint, inside: Address, inside_port: Port, flags: u32) -> Joined {
@@ -146,6 +146,7 @@ pub fn charge(address: Address, number: u32, max_flows: u32, interval: u32) -> u
         let word = users.load();
         let count = Users::from_word(word);
         let (Some(more), true) = (count.more(), count.owner() == address) else { return NOT_COUNTED };
+        // Row C04.
         if max_flows != 0 && count.count() >= max_flows {
             return REFUSED;
         }
@@ -189,6 +190,7 @@ pub fn open_to(
     if !users.in_use() || users.owner() != inside {
         return None;
     }
+    // Rows O12, S12.
     let welcome = flags & Rule::OPEN != 0
         || flags & Rule::OPEN_TO_PEERS != 0 && knows(&peer(protocol, address, port, stranger));
     if welcome { Some((inside, inside_port, flags)) } else { None }

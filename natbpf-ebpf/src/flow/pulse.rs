@@ -54,7 +54,7 @@ pub fn original(
         event::emit(EventKind::Update, key, rewrite, step.status, entry.uplink());
     }
     if step.renews && age >= RENEWAL {
-        // If the swap fails another processor has renewed, or the flow was ended after this packet had come.
+        // If the swap fails another processor has renewed, or the flow was ended after this packet had come. Row U12.
         entry.swap_life(life, Life::Live(now).to_word());
     }
     Ok(())
@@ -99,6 +99,7 @@ pub fn original_goes_on(key: &FlowKey, entry: Entry, tcp_flags: u8, now: Nanosec
     if step.status != status {
         return false;
     }
+    // Row U12.
     if step.renews && old {
         entry.swap_life(life, Life::Live(now).to_word());
     }

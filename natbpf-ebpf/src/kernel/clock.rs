@@ -9,7 +9,7 @@ use natbpf_common::Nanoseconds;
 static mut TICK: u64 = 0;
 static mut TIME: Nanoseconds = 0;
 
-/// Monotonic, as exact as a timer tick: cheaper than the exact clock, and timeouts are whole seconds.
+/// Monotonic, as exact as a timer tick: cheaper than the exact clock, and timeouts are whole seconds. Row X10.
 ///
 /// It moves with the ticks, which the verifier makes a load of: so there is one call for each, and not one for each packet.
 #[inline(always)]

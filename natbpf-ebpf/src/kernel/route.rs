@@ -25,6 +25,7 @@ pub fn next_hop(skb: *mut __sk_buff, interface: u32, destination: u32) -> u32 {
     // SAFETY: the context and the query are valid.
     let result =
         unsafe { generated::bpf_fib_lookup(skb.cast(), &raw mut query, size, BPF_FIB_LOOKUP_OUTPUT) };
+    // The gateway, and no preferred source. Rows M05, X08.
     match result as u32 {
         // SAFETY: a lookup of AF_INET writes this field.
         BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => unsafe { query.__bindgen_anon_4.ipv4_dst },
@@ -45,6 +46,7 @@ pub fn inside(skb: *mut __sk_buff, interface: u32, source: Address, destination:
     let size = size_of::<bpf_fib_lookup>() as i32;
     // SAFETY: the context and the query are valid.
     let result = unsafe { generated::bpf_fib_lookup(skb.cast(), &raw mut query, size, 0) };
+    // Row X08.
     match result as u32 {
         BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => query.ifindex,
         _ => 0,

@@ -20,7 +20,7 @@ use natbpf_common::{
 };
 
 /// Both entries of every flow. Preallocated, so that a burst of new flows never waits for memory; not LRU, so
-/// that no flow gives way to another. User space sets the real size.
+/// that no flow gives way to another. User space sets the real size. The hash has a seed. Rows S20, X12.
 #[btf_map]
 pub static FLOWS: HashMap<FlowKey, FlowEntry, 1024> = HashMap::new();
 

@@ -69,6 +69,7 @@ fn log(skb: *mut __sk_buff, source: u32, destination: u32, protocol: u32, reason
 #[inline(always)]
 pub fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Handled {
     let key = FlowKey::of(headers, Direction::Original);
+    // The host's other addresses are masqueraded; what iptables has masqueraded is not. Rows M14, M25.
     let own = uplink::has(uplink, headers.source);
     if headers.is(Kind::IcmpError) {
         return icmp::translate(skb, uplink, headers, Direction::Original);
@@ -92,6 +93,7 @@ pub fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Hand
         }
     } else {
         match Entry::find(&key) {
+            // No rule is asked any more. Row M11.
             Some(entry) => {
                 owner = Owner::Again;
                 known(skb.raw(), uplink, &key, entry, headers.tcp_flags)?
@@ -141,7 +143,7 @@ fn leads_back(headers: &Headers) -> u32 {
     Entry::find(&sent).is_some_and(|entry| !entry.status().inbound()) as u32
 }
 
-/// What cannot be translated is dropped if its source is masqueraded, and none of our business if not.
+/// What cannot be translated is dropped if its source is masqueraded, and none of our business if not. Rows M13, S01.
 #[inline(always)]
 fn refuse(uplink: &Uplink, headers: &Headers) -> Handled {
     if rules::find(uplink.interface, headers.source, headers.destination).is_none() {
@@ -169,6 +171,7 @@ fn known(
     let rewrite = entry.rewrite(key).ok_or(DropReason::Busy)?;
     // What answers a stranger comes from the address that he asked, whichever way it leaves.
     let mut home = uplink;
+    // Row M10.
     if entry.uplink() != uplink.interface {
         match uplink::of(entry.uplink()) {
             Some(other) if entry.status().inbound() => home = other,
@@ -176,6 +179,7 @@ fn known(
         }
     }
     let mut untranslated = false;
+    // Row M09.
     if !uplink::has(home, rewrite.address) {
         let traits = entry.traits();
         untranslated = traits & FlowEntry::UNTRANSLATED != 0;

@@ -63,11 +63,12 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
     let key = ExternalKey { uplink: 0, address: headers.destination };
     let Some(external) = EXTERNALS.shared(&key) else { return Ok(Outcome::Untouched) };
     let uplink = cell!(external, uplink).load();
-    // A source that is external itself is forged, or the host's: the kernel knows what to do (RFC 1812, section 5.3.8).
+    // A source that is external itself is forged, or the host's: the kernel knows what to do (RFC 1812, section 5.3.8). Row S18.
     let source = ExternalKey { uplink: 0, address: headers.source };
     if EXTERNALS.shared(&source).is_some() || !leads_inside(skb, headers, uplink) {
         return Ok(Outcome::Untouched);
     }
+    // Rows N03, T14, U17.
     handover::redirect(uplink, Purpose::Turning, headers.source, headers.destination);
     Ok(Outcome::Redirected)
 }
@@ -75,6 +76,7 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
 /// Whether a packet to an external address is for an instance; else it is for the host.
 #[inline(always)]
 fn leads_inside(skb: &mut Skb<'_>, headers: &Headers, uplink: u32) -> bool {
+    // Row I18.
     if headers.is(Kind::IcmpError) {
         let length = headers.payload.wrapping_sub(ICMP_HEADER);
         return parse::quote(skb, headers.transport + ICMP_HEADER, length).is_some_and(|quote| {
@@ -92,6 +94,7 @@ fn leads_inside(skb: &mut Skb<'_>, headers: &Headers, uplink: u32) -> bool {
     }
     // To who is asked for, it will come from an external address.
     let stranger = FlowKey { source: headers.destination, ..FlowKey::of(headers, Direction::Reply) };
+    // Row I19.
     headers.is(Kind::Forward) && target::leads_inside(skb.raw(), uplink, &stranger)
 }
 
@@ -105,7 +108,7 @@ fn belongs(key: &FlowKey) -> bool {
 #[btf_map]
 static TURN: ProgramArray<1> = ProgramArray::new();
 
-/// At the uplink's egress, translated as if it left: now as if it came.
+/// At the uplink's egress, translated as if it left: now as if it came. Rows T14, U18.
 #[inline(always)]
 pub fn at_egress(skb: &Skb<'_>, handled: Handled) -> Handled {
     handover::forget();
@@ -144,7 +147,7 @@ pub fn turn(skb: &mut Skb<'_>) -> Handled {
 global!(fn send_inside(skb: *mut __sk_buff) -> bool = send_inside_inner);
 
 /// Routes a packet as the kernel would: takes one from its time to live, finds the interface, and leaves the neighbour to
-/// the kernel. True: it is on its way.
+/// the kernel. True: it is on its way. Row F12.
 #[inline(always)]
 fn send_inside_inner(skb: *mut __sk_buff) -> bool {
     let mut skb = Skb::of(skb);
@@ -153,6 +156,7 @@ fn send_inside_inner(skb: *mut __sk_buff) -> bool {
     let Ok(Some(headers)) = parse::headers(&mut skb, uplink.link_header, &mut room) else { return false };
     let Some(word) = skb.load::<u16>(headers.network + TIME_TO_LIVE) else { return false };
     let [time_to_live, protocol] = word.to_ne_bytes();
+    // Rows F02, F03.
     if time_to_live <= 1 {
         return false;
     }

@@ -50,9 +50,10 @@ pub fn handle(
 ) -> Result<Option<Rewrite>, DropReason> {
     let mut rewrite = 0;
     match Result::from_number(look(key, tcp_flags, uplink.interface, &mut rewrite))? {
+        // Row F19.
         Place::Stays => Ok(None),
         Place::Moved => Ok(Some(Rewrite::from_word(rewrite))),
-        // As netfilter does it.
+        // As netfilter does it. Row M16.
         Place::ToBeMoved => create::begin(skb, uplink, key, tcp_flags, Owner::Host),
     }
 }

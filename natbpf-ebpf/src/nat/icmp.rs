@@ -60,17 +60,18 @@ fn translate_error_inner(skb: *mut __sk_buff, headers: &Headers, interface: u32,
     }
 }
 
-/// About a packet that left. What cannot be believed is left to the host, which makes nothing of it.
+/// About a packet that left. What cannot be believed is left to the host, which makes nothing of it. Rows F13, I23, M21, S07.
 #[inline(always)]
 fn from_outside(skb: &mut Skb<'_>, headers: &Headers) -> Handled {
     let Some(quote) = quote(skb, headers) else { return Ok(Outcome::Untouched) };
     let key = FlowKey::answering(&quote, Direction::Reply);
     let Some(rewrite) = answered(&key) else { return Ok(Outcome::Untouched) };
     check(skb, headers)?;
+    // It goes to the sender of the packet that it quotes. Row I20.
     write(skb, headers, &quote, rewrite, rewrite.address, Direction::Reply)
 }
 
-/// The translation of a flow that lives and is translated, by its reply direction.
+/// The translation of a flow that lives and is translated, by its reply direction. No error touches it. Rows I17, U22.
 #[inline(always)]
 fn answered(key: &FlowKey) -> Option<Rewrite> {
     let entry = Entry::find(key)?;
@@ -82,7 +83,7 @@ fn answered(key: &FlowKey) -> Option<Rewrite> {
     Some(rewrite)
 }
 
-/// About an answer. Of an error that quotes no packet of a flow nothing leaves that shows an inside address.
+/// About an answer. Of an error that quotes no packet of a flow nothing leaves that shows an inside address. Rows I15, I35, M21.
 #[inline(always)]
 fn from_inside(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Handled {
     let own = uplink::has(uplink, headers.source);
@@ -97,6 +98,7 @@ fn from_inside(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Handled
     match sent(&key).or_else(|| stranger::translation(&key)) {
         Some((rewrite, traits)) if traits & FlowEntry::UNTRANSLATED == 0 => {
             check(skb, headers)?;
+            // The host's own errors come from where it sends them. Rows I16, I24, I34.
             let source = if own { headers.source } else { rewrite.address };
             write(skb, headers, &quote, rewrite, source, Direction::Original)
         }
@@ -105,6 +107,7 @@ fn from_inside(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Handled
         None if skb.came_by() == uplink.interface && sent(&FlowKey::quoted(&quote)).is_some() => {
             Ok(Outcome::Untouched)
         }
+        // Whatever its code says. Row S37.
         None if masqueraded(headers.source) || masqueraded(quote.destination) => Err(DropReason::IcmpError),
         None => Ok(Outcome::Untouched),
     }
@@ -119,7 +122,7 @@ fn sent(key: &FlowKey) -> Option<(Rewrite, u16)> {
     if Life::expired(age, timeout(entry.status())) { None } else { Some((rewrite, entry.traits())) }
 }
 
-/// What an error quotes. It goes to who sent that, or it is none.
+/// What an error quotes. It goes to who sent that, or it is none. Row S13.
 #[inline(always)]
 fn quote(skb: &mut Skb<'_>, headers: &Headers) -> Option<Quote> {
     if headers.payload < ICMP_HEADER || headers.is_fragment() {
@@ -130,7 +133,7 @@ fn quote(skb: &mut Skb<'_>, headers: &Headers) -> Option<Quote> {
 }
 
 /// Redirects are for the first hop, which is the host (RFC 5508 says nothing of them; netfilter drops them too). Spoiled
-/// messages end here (REQ-3, REQ-5).
+/// messages end here (REQ-3, REQ-5). Row S15.
 #[inline(always)]
 fn check(skb: &Skb<'_>, headers: &Headers) -> Result<(), DropReason> {
     let whole = is_whole(skb.raw(), headers.transport, headers.payload);
@@ -138,6 +141,7 @@ fn check(skb: &Skb<'_>, headers: &Headers) -> Result<(), DropReason> {
 }
 
 /// Writes the quote's end that is inside (and the port of the other one, where that is translated), the address of the message, and every checksum that has to do with them.
+/// Type and code stay. Rows I11, I12.
 #[inline(always)]
 fn write(
     skb: &mut Skb<'_>,
@@ -171,6 +175,7 @@ fn write(
     skb.store(headers.transport + CHECKSUM, &sums.message).map_err(|()| DropReason::WriteFailed)?;
     let before = if outward { headers.source } else { headers.destination };
     let network = checksum::replace_address(headers.checksum, before, address);
+    // Row I13.
     let (source, destination) =
         if outward { (address, headers.destination) } else { (headers.source, address) };
     skb.store_network(headers.network, network, source, destination)?;

@@ -22,6 +22,7 @@ use crate::{
 #[inline(always)]
 pub fn begin(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Result<Option<Rewrite>, DropReason> {
     let special = uplink.has(Uplink::SERVES) || uplink.has(Uplink::SILENT);
+    // Row F19.
     if !special && uplink::has(uplink, headers.destination) {
         return Ok(None);
     }

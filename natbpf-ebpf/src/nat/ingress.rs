@@ -84,6 +84,7 @@ fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers, arrival: Ar
     {
         return Ok(outcome);
     }
+    // The stack judges it. Rows M24, S17.
     if rewrite.is_none() {
         return Ok(Outcome::Untouched);
     }
@@ -113,6 +114,7 @@ enum Known {
 
 #[inline(always)]
 fn known(key: &FlowKey, tcp_flags: u8) -> Known {
+    // By whichever uplink it comes: the stack judges detours. Row M23.
     let Some(entry) = Entry::find(key) else { return Known::Nothing };
     let Some(rewrite) = entry.rewrite(key) else { return Known::Nothing };
     if !pulse::reply(key, entry, rewrite, tcp_flags, clock::now()) {

@@ -40,6 +40,7 @@ pub struct Target {
 /// Written where it is wanted: of an `Option` LLVM keeps the undefined fields of `None` in registers, which the verifier refuses.
 #[inline(always)]
 fn target(skb: *mut __sk_buff, interface: u32, key: &FlowKey, found: &mut Target) -> bool {
+    // Row N01.
     if let Some(forward) = forwards::forward(interface, key) {
         if sockets::is_connected(skb, key) {
             return false;
@@ -52,6 +53,7 @@ fn target(skb: *mut __sk_buff, interface: u32, key: &FlowKey, found: &mut Target
         *found = Target { address: forward.address, port, traits, by_mapping: 0, flags: 0 };
         return true;
     }
+    // Pings are for the host. Row I25.
     if key.protocol == ICMP {
         return false;
     }
@@ -101,6 +103,7 @@ fn decide(
         return Ok(true);
     }
     if uplink::has(uplink, key.destination) {
+        // Rows T06, T07, T09.
         let silent = uplink.has(Uplink::SILENT) && key.protocol == TCP && is_syn(tcp_flags);
         return if silent && !sockets::wants(skb, key) { Err(DropReason::Unsolicited) } else { Ok(false) };
     }
@@ -110,12 +113,12 @@ fn decide(
     if Skb::of(skb).is_for_many() {
         return Ok(false);
     }
-    // Nobody outside has an address of ours.
+    // Nobody outside has an address of ours. Row M24.
     if uplink::has(uplink, key.source) || externals::is_external(key.source) != 0 {
         return Ok(false);
     }
     // Toward an instance's own address: what answers it must not be masqueraded, as netfilter's NAT looks at the first
-    // packet of a connection alone.
+    // packet of a connection alone. Row M12.
     if rules::find(uplink.interface, key.destination, key.source).is_none() {
         return Ok(false);
     }

@@ -280,6 +280,7 @@ fn way<P: Arriving>(
 ) -> Option<Way> {
     let word = entry.validity();
     let validity = Validity::from_word(word);
+    // What is longer is for the kernel to refuse or to cut. Rows U25, U26.
     let fits = plain::size(headers, packet.gso_size()) <= validity.size as u32;
     if !validity.holds(ticks(now), epoch) || !fits || entry.frame() != frame {
         return None;
@@ -323,7 +324,7 @@ fn keys() -> Option<&'static Keys> {
 }
 
 /// At the egress of an uplink, with an Ethernet header: the kernel has forwarded a packet of the original direction, which is translated
-/// by now. `headers` are those it had before.
+/// by now. `headers` are those it had before. Rows F11, F12.
 #[inline(always)]
 pub fn at_uplink_egress(skb: &mut Skb<'_>, headers: &Headers) {
     if gauges::read(Gauge::Epoch) != 0 && may_be_repeated(headers) {

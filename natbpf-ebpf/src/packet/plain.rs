@@ -21,7 +21,7 @@ pub struct Exit {
 }
 
 /// Writes the Ethernet addresses and the IPv4 header with one less of time to live. The change of the header's own checksum
-/// cancels the others in the checksum of the whole packet.
+/// cancels the others in the checksum of the whole packet. Rows F01, F16.
 ///
 /// # Safety
 /// The frame has to be plain, [`SHORTEST`] bytes of it have to be writable, and the verifier has to have seen the check.

@@ -82,6 +82,7 @@ impl<'a> Skb<'a> {
     }
 
     /// It is here only because the device takes what is for others, too: somebody captures. The stack drops it before anything else.
+    /// Row F07.
     #[inline(always)]
     pub fn is_for_others(&self) -> bool {
         // SAFETY: as above.
@@ -352,7 +353,7 @@ fn write(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
     }
 }
 
-/// Everything but the IPv4 header.
+/// Everything but the IPv4 header. No payload is looked at. Row S16.
 #[inline(always)]
 fn write_transport(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
     write_checksum(skb, change)?;
@@ -362,18 +363,19 @@ fn write_transport(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
     Ok(())
 }
 
-/// The transport checksum, in whatever state it is.
+/// The transport checksum, in whatever state it is. Rows F06, T17.
 #[inline(always)]
 fn write_checksum(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
     let (old, new) = (change.old.to_wire(), change.new.to_wire());
     if change.checksum != 0 {
+        // Row U29.
         let mangled = if change.has(Translation::ZERO_IS_NONE) { BPF_F_MARK_MANGLED_0 as u64 } else { 0 };
         if change.has(Translation::PSEUDO_HEADER) {
             let flags = BPF_F_PSEUDO_HDR as u64 | mangled | size_of::<u32>() as u64;
             skb.replace_checksum(change.checksum, old as u64, new as u64, flags)?;
         }
         if change.port != 0 {
-            // A call of its own: a partial checksum covers the pseudo header and not the ports.
+            // A call of its own: a partial checksum covers the pseudo header and not the ports. Row X01.
             let (old, new) = (change.old_port.to_wire() as u64, change.new_port.to_wire() as u64);
             skb.replace_checksum(change.checksum, old, new, mangled | size_of::<u16>() as u64)?;
         }

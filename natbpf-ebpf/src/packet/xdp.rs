@@ -104,6 +104,7 @@ fn write<const CHECKSUM: usize, const PORT: usize>(
 }
 
 /// Has the driver send the frame out of another interface, if that takes frames. False: it does not; nothing has been done.
+/// Row X07.
 #[inline(always)]
 pub fn redirect(interface: u32) -> bool {
     XDP_TARGETS.redirect(interface, xdp_action::XDP_PASS as u64).is_ok()

@@ -33,7 +33,7 @@ pub fn has(uplink: &Uplink, address: Address) -> bool {
 }
 
 /// The address for a new flow, as the kernel's `inet_select_addr` chooses for `MASQUERADE`: the first whose
-/// subnet holds the next hop, else the first.
+/// subnet holds the next hop, else the first. Row M04.
 #[inline(always)]
 pub fn address(uplink: &Uplink, skb: *mut __sk_buff, destination: Address) -> Option<Address> {
     let first = uplink.addresses[0].local;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Writes an event if somebody watches. `key` and `rewrite` are those of the original direction. A full
-/// buffer loses it; the watcher sees that in nothing, so the buffer is large.
+/// buffer loses it; the watcher sees that in nothing, so the buffer is large. Row O04.
 #[inline(always)]
 pub fn emit(kind: EventKind, key: &FlowKey, rewrite: Rewrite, status: Status, uplink: u32) {
     write(kind as u32, key, rewrite.to_word(), status.to_word(), uplink);

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// LRU: what is needed longest is known for a moment only, and a flood of first fragments must find room. Preallocated.
+/// LRU: what is needed longest is known for a moment only, and a flood of first fragments must find room. Preallocated. Row U28.
 #[btf_map]
 static FRAGMENTS: LruHashMap<DatagramKey, Datagram, DATAGRAMS> = LruHashMap::new();
 

@@ -31,7 +31,7 @@ pub enum Kept {
     Decided,
 }
 
-/// Keeps a fragment. `held`: it does not go on.
+/// Keeps a fragment. `held`: it does not go on. Row U27.
 #[inline(always)]
 pub fn keep(skb: *mut __sk_buff, headers: &Headers, key: &DatagramKey, known: Known, held: bool) -> Kept {
     let length = headers.transport - headers.network + headers.payload;

@@ -153,6 +153,7 @@ fn later_fragment_inner(skb: *mut __sk_buff, headers: &Headers, interface: u32, 
         }
         let Some(known) = known else { return lost(DropReason::FragmentLost) };
         match keep::keep(skb, headers, &key, known, concern == Concern::Held) {
+            // Row S25.
             Kept::Yes if concern == Concern::Held => return Err(DropReason::FragmentKept),
             Kept::Yes => {
                 count::add(Counter::FragmentKept);
@@ -215,6 +216,7 @@ fn passes(key: &DatagramKey, known: Known, verdict: Verdict, piece: Piece) -> bo
         // Whoever gets it looks for himself.
         return true;
     }
+    // Row S23.
     if fit == Fit::Overlap {
         known.spoil();
     }
@@ -222,7 +224,7 @@ fn passes(key: &DatagramKey, known: Known, verdict: Verdict, piece: Piece) -> bo
 }
 
 /// Writes the address and, where it leaves, the identification. There is no transport header whose checksum would have to do
-/// with it.
+/// with it. Rows F21, U26.
 #[inline(always)]
 fn write(skb: &mut Skb<'_>, headers: &Headers, verdict: Verdict, leaves: bool) -> Result<(), DropReason> {
     if !leaves {

@@ -33,7 +33,7 @@ struct Replay {
 
 global!(pub fn replay_kept(skb: *mut __sk_buff, headers: &Headers, interface: u32, direction: u32, kept: u32) -> Handled = replay_kept_inner);
 
-/// The packet and those that were kept, so many, are sent round.
+/// The packet and those that were kept, so many, are sent round. Row U27.
 #[inline(always)]
 fn replay_kept_inner(
     skb: *mut __sk_buff,
