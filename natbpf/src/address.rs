@@ -15,7 +15,7 @@ use crate::network::{Ipv4Address, Snapshot};
 /// there is nothing to translate to.
 ///
 /// An interface without a usable address borrows the first one of the other interfaces, as a network of its
-/// own.
+/// own. Row M06.
 pub fn masquerade_addresses(snapshot: &Snapshot, interface: u32) -> Vec<UplinkAddress> {
     let own: Vec<_> = own_addresses(snapshot, interface).take(MAX_ADDRESSES).map(uplink_address).collect();
     if own.is_empty() { borrowed_address(snapshot, interface).map(borrow).into_iter().collect() } else { own }

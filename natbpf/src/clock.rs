@@ -3,7 +3,7 @@
 use natbpf_common::{Nanoseconds, SECOND};
 use nix::time::{ClockId, clock_gettime};
 
-/// Now, as the BPF programs know it: monotonic, as exact as a timer tick.
+/// Now, as the BPF programs know it: monotonic, as exact as a timer tick. Row X10.
 pub fn now() -> Nanoseconds {
     // The clock exists on every Linux that runs BPF; without it nothing would seem to age.
     clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |time| {

@@ -45,6 +45,7 @@ fn explain(usage: &clap::Error) -> ExitCode {
     let wrong = usage.use_stderr();
     match usage.print().map_err(OutputError::from) {
         Err(OutputError::Failed(_)) if !wrong => ExitCode::FAILURE,
+        // Row O05.
         _ if wrong => ExitCode::from(2),
         _ => ExitCode::SUCCESS,
     }

@@ -67,7 +67,7 @@ pub fn check() -> Result<(), PreflightError> {
     check_privilege()
 }
 
-/// Whether programs may be loaded and attached.
+/// Whether programs may be loaded and attached. Row S40.
 pub fn check_privilege() -> Result<(), PreflightError> {
     // Without /proc nobody can tell; then loading itself fails or not.
     let Ok(status) = fs::read_to_string("/proc/thread-self/status") else {
@@ -104,6 +104,7 @@ pub fn provide_bpffs(path: &Path) -> Result<bool, PreflightError> {
         return Err(PreflightError::NotEmpty(path()));
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    // Row S40.
     mount(Some("bpf"), &path(), Some("bpf"), flags, Some("mode=0700"))
         .map_err(|errno| PreflightError::Mount { path: path(), error: errno.into() })?;
     Ok(true)
@@ -127,7 +128,7 @@ pub fn check_bpffs(path: &Path) -> Result<(), PreflightError> {
 }
 
 /// What keeps traffic from flowing although natbpf works, a sentence each, for the calling thread's network
-/// namespace.
+/// namespace. Row M22.
 pub fn warnings() -> Vec<String> {
     let mut warnings = Vec::new();
     if fs::read_to_string(IP_FORWARD).is_ok_and(|value| value.trim() == "0") {

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Takes everything off, removes all pins, and puts back what was changed.
+/// Takes everything off, removes all pins, and puts back what was changed. Row M27.
 pub async fn detach(pins: &Pins, attacher: &Attacher) -> Result<()> {
     // What was changed is known to the maps, which go with their pins. Those of another version nobody can read.
     let settings = Tables::open(pins).and_then(|mut tables| {

@@ -149,6 +149,7 @@ fn flush(pins: &Pins, tables: &Tables, filter: &Filter, json: bool) -> Result<Ex
         Ok(()) | Err(OutputError::Closed) => {}
         Err(error) => return Err(error.into()),
     }
+    // Row O05.
     Ok(if ended == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

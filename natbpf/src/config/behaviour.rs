@@ -31,7 +31,7 @@ pub struct Behaviour {
 /// How many flows a source may have at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quota {
-    /// A quarter of what the table holds, and at most half of the ports of an address.
+    /// A quarter of what the table holds, and at most half of the ports of an address. Rows S02, S03.
     Quarter,
     /// So many; 0: no limit.
     Flows(u32),

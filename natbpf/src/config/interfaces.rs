@@ -19,7 +19,7 @@ impl Interfaces {
         (!self.negated && !self.wildcard).then_some(self.name.as_str())
     }
 
-    /// Whether an interface of this name is meant. The loopback is meant only if it is named.
+    /// Whether an interface of this name is meant. The loopback is meant only if it is named. Row M02.
     pub fn matches(&self, name: &str) -> bool {
         let same = if self.wildcard { name.starts_with(&self.name) } else { name == self.name };
         same != self.negated && (name != "lo" || self.name() == Some("lo"))

@@ -75,7 +75,7 @@ pub enum ValueError {
 }
 
 impl Ports {
-    /// The ends may be given in either order, as to iptables. `None` if one of them is 0.
+    /// The ends may be given in either order, as to iptables. `None` if one of them is 0. Row M18.
     pub const fn new(a: u16, b: u16) -> Option<Self> {
         match (a, b) {
             (0, _) | (_, 0) => None,

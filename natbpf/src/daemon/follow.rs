@@ -46,7 +46,7 @@ impl Daemon {
         }
     }
 
-    /// Follows a change of the interfaces or their addresses. What fails is tried again by and by.
+    /// Follows a change of the interfaces or their addresses. What fails is tried again by and by. Row M09.
     pub(super) async fn follow(&mut self, change: &Change, network: &Network, attacher: &Attacher) {
         self.forget_removed(change, attacher).await;
         self.filters_changed.extend(&change.filters);

@@ -224,7 +224,7 @@ impl Keeper {
         let max = self.tables.max_entries().unwrap_or(u64::MAX);
         let crowded = round.entries > max / 10 * 9;
         self.pace = if crowded { HASTE } else { LEISURE };
-        // Once when it is nearly full, and again after it was not (`nf_conntrack` says it at 95 % too).
+        // Once when it is nearly full, and again after it was not (`nf_conntrack` says it at 95 % too). Row O06.
         let nearly_full = round.entries > max / 100 * 95;
         if nearly_full && !self.warned {
             tracing::warn!(

@@ -22,7 +22,7 @@ impl Daemon {
         }
     }
 
-    /// Says what was dropped and what to do about it.
+    /// Says what was dropped and what to do about it. Row O07.
     pub(super) fn report_drops(&mut self) {
         let counters = match self.tables.counters() {
             Ok(counters) => counters,

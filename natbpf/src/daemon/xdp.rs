@@ -65,6 +65,7 @@ impl Daemon {
                     }
                     Err(error) => {
                         let reason = format!("{error:#}");
+                        // Row X06.
                         tracing::warn!("{} has no XDP, but TC: {reason}", hook.name);
                         refuse(hook, &reason);
                         self.xdp.refused.insert(place, reason);
@@ -75,7 +76,7 @@ impl Daemon {
         self.set_targets(plan)
     }
 
-    /// A driver may take frames only since it has a program, or the far end of a veth has come to be ready.
+    /// A driver may take frames only since it has a program, or the far end of a veth has come to be ready. Row X07.
     fn set_targets(&mut self, plan: &Plan) -> Result<()> {
         let runs = |role| plan.hooks.iter().any(|hook| hook.xdp && hook.role != role);
         let takes = features();

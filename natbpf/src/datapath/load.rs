@@ -52,7 +52,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Loads the programs, takes over the pinned maps, and makes and pins those that are missing.
+    /// Loads the programs, takes over the pinned maps, and makes and pins those that are missing. Row M26.
     pub fn load(pins: &Pins, sizes: Sizes) -> Result<Self> {
         let mask = sizes.latest() - 1;
         let mut loader = loader(sizes, &mask);

@@ -121,7 +121,7 @@ impl Tables {
         self.gauges.set(gauge as u32, value, 0).context("cannot write the gauges of the datapath")
     }
 
-    /// The sum over all processors, by counter.
+    /// The sum over all processors, by counter. Row O08.
     pub fn counters(&self) -> Result<Counters> {
         let processors = self.counters.get(&0, 0).context("cannot read the counters of the datapath")?;
         let mut sum = [0; Counter::COUNT];

@@ -59,6 +59,7 @@ impl Flow {
 
     /// Everything up to the second tuple.
     fn write_start(&self, f: &mut fmt::Formatter<'_>, timeout: Option<Duration>) -> fmt::Result {
+        // Row O03.
         if f.alternate() {
             write!(f, "{:<8} {} ", "ipv4", AF_INET)?;
         }
@@ -72,6 +73,7 @@ impl Flow {
         }
         let (first, reply) = (self.first(), self.reply());
         self.write_tuple(f, &first, self.icmp_request(), first.source_port)?;
+        // Row O02.
         f.write_str(if self.status.seen_reply() { " " } else { " [UNREPLIED] " })?;
         self.write_tuple(f, &reply, icmp_reply(self.icmp_request()), reply.destination_port)?;
         f.write_str(if self.status.assured() { " [ASSURED]" } else { "" })
@@ -97,6 +99,7 @@ impl Flow {
 
 impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Row O01.
         self.write_start(f, Some(self.remaining))?;
         f.write_str(" mark=0 use=1")
     }
@@ -109,6 +112,7 @@ impl fmt::Display for Event {
             EventKind::Update => "[UPDATE]",
             EventKind::Destroy => "[DESTROY]",
         };
+        // Row O04.
         write!(f, "{kind:>9} ")?;
         // A flow that has expired has no time left, and the kernel then sends none.
         let ended = self.kind == EventKind::Destroy && self.flow.remaining.is_zero();

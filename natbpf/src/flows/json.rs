@@ -14,7 +14,7 @@ use super::{
     format::{icmp_reply, protocol_name},
 };
 
-/// One flow.
+/// One flow. Row O09.
 #[derive(Clone, Debug, Serialize)]
 pub struct FlowJson {
     /// Conntrack's name, `unknown` where it has none.

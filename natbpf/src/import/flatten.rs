@@ -170,7 +170,7 @@ impl Reach {
     }
 }
 
-/// Follows the chains that the kernel calls at a hook, and all that they call.
+/// Follows the chains that the kernel calls at a hook, and all that they call. Row M03.
 pub fn walk(ruleset: &Ruleset, kind: Kind, hook: Hook, skipped: &mut Skipped) -> Walk {
     let mut walk = Walk::default();
     let bases = ruleset.bases(kind, hook);

@@ -72,6 +72,7 @@ pub fn report(ruleset: &Ruleset, tables: Vec<Table>, reached: &BTreeSet<usize>, 
                 }
                 None => "nothing that can be imported leads there".to_owned(),
             };
+            // Row M30.
             lines.push(SkippedLine::new(line, &why));
         }
     }

@@ -82,7 +82,7 @@ const fn code(reason: DropReason) -> Option<u8> {
     }
 }
 
-/// RFC 1812, section 4.3.2.7. What the host itself sends is no concern of ICMP either: it has the counters.
+/// RFC 1812, section 4.3.2.7. What the host itself sends is no concern of ICMP either: it has the counters. Row I29.
 fn may_be_answered(packet: &Packet<'_>, own: &Own) -> bool {
     !packet.is_later_fragment()
         && own.is_host(packet.source())

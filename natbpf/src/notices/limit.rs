@@ -65,7 +65,7 @@ impl Limits {
         Self { total: Bucket::full(TOTAL, now), sources: HashMap::new() }
     }
 
-    /// Whether a source may be sent an error now; one that may not costs nothing.
+    /// Whether a source may be sent an error now; one that may not costs nothing. Row S19.
     pub fn allow(&mut self, source: Ipv4Addr, now: Nanoseconds) -> bool {
         let bucket = self.sources.get(&source).copied().unwrap_or_else(|| Bucket::full(SOURCE, now));
         let (Some(bucket), Some(total)) = (bucket.take(SOURCE, now), self.total.take(TOTAL, now)) else {

@@ -32,6 +32,7 @@ fn of_value(value: &str) -> Conntrack {
 }
 
 pub fn make_liberal() -> io::Result<()> {
+    // Row M29.
     fs::write(PATH, "1")
 }
 

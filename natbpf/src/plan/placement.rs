@@ -56,6 +56,7 @@ impl Placement {
         if entry.traits & FlowEntry::UNTRANSLATED != 0 {
             return place.is_none();
         }
+        // Row M07.
         let Some(place) = place.filter(|place| place.up) else {
             return key.direction() == Direction::Original || status.host();
         };
@@ -69,7 +70,7 @@ impl Placement {
 }
 
 impl Place {
-    /// Whether a source may have an external address.
+    /// Whether a source may have an external address. Rows M08, N05.
     fn lends(&self, key: &FlowKey, external: Address) -> bool {
         let floating = || {
             self.forwards.get(&external).into_iter().flatten().any(|(length, _, forward)| {

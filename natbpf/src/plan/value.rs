@@ -33,6 +33,7 @@ pub fn masquerading(translation: &Translation, max_flows: u32, pools: &mut Vec<P
         first_port,
         last_port,
         pool: translation.pool.as_ref().map_or(0, |pool| number(pool, pools)),
+        // Row C05.
         max_flows: behaviour.max_flows_per_source.limit(max_flows),
         interval,
         ..Rule::default()

@@ -10,7 +10,7 @@ use super::{
     OtherStatus, PoolStatus, PortStatus,
 };
 
-/// All of it. Scripts rely on the names.
+/// All of it. Scripts rely on the names. Row O09.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub instance: String,
@@ -58,7 +58,7 @@ pub struct InsideStatus {
     pub attached: Option<AttachInfo>,
 }
 
-/// How full a table is.
+/// How full a table is. Row O06.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Usage {
     pub count: u64,

@@ -19,7 +19,7 @@ impl Attacher {
         if self.coexist { Ok(None) } else { self.foreign(interface, name, side).await }
     }
 
-    /// Refuses if somebody else's TC programs are on the interface, unless told to live with them.
+    /// Refuses if somebody else's TC programs are on the interface, unless told to live with them. Row X05.
     pub async fn check_foreign(&self, interface: u32, name: &str, role: Role) -> Result<()> {
         if self.coexist {
             return Ok(());

@@ -42,6 +42,7 @@ impl Attacher {
         let options = TcAttachOptions::TcxOrder(self.order(interface, hook));
         let id = program.attach_with_options(name, hook.side().attach_type(), options)?;
         let link = FdLink::try_from(program.take_link(id)?)?;
+        // It outlives the daemon. Row S41.
         link.pin(&path).with_context(|| format!("cannot pin {}", path.display()))?;
         Ok(())
     }

@@ -65,6 +65,7 @@ impl Attacher {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) => {
                 bail!("{} is there already, by somebody else; remove it", name(other))
             }
+            // Row X06.
             Err(error) => Err(anyhow!(
                 "the driver refuses XDP ({error}): maybe its MTU is too large, or LRO is on, or its queues are too few"
             )),

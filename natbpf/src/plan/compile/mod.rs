@@ -180,6 +180,7 @@ fn destinations(rules: &[Numbered<'_>], applicable: &[usize], decides: &mut [boo
     let mut table = Table::new();
     let mut kept = HashMap::new();
     for node in nodes(mentioned) {
+        // Row M03.
         let first = applicable.iter().copied().find(|&index| rules[index].rule.destinations.covers(node));
         let verdict = first.and_then(|index| {
             decides[index] = true;
