@@ -57,6 +57,8 @@ pub mod bed;
 pub mod behaviour;
 pub mod fragments;
 pub mod passage;
+#[cfg(test)]
+mod places;
 pub mod report;
 pub mod row;
 pub mod rows;
