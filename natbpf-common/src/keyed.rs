@@ -1,13 +1,14 @@
 //! A keyed hash of a few words that is cheap enough for every packet, and that nobody can search without the keys.
 //!
-//! Multilinear hashing (Lemire and Kaser, "Strongly universal string hashing is fast", 2014): the sum of the words, each times a secret
-//! number of 64 bits, modulo 2^64; its upper half counts. Whatever two different inputs somebody chooses, they have the same upper half for
-//! one in 2^32 of all keys. Two such hashes with keys of their own make 64 bits, which meet for one in 2^64. That holds for whoever
-//! does not see hashes, and natbpf shows none: it only compares them.
+//! Multilinear hashing (Lemire and Kaser, "Strongly universal string hashing is fast", 2014): the sum of the
+//! words, each times a secret number of 64 bits, modulo 2^64; its upper half counts. Any two different inputs
+//! have the same upper half under one in 2^32 of all keys. Two such hashes with keys of their own make 64
+//! bits, which are the same under one in 2^64. This holds against attackers who do not see hashes, and natbpf
+//! shows none: it only compares them.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// How many words can be hashed.
+/// How many words are hashed.
 pub const WORDS: usize = 6;
 
 /// The secret numbers: for each half of the hash one to begin with, and one a word.
@@ -19,6 +20,7 @@ impl Keys {
     /// Bytes that have to be random.
     pub const BYTES: usize = size_of::<Self>();
 
+    /// Whether no keys have been made yet: the numbers that the halves begin with are both 0.
     pub const fn is_unset(&self) -> bool {
         self.0[0][0] == 0 && self.0[1][0] == 0
     }

@@ -1,7 +1,7 @@
 //! SipHash-2-4 of two words: the keyed hash by which ports are chosen, so that nobody outside can predict
 //! them.
 
-/// The secret key.
+/// The secret key, 128 bits: `k0` and `k1` of the definition.
 pub type Secret = [u64; 2];
 
 /// SipHash-2-4 (Aumasson and Bernstein) of the 16 bytes of `words`, little-endian.

@@ -18,6 +18,7 @@ pub struct Moment(u32);
 impl Moment {
     const SHIFT: u32 = 26;
 
+    /// The moment of a time, rounded down.
     #[inline(always)]
     pub const fn of(time: Nanoseconds) -> Self {
         Self((time >> Self::SHIFT) as u32)
@@ -29,6 +30,7 @@ impl Moment {
         (self.0 as u64) << Self::SHIFT
     }
 
+    /// The units of 2^26 nanoseconds, modulo 2^32.
     #[inline(always)]
     pub const fn number(self) -> u32 {
         self.0
@@ -47,6 +49,7 @@ const TICK_SHIFT: u32 = 20;
 /// A duration or a moment in units of 2^20 ns; wraps after 52 days.
 pub type Ticks = u32;
 
+/// A time or a duration in ticks, rounded down, modulo 2^32.
 #[inline(always)]
 pub const fn ticks(time: Nanoseconds) -> Ticks {
     (time >> TICK_SHIFT) as Ticks

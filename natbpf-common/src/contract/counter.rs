@@ -19,12 +19,12 @@ macro_rules! counters {
                 match self { $(Self::$counter => $name,)* }
             }
 
-            /// What is counted, a sentence.
+            /// What is counted: one English sentence with its full stop.
             pub const fn help(self) -> &'static str {
                 match self { $(Self::$counter => concat!($($help,)*),)* }
             }
 
-            /// Which table of the status it stands in.
+            /// The kind, which says in which table of `natbpf status` the counter stands.
             pub const fn kind(self) -> Kind {
                 match self { $(Self::$counter => Kind::$kind,)* }
             }
@@ -42,12 +42,12 @@ macro_rules! counters {
             /// All of them, in the order of their numbers, which has no gaps.
             pub const ALL: &[Self] = &[$($({ let _ = $advice; Self::$counter },)?)*];
 
-            /// What is counted for it.
+            /// The counter of the packets that are dropped for this reason.
             pub const fn counter(self) -> Counter {
                 match self { $($(Self::$counter => { let _ = $advice; Counter::$counter })?)* }
             }
 
-            /// What the operator can do about it, a sentence; empty: nothing.
+            /// What the operator can do against such drops: one English sentence; empty: nothing.
             pub const fn advice(self) -> &'static str {
                 match self { $($(Self::$counter => $advice,)?)* }
             }
@@ -177,7 +177,8 @@ impl Counter {
 }
 
 impl DropReason {
-    /// Those of which a [`Notice`](super::notice::Notice) is written, a bit each. No table in memory, which a verifier has to follow.
+    /// The reasons for which a [`Notice`](super::notice::Notice) is written, a bit each. It is no table in memory,
+    /// since the verifier would have to follow that.
     const NOTICED: u32 = {
         let (mut set, mut index) = (0, 0);
         while index < Self::ALL.len() {
@@ -190,7 +191,7 @@ impl DropReason {
         set
     };
 
-    /// The reason of a number, such as that of a notice or in the datapath's log.
+    /// The reason that has this number, as a notice or the datapath's log names it; `None`: there is no such reason.
     #[inline(always)]
     pub const fn from_number(number: u32) -> Option<Self> {
         let last = Self::ALL[Self::ALL.len() - 1] as u32;

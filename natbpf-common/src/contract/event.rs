@@ -4,12 +4,15 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{flow::FlowKey, time::Nanoseconds};
 
-/// What happened to a flow; conntrack's events.
+/// What happened to a flow; the names are those of conntrack's events (`conntrack -E`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum EventKind {
+    /// The flow has begun, or begins anew after its time was over or it was ended.
     New = 0,
+    /// The flow's [`Status`](crate::flow::Status) has changed.
     Update = 1,
+    /// The flow has been removed from the table.
     Destroy = 2,
 }
 
@@ -17,10 +20,11 @@ pub enum EventKind {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FlowEvent {
-    /// Key of the original direction.
+    /// Key of the flow's original direction.
     pub key: FlowKey,
-    /// A [`Rewrite`](crate::flow::Rewrite).
+    /// The [`Rewrite`](crate::flow::Rewrite) of the original direction, as a word.
     pub rewrite: u64,
+    /// When it happened, by the datapath's clock.
     pub time: Nanoseconds,
     /// Interface index of the uplink.
     pub uplink: u32,
@@ -31,7 +35,7 @@ pub struct FlowEvent {
 }
 
 impl EventKind {
-    /// The kind of a number.
+    /// The kind that has this number; `None`: there is no such kind.
     pub const fn from_number(number: u16) -> Option<Self> {
         match number {
             0 => Some(Self::New),

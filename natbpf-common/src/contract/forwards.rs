@@ -29,46 +29,52 @@ impl ForwardKey {
     pub const PORT_BITS: u32 = 96;
 }
 
-/// Where an external endpoint leads. The other way round, in the map that is asked from inside: the external endpoint that leads to an inside
-/// one, whose key has the inside address and port.
+/// Where an external endpoint leads.
+///
+/// A second map has the reverse, for packets from inside: the key has the inside address and port, and the value leads
+/// to the external endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Forward {
-    /// Inside address.
+    /// Inside address, in packet order.
     pub address: Address,
     /// Added to the external port to give the inside port, modulo 65536, host order; 0: the port stays.
     pub port_offset: u16,
-    /// Flags of a [`Rule`](super::rules::Rule): `FIXED` of a floating address; `POOL` where the external address is not
-    /// one of the uplink's own.
+    /// Flags of a [`Rule`](super::rules::Rule): `FIXED` for a floating address; `POOL` where the external
+    /// address is not one of the uplink's own.
     pub flags: u16,
 }
 
-/// Key: an external address that is not one of the uplink's own: of a pool or a floating one.
+/// Key: an external address that is not one of the uplink's own, but a floating one or one of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ExternalKey {
     /// Interface index of the uplink; 0 in the map that finds the uplink of any external address.
     pub uplink: u32,
+    /// External address, in packet order.
     pub address: Address,
 }
 
-/// What there is to know of an external address.
+/// What is known about an external address that is not one of the uplink's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct External {
     /// Interface index of the uplink that it belongs to.
     pub uplink: u32,
-    /// Of [`External::ANSWER`].
+    /// [`External::ANSWER`] or 0.
     pub flags: u32,
     /// MAC address of the uplink, to answer with.
     pub mac: [u8; 6],
+    /// Zero.
     pub reserved: [u8; 2],
 }
 
 impl External {
-    /// The host does not have it: the datapath answers ARP for it, and what nobody wants of it is dropped.
+    /// The host does not have the address: the datapath answers ARP for it, and packets to it that nobody wants are
+    /// dropped.
     pub const ANSWER: u32 = 1;
 
+    /// Whether this flag is set.
     #[inline(always)]
     pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
@@ -84,6 +90,7 @@ pub const MAX_POOL: usize = 64;
 pub struct Pool {
     /// How many of `addresses` count, 1 to [`MAX_POOL`].
     pub count: u32,
+    /// The addresses; those after `count` mean nothing.
     pub addresses: [Address; MAX_POOL],
 }
 

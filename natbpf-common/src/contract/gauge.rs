@@ -7,7 +7,7 @@ pub enum Gauge {
     /// Flows of the host that had to be moved to another port. While there are any, the host's packets cost a
     /// second lookup.
     HostMoved = 0,
-    /// Flow events are written until this time of the datapath's clock: whoever watches keeps it in the
+    /// Flow events are written until this time of the datapath's clock: a program that watches keeps it in the
     /// future.
     WatchUntil = 1,
     /// Which of the two values of the map of uplinks counts. The other is written and then chosen, so that no
@@ -15,8 +15,8 @@ pub enum Gauge {
     Uplinks = 2,
     /// No [`Notice`](crate::contract::notice::Notice) is written before this time of the datapath's clock.
     NoticeAfter = 3,
-    /// Number from 1 to 65535; ways noted under another one do not hold (see [`crate::flow::offload`]). User space counts it up when something of
-    /// the network has changed. 0: offload is off.
+    /// Number from 1 to 65535; ways noted under another number do not hold (see [`crate::flow::offload`]).
+    /// User space counts it up when something of the network has changed. 0: offload is off.
     Epoch = 4,
     /// How many [`Crossing`](crate::path::crossing::Crossing)s have been claimed.
     Crossings = 5,
@@ -24,7 +24,7 @@ pub enum Gauge {
     StrangersUntil = 6,
     /// How many flows have begun.
     Begun = 7,
-    /// How many of them have been looked at by early drop, in the order in which they began.
+    /// How many flows early drop has looked at, in the order in which they began.
     LookedAt = 8,
     /// The last [`Moment`](crate::time::Moment) in which a search for a port found none.
     Refused = 9,

@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct InsidePort {
-    /// Of the flags of [`Offload`](crate::flow::offload::Offload).
+    /// [`Offload::PEER`](crate::flow::offload::Offload::PEER) or 0.
     pub flags: u32,
 }
 

@@ -9,14 +9,14 @@ use crate::time::{Nanoseconds, SECOND};
 /// are headers.
 pub const QUOTED: usize = 576 - 28;
 
-/// Between two notices: more would be noise to whoever floods.
+/// The shortest time between two notices: a sender that floods learns nothing from more.
 pub const INTERVAL: Nanoseconds = SECOND / 1000;
 
 /// One notice, as it stands in the ring buffer.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Notice {
-    /// A [`DropReason`](super::counter::DropReason).
+    /// Number of a [`DropReason`](super::counter::DropReason).
     pub reason: u32,
     /// How many bytes of `packet` count.
     pub length: u32,

@@ -11,6 +11,7 @@ use crate::{flow::FlowEntry, wire::Address};
 pub struct SourceKey {
     /// Interface index of the uplink. Any byte order does, since prefixes cover it whole.
     pub uplink: u32,
+    /// Source address of the packet, before translation.
     pub source: Address,
 }
 
@@ -20,6 +21,7 @@ pub struct SourceKey {
 pub struct DestinationKey {
     /// [`Rule::id`] of the source's value.
     pub rule: u32,
+    /// Destination address of the packet.
     pub destination: Address,
 }
 
@@ -30,12 +32,13 @@ pub const PREFIX_BASE: u32 = 32;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Rule {
-    /// With [`Rule::DESTINATIONS`]: what the keys of the destinations have.
+    /// With [`Rule::DESTINATIONS`]: the number in the keys of the destinations, [`DestinationKey::rule`].
     pub id: u32,
-    /// Of the constants below.
+    /// A set of the flags below.
     pub flags: u32,
-    /// With [`Rule::PORTS`]: the range of external TCP and UDP ports, host order.
+    /// With [`Rule::PORTS`]: the first external TCP or UDP port, host order.
     pub first_port: u16,
+    /// With [`Rule::PORTS`]: the last one, host order.
     pub last_port: u16,
     /// With [`Rule::FIXED`]: the external address, which belongs to this source alone.
     pub address: Address,
@@ -45,6 +48,7 @@ pub struct Rule {
     pub max_flows: u32,
     /// Nanoseconds that a source's new flow costs (1 / rate); 0: no limit.
     pub interval: u32,
+    /// Zero.
     pub reserved: u32,
 }
 
@@ -59,9 +63,10 @@ impl Rule {
     pub const DESTINATIONS: u32 = 8;
     /// What matches is left alone.
     pub const EXEMPT: u32 = 16;
-    /// Endpoint-independent filtering (RFC 4787 section 5): whoever sends to a mapping reaches it.
+    /// Endpoint-independent filtering (RFC 4787 section 5): every packet from outside to a mapping is let in.
     pub const OPEN: u32 = 32;
-    /// Address-dependent filtering: whoever the endpoint has sent to reaches it, from any port.
+    /// Address-dependent filtering (RFC 4787 section 5): an outside address is let in, from any port, if the inside
+    /// endpoint has sent to it.
     pub const OPEN_TO_PEERS: u32 = 64;
     /// 1:1: the external address is given, ports stay, every protocol passes.
     pub const FIXED: u32 = 128;
@@ -70,13 +75,13 @@ impl Rule {
     /// Packets from outside do not keep a flow alive (RFC 4787 REQ-6).
     pub const OUTBOUND_REFRESH: u32 = 512;
 
-    /// [`FlowEntry::traits`] of the flows that it makes.
+    /// [`FlowEntry::traits`] of the flows that the rule makes.
     #[inline(always)]
     pub const fn traits(&self) -> u16 {
         Self::traits_of(self.flags)
     }
 
-    /// The same of the flags that a mapping has kept.
+    /// The same for flags that a mapping has kept ([`Mapping::flags`](crate::nat::mapping::Mapping::flags)).
     #[inline(always)]
     pub const fn traits_of(flags: u32) -> u16 {
         let mut traits = 0;
@@ -89,6 +94,7 @@ impl Rule {
         traits
     }
 
+    /// Whether this flag is set.
     #[inline(always)]
     pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0

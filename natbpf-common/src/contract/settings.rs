@@ -4,23 +4,26 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{flow::Timeouts, keyed::Keys, siphash::Secret, time::Ticks};
 
-/// The only value of its map.
+/// What the daemon sets for all programs; the only value of its map.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Settings {
+    /// Idle timeouts of flows.
     pub timeouts: Timeouts,
-    /// Made once for a pinned instance, so that ports stay the same over a restart.
+    /// Key of the hashes that choose ports. Made once for a pinned instance, so that ports stay the same over a
+    /// restart.
     pub secret: Secret,
-    /// Of the fingerprints of frames; made like the secret.
+    /// Keys of the fingerprints of frames; made like the secret.
     pub keys: Keys,
     /// Cookie of the network namespace whose flows these are.
     pub netns: u64,
     /// How long a noted way holds at most, see [`crate::flow::offload`].
     pub revalidate: Ticks,
-    /// Of [`Settings::MADE_LIBERAL`].
+    /// What natbpf has changed on the host, to be put back: [`Settings::MADE_LIBERAL`] or 0.
     pub changes: u32,
     /// How many reservations there may be for flows of one of the host's addresses; 0: no limit.
     pub host_share: u32,
+    /// Zero.
     pub reserved: u32,
 }
 

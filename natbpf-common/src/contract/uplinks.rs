@@ -14,9 +14,11 @@ pub const MAX_ADDRESSES: usize = 8;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct UplinkAddress {
+    /// Address of the interface, in packet order.
     pub local: Address,
-    /// Its subnet: the address whose subnet holds the next hop is preferred.
+    /// First address of its subnet: the address whose subnet holds the next hop is preferred.
     pub network: Address,
+    /// Netmask of its subnet.
     pub mask: Address,
 }
 
@@ -28,11 +30,11 @@ pub struct Uplink {
     pub interface: u32,
     /// Length of the link layer header: 14 with Ethernet, 0 without.
     pub link_header: u32,
-    /// Of [`Uplink::SERVES`], [`Uplink::SILENT`], [`Uplink::MOSTLY_FORWARDED`].
+    /// A set of [`Uplink::SERVES`], [`Uplink::SILENT`] and [`Uplink::MOSTLY_FORWARDED`].
     pub flags: u32,
     /// How many of `addresses` count. Zero: nothing can be translated, and what would have to be is dropped.
     pub address_count: u32,
-    /// Those beyond the count are zero.
+    /// The addresses; those after the count are zero.
     pub addresses: [UplinkAddress; MAX_ADDRESSES],
 }
 
@@ -46,6 +48,7 @@ impl Uplink {
     /// Most of its ports are forwarded, as for a "DMZ host": none is kept free for that.
     pub const MOSTLY_FORWARDED: u32 = 4;
 
+    /// Whether this flag is set.
     #[inline(always)]
     pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
@@ -91,7 +94,7 @@ impl Uplinks {
         None
     }
 
-    /// The uplink of an interface.
+    /// The uplink with this interface index, which is not 0; `None`: that interface is no uplink.
     #[inline(always)]
     pub fn find(&self, interface: u32) -> Option<&Uplink> {
         let uplink = &self.places[place(self.salt, interface)];

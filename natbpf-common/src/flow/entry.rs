@@ -9,43 +9,45 @@ use crate::{time::Moment, wire::Port};
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FlowEntry {
-    /// A [`Life`](crate::flow::life::Life).
+    /// A [`Life`](crate::flow::life::Life), as a word.
     pub life: u64,
-    /// A [`Rewrite`].
+    /// The [`Rewrite`] of this direction, as a word.
     pub rewrite: u64,
     /// When the flow began.
     pub created: Moment,
     /// Interface index of the uplink that the flow leaves by.
     pub uplink: u32,
-    /// A [`Status`](super::Status).
+    /// A [`Status`](super::Status), as a word.
     pub status: u16,
-    /// Of [`FlowEntry::COUNTED`] and its like; never changed while the flow has this translation.
+    /// A set of the flags below; never changed while the flow has this translation.
     pub traits: u16,
-    /// The outside's port after translation, if that is translated, too; else zero. It is where a stranger uses one port toward two
-    /// forwards of one inside endpoint, which could not tell the two flows apart.
+    /// The outside's port after translation, if that port is translated, too; else zero. It is translated where a
+    /// stranger uses one port toward two forwards of one inside endpoint, which could not tell the two flows apart.
     pub outside_port: Port,
-    /// Tag (802.1Q) with which packets of this direction leave if they are repeated, host order; 0: none. Goes with `offload`.
+    /// Tag (802.1Q) with which packets of this direction leave if they are repeated, host order; 0: none. Belongs to
+    /// `offload`.
     pub vlan: u16,
+    /// The way that the kernel has sent packets of this direction.
     pub offload: Offload,
 }
 
 impl FlowEntry {
-    /// Counts among the flows of its source.
+    /// The flow counts among those that its source has begun.
     pub const COUNTED: u16 = 1;
-    /// Counts among the users of a peer of its mapping ([`Side::Peer`](crate::nat::mapping::Side::Peer)).
+    /// The flow counts among the users of a peer of its mapping ([`Side::Peer`](crate::nat::mapping::Side::Peer)).
     pub const PEERED: u16 = 2;
-    /// The external address is not one of the uplink's own: user space ends the flow when it goes.
+    /// The external address is not one of the uplink's own: user space ends the flow when the address goes.
     pub const FOREIGN_ADDRESS: u16 = 4;
-    /// Packets from outside do not renew it.
+    /// Packets from outside do not renew the flow (RFC 4787 REQ-6).
     pub const OUTBOUND_REFRESH: u16 = 8;
-    /// It is not translated: it began outside, toward the instance's own address.
+    /// The flow is not translated: it began outside, toward the instance's own address.
     pub const UNTRANSLATED: u16 = 16;
-    /// Counts among the flows that strangers have begun to its source.
+    /// The flow counts among those that strangers have begun to its source.
     pub const COUNTED_INBOUND: u16 = 32;
-    /// It counts, in either account.
+    /// The flow counts in one of these two accounts.
     pub const COUNTED_ANYWHERE: u16 = Self::COUNTED | Self::COUNTED_INBOUND;
 
-    /// The whole rewrite of its direction.
+    /// The whole rewrite of its direction, with the outside's port.
     pub const fn rewrite(&self) -> Rewrite {
         Rewrite { outside_port: self.outside_port, ..Rewrite::from_word(self.rewrite) }
     }

@@ -20,15 +20,15 @@ const KILLED: u64 = 0b10 << 62;
 const GONE: u64 = MARKS;
 const BUSY: u64 = MARKS | 1;
 
-/// What the word says.
+/// What the word says. Times are those of the datapath's clock, and have 62 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// Last seen then (within [`RENEWAL`]).
+    /// The flow lives and was last seen at this time (within [`RENEWAL`]).
     Live(Nanoseconds),
-    /// Found expired by the reaper then. A packet of the original direction starts it anew.
+    /// The reaper found it expired at this time. A packet of the original direction starts it anew.
     Dying(Nanoseconds),
-    /// Ended then by the operator or by the loss of its address. A packet of the original direction gets a
-    /// new translation.
+    /// It was ended at this time by the operator or by the loss of its address. A packet of the original direction
+    /// gets a new translation.
     Killed(Nanoseconds),
     /// A program is giving it a new translation just now.
     Busy,
@@ -37,6 +37,7 @@ pub enum Life {
 }
 
 impl Life {
+    /// Reads [`FlowEntry::life`](super::FlowEntry::life).
     #[inline(always)]
     pub const fn from_word(word: u64) -> Self {
         let time = word & !MARKS;
@@ -49,6 +50,7 @@ impl Life {
         }
     }
 
+    /// The word for [`FlowEntry::life`](super::FlowEntry::life): the time, and a mark in its highest two bits.
     #[inline(always)]
     pub const fn to_word(self) -> u64 {
         match self {

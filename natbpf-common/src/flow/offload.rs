@@ -11,15 +11,17 @@ use crate::time::Ticks;
 
 /// The noted way of one direction of a flow; the other cache line of its entry. 32 bytes without padding.
 ///
-/// Written under the lock that [`Validity::BUSY`] is. Who reads it reads `validity` before and after: if it is the same, so is the rest.
+/// Written under the lock that [`Validity::BUSY`] is. A reader loads `validity` before the rest and again
+/// after it: if it is the same, the rest was not changed in between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Offload {
-    /// A [`Validity`].
+    /// A [`Validity`], as a word.
     pub validity: u64,
-    /// [`Frame::fingerprint`](crate::path::frame::Frame::fingerprint) of the frames that it is for, as they come in.
+    /// [`Frame::fingerprint`](crate::path::frame::Frame::fingerprint) of the frames that the way is for, as
+    /// they come in.
     pub frame: u64,
-    /// The frame's destination and source as it leaves; as three words, as they stand there.
+    /// Destination and source of the frame as it leaves: its first twelve bytes as three native words.
     pub ethernet: [u32; 3],
     /// Interface index of the inside port: where packets of the original direction come in, and those of the reply direction go out, the
     /// latter with [`Offload::PEER`]. The other end of the way is the flow's uplink.
@@ -27,14 +29,15 @@ pub struct Offload {
 }
 
 impl Offload {
-    /// The port is one end of a veth pair whose other end is in another network namespace: straight there. A bit that no interface index
-    /// has.
+    /// The port is one end of a veth pair whose other end is in another network namespace: packets go straight to that
+    /// end. A bit that no interface index has.
     pub const PEER: u32 = 1 << 31;
 }
 
 /// How long a noted way holds, for which epoch, and for packets of which length; one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
+    /// When it ends.
     pub until: Ticks,
     /// [`Gauge::Epoch`](crate::contract::gauge::Gauge::Epoch) when it was noted.
     pub epoch: u16,
@@ -54,24 +57,27 @@ impl Validity {
         Self { until: now.wrapping_add(lasts), epoch, size }
     }
 
+    /// The word for [`Offload::validity`]: from the lowest bit on 32 bits of `until`, 16 of `epoch`, 16 of `size`.
     #[inline(always)]
     pub const fn to_word(self) -> u64 {
         self.until as u64 | (self.epoch as u64) << 32 | (self.size as u64) << 48
     }
 
+    /// Reads [`Offload::validity`]. [`Validity::NONE`] and [`Validity::BUSY`] become one that never holds.
     #[inline(always)]
     pub const fn from_word(word: u64) -> Self {
         Self { until: word as u32, epoch: (word >> 32) as u16, size: (word >> 48) as u16 }
     }
 
-    /// Whether it holds at that time. `epoch` is not 0. Row M28.
+    /// Whether the way may be used `now`. `epoch` is the present one and not 0. Row M28.
     #[inline(always)]
     pub const fn holds(self, now: Ticks, epoch: u16) -> bool {
         self.epoch == epoch && self.until.wrapping_sub(now).cast_signed() > 0
     }
 }
 
-/// How long a way noted now holds: up to a quarter less than the interval, by the flow, so that not all ask again at once.
+/// How long a way noted now holds: up to a quarter less than the interval, by the lowest eight bits of
+/// `seed`, so that not all flows ask again at once.
 #[inline(always)]
 pub const fn spread(interval: Ticks, seed: u32) -> Ticks {
     interval - (((interval as u64 >> 2) * (seed as u64 & 0xff)) >> 8) as u32

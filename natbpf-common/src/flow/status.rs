@@ -4,7 +4,8 @@ use core::fmt;
 
 use super::{key::Direction, state::State};
 
-/// State and flags of a flow, written together. Both entries of a flow have a copy.
+/// State and flags of a flow, written together. Both entries of a flow have a copy. Methods whose names begin
+/// with `with` return a changed status.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Status(u16);
 
@@ -18,17 +19,19 @@ impl Status {
     const FIN_OF_FIRST: u16 = 1 << 13;
     const FIN_OF_SECOND: u16 = 1 << 14;
 
-    /// A status with this [`State`] and no flags.
+    /// A status with this number of a [`State`] and no flags.
     #[inline(always)]
     pub const fn new(state: u8) -> Self {
         Self(state as u16)
     }
 
+    /// Reads [`FlowEntry::status`](super::FlowEntry::status).
     #[inline(always)]
     pub const fn from_word(word: u16) -> Self {
         Self(word)
     }
 
+    /// The word for [`FlowEntry::status`](super::FlowEntry::status): the state in its lower byte, flags above.
     #[inline(always)]
     pub const fn to_word(self) -> u16 {
         self.0
@@ -40,6 +43,7 @@ impl Status {
         self.0 as u8
     }
 
+    /// Another state with the same flags. `state` is the number of a [`State`].
     #[inline(always)]
     pub const fn with_state(self, state: u8) -> Self {
         Self(self.0 & 0xff00 | state as u16)
@@ -64,6 +68,7 @@ impl Status {
         self.0 & Self::SEEN_REPLY != 0
     }
 
+    /// Sets what [`Status::seen_reply`] asks.
     #[inline(always)]
     pub const fn with_seen_reply(self) -> Self {
         Self(self.0 | Self::SEEN_REPLY)
@@ -75,22 +80,25 @@ impl Status {
         self.0 & Self::ASSURED != 0
     }
 
+    /// Sets what [`Status::assured`] asks.
     #[inline(always)]
     pub const fn with_assured(self) -> Self {
         Self(self.0 | Self::ASSURED)
     }
 
-    /// A side of the conversation, as the protocol sees it, says that it has sent its last.
+    /// Notes a FIN of one side of the conversation, as the protocol sees it: that side has sent its last data.
     #[inline(always)]
     pub const fn with_fin(self, side: Direction) -> Self {
         Self(self.0 | Self::fin(side))
     }
 
+    /// Whether a FIN of this side is noted.
     #[inline(always)]
     pub const fn has_fin(self, side: Direction) -> bool {
         self.0 & Self::fin(side) != 0
     }
 
+    /// Forgets the FINs of both sides.
     #[inline(always)]
     pub const fn without_fins(self) -> Self {
         Self(self.0 & !(Self::FIN_OF_FIRST | Self::FIN_OF_SECOND))
@@ -110,6 +118,7 @@ impl Status {
         self.0 & Self::HOST != 0
     }
 
+    /// Sets what [`Status::host`] asks.
     #[inline(always)]
     pub const fn with_host(self) -> Self {
         Self(self.0 | Self::HOST)
@@ -121,23 +130,25 @@ impl Status {
         self.0 & Self::MAPPED != 0
     }
 
+    /// Sets what [`Status::mapped`] asks.
     #[inline(always)]
     pub const fn with_mapped(self) -> Self {
         Self(self.0 | Self::MAPPED)
     }
 
-    /// The flow began outside: who sends first in the protocol's sense is on the side of the reply direction.
+    /// The flow began outside: the side that sends first in the protocol's sense sends in the reply direction.
     #[inline(always)]
     pub const fn inbound(self) -> bool {
         self.0 & Self::INBOUND != 0
     }
 
+    /// Sets what [`Status::inbound`] asks.
     #[inline(always)]
     pub const fn with_inbound(self) -> Self {
         Self(self.0 | Self::INBOUND)
     }
 
-    /// A direction of the table as the protocol sees it: from whoever began, or back.
+    /// A direction of the table as the protocol sees it: original is from the side that began, reply is back to it.
     #[inline(always)]
     pub const fn seen_by_protocol(self, direction: Direction) -> Direction {
         match (direction, self.inbound()) {

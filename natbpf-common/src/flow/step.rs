@@ -6,14 +6,18 @@ use crate::{
     wire::protocol::{ICMP, TCP, UDP},
 };
 
-/// How long a flow has to be idle before it gives way, if it was answered; and any flow of a source that has as many as it may have.
-/// Netfilter has no such limits, so whoever sends in another's name must not be able to keep him from beginning anything.
+/// How long a flow has to be idle before it gives way, if it was answered; and any flow of a source that has
+/// as many as it may have. Netfilter has no such limits, so packets with a forged source must not keep the
+/// real source from beginning flows.
 pub const PATIENCE: Nanoseconds = 5 * SECOND;
 
-/// Whether a flow that has been idle for so long gives way to a new one where there is no room for both (netfilter: `early_drop`,
-/// `tcp_can_early_drop`): whose time is over, that was never answered, that was answered and no more (a question of DNS), and a connection
-/// that both sides have closed. `own`: for another one of the same source. What runs never does (RFC 6888, REQ-11), nor does for others
-/// what a RST has closed that ran before: that may have been forged. Row C16.
+/// Whether a flow that has been idle for so long gives way to a new one where there is no room for both (netfilter:
+/// `early_drop`, `tcp_can_early_drop`). `own`: the new flow is one of the same source.
+///
+/// Four kinds of flows give way: those whose time is over, those that were never answered, those that were answered
+/// and did not go on (a question of DNS), and connections that both sides have closed. A flow that runs never
+/// does (RFC 6888, REQ-11). A connection that ran until a RST does so only for its own source: that RST may
+/// have been forged. Row C16.
 #[inline(always)]
 pub const fn gives_way(status: Status, idle: Nanoseconds, timeout: Nanoseconds, own: bool) -> bool {
     if idle > timeout {
@@ -36,6 +40,7 @@ pub const UDP_STREAM_AGE: Nanoseconds = 2 * SECOND;
 /// What a packet does to its flow's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
+    /// The status after the packet.
     pub status: Status,
     /// Whether the packet renews the idle time.
     pub renews: bool,

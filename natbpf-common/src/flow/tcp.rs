@@ -3,8 +3,8 @@
 //!
 //! Where conntrack would call a packet of a known flow invalid, the state stays as it is and the packet goes
 //! on: the ends decide what is valid. A RST closes; data after it opens again, since the RST may have been
-//! forged or ignored (RFC 7857 section 2.2). So does data from a side whose FIN has been seen: who has sent a FIN sends no more, so that FIN
-//! was somebody else's.
+//! forged or ignored (RFC 7857 section 2.2). So does data from a side whose FIN has been seen: a side that
+//! has sent a FIN sends no more data, so that FIN was forged.
 
 use super::{Direction, State, Status};
 use crate::wire::segment::{ACK, Event, FIN, PSH, RST, SYN, event};
@@ -12,14 +12,17 @@ use crate::wire::segment::{ACK, Event, FIN, PSH, RST, SYN, event};
 /// Where the machine goes, and whether the packet renews the idle time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
+    /// The state after the segment.
     pub state: State,
+    /// Whether the segment renews the idle time.
     pub renews: bool,
 }
 
-/// Notes whose FIN was seen in a status that the machine has stepped from `before`, and opens again what a forged one had begun to close.
+/// Notes which side has sent a FIN, and opens a connection again that a forged FIN had begun to close. `before` is the
+/// status before the segment, `status` the one that [`next`] has led to.
 ///
-/// A segment with PSH carries data. One FIN alone can be forged by a stranger; the second one is of the other side, so a connection that
-/// both have closed stays closed.
+/// A segment with PSH carries data. One FIN alone can be forged by a stranger; the second one comes from the
+/// other side, so a connection that both sides have closed stays closed.
 #[inline(always)]
 pub const fn note_fin(status: Status, before: Status, direction: Direction, flags: u8) -> Status {
     let state = status.state();

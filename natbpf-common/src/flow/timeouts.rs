@@ -12,12 +12,13 @@ use crate::time::{Nanoseconds, SECOND};
 pub struct Timeouts([Nanoseconds; 16]);
 
 impl Timeouts {
-    /// The timeout of a flow.
+    /// The timeout of a flow with this status.
     #[inline(always)]
     pub const fn of(&self, status: Status) -> Nanoseconds {
         self.0[(status.state() & 15) as usize]
     }
 
+    /// Sets the timeout of flows in this state.
     pub fn set(&mut self, state: State, timeout: Nanoseconds) {
         self.0[state as usize] = timeout;
     }

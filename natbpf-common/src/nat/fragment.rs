@@ -25,13 +25,13 @@ pub const LIFETIME: Nanoseconds = 30 * SECOND;
 /// Places for fragments that came before the first one of their datagram. The oldest gives way. A power of two. Row U28.
 pub const PLACES: usize = 512;
 
-/// The longest of these, from its IPv4 header on.
+/// Bytes of the longest fragment that is kept, from its IPv4 header on.
 pub const LONGEST: usize = 2048;
 
-/// How many of these one datagram may have: enough for the longest one by an MTU of 576.
+/// How many fragments of one datagram may be kept: enough for the longest datagram at an MTU of 576.
 pub const KEPT: usize = 128;
 
-/// Counters of identifications. A power of two.
+/// How many counters of identifications there are. A power of two.
 pub const IDENTIFICATIONS: usize = 1024;
 
 /// Fragments are cut at multiples of this.
@@ -47,18 +47,22 @@ pub const WORDS: usize = 0x1_0000 / (UNIT * WORD) as usize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
 pub struct DatagramKey {
+    /// Source address, as it stands in the packet.
     pub source: Address,
+    /// Destination address, as it stands in the packet.
     pub destination: Address,
     /// Interface index of the uplink.
     pub uplink: u32,
     /// In packet order.
     pub identification: u16,
+    /// IP protocol number.
     pub protocol: u8,
     /// A [`Direction`]: original is what leaves.
     pub direction: u8,
 }
 
 impl DatagramKey {
+    /// The key of a fragment with these headers. `direction` is the number of a [`Direction`].
     #[inline(always)]
     pub fn of(headers: &Headers, uplink: u32, direction: u32) -> Self {
         Self {
@@ -71,12 +75,13 @@ impl DatagramKey {
         }
     }
 
+    /// Whether the datagram goes out by the uplink.
     #[inline(always)]
     pub const fn leaves(&self) -> bool {
         self.direction == Direction::Original as u8
     }
 
-    /// Fourteen bits of the key, kept next to the verdict: as
+    /// Fourteen bits of the key, kept next to the verdict; what they are good for is said at
     /// [`FlowKey::tag`](crate::flow::FlowKey::tag).
     #[inline(always)]
     pub const fn tag(&self) -> u16 {
@@ -106,6 +111,7 @@ pub enum Decision {
 /// A decision in one word, which is read and changed whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
+    /// What becomes of the fragments.
     pub decision: Decision,
     /// The new address, for [`Decision::Translate`].
     pub address: Address,
@@ -118,12 +124,14 @@ pub struct Verdict {
 impl Verdict {
     const TAG: u16 = 0x3fff;
 
+    /// Nothing is decided yet for the datagram with this tag.
     #[inline(always)]
     pub const fn open(tag: u16) -> Self {
         Self { decision: Decision::Open, address: Address::UNSPECIFIED, identification: 0, tag }
     }
 
-    /// Whether it was made for another datagram than one whose fragments get this address; unspecified: none.
+    /// Whether it was made for another datagram than one whose fragments get this address; an unspecified address: they
+    /// get none.
     #[inline(always)]
     pub fn contradicts(self, address: Address) -> bool {
         match self.decision {
@@ -132,6 +140,8 @@ impl Verdict {
         }
     }
 
+    /// The word for [`Datagram::verdict`]: from the lowest bit on 32 bits of the address, 16 of the identification, 14
+    /// of the tag, 2 of the decision.
     #[inline(always)]
     pub const fn to_word(self) -> u64 {
         self.address.to_wire() as u64
@@ -140,6 +150,7 @@ impl Verdict {
             | (self.decision as u64) << 62
     }
 
+    /// Reads [`Datagram::verdict`].
     #[inline(always)]
     pub const fn from_word(word: u64) -> Self {
         Self {
@@ -160,15 +171,15 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Datagram {
-    /// A [`Verdict`].
+    /// A [`Verdict`], as a word.
     pub verdict: u64,
-    /// When the fragment came that came first.
+    /// When the earliest of its fragments came.
     pub born: Nanoseconds,
-    /// A [`Progress`].
+    /// A [`Progress`], as a word.
     pub progress: u64,
     /// How many fragments were kept, and [`Datagram::CLOSED`].
     pub kept: u64,
-    /// Their numbers: see [`Place`]. 0 is one that is just being entered.
+    /// Numbers of the kept fragments, see [`Place`]. 0: a number is just being entered.
     pub numbers: [u32; KEPT],
     /// A bit for each 8 bytes that have passed.
     pub units: [u64; WORDS],
@@ -180,7 +191,7 @@ impl Datagram {
     /// The first fragment has come, and nothing more is kept.
     pub const CLOSED: u64 = 1 << 32;
 
-    /// How many were kept.
+    /// How many fragments were kept, at most [`KEPT`], given [`Datagram::kept`].
     #[inline(always)]
     pub const fn number_kept(kept: u64) -> u32 {
         let number = kept as u32;
@@ -194,18 +205,20 @@ impl Datagram {
 pub struct Progress(u64);
 
 impl Progress {
+    /// Reads [`Datagram::progress`].
     #[inline(always)]
     pub const fn from_word(word: u64) -> Self {
         Self(word)
     }
 
-    /// What a piece adds.
+    /// What a piece adds to the word.
     #[inline(always)]
     pub const fn of(piece: Piece) -> u64 {
         let units = (piece.end - piece.first) as u64;
         if piece.last { (piece.end as u64) << 32 | units } else { units }
     }
 
+    /// Whether all of the datagram has passed.
     #[inline(always)]
     pub const fn is_whole(self) -> bool {
         let whole = (self.0 >> 32) as u32;
@@ -216,6 +229,7 @@ impl Progress {
 /// Which part of a datagram a fragment is, in units of 8 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
+    /// The first unit: the fragment's offset.
     pub first: u32,
     /// The unit after the last one; at most 8192.
     pub end: u32,
@@ -224,7 +238,8 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// `None`: no fragment of a datagram looks like this. Rows S22, S26.
+    /// The piece that a fragment with these headers is; `None`: no fragment of a datagram looks like this.
+    /// Rows S22, S26.
     #[inline(always)]
     pub fn of(headers: &Headers) -> Option<Self> {
         let first = (headers.fragment & FRAGMENT_OFFSET) as u32;
@@ -243,7 +258,7 @@ impl Piece {
         Some(Self { first, end: first + length.div_ceil(UNIT), last })
     }
 
-    /// The bits of a word of a map of units that are this piece's.
+    /// The bits of this piece in a word of a map of units.
     #[inline(always)]
     pub const fn bits(self, word: u32) -> u64 {
         let base = word * WORD;
@@ -253,7 +268,7 @@ impl Piece {
         if low >= high { 0 } else { (u64::MAX >> (WORD - (high - low))) << low }
     }
 
-    /// Those of them that are not its first.
+    /// The same without the bit of the first unit.
     #[inline(always)]
     pub const fn inner_bits(self, word: u32) -> u64 {
         Self { first: self.first + 1, ..self }.bits(word)
@@ -272,9 +287,10 @@ impl Piece {
     }
 }
 
-/// How a fragment fits to those that have passed.
+/// How a fragment fits those that have passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
+    /// No part of it has passed.
     New,
     /// The same has passed.
     Duplicate,
@@ -295,8 +311,8 @@ pub struct Entered {
 }
 
 impl Entered {
-    /// A word of a map of units in which the bits of the piece were set, what had stood there, and the same word of the map
-    /// of edges.
+    /// Takes in one word of the map of units after the bits of the piece were set in it: `old` is what it was before,
+    /// `edges` is the same word of the map of edges.
     #[inline(always)]
     pub const fn add(&mut self, piece: Piece, word: u32, old: u64, edges: u64) {
         let bits = piece.bits(word);
@@ -305,7 +321,8 @@ impl Entered {
         self.edges |= edges & piece.inner_bits(word);
     }
 
-    /// `same_edges`: a fragment begins where this one does, and one ends where it does.
+    /// How the piece fits. `same_edges`: a fragment that has passed begins where the piece does, and one ends where the
+    /// piece does.
     #[inline(always)]
     pub const fn fit(self, same_edges: bool) -> Fit {
         match (self.known, self.new | self.edges) {
@@ -315,47 +332,54 @@ impl Entered {
         }
     }
 
+    /// Whether no part of the piece has passed.
     #[inline(always)]
     pub const fn is_new(self) -> bool {
         self.known == 0
     }
 }
 
-/// Where a fragment is kept. Numbers count up, and their remainder is the place: whoever finds another number there comes
-/// too late.
+/// Where a fragment is kept. Numbers count up, and their remainder is the place: a program that finds another
+/// number there comes too late.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Place {
     /// The number, and one of the constants below in the lowest two bits.
     pub state: u64,
+    /// The datagram that the fragment belongs to.
     pub key: DatagramKey,
-    /// Of the fragment, from its IPv4 header on.
+    /// How many of `bytes` count.
     pub length: u32,
-    /// Not 0: the packet itself was dropped.
+    /// Not 0: the packet itself was dropped, and this is the only copy.
     pub held: u32,
+    /// The fragment from its IPv4 header on.
     pub bytes: [u8; LONGEST],
 }
 
 impl Place {
+    /// There is no fragment.
     pub const FREE: u64 = 0;
-    /// Somebody writes or reads it, and everybody else keeps off.
+    /// One program writes or reads it, and all others keep off.
     pub const BUSY: u64 = 1;
     /// There is a fragment.
     pub const FULL: u64 = 2;
 
+    /// The word for [`Place::state`] with this number and one of the constants above.
     #[inline(always)]
     pub const fn state(number: u32, state: u64) -> u64 {
         (number as u64) << 2 | state
     }
 
+    /// Whether a word of [`Place::state`] has this one of the constants above.
     #[inline(always)]
     pub const fn is(state: u64, wanted: u64) -> bool {
         state & 3 == wanted
     }
 }
 
-/// Which of the counters of identifications packets with these addresses and this protocol use, and what is added to it:
-/// as in the kernel's `__ip_select_ident`, nobody learns from his own how many the others are.
+/// Which counter of identifications packets with these addresses and this protocol use, and what is added to
+/// its value. As in the kernel's `__ip_select_ident`, a host cannot learn from its own identifications how
+/// many packets others send.
 #[inline(always)]
 pub const fn identification(
     secret: Secret,

@@ -19,11 +19,13 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Side {
+    /// An inside endpoint with the external one that it is mapped to.
     Inside = 0,
+    /// An external endpoint with its owner, the inside endpoint that it is reserved for.
     External = 1,
     /// An external endpoint together with an outside address that its owner has sent to, for address-dependent filtering.
     Peer = 2,
-    /// An inside address with the flows that it has: the account of a source that has limits.
+    /// An inside address with the number of its flows: the account of a source that has limits.
     Source = 3,
 }
 
@@ -31,31 +33,34 @@ pub enum Side {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Endpoint {
+    /// Address of the endpoint, in packet order.
     pub address: Address,
     /// The other address that tells the mapping apart: on the inside, the external address it is mapped to
-    /// (an instance that leaves by two uplinks has a mapping on each); zero on the external side; the outside address of
-    /// a peer.
+    /// (an instance that leaves by two uplinks has a mapping on each); the outside address of a peer; else zero.
     pub toward: Address,
+    /// Port or ICMP query identifier. A source has two accounts: 0 for the flows that it has begun, 1 for those that
+    /// strangers have begun to it.
     pub port: Port,
-    /// IP protocol number.
+    /// IP protocol number; 0 for a source.
     pub protocol: u8,
     /// A [`Side`].
     pub side: u8,
 }
 
-/// Value, 32 bytes.
+/// Value: what is known about an endpoint. 32 bytes without padding.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Mapping {
-    /// The address and port on the other side, as [`Mapping::pack`] lays them out. Of a source: when its next flow would
-    /// be due if they came at the rate that it may have ([`Mapping::due`]).
+    /// The address and port on the other side, as [`Mapping::pack`] lays them out. For a source: when its next flow
+    /// would be due if they came at the rate that it may have ([`Mapping::due`]).
     pub other: u64,
-    /// A [`Users`]; not used on the inside.
+    /// A [`Users`], as a word; not used on the inside.
     pub users: u64,
-    /// When the last user went.
+    /// When the last user went, by the datapath's clock.
     pub idle_since: Nanoseconds,
     /// [`Rule::flags`](crate::contract::rules::Rule::flags) of the rule that it was made by, for flows that begin from outside.
     pub flags: u32,
+    /// Zero.
     pub reserved: u32,
 }
 
@@ -70,21 +75,24 @@ impl Endpoint {
 }
 
 impl Mapping {
+    /// An endpoint in one word, from the lowest bit on: 32 bits of the address, 16 of the port.
     #[inline(always)]
     pub const fn pack(address: Address, port: Port) -> u64 {
         address.to_wire() as u64 | (port.to_wire() as u64) << 32
     }
 
-    /// How long a port without users stays with its owner, given the flags that a mapping keeps. RFC 6888 REQ-8: so long
-    /// that nobody outside who still sends to it reaches another one; where only those are let in who were sent to, the
-    /// grace period will do.
+    /// How long a port without users stays with its owner, given the flags that a mapping keeps. RFC 6888 REQ-8: two
+    /// minutes, so that a host outside that still sends to that port does not reach another owner. Where only hosts are
+    /// let in that the owner has sent to, the grace period is enough.
     #[inline(always)]
     pub const fn rest(flags: u32) -> Nanoseconds {
         if flags & (Rule::OPEN | Rule::OPEN_TO_PEERS) != 0 { 120 * SECOND } else { GRACE }
     }
 
-    /// When a source's next flow is due after one that begins `now`; `None`: it comes too fast. A source that has been
-    /// silent may begin as many at once as it may in a second (the "generic cell rate algorithm"). Row C05.
+    /// When a source's next flow is due after one that begins `now`; `None`: that one comes too early. `due`
+    /// is what the one before was given, `interval` is [`Rule::interval`], and all are nanoseconds. A source
+    /// that has been silent may begin as many at once as it may in a second (the "generic cell rate
+    /// algorithm"). Row C05.
     #[inline(always)]
     pub const fn due(due: Nanoseconds, interval: Nanoseconds, now: Nanoseconds) -> Option<Nanoseconds> {
         let next = if due > now { due } else { now } + interval;
@@ -93,6 +101,7 @@ impl Mapping {
         if next > now + burst { None } else { Some(next) }
     }
 
+    /// The reverse of [`Mapping::pack`].
     #[inline(always)]
     pub const fn unpack(word: u64) -> (Address, Port) {
         (Address::from_wire(word as u32), Port::from_wire((word >> 32) as u16))
@@ -107,49 +116,55 @@ pub struct Users(u64);
 impl Users {
     const GONE: u64 = u32::MAX as u64;
 
+    /// One flow of this owner.
     #[inline(always)]
     pub const fn one(owner: Address) -> Self {
         Self((owner.to_wire() as u64) << 32 | 1)
     }
 
+    /// Reads [`Mapping::users`].
     #[inline(always)]
     pub const fn from_word(word: u64) -> Self {
         Self(word)
     }
 
+    /// The word for [`Mapping::users`]: the count in its lower half, the owner's address above.
     #[inline(always)]
     pub const fn to_word(self) -> u64 {
         self.0
     }
 
+    /// How many flows; of no meaning for [`Users::gone`].
     #[inline(always)]
     pub const fn count(self) -> u32 {
         self.0 as u32
     }
 
+    /// Inside address of the owner.
     #[inline(always)]
     pub const fn owner(self) -> Address {
         Address::from_wire((self.0 >> 32) as u32)
     }
 
-    /// One more; `None` when it is being removed.
+    /// One flow more; `None` when the mapping is being removed.
     #[inline(always)]
     pub const fn more(self) -> Option<Self> {
         if self.0 & Self::GONE >= Self::GONE - 1 { None } else { Some(Self(self.0 + 1)) }
     }
 
-    /// Some flow uses it.
+    /// Whether any flow uses the mapping.
     #[inline(always)]
     pub const fn in_use(self) -> bool {
         self.count() > 0 && !self.is_gone()
     }
 
-    /// Being removed.
+    /// The same for a mapping that is being removed.
     #[inline(always)]
     pub const fn gone(self) -> Self {
         Self(self.0 | Self::GONE)
     }
 
+    /// Whether the mapping is being removed.
     #[inline(always)]
     pub const fn is_gone(self) -> bool {
         self.0 & Self::GONE == Self::GONE

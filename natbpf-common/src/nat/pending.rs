@@ -1,8 +1,9 @@
 //! Flows that somebody outside would begin: nothing is known of them but their first packets.
 //!
-//! Whoever can send to an external address can make up any number of these. They count only when the kernel has let one through and the
-//! inside has answered (a connection of TCP: when the stranger has answered that, too). Until then one is remembered in a table of its own, whose
-//! oldest entries give way to new ones: it takes nothing from the flow table, and nothing from anybody's share.
+//! A host that can send to an external address can make up any number of these. A flow counts only when the
+//! kernel has let its packet through and the inside has answered (with TCP: when the stranger has answered
+//! that, too). Until then it is remembered in a table of its own, whose oldest entries give way to new ones:
+//! it takes no room in the flow table, and counts for no source.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -12,46 +13,48 @@ use crate::{
     wire::Port,
 };
 
-/// How many there can be.
+/// How many such flows are remembered.
 pub const MAX_PENDING: usize = 1 << 16;
 
-/// How long an answer is waited for (`UDP_CT_UNREPLIED` of conntrack).
+/// How long natbpf waits for an answer (`UDP_CT_UNREPLIED` of conntrack).
 pub const LIFETIME: Nanoseconds = 30 * SECOND;
 
-/// Value; the key is that of the original direction: the packets that would answer.
+/// What is remembered of such a flow; the key is the [`FlowKey`] of its original direction, that of the answers.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Pending {
-    /// When the last packet was seen.
+    /// When the last packet was seen, by the datapath's clock.
     pub seen: Nanoseconds,
-    /// A [`Rewrite`](crate::flow::Rewrite): the external endpoint that was asked.
+    /// A [`Rewrite`](crate::flow::Rewrite), as a word: the external endpoint that was asked.
     pub rewrite: u64,
     /// Interface index of the uplink that it was asked by.
     pub uplink: u32,
     /// The flags of the rule by whose mapping it was let in.
     pub flags: u32,
-    /// A [`Status`](crate::flow::Status).
+    /// A [`Status`](crate::flow::Status), as a word.
     pub status: u16,
-    /// Of [`FlowEntry::traits`](crate::flow::FlowEntry::traits).
+    /// [`FlowEntry::traits`](crate::flow::FlowEntry::traits) of the flow.
     pub traits: u16,
     /// The stranger's port, if the inside sees another one; else zero.
     pub outside_port: Port,
     /// 1: it was let in by a mapping.
     pub by_mapping: u16,
-    /// Of TCP: the number by which the stranger acknowledges the inside's SYN, host order. 0: none is waited for.
+    /// With TCP: the number by which the stranger acknowledges the inside's SYN, host order. 0: none is waited for.
     pub expected: u32,
+    /// Zero.
     pub reserved: u32,
 }
 
-/// What a SYN/ACK with this sequence number has the stranger acknowledge, as [`Pending::expected`].
+/// The number by which a SYN/ACK with this sequence number is acknowledged, as [`Pending::expected`]. Both are in host
+/// order.
 #[inline(always)]
 pub const fn expect(sequence: u32) -> u32 {
     let next = sequence.wrapping_add(1);
     if next == 0 { 1 } else { next }
 }
 
-/// Whether a segment with this acknowledgement number is of somebody who has seen the inside's SYN/ACK, or data right behind it: who has forged
-/// his address sees neither.
+/// Whether a segment with this acknowledgement number (host order) comes from a host that has seen the
+/// inside's SYN/ACK, or data right behind it: a sender with a forged address sees neither.
 #[inline(always)]
 pub const fn acknowledges(expected: u32, number: u32) -> bool {
     /// A TCP without window scaling sends no more before it is acknowledged.
@@ -65,11 +68,11 @@ mod user {
     unsafe impl aya::Pod for super::Pending {}
 }
 
-/// How many ports a stranger's packet is tried with before it is given up, its own included.
+/// How many ports a stranger's packet is tried with before the packet is given up, its own port included.
 pub const OUTSIDE_PORTS: u32 = 4;
 
-/// The port under which the inside sees a stranger at a try; the first is his own. The later ones depend on the external endpoint that he
-/// asks, so that the same question always has the same.
+/// The port under which the inside sees a stranger. Attempt 0 is the stranger's own port. The ports of the later ones
+/// depend on the external endpoint that is asked, so that the same question always gets the same ports.
 #[inline(always)]
 pub const fn outside_port(reply: &FlowKey, attempt: u32) -> Port {
     if attempt == 0 {

@@ -17,7 +17,7 @@ pub const PROBES: u32 = 256;
 const RUN: u32 = 8;
 
 impl PortRange {
-    /// `None` if it would be empty.
+    /// From the first to the last port; `None` if it would be empty.
     pub const fn new(first: u16, last: u16) -> Option<Self> {
         if first <= last { Some(Self { first, last }) } else { None }
     }
@@ -33,7 +33,7 @@ impl PortRange {
         }
     }
 
-    /// All query identifiers.
+    /// All 65536 numbers, as query identifiers of ICMP use them.
     pub const fn all() -> Self {
         Self { first: 0, last: 65535 }
     }
@@ -44,6 +44,7 @@ impl PortRange {
         Self { first, last }
     }
 
+    /// Whether the port is in the range.
     #[inline(always)]
     pub const fn contains(&self, port: Port) -> bool {
         self.first <= port.number() && port.number() <= self.last
@@ -59,7 +60,7 @@ impl PortRange {
     /// the next.
     ///
     /// Ranges of up to half as many ports as there are probes are tried whole, first those of the source's
-    /// parity, then the others (RFC 4787 REQ-4: parity where it can be had). Of longer ranges a sample is
+    /// parity, then the others (RFC 4787 REQ-4: parity where it can be had). In longer ranges a sample is
     /// tried that the seed decides.
     #[inline(always)]
     pub const fn candidate(&self, step: u32, seed: u64, source: Port) -> Option<Port> {

@@ -1,9 +1,10 @@
 //! Packets on their way through the kernel: what one looked like where it came in, for the program at the hook where it leaves.
 //!
-//! Where a packet comes in, a [`Crossing`] is written into a slot of a small table, and the slot's number into `skb->tc_index`, which stays
-//! with the buffer through bridge and stack. Where a packet leaves, the number names a slot. Nobody is believed because of a number: a
-//! slot counts only for the very packet that it was written for, compared in full, and once. So a number that is old, wrong or forged
-//! (whoever has `CAP_NET_ADMIN` in a network namespace can set `tc_index`) leads to nothing.
+//! Where a packet comes in, a [`Crossing`] is written into a slot of a small table, and the slot's number
+//! into `skb->tc_index`, which stays with the buffer through bridge and stack. Where a packet leaves, the
+//! number names a slot. The number alone proves nothing: a slot counts only for the very packet that it was
+//! written for, compared in full, and once. So a number that is old, wrong or forged (a program with
+//! `CAP_NET_ADMIN` in a network namespace can set `tc_index`) leads to nothing.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -22,8 +23,9 @@ pub struct Crossing {
     pub key: FlowKey,
     /// [`Frame::fingerprint`](crate::path::frame::Frame::fingerprint) of its frame.
     pub frame: u64,
+    /// What else of the packet is compared.
     pub contents: Contents,
-    /// Interface index.
+    /// Index of the interface by which it came in.
     pub interface: u32,
     /// [`Gauge::Epoch`](crate::contract::gauge::Gauge::Epoch) when it came in: what has changed since may have changed its way.
     pub epoch: u32,
@@ -33,9 +35,9 @@ pub struct Crossing {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Contents {
-    /// TCP: sequence and acknowledgement number; else the first bytes of the payload, or 0.
+    /// With TCP: sequence and acknowledgement number; else the first bytes of the payload, or 0. As they stand there.
     pub first: [u32; 2],
-    /// Length of the IPv4 packet.
+    /// Length of the IPv4 packet in bytes.
     pub length: u32,
     /// Identification of the IPv4 header, as it stands there.
     pub identification: u16,
@@ -46,7 +48,7 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// `hops` is what routing will still take from the time to live.
+    /// From a packet's headers. `hops` is what routing will still take from the time to live.
     #[inline(always)]
     pub const fn of(headers: &Headers, first: [u32; 2], hops: u8) -> Self {
         Self {
@@ -65,8 +67,8 @@ pub const fn slot(claim: u64) -> u32 {
     claim as u32 & (SLOTS - 1)
 }
 
-/// What natbpf writes into `skb->tc_index`, which stays with the buffer through the stack and into other network namespaces. Whatever
-/// stands there may be somebody else's.
+/// What natbpf writes into `skb->tc_index`, which stays with the buffer through the stack and into other network
+/// namespaces. Any value there may come from another program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark(u16);
 
@@ -80,21 +82,25 @@ impl Mark {
         Self(slot as u16 + 1)
     }
 
+    /// Any value of `skb->tc_index`.
     #[inline(always)]
     pub const fn from_tc_index(index: u16) -> Self {
         Self(index)
     }
 
+    /// The value for `skb->tc_index`: 0, or the slot's number plus 1.
     #[inline(always)]
     pub const fn to_tc_index(self) -> u16 {
         self.0
     }
 
+    /// Whether it is [`Mark::NONE`].
     #[inline(always)]
     pub const fn is_none(self) -> bool {
         self.0 == 0
     }
 
+    /// The slot, 0 to [`SLOTS`]; `None`: it names none.
     #[inline(always)]
     pub const fn slot(self) -> Option<u32> {
         if self.0 == 0 || self.0 as u32 > SLOTS { None } else { Some(self.0 as u32 - 1) }

@@ -2,12 +2,12 @@
 
 use crate::keyed::Keys;
 
-/// Whose packets a noted way is for, as the frame says when it comes in.
+/// What a frame is known by when it comes in: a noted way is for packets in such frames alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Interface index.
+    /// Index of the interface by which it comes in.
     pub interface: u32,
-    /// The first twelve bytes: destination and source.
+    /// The first twelve bytes, destination and source, as three native words.
     pub ethernet: [u32; 3],
     /// Tag in the buffer's metadata: protocol and TCI; 0: none.
     pub vlan: u32,
@@ -19,14 +19,15 @@ pub struct Frame {
 const DSCP: u8 = 0xfc;
 
 impl Frame {
-    /// A keyed hash, see [`Keys`]. Of a frame from inside: another source is another instance.
+    /// A keyed hash, see [`Keys`]. For a frame from inside the source counts, too: another source is
+    /// another instance.
     #[inline(always)]
     pub const fn fingerprint(&self, keys: &Keys) -> u64 {
         let [first, second, third] = self.ethernet;
         keys.hash(&[first, second, third, self.interface, self.vlan, (self.service & DSCP) as u32])
     }
 
-    /// Of a frame from outside: routers may send by turns, so the source does not count.
+    /// For a frame from outside: routers may send by turns, so the source does not count.
     #[inline(always)]
     pub const fn without_source(self) -> Self {
         let [first, second, _] = self.ethernet;

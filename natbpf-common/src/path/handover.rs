@@ -1,8 +1,9 @@
 //! What one program tells the next one that sees the same packet: that the packet was redirected, and why.
 //!
-//! A redirect to a device's egress runs the program there at once, on the same processor, before anything else of natbpf runs there. So
-//! it is said in a word of this processor, never in the packet, where others could say it too. The addresses are said with it: should the kernel
-//! drop the packet in between, the word must mean nothing to the next one.
+//! A redirect to a device's egress runs the program there at once, on the same processor, before anything
+//! else of natbpf runs there. So the message is in a word of this processor, never in the packet, where
+//! others could write it, too. The packet's addresses are part of the message: if the kernel drops the packet
+//! in between, the message must mean nothing for the next packet.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -22,13 +23,14 @@ pub struct Handover {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
-    /// It is what it has to be: it goes on.
+    /// The packet is as it has to be, and goes on.
     Repeated = 1,
-    /// It is to be translated as if it left, then as if it came, and goes inside.
+    /// The packet is to be translated as if it left, then as if it came, and goes inside.
     Turning = 2,
 }
 
 impl Handover {
+    /// For a packet with these addresses that is redirected to the egress of the device with this index.
     #[inline(always)]
     pub const fn new(interface: u32, purpose: Purpose, source: Address, destination: Address) -> Self {
         let (source, destination) = (source.to_wire() as u64, destination.to_wire() as u64);
@@ -40,7 +42,8 @@ impl Handover {
         Self { to: interface as u64 | (purpose as u64) << 32, addresses }
     }
 
-    /// What is said of a packet with these addresses at the egress of a device.
+    /// What is said at the egress of a device about a packet, whose addresses are as in
+    /// [`Handover::addresses`]; `None`: nothing.
     #[inline(always)]
     pub const fn purpose(self, interface: u32, addresses: u64) -> Option<Purpose> {
         if self.to as u32 != interface || self.addresses != addresses {

@@ -14,8 +14,9 @@ pub const fn priority(service: u8) -> u32 {
     PRIORITIES >> ((service >> 3 & 3) << 2) & 0xf
 }
 
-/// Whether a packet is one that may be repeated: to one host, no beginning and no end, no fragment, no options, no tag in the frame,
-/// nothing that the kernel answers. `link_header` is Ethernet's. Rows F02, F03.
+/// Whether a packet is one that may be repeated: to one host, no beginning and no end of a connection, no fragment, no
+/// options, no tag in the frame, nothing that the kernel answers. `link_header` is the length of Ethernet's header.
+/// Rows F02, F03.
 #[inline(always)]
 pub const fn is_plain(headers: &Headers, link_header: u32) -> bool {
     let forward = headers.is(Kind::Forward) || headers.is(Kind::IcmpReply);
@@ -26,8 +27,8 @@ pub const fn is_plain(headers: &Headers, link_header: u32) -> bool {
     forward && simple && running && headers.time_to_live > 1 && !headers.destination.is_for_many()
 }
 
-/// Length of the IPv4 packet, or of the longest segment that will be cut from it. More than 16 bits: no way is for it.
-/// Rows T17, X02.
+/// Length in bytes of the IPv4 packet, or of the longest segment that will be cut from it. `gso_size` is that of the
+/// buffer, 0 where nothing is cut. A result of more than 16 bits: no noted way is for this packet. Rows T17, X02.
 #[inline(always)]
 pub const fn size(headers: &Headers, gso_size: u32) -> u32 {
     let header = headers.transport - headers.network;
