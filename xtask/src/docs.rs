@@ -4,9 +4,9 @@ mod links;
 mod modules;
 mod picture;
 
-use std::{env, fs, io, path::Path};
+use std::{env, fs, path::Path};
 
-use crate::command::workspace;
+use crate::{command::workspace, files::files};
 
 /// Lines that a page may have.
 const README_LINES: usize = 120;
@@ -23,23 +23,6 @@ const RENEW: &str = "NATBPF_RENEW";
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
-}
-
-/// All files with this ending in a folder and those below it, in order.
-fn files(folder: &Path, ending: &str) -> io::Result<Vec<String>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.file_type()?.is_dir() {
-            let below = files(&entry.path(), ending)?;
-            found.extend(below.into_iter().map(|file| format!("{name}/{file}")));
-        } else if name.ends_with(ending) {
-            found.push(name);
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// Compares a file with what it should be, or writes it. `test` is a part of the test's name.

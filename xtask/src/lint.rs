@@ -1,4 +1,4 @@
-//! Layers, formatting, clippy and documentation.
+//! Layers, the width of comments, formatting, clippy and documentation.
 
 use std::process::Command;
 
@@ -9,14 +9,16 @@ use crate::{
     layers,
     products::release_folder,
     setup::{self, Need},
+    widths,
 };
 
 /// The flags that the BPF object is built with in natbpf/build.rs.
 const BPF_RUSTFLAGS: &str = "-Ctarget-cpu=v3 -Cdebuginfo=2 -Clink-arg=--btf";
 
 pub fn run_all() -> Result<()> {
-    // First, because it takes a second and needs no tool.
+    // First, because they take a second and need no tool.
     layers::check(workspace())?;
+    widths::check(workspace())?;
     setup::ensure(Need::Lint)?;
     for mut step in [format(), clippy(), bpf_clippy()?, documentation()] {
         println!("lint: {}", show(&step));

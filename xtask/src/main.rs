@@ -3,6 +3,7 @@
 mod command;
 #[cfg(test)]
 mod docs;
+mod files;
 mod fuzz;
 mod layers;
 mod lint;
@@ -10,6 +11,7 @@ mod products;
 mod setup;
 mod test;
 mod vm;
+mod widths;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -62,7 +64,8 @@ enum Task {
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<OsString>,
     },
-    /// Check layers, formatting, clippy (user space and BPF) and the documentation; a warning is an error
+    /// Check layers, the width of comments, formatting, clippy (user space and BPF) and the documentation; a
+    /// warning is an error
     Lint,
     /// Run the conformance table beside iptables, as root, and write docs/conformance.md
     ///

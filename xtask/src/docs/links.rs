@@ -2,8 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::{files, read};
-use crate::command::workspace;
+use super::read;
+use crate::{command::workspace, files::files};
 
 /// A link's place in the text and where it leads.
 struct Link<'a> {

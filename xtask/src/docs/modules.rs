@@ -2,8 +2,8 @@
 
 use std::{fmt::Write as _, fs};
 
-use super::{ARCHITECTURE, WIDTH, compare_or_renew, files, read};
-use crate::command::workspace;
+use super::{ARCHITECTURE, WIDTH, compare_or_renew, read};
+use crate::{command::workspace, files::files};
 
 const CRATES: [&str; 3] = ["natbpf-ebpf", "natbpf-common", "natbpf"];
 
