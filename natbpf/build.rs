@@ -3,6 +3,10 @@
 #[path = "build/ebpf.rs"]
 mod ebpf;
 
+use ebpf::Package;
+
+const PACKAGE: Package = Package { name: "natbpf-ebpf", folders: &["natbpf-ebpf", "natbpf-common"] };
+
 fn main() -> anyhow::Result<()> {
-    ebpf::build("datapath")
+    ebpf::build(&PACKAGE, "datapath")
 }

@@ -4,7 +4,12 @@
 #[expect(clippy::disallowed_methods, reason = "what builds is no lab")]
 mod ebpf;
 
+use ebpf::Package;
+
+const PACKAGE: Package =
+    Package { name: "natbpf-gear-ebpf", folders: &["tests/gear-ebpf", "tests/gear", "natbpf-common"] };
+
 fn main() -> anyhow::Result<()> {
-    ebpf::build("generator")?;
-    ebpf::build("bare")
+    ebpf::build(&PACKAGE, "generator")?;
+    ebpf::build(&PACKAGE, "bare")
 }

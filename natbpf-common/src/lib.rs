@@ -13,7 +13,6 @@ pub mod nat;
 pub mod path;
 pub mod siphash;
 pub mod time;
-pub mod traffic;
 pub mod wire;
 
 pub use time::{Nanoseconds, SECOND};

@@ -1,4 +1,4 @@
-//! Builds a program of natbpf-ebpf; the build scripts of `natbpf` and `tests` share it.
+//! Builds programs for the BPF target; the build scripts of `natbpf` and `tests` share it.
 //!
 //! `NATBPF_EBPF=stub` makes an empty object instead, so that user space can be checked without a BPF
 //! toolchain.
@@ -15,8 +15,18 @@ use anyhow::{Context as _, Result, bail};
 /// `bpftool` need.
 const RUSTFLAGS: &[&str] = &["-Ctarget-cpu=v3", "-Cdebuginfo=2", "-Clink-arg=--btf"];
 
-/// Puts the object of a binary of natbpf-ebpf into the build script's output folder, under its own name.
-pub fn build(binary: &str) -> Result<()> {
+/// Of every package, besides its own sources.
+const COMMON_INPUTS: [&str; 3] = ["Cargo.lock", "Cargo.toml", "rust-toolchain.toml"];
+
+/// A package of BPF programs.
+pub struct Package {
+    pub name: &'static str,
+    /// The folders of the workspace that it is made of: its own, and those of the members it depends on.
+    pub folders: &'static [&'static str],
+}
+
+/// Puts the object of a binary of `package` into the build script's output folder, under its own name.
+pub fn build(package: &Package, binary: &str) -> Result<()> {
     let out: PathBuf = env::var_os("OUT_DIR").context("this is a build script; run it by cargo")?.into();
     let object = out.join(binary);
     println!("cargo:rerun-if-env-changed=NATBPF_EBPF");
@@ -24,7 +34,7 @@ pub fn build(binary: &str) -> Result<()> {
         return fs::write(&object, []).context("cannot write the stub");
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("natbpf is a member of a workspace")?;
-    for input in ["natbpf-ebpf", "natbpf-common", "Cargo.lock", "Cargo.toml", "rust-toolchain.toml"] {
+    for input in package.folders.iter().chain(&COMMON_INPUTS) {
         println!("cargo:rerun-if-changed={}", root.join(input).display());
     }
     // A target folder of its own: the outer cargo holds the lock of the usual one while this runs.
@@ -32,7 +42,7 @@ pub fn build(binary: &str) -> Result<()> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(root)
-        .args(["build", "--release", "--package", "natbpf-ebpf", "--bin", binary])
+        .args(["build", "--release", "--package", package.name, "--bin", binary])
         .args(["-Z", "build-std=core", "--target", "bpfel-unknown-none"])
         .arg("--target-dir")
         .arg(&target)

@@ -14,7 +14,7 @@ use aya::maps::{Array, MapData, PerCpuArray};
 use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya::{Ebpf, TestRun, TestRunAttrs, TestRunOptions};
 use natbpf_common::Address;
-use natbpf_common::traffic::{FRAME, Received, Workload};
+use natbpf_gear::{FRAME, Received, Workload};
 
 use crate::netns::Namespace;
 use crate::topology::{GATEWAY, INSIDE, Lab, SERVER, VM1};

@@ -12,7 +12,10 @@ use crate::{
     widths,
 };
 
-/// The flags that the BPF object is built with in natbpf/build.rs.
+/// Packages for the BPF target: the product's programs, and those of tests and benchmarks.
+const BPF_PACKAGES: [&str; 2] = ["natbpf-ebpf", "natbpf-gear-ebpf"];
+
+/// The flags that they are built with in natbpf/build/ebpf.rs.
 const BPF_RUSTFLAGS: &str = "-Ctarget-cpu=v3 -Cdebuginfo=2 -Clink-arg=--btf";
 
 pub fn run_all() -> Result<()> {
@@ -32,7 +35,10 @@ fn format() -> Command {
 }
 
 fn clippy() -> Command {
-    let mut clippy = cargo(["clippy", "--workspace", "--exclude", "natbpf-ebpf", "--all-targets"]);
+    let mut clippy = cargo(["clippy", "--workspace", "--all-targets"]);
+    for package in BPF_PACKAGES {
+        clippy.args(["--exclude", package]);
+    }
     clippy.args(["--", "-D", "warnings"]).env("NATBPF_EBPF", "stub");
     clippy
 }
@@ -40,7 +46,10 @@ fn clippy() -> Command {
 /// In a target folder of its own: its flags differ from those of the host's crates.
 fn bpf_clippy() -> Result<Command> {
     let target_folder = release_folder()?.with_file_name("bpf-lint");
-    let mut clippy = cargo(["clippy", "--release", "--package", "natbpf-ebpf", "--bins"]);
+    let mut clippy = cargo(["clippy", "--release", "--bins"]);
+    for package in BPF_PACKAGES {
+        clippy.args(["--package", package]);
+    }
     clippy
         .args(["-Z", "build-std=core", "--target", "bpfel-unknown-none", "--target-dir"])
         .arg(target_folder)

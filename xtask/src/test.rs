@@ -81,7 +81,7 @@ fn run_part(part: &str, args: &[OsString]) -> Result<()> {
 
 fn unit(args: &[OsString]) -> [Command; 2] {
     let mut pure = cargo(["test", "--release"]);
-    for package in ["natbpf-common", "natbpf", "natbpf-fuzz", "xtask"] {
+    for package in ["natbpf-common", "natbpf", "natbpf-fuzz", "natbpf-gear", "xtask"] {
         pure.args(["--package", package]);
     }
     pure.arg("--").args(args);

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, MapData, xdp::DevMap};
 use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode};
-use natbpf_common::traffic::Way;
+use natbpf_gear::Way;
 
 use super::side::Kind;
 use crate::netns::Namespace;

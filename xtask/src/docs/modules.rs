@@ -34,7 +34,6 @@ fn modules(files: Vec<String>) -> Vec<Module> {
     let root = if files.iter().any(|file| file == "lib.rs") { "lib.rs" } else { "main.rs" };
     let mut modules: Vec<_> =
         files.iter().map(|file| Module::of(file)).filter(|module| !module.is_test()).collect();
-    modules.retain(|module| module.path[0] != "bin");
     modules.sort();
     if let Some(at) = modules.iter().position(|module| module.file == root) {
         let root = modules.remove(at);
@@ -123,7 +122,7 @@ fn the_module_map_is_what_the_sources_say() {
 
 #[test]
 fn modules_come_after_those_around_them() {
-    let files = ["a.rs", "a/b.rs", "a/tests.rs", "bin/c.rs", "d/e.rs", "d/mod.rs", "lib.rs", "main.rs"];
+    let files = ["a.rs", "a/b.rs", "a/tests.rs", "d/e.rs", "d/mod.rs", "lib.rs", "main.rs"];
     let modules = modules(files.map(String::from).into());
     let files: Vec<_> = modules.iter().map(|module| module.file.as_str()).collect();
     assert_eq!(files, ["lib.rs", "a.rs", "a/b.rs", "d/mod.rs", "d/e.rs", "main.rs"]);

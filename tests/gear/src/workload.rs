@@ -1,8 +1,7 @@
-//! Workloads of the traffic generator of tests and benchmarks.
+//! Workloads of the traffic generator, and what arrives of them.
 
+use natbpf_common::{Address, Port};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
-use crate::wire::{Address, Port};
 
 /// Bytes of a generated frame: the shortest that Ethernet has, without its checksum.
 pub const FRAME: usize = 60;
@@ -15,7 +14,7 @@ const DESTINATION_BITS: u32 = 15;
 const FIRST_PORT: u32 = 1024;
 
 /// Inside endpoints; their flows differ by the destination.
-pub const ENDPOINTS: u64 = 25_000;
+const ENDPOINTS: u64 = 25_000;
 
 /// How many endpoints share an address of an instance.
 const PORTS_PER_SOURCE: u32 = 250;
@@ -37,16 +36,6 @@ pub struct Workload {
     pub ethernet: [u16; 7],
     /// Not 0: packets of the reply direction.
     pub reply: u16,
-}
-
-/// Where a program that forwards everything sends it; the only value of its map.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Way {
-    /// Index of the device.
-    pub interface: u32,
-    /// Destination and source of the Ethernet header, two bytes as they are in the packet in each.
-    pub ethernet: [u16; 6],
 }
 
 /// The tuple of a generated packet.
@@ -135,8 +124,6 @@ mod user {
     unsafe impl aya::Pod for super::Workload {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Received {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for super::Way {}
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Traffic for tests and benchmarks, at the speed of the kernel: `generate` makes UDP packets (an XDP
-//! program, run on live frames), `sink` and `sink_xdp` count and drop them where they arrive. Not part of the
-//! product.
+//! program, run on live frames), `sink` and `sink_xdp` count and drop them where they arrive.
 #![no_std]
 #![no_main]
 
@@ -12,10 +11,8 @@ use aya_ebpf::{
     macros::{btf_map, classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use natbpf_common::{
-    traffic::{FRAME, Received, Workload},
-    wire::{checksum, protocol::UDP},
-};
+use natbpf_common::wire::{checksum, protocol::UDP};
+use natbpf_gear::{FRAME, Received, Workload};
 use network_types::eth::EtherType;
 
 #[btf_map]

@@ -1,5 +1,5 @@
 //! Limits for benchmarks to compare with: programs that send every IPv4 packet one way, with a new Ethernet
-//! header and nothing else, and programs that do nothing. Not part of the product.
+//! header and nothing else, and programs that do nothing.
 #![no_std]
 #![no_main]
 
@@ -10,7 +10,7 @@ use aya_ebpf::{
     macros::{btf_map, classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use natbpf_common::traffic::Way;
+use natbpf_gear::Way;
 use network_types::eth::EtherType;
 
 #[btf_map]
