@@ -20,6 +20,7 @@
 //! }
 //! ```
 
+mod addresses;
 pub mod agent;
 pub mod bench;
 pub mod capture;
@@ -35,6 +36,7 @@ pub mod interrupt;
 mod isolate;
 mod limits;
 mod lines;
+pub mod link;
 pub mod nat;
 pub mod natbpf;
 pub mod netns;
@@ -56,15 +58,16 @@ mod tun;
 mod wait;
 pub mod wire;
 
+pub use addresses::{GATEWAY, GATEWAY_INSIDE, INSIDE, SERVER, SERVER2, VM1, VM2};
 pub use capture::Capture;
 pub use isolate::{Isolation, bpffs, isolate};
 pub use limits::raise_file_limit;
+pub use link::link_address;
 pub use nat::{Kind, Translation};
 pub use natbpf::Natbpf;
 pub use netns::Namespace;
 pub use process::{Cmd, Process};
 pub use rule::Rule;
 pub use setup::Setup;
-pub use topology::{GATEWAY, GATEWAY_INSIDE, INSIDE, Lab, Options, SERVER, SERVER2, Uplink, VM1, VM2};
-pub use traffic::link_address;
+pub use topology::{Lab, Options, Uplink};
 pub use wait::{becomes_true, wait_until};

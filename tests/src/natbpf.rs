@@ -19,6 +19,9 @@ use crate::netns::Namespace;
 use crate::process::{Cmd, Process, Stream};
 use crate::setup::Setup;
 
+/// What natbpf calls itself in a lab.
+pub(crate) const INSTANCE: &str = "lab";
+
 /// How long until `ready`: loading verifies four programs, slowly on an emulated machine.
 const READY: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(10);

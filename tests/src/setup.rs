@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 
+use crate::addresses::{GATEWAY, INSIDE};
 use crate::rule::Rule;
-use crate::topology::{GATEWAY, INSIDE};
 
 /// A port forward (DNAT).
 #[derive(Clone, Debug)]

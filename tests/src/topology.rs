@@ -8,35 +8,21 @@
 //!
 //! `out` has no route to 10.0.0.0/24: a packet that leaves untranslated is never answered.
 
-use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
+use crate::addresses::{GATEWAY_INSIDE, VM1, VM2};
 use crate::isolate::{Isolation, isolate};
 use crate::nat::{Kind, Translation};
-use crate::natbpf::Cli;
+use crate::natbpf::{Cli, INSTANCE};
 use crate::netns::Namespace;
 use crate::rule::Rule;
 use crate::setup::Setup;
 use crate::tun::TunPair;
 
-/// The masqueraded network.
-pub const INSIDE: &str = "10.0.0.0/24";
-pub const VM1: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 11);
-pub const VM2: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 12);
-pub const GATEWAY_INSIDE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-/// The gateway's address on the uplink, which is all that the outside may see.
-pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
-pub const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
-/// A second address of the same server.
-pub const SERVER2: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 12);
-
 const NO_OFFLOADS: &str = "tx off rx off sg off tso off gso off gro off";
-
-/// What natbpf calls itself in a lab.
-pub(crate) const INSTANCE: &str = "lab";
 
 /// The kind of device that `wan` is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

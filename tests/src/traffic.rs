@@ -16,9 +16,10 @@ use aya::{Ebpf, TestRun, TestRunAttrs, TestRunOptions};
 use natbpf_common::Address;
 use natbpf_gear::{FRAME, Received, Workload};
 
+use crate::addresses::{GATEWAY, INSIDE, SERVER, VM1};
+use crate::link::{colons, link_address};
 use crate::netns::Namespace;
-use crate::topology::{GATEWAY, INSIDE, Lab, SERVER, VM1};
-use crate::wire::colons;
+use crate::topology::Lab;
 
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/generator"));
 
@@ -264,17 +265,4 @@ pub(crate) fn pin_to_one_processor() -> Result<()> {
     let mut processors = nix::sched::CpuSet::new();
     processors.set(0)?;
     nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &processors).context("cannot pin a thread")
-}
-
-/// The Ethernet address of a device.
-pub fn link_address(namespace: &Namespace, device: &str) -> Result<[u8; 6]> {
-    let text = namespace.cmd("ip").args(["-j", "link", "show", "dev", device]).output_text()?;
-    let links: serde_json::Value = serde_json::from_str(&text)?;
-    let address =
-        links[0]["address"].as_str().with_context(|| format!("{device} has no link layer address"))?;
-    let mut bytes = [0u8; 6];
-    for (byte, text) in bytes.iter_mut().zip(address.split(':')) {
-        *byte = u8::from_str_radix(text, 16)?;
-    }
-    Ok(bytes)
 }

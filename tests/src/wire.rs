@@ -8,18 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::net::if_::if_nametoindex;
 
+use crate::link::{Link, link_address};
 use crate::netns::Namespace;
 use crate::object::Packet;
 use crate::seen::Seen;
-use crate::traffic::link_address;
-
-/// An Ethernet address.
-pub type Link = [u8; 6];
-
-/// As `ip` has it.
-pub fn colons(link: Link) -> String {
-    link.map(|byte| format!("{byte:02x}")).join(":")
-}
 
 /// Room for what nobody has read yet.
 const RECEIVE_BUFFER: libc::c_int = 64 << 20;

@@ -7,9 +7,9 @@ use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode};
 use natbpf_gear::Way;
 
 use super::side::Kind;
+use crate::link::link_address;
 use crate::netns::Namespace;
 use crate::topology::Lab;
-use crate::traffic::link_address;
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bare"));
 

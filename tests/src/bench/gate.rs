@@ -16,10 +16,10 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::{bare, environment};
+use crate::addresses::{SERVER, VM1};
 use crate::interrupt;
 use crate::object::cost::time;
 use crate::object::{Object, PLAIN, Packet};
-use crate::topology::{SERVER, VM1};
 
 /// Runs of a program in a row; fewer than a flow's time stamp lasts.
 const REPEAT: u32 = 100_000;

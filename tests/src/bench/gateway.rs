@@ -6,10 +6,11 @@ use anyhow::{Context as _, Result};
 
 use super::bare::Bare;
 use super::side::{Kind, Side};
+use crate::addresses::{GATEWAY, INSIDE};
 use crate::nat;
 use crate::natbpf::Natbpf;
 use crate::rule::Rule;
-use crate::topology::{GATEWAY, INSIDE, Lab};
+use crate::topology::Lab;
 
 /// A side at work; dropping it ends what runs.
 #[derive(Debug)]

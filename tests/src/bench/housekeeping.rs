@@ -7,7 +7,7 @@ use natbpf::datapath::{Pins, Reaper, Tables};
 use natbpf::gc;
 
 use crate::isolate::bpffs;
-use crate::topology::INSTANCE;
+use crate::natbpf::INSTANCE;
 
 /// The time of one round through the tables of the lab's natbpf, which hold so many flows. The daemon does the same,
 /// on its own.

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::topology::{Lab, SERVER};
+use crate::addresses::SERVER;
+use crate::topology::Lab;
 use crate::traffic::pin_to_one_processor;
 
 /// Where the server listens.

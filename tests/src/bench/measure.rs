@@ -34,6 +34,9 @@ impl Group {
     pub const STREAMS: [Self; 3] = [Self::Requests, Self::Connections, Self::Stream];
 }
 
+/// Flows that [`Measure::NewFlows`] begins.
+pub const NEW: u32 = 100_000;
+
 /// A figure of a distribution of latencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Percentile {

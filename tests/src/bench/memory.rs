@@ -9,7 +9,7 @@ use aya::maps::MapData;
 
 use super::side::Side;
 use crate::isolate::bpffs;
-use crate::topology::INSTANCE;
+use crate::natbpf::INSTANCE;
 
 /// Bytes a flow. Of natbpf: its tables, whose memory is there from the start, by how many flows they hold. Of
 /// netfilter: the object of a connection, without its extensions and its place in the hash table.

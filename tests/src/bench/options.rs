@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::measure::{Group, Measure};
-use super::packets::NEW;
+use super::measure::{Group, Measure, NEW};
 use super::side::{Kind, Side};
 
 /// natbpf beside iptables, nft, plain forwarding and bare redirects, in one run

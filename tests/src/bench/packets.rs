@@ -8,16 +8,14 @@ use anyhow::{Context as _, Result, bail};
 
 use super::gateway::{Running, external};
 use super::housekeeping;
-use super::measure::{Group, Measure};
+use super::measure::{Group, Measure, NEW};
 use super::memory;
 use super::options::Plan;
 use super::side::Side;
+use crate::addresses::GATEWAY;
 use crate::interrupt;
-use crate::topology::{GATEWAY, Lab, Options};
+use crate::topology::{Lab, Options};
 use crate::traffic::{Direction, Run, Sink, Traffic};
-
-/// Flows that the measure of new ones begins.
-pub const NEW: u32 = 100_000;
 
 const DIRECTIONS: [Direction; 2] = [Direction::Original, Direction::Reply];
 

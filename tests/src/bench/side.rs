@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
 use super::measure::Measure;
+use crate::addresses::INSIDE;
 use crate::natbpf::binary;
 use crate::process::Cmd;
-use crate::topology::INSIDE;
 use crate::traffic::Direction;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]

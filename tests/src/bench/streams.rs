@@ -7,9 +7,10 @@ use super::latency::{self, Latencies};
 use super::measure::{Group, Measure, Percentile};
 use super::options::Plan;
 use super::side::Side;
+use crate::addresses::{GATEWAY, INSIDE, SERVER};
 use crate::interrupt;
 use crate::tools::iperf3;
-use crate::topology::{GATEWAY, INSIDE, Lab, Options, SERVER};
+use crate::topology::{Lab, Options};
 use crate::traffic::Direction;
 
 /// Takes them in a lab of their own.

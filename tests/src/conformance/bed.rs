@@ -19,14 +19,14 @@ use std::ops::{Deref, RangeInclusive};
 use anyhow::Result;
 
 use crate::isolate::{Isolation, isolate};
+use crate::link::{Link, colons};
 use crate::nat::{Kind, Translation};
 use crate::natbpf::Cli;
 use crate::netns::Namespace;
 use crate::object::End;
 use crate::reflector::Reflector;
 use crate::setup::Setup;
-pub use crate::wire::colons;
-use crate::wire::{Link, Wire};
+use crate::wire::Wire;
 
 pub const INSIDE: &str = "10.0.0.0/24";
 pub const IN1: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 11);

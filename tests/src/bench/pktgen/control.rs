@@ -6,9 +6,10 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 
 use super::result::{self, Sent};
+use crate::addresses::VM1;
+use crate::link::link_address;
 use crate::netns::Namespace;
-use crate::topology::{Lab, VM1};
-use crate::traffic::link_address;
+use crate::topology::Lab;
 
 /// pktgen is one a network namespace, and this is that of the calling thread.
 const FOLDER: &str = "/proc/thread-self/net/pktgen";

@@ -2,7 +2,7 @@
 //! another one; frames that have been found so have to be strangers to whatever natbpf knows them by today.
 
 use anyhow::{Context, Result};
-use lab::wire::Link;
+use lab::link::Link;
 
 /// Of a frame that comes in by the interface with this index.
 pub fn of(interface: u32, to: Link, from: Link) -> u16 {

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Instant;
 
 use lab::flood::Flood;
+use lab::link::Link;
 use lab::reflector::Reflector;
-use lab::wire::Link;
 use nix::net::if_::if_nametoindex;
 
 use super::*;

@@ -2,9 +2,10 @@
 //! it must not count when an instance talks to that server.
 
 use anyhow::{Result, ensure};
+use lab::link::Link;
 use lab::object::Packet;
 use lab::reflector::Reflector;
-use lab::wire::{Link, Wire};
+use lab::wire::Wire;
 use lab::{INSIDE, Lab, Options, SERVER, VM1};
 
 use crate::e2e::fresh;

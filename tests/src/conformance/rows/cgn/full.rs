@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use crate::conformance::prelude::*;
 use crate::process::Stream;
 
-use super::seen_from;
+use super::seen_from::seen_from;
 
 const ROOM: u32 = 1024;
 const SERVER: End = (SILENT_OUT1, 9);

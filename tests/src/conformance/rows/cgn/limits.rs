@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::conformance::prelude::*;
 
-use super::seen_from;
+use super::seen_from::seen_from;
 
 const SERVER: End = (SILENT_OUT1, 9);
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::conformance::prelude::*;
 
-use super::seen_from;
+use super::seen_from::seen_from;
 
 const SERVER: End = (SILENT_OUT1, 9);
 

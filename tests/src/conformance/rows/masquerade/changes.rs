@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use crate::conformance::prelude::*;
 use crate::flows::Flow;
 
-use super::{second_uplink, settles_at};
+use super::second_uplink::second_uplink;
+use super::settle::settles_at;
 
 /// What a change may take to come through.
 const SOON: Duration = Duration::from_secs(1);

@@ -2,10 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use crate::conformance::bed::colons;
 use crate::conformance::prelude::*;
+use crate::link::colons;
 
-use super::{WAN2_LINK, second_uplink};
+use super::second_uplink::{WAN2_LINK, second_uplink};
 
 const FLOATING: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);
 /// Beyond `wan2`, and the gateway's address there.

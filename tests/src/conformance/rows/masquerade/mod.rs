@@ -1,9 +1,5 @@
 //! What users of iptables MASQUERADE rely on.
 
-use std::net::{SocketAddr, UdpSocket};
-use std::thread;
-use std::time::Instant;
-
 mod address;
 mod changes;
 mod host;
@@ -12,10 +8,10 @@ mod life;
 mod outside;
 mod ports;
 mod rules;
+mod second_uplink;
+mod settle;
 mod stack;
 
-use crate::conformance::bed::colons;
-use crate::conformance::prelude::*;
 use crate::conformance::row::Level::{Compat, Must, Sec};
 use crate::conformance::row::{Row, row};
 use crate::test;
@@ -165,27 +161,3 @@ pub const ROWS: &[Row] = &[
         )
         .natbpf(test!(import::a_file_is_imported_or_reported_line_by_line)),
 ];
-
-/// A second way to `far`, by the device `wan2` of 198.18.0.1/24; routes still lead by `wan`.
-fn second_uplink(bed: &Bed) -> Result<()> {
-    bed.gw.ip(&format!(
-        "link add wan2 address {} type veth peer name eth1 address 02:00:c6:12:00:0a netns far\n\
-         addr add 198.18.0.1/24 dev wan2\nlink set wan2 up",
-        colons(WAN2_LINK)
-    ))?;
-    bed.far.ip("addr add 198.18.0.10/24 dev eth1\nlink set eth1 up")
-}
-
-/// The Ethernet address of that device.
-const WAN2_LINK: [u8; 6] = [2, 0, 198, 18, 0, 1];
-
-/// Asks until `wanted` is whom the server sees, for a second at most; returns whom it saw last.
-fn settles_at(server: &Reflector, socket: &UdpSocket, wanted: SocketAddr) -> Result<Option<SocketAddr>> {
-    let end = Instant::now() + Duration::from_secs(1);
-    let mut last = None;
-    while last != Some(wanted) && Instant::now() < end {
-        last = server.try_ask(socket, "hello")?.or(last);
-        thread::sleep(Duration::from_millis(10));
-    }
-    Ok(last)
-}

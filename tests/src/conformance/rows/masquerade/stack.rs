@@ -3,7 +3,7 @@
 use crate::conformance::prelude::*;
 use crate::conformance::tcp;
 
-use super::{WAN2_LINK, second_uplink};
+use super::second_uplink::{WAN2_LINK, second_uplink};
 
 pub fn forwarding_is_asked_for_and_left_alone(bed: &Bed) -> Result<Outcome> {
     const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
