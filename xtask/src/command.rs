@@ -12,11 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// The folder of the workspace's Cargo.toml.
-pub fn workspace() -> &'static Path {
-    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
-    xtask.parent().unwrap_or(xtask)
-}
+use crate::folders::workspace;
 
 /// A command that finds the tools of a system administrator, too.
 pub fn command(program: impl AsRef<OsStr>) -> Command {

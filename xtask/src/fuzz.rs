@@ -7,7 +7,8 @@ use clap::Args;
 
 use crate::{
     command::{as_root, cargo, run as run_command, show},
-    products::{self, product, release_folder},
+    folders::release_folder,
+    products::{self, product},
     setup::{
         self, Need,
         tools::{Purpose, path_for},
@@ -97,7 +98,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::command::workspace;
+    use crate::folders::workspace;
 
     #[test]
     fn every_target_is_run() {

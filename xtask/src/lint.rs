@@ -5,9 +5,9 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::{
-    command::{cargo, run, show, workspace},
+    command::{cargo, run, show},
+    folders::{release_folder, workspace},
     layers,
-    products::release_folder,
     setup::{self, Need},
     widths,
 };

@@ -4,6 +4,7 @@ mod command;
 #[cfg(test)]
 mod docs;
 mod files;
+mod folders;
 mod fuzz;
 mod layers;
 mod lint;

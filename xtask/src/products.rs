@@ -2,17 +2,17 @@
 
 use std::{
     convert::Infallible,
-    env,
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::{
     command::{as_root, cargo, exec, output_of, run},
+    folders::release_folder,
     setup::{
         self, Need,
         tools::{Purpose, path_for},
@@ -75,12 +75,6 @@ fn exec_product(name: &str, args: &[OsString], purpose: Option<Purpose>) -> Resu
 /// The path of a binary that was built in release mode.
 pub fn product(name: &str) -> Result<PathBuf> {
     Ok(release_folder()?.join(name))
-}
-
-/// Cargo puts what it builds beside us, whatever the target folder and the target are.
-pub fn release_folder() -> Result<PathBuf> {
-    let xtask = env::current_exe().context("cannot tell where xtask is: mount /proc")?;
-    Ok(xtask.parent().unwrap_or(Path::new("target/release")).with_file_name("release"))
 }
 
 /// The folder that the build script of natbpf has written to, if `message` of cargo is about that.

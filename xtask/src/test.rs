@@ -10,7 +10,8 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    command::{cargo, command, is_root, output_of, run as run_command, show, workspace},
+    command::{cargo, command, is_root, output_of, run as run_command, show},
+    folders::workspace,
     products::{self, product},
     setup::{
         self, Need,

@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::read;
-use crate::{command::workspace, files::files};
+use crate::{files::files, folders::workspace};
 
 /// A link's place in the text and where it leads.
 struct Link<'a> {

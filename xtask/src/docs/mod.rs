@@ -6,7 +6,7 @@ mod picture;
 
 use std::{env, fs, path::Path};
 
-use crate::{command::workspace, files::files};
+use crate::{files::files, folders::workspace};
 
 /// Lines that a page may have.
 const README_LINES: usize = 120;

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, fs};
 
 use super::{ARCHITECTURE, WIDTH, compare_or_renew, read};
-use crate::{command::workspace, files::files};
+use crate::{files::files, folders::workspace};
 
 const CRATES: [&str; 3] = ["natbpf-ebpf", "natbpf-common", "natbpf"];
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{compare_or_renew, read};
-use crate::command::workspace;
+use crate::folders::workspace;
 
 const PICTURE: &str = "docs/performance/packets-per-second.svg";
 

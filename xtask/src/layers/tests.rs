@@ -220,6 +220,19 @@ fn imports_that_lead_back_to_themselves_end() {
 }
 
 #[test]
+fn module_whose_file_is_elsewhere_is_read_there() {
+    let files = [
+        ROOT,
+        ("high.rs", "pub struct High;"),
+        ("low/mod.rs", "mod deep;"),
+        ("low/deep.rs", "#[path = \"../../elsewhere/list.rs\"]\nmod list;"),
+        ("../elsewhere/list.rs", "mod more;"),
+        ("../elsewhere/more.rs", "use crate::high::High;"),
+    ];
+    assert_eq!(findings(TWO, &files), [format!("c/src/low/../../elsewhere/more.rs:1: {UPWARD}")]);
+}
+
+#[test]
 fn room_that_is_not_listed_is_found() {
     let files = [("lib.rs", "mod a;\nmod b;"), ("a.rs", ""), ("b.rs", "")];
     assert_eq!(findings(r#"[["a"]]"#, &files), ["layers.toml: room `b` of c is not listed"]);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use syn::{Item, ItemMod};
+use syn::{Expr, ExprLit, Item, ItemMod, Lit, Meta};
 
 use super::{
     attributes::{of_item, only_for_tests},
@@ -59,6 +59,16 @@ struct Due {
     folder: PathBuf,
 }
 
+/// Where a module is declared.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    source: &'a Path,
+    file: &'a Path,
+    module: ModuleId,
+    /// Where the files of its children are.
+    folder: &'a Path,
+}
+
 impl Tree {
     /// The crate in the folder `source` of `workspace`. Where there is a main.rs beside lib.rs, it is another crate: nothing in
     /// the library can import it.
@@ -102,7 +112,8 @@ impl Tree {
         }
         let module = self.add_module(due.parent, &due.name, self.files.len());
         let mut declared = Vec::new();
-        self.enter(source, module, &due.folder, &syntax.items, &mut declared)?;
+        let place = Place { source, file: &due.file, module, folder: &due.folder };
+        self.enter(place, &syntax.items, &mut declared)?;
         self.files.push(File { path: due.file, room: self.room(module), module, syntax });
         Ok(declared)
     }
@@ -124,37 +135,30 @@ impl Tree {
         Some(module.name.clone())
     }
 
-    fn enter(
-        &mut self,
-        source: &Path,
-        module: ModuleId,
-        folder: &Path,
-        items: &[Item],
-        declared: &mut Vec<Due>,
-    ) -> Result<()> {
+    fn enter(&mut self, place: Place<'_>, items: &[Item], declared: &mut Vec<Due>) -> Result<()> {
         for item in items.iter().filter(|item| !only_for_tests(of_item(item))) {
             match item {
-                Item::Mod(item) => self.enter_module(source, module, folder, item, declared)?,
-                Item::Use(item) => self.modules[module].uses.extend(singles(item)),
-                item => self.define(module, item),
+                Item::Mod(item) => self.enter_module(place, item, declared)?,
+                Item::Use(item) => self.modules[place.module].uses.extend(singles(item)),
+                item => self.define(place.module, item),
             }
         }
         Ok(())
     }
 
-    fn enter_module(
-        &mut self,
-        source: &Path,
-        parent: ModuleId,
-        folder: &Path,
-        item: &ItemMod,
-        declared: &mut Vec<Due>,
-    ) -> Result<()> {
+    fn enter_module(&mut self, place: Place<'_>, item: &ItemMod, declared: &mut Vec<Due>) -> Result<()> {
+        let Place { source, file, module: parent, folder } = place;
         let name = item.ident.to_string();
         let folder = folder.join(&name);
         if let Some((_, items)) = &item.content {
             let module = self.add_module(Some(parent), &name, self.modules[parent].file);
-            return self.enter(source, module, &folder, items, declared);
+            return self.enter(Place { module, folder: &folder, ..place }, items, declared);
+        }
+        if let Some(path) = path_of(item) {
+            let file = file.with_file_name(path);
+            let folder = file.with_file_name("");
+            declared.push(Due { parent: Some(parent), name, file, folder });
+            return Ok(());
         }
         let candidates = [folder.with_extension("rs"), folder.join("mod.rs")];
         let file = candidates.into_iter().find(|file| source.join(file).is_file());
@@ -174,6 +178,17 @@ impl Tree {
             self.modules[if exported { ROOT } else { module }].items.insert(name, file);
         }
     }
+}
+
+/// What `#[path = "…"]` says, which is from the folder of the file that it stands in.
+fn path_of(item: &ItemMod) -> Option<String> {
+    item.attrs.iter().find_map(|attribute| match &attribute.meta {
+        Meta::NameValue(pair) if pair.path.is_ident("path") => match &pair.value {
+            Expr::Lit(ExprLit { lit: Lit::Str(path), .. }) => Some(path.value()),
+            _ => None,
+        },
+        _ => None,
+    })
 }
 
 fn name_of(item: &Item) -> Option<String> {

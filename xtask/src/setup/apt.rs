@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::announce;
+use super::announce::announce;
 use crate::command::{as_root, command, find, is_root, output_of, run_aside};
 
 /// Packages whose installation starts a service that nobody here asked for, and that service.

@@ -5,7 +5,7 @@ use std::{env, ffi::OsString, fmt, path::PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{announce, apt::Apt};
+use super::{announce::announce, apt::Apt};
 use crate::command::{cargo, command, find, run_aside};
 
 const RELEASE: &str = "0.13";

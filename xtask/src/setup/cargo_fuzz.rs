@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use super::announce;
+use super::announce::announce;
 use crate::command::{cargo, find, run_aside};
 
 const VERSION: &str = "0.13.2";

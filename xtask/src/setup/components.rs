@@ -4,8 +4,11 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::announce;
-use crate::command::{command, find, output_of, run_aside, workspace};
+use super::announce::announce;
+use crate::{
+    command::{command, find, output_of, run_aside},
+    folders::workspace,
+};
 
 /// A component and a file below the toolchain's folder that is there when it is installed.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Brings about what building, running and testing need, and only what is missing.
 
+mod announce;
 mod apt;
 mod bpf_linker;
 mod cargo_fuzz;
@@ -62,8 +63,4 @@ pub fn ensure_and_say(need: Need) -> Result<()> {
     ensure(need)?;
     eprintln!("setup: everything is there");
     Ok(())
-}
-
-fn announce(what: &str, why: &str) {
-    eprintln!("setup: installing {what} ({why})");
 }

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::apt::Apt;
 use crate::{
     command::{as_root, find, run_aside},
-    products::release_folder,
+    folders::release_folder,
 };
 
 #[path = "../../../tests/src/programs.rs"]
@@ -112,7 +112,10 @@ mod tests {
     use std::{collections::BTreeSet, env};
 
     use super::*;
-    use crate::command::{command, output_of, workspace};
+    use crate::{
+        command::{command, output_of},
+        folders::workspace,
+    };
 
     #[test]
     fn package_with_several_programs_is_installed_once() {

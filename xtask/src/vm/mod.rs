@@ -27,7 +27,8 @@ use clap::Args;
 
 use crate::{
     command::{cargo, command, find, output_of, quote, run as run_command},
-    products::{self, path_after, product, release_folder},
+    folders::release_folder,
+    products::{self, path_after, product},
     setup::{
         self, Need,
         tools::{self, Purpose},
