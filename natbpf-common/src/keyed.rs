@@ -76,7 +76,8 @@ mod tests {
             prop_assert_ne!(keys.hash(&words), keys.hash(&other));
         }
 
-        /// What meets under one set of keys does not under another: there is nothing to be found that would meet under all.
+        /// What meets under one set of keys does not under another: there is nothing to be found that would
+        /// meet under all.
         #[test]
         fn the_keys_decide(keys in keys(), others in keys(), words: [u32; WORDS]) {
             prop_assert_ne!(keys.hash(&words), others.hash(&words));

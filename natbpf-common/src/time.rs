@@ -8,7 +8,8 @@ pub type Nanoseconds = u64;
 /// Nanoseconds in a second.
 pub const SECOND: Nanoseconds = 1_000_000_000;
 
-/// A point in time, coarse and short: the monotonic clock in units of 2^26 nanoseconds, 67 milliseconds. Wraps after nine years.
+/// A point in time, coarse and short: the monotonic clock in units of 2^26 nanoseconds, 67 milliseconds.
+/// Wraps after nine years.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]

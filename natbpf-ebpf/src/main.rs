@@ -35,8 +35,8 @@ use crate::{
     tell::count,
 };
 
-/// TC egress of an uplink: everything that leaves. Inlined into what the macro makes of it: Linux 6.1 counts at least 32 bytes of stack
-/// for each function.
+/// TC egress of an uplink: everything that leaves. Inlined into what the macro makes of it: Linux 6.1 counts
+/// at least 32 bytes of stack for each function.
 #[classifier]
 #[inline(always)]
 pub fn uplink_egress(ctx: TcContext) -> i32 {

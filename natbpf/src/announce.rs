@@ -1,5 +1,5 @@
-//! Telling neighbours of addresses that the datapath answers for: gratuitous ARP, as a request and as a reply, since some
-//! learn from the one and some from the other (RFC 5227, section 3; arping -U and -A).
+//! Telling neighbours of addresses that the datapath answers for: gratuitous ARP, as a request and as a
+//! reply, since some learn from the one and some from the other (RFC 5227, section 3; arping -U and -A).
 
 use std::{
     collections::BTreeSet,

@@ -92,8 +92,8 @@ fn is_over(key: &FlowKey, entry: &FlowEntry, now: Nanoseconds, timeouts: &Timeou
     }
 }
 
-/// Ends, slice by slice, the flows whose external address their uplink no longer has, those that came by a forward that is no more,
-/// and those of uplinks that are down or no longer uplinks, as `MASQUERADE` does.
+/// Ends, slice by slice, the flows whose external address their uplink no longer has, those that came by a
+/// forward that is no more, and those of uplinks that are down or no longer uplinks, as `MASQUERADE` does.
 #[derive(Debug)]
 pub struct Eviction {
     placement: Placement,
@@ -109,7 +109,8 @@ impl Eviction {
         Self { placement, before: clock::now(), scan: Scan::default(), ended: 0 }
     }
 
-    /// Goes on with other places from where it is: if places change faster than a round takes, its end is reached all the same.
+    /// Goes on with other places from where it is: if places change faster than a round takes, its end is
+    /// reached all the same.
     pub fn with(self, placement: Placement) -> Self {
         Self { scan: self.scan, ended: self.ended, ..Self::new(placement) }
     }
@@ -119,7 +120,8 @@ impl Eviction {
         self.scan = Scan::default();
     }
 
-    /// Looks at some thousands of entries. Something: the round is over, and so many flows were ended since the last time.
+    /// Looks at some thousands of entries. Something: the round is over, and so many flows were ended since
+    /// the last time.
     pub fn slice(&mut self, tables: &Tables, reaper: &Reaper) -> Result<Option<u64>> {
         let mut misplaced = Vec::new();
         let end = tables.some_entries(&mut self.scan, |key, entry| {

@@ -1,5 +1,5 @@
-//! Standard output and standard error, which may be a pipe whose reader has gone or a file on a disk that is full. (`println!` and
-//! `eprintln!` panic there.)
+//! Standard output and standard error, which may be a pipe whose reader has gone or a file on a disk that is
+//! full. (`println!` and `eprintln!` panic there.)
 
 use std::{
     fmt,

@@ -91,8 +91,8 @@ pub fn check_kernel() -> Result<(), PreflightError> {
     }
 }
 
-/// Mounts a BPF file system where there is none, as iproute2 and Cilium do, in an empty directory alone: what is in another
-/// would be hidden. True: it was mounted.
+/// Mounts a BPF file system where there is none, as iproute2 and Cilium do, in an empty directory alone: what
+/// is in another would be hidden. True: it was mounted.
 pub fn provide_bpffs(path: &Path) -> Result<bool, PreflightError> {
     let Err(missing) = check_bpffs(path) else { return Ok(false) };
     if !matches!(missing, PreflightError::NotBpffs(_)) {
@@ -110,8 +110,8 @@ pub fn provide_bpffs(path: &Path) -> Result<bool, PreflightError> {
     Ok(true)
 }
 
-/// Whether this is the mount namespace of the first process that can be seen; another one may end with its last program, and what is
-/// pinned with it. Where it cannot be told, it is.
+/// Whether this is the mount namespace of the first process that can be seen; another one may end with its
+/// last program, and what is pinned with it. Where it cannot be told, it is.
 pub fn in_first_mount_namespace() -> bool {
     let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
     of("1").is_none_or(|first| of("self") == Some(first))

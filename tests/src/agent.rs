@@ -1,5 +1,5 @@
-//! BPF programs of somebody else, as an agent that observes or polices the network attaches them: each counts the packets that it sees and lets
-//! them go on.
+//! BPF programs of somebody else, as an agent that observes or polices the network attaches them: each counts
+//! the packets that it sees and lets them go on.
 
 use std::ffi::CString;
 use std::io;

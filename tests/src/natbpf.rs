@@ -115,8 +115,8 @@ impl Cli {
         found.with_context(|| format!("natbpf has no counter {name}"))
     }
 
-    /// Starts a daemon (`run …` or `masquerade …`) and waits for its `ready`. What `NATBPF_OFFLOAD` says (`on` or `off`) it is told
-    /// by `--offload`, so that every test can be run with both.
+    /// Starts a daemon (`run …` or `masquerade …`) and waits for its `ready`. What `NATBPF_OFFLOAD` says
+    /// (`on` or `off`) it is told by `--offload`, so that every test can be run with both.
     ///
     /// # Errors
     /// When it ends or 20 seconds pass before that; the text has what it wrote to standard error.

@@ -40,8 +40,8 @@ impl Cmd {
     /// A command in the network namespace of the calling thread.
     ///
     /// # Panics
-    /// When the program is in no list of [`programs`]: it would be missing on other machines. Products of the workspace are
-    /// called by their paths.
+    /// When the program is in no list of [`programs`]: it would be missing on other machines. Products of the
+    /// workspace are called by their paths.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let (program, path) = (program.as_ref(), search_path());
         declared(program);
@@ -293,8 +293,8 @@ fn listed(name: &str) -> Option<&'static Program> {
     PROGRAMS.iter().find(|program| program.name == name)
 }
 
-/// Where programs are: `NATBPF_PATH` alone, by which `cargo xtask` names all that there is, or PATH. System tools are also
-/// found where the PATH of an ordinary user does not look.
+/// Where programs are: `NATBPF_PATH` alone, by which `cargo xtask` names all that there is, or PATH. System
+/// tools are also found where the PATH of an ordinary user does not look.
 fn search_path() -> OsString {
     if let Some(path) = env::var_os("NATBPF_PATH") {
         return path;

@@ -1,8 +1,8 @@
 //! Every program that is started here, and the Debian package that it comes from.
 //!
-//! This is the only list: `cargo xtask` installs by it, a lab starts nothing that is not in it ([`permits`]), and what
-//! `cargo xtask` runs finds nothing else on its PATH. So a program that no set-up installs is missed at once, on every machine.
-//! This file is compiled into xtask, too, and needs nothing of the others.
+//! This is the only list: `cargo xtask` installs by it, a lab starts nothing that is not in it ([`permits`]),
+//! and what `cargo xtask` runs finds nothing else on its PATH. So a program that no set-up installs is missed
+//! at once, on every machine. This file is compiled into xtask, too, and needs nothing of the others.
 
 /// What needs a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

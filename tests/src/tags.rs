@@ -72,7 +72,8 @@ impl Tags {
         })?;
         let id = attached.with_context(|| format!("cannot attach to {device}"))?;
         if is_filter {
-            // aya tells filters by numbers of interfaces, which are the same in many namespaces. This one goes with its device.
+            // aya tells filters by numbers of interfaces, which are the same in many namespaces. This one
+            // goes with its device.
             std::mem::forget(program.take_link(id)?);
         }
         Ok(())

@@ -119,8 +119,8 @@ impl Lab {
     }
 }
 
-/// The kernel sees a moment later that the other end of a link is up. Whoever compares what was before with what is after
-/// must not see that happen.
+/// The kernel sees a moment later that the other end of a link is up. Whoever compares what was before with
+/// what is after must not see that happen.
 fn wait_for_carriers(gw: &Namespace) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(5);
     loop {

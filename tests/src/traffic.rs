@@ -80,8 +80,8 @@ pub struct Run {
 pub enum Sink {
     /// At the TC hook of the outside alone.
     Outside,
-    /// By XDP outside, and at the TC hook of the instance: an XDP program at that end of a veth would switch off segmentation at the
-    /// other, and natbpf then sends nothing past it.
+    /// By XDP outside, and at the TC hook of the instance: an XDP program at that end of a veth would switch
+    /// off segmentation at the other, and natbpf then sends nothing past it.
     Instance,
     /// As early as possible, at both ends: by XDP, and at the TC hook what a peer redirect brings, which XDP does
     /// not see.

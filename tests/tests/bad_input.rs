@@ -1,4 +1,5 @@
-//! What an operator can get wrong: each mistake gets one sentence that names the thing and the way out, and leaves nothing behind.
+//! What an operator can get wrong: each mistake gets one sentence that names the thing and the way out, and
+//! leaves nothing behind.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

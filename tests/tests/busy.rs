@@ -69,7 +69,8 @@ fn hundreds_of_new_ports_hold_up_nothing() -> Result<()> {
     let latest = (1..=5).map(|last| follows(&lab, &daemon, last)).collect::<Result<Vec<_>>>()?;
     println!("with {} of {PORTS} ports attached to, addresses were followed after {latest:?}", ports()?);
     wait_until("all ports are attached to", 60 * SECOND, || Ok(ports()? == PORTS as usize + 2))?;
-    // Somebody comes to the bridge: nothing goes past him from then on, and taking the programs off holds up nothing either.
+    // Somebody comes to the bridge: nothing goes past him from then on, and taking the programs off holds up
+    // nothing either.
     let agent = Agent::attach(&lab.gw, "br0", Place::TcxIngress)?;
     wait_until("offload pauses", 3 * SECOND, || Ok(epoch(&daemon)? == 0))?;
     let left = ports()?;
@@ -83,7 +84,8 @@ fn hundreds_of_new_ports_hold_up_nothing() -> Result<()> {
     wait_until("all ports are attached to again", 60 * SECOND, || Ok(ports()? == PORTS as usize + 2))
 }
 
-/// While something changes all the time, addresses and programs that come are followed, and the daemon leaves others their share.
+/// While something changes all the time, addresses and programs that come are followed, and the daemon leaves
+/// others their share.
 fn nothing_is_held_up(lab: &Lab, daemon: &mut Natbpf, change: impl Fn() -> Result<()> + Sync) -> Result<()> {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -123,8 +125,8 @@ fn an_interface_that_changes_all_the_time_holds_up_nothing() -> Result<()> {
     nothing_is_held_up(&lab, &mut daemon, || lab.gw.ip(&changes).map(drop))
 }
 
-/// A block that interfaces share, whose filters somebody changes with every flow, as Open vSwitch does: each may be at any port. One of
-/// the interfaces would be an uplink, but for these filters.
+/// A block that interfaces share, whose filters somebody changes with every flow, as Open vSwitch does: each
+/// may be at any port. One of the interfaces would be an uplink, but for these filters.
 #[test]
 fn filters_that_change_all_the_time_hold_up_nothing() -> Result<()> {
     const PORTS: u32 = 200;
@@ -184,7 +186,8 @@ fn a_neighbour_that_flaps_costs_the_others_little() -> Result<()> {
     wait_until("the gateway's new address counts", SECOND / 4, || Ok(epoch(&daemon)? > before))
 }
 
-/// An instance that sends from ever new MAC addresses, more than the daemon has room to hear of while it is held up for a moment.
+/// An instance that sends from ever new MAC addresses, more than the daemon has room to hear of while it is
+/// held up for a moment.
 #[test]
 fn stations_that_are_made_up_cost_the_others_little() -> Result<()> {
     const ROUNDS: u32 = 10;

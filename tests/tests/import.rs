@@ -371,7 +371,8 @@ fn rules_that_nft_prints_mean_the_same() -> Result<()> {
         let json = gateway.bed.gw.cmd("nft").args(["-j", "list", "ruleset"]).output_text()?;
         let read = Rules::read(&text)?;
         for printed in [printed, json] {
-            // iptables makes no base chain for rules that nothing leads to, and nft cannot print all that it puts there.
+            // iptables makes no base chain for rules that nothing leads to, and nft cannot print all that it
+            // puts there.
             if !printed.contains("hook") || printed.contains("xt") {
                 continue;
             }

@@ -1,4 +1,5 @@
-//! The loaded object by `BPF_PROG_TEST_RUN`: packets in, packets out, and the difference of all counters after every one.
+//! The loaded object by `BPF_PROG_TEST_RUN`: packets in, packets out, and the difference of all counters
+//! after every one.
 
 mod object {
     mod arp;

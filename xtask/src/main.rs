@@ -85,18 +85,20 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Boot Debian's kernels 6.1, 6.12 and the newest one in virtual machines and test natbpf there
     ///
-    /// Kernels are fetched as Debian packages into target/vm, and QEMU emulates the processor, so it needs no root and changes
-    /// nothing on this machine. On each kernel: every program of the object is loaded, the lab is run, then the tests of the
-    /// loaded object and end-to-end tests. It prints a line for each step and a table; logs are in target/vm/KERNEL.
+    /// Kernels are fetched as Debian packages into target/vm, and QEMU emulates the processor, so it needs no
+    /// root and changes nothing on this machine. On each kernel: every program of the object is loaded, the
+    /// lab is run, then the tests of the loaded object and end-to-end tests. It prints a line for each step
+    /// and a table; logs are in target/vm/KERNEL.
     ///
-    /// With a command, that is run in a virtual machine instead; output and exit status are its own: `cargo xtask vm -- bench --pktgen`, `cargo xtask vm --kernel 6.1 -- object udp`, `cargo xtask vm -- sh -c
+    /// With a command, that is run in a virtual machine instead; output and exit status are its own: `cargo
+    /// xtask vm -- bench --pktgen`, `cargo xtask vm --kernel 6.1 -- object udp`, `cargo xtask vm -- sh -c
     /// 'lab; dmesg'`. Times mean nothing there.
     #[command(override_usage = "cargo xtask vm [OPTIONS] [-- <COMMAND> [<ARGS>...]]")]
     Vm(vm::Options),
     /// Measure natbpf beside iptables, nft, plain forwarding and bare redirects, as root
     ///
-    /// `bench -- --quick` takes less than two minutes, `bench -- --gate` tells whether a program of the object has become
-    /// more costly, and `bench -- --pktgen` drives the kernel's own packet generator.
+    /// `bench -- --quick` takes less than two minutes, `bench -- --gate` tells whether a program of the
+    /// object has become more costly, and `bench -- --pktgen` drives the kernel's own packet generator.
     Bench {
         /// Arguments of the benchmark; see `cargo xtask bench -- --help`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]

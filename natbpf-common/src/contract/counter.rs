@@ -117,8 +117,8 @@ counters! {
     Malformed = 14, "malformed", Drop, "", Nothing;
     /// A fragment that overlaps another, is too small, or reaches beyond the longest datagram.
     Fragment = 15, "fragment", Drop, "", Nothing;
-    /// An ICMP error from a masqueraded network that quotes no packet of a flow, or is spoiled; or one about a flow from
-    /// outside that is spoiled.
+    /// An ICMP error from a masqueraded network that quotes no packet of a flow, or is spoiled; or one about
+    /// a flow from outside that is spoiled.
     IcmpError = 16, "icmp_error", Drop, "", Nothing;
     /// An ICMP reply from a masqueraded network; only queries begin a flow.
     IcmpUnexpected = 17, "icmp_unexpected", Drop, "", Nothing;
@@ -164,8 +164,8 @@ counters! {
     EgressOffloaded = 34, "egress_offloaded", Traffic;
     /// Of the packets translated on their way in, those sent from the uplink straight to their port.
     IngressOffloaded = 35, "ingress_offloaded", Traffic;
-    /// Ways of flows through the kernel noted, or found unchanged when their time was over, so that packets can be sent there
-    /// straight.
+    /// Ways of flows through the kernel noted, or found unchanged when their time was over, so that packets
+    /// can be sent there straight.
     OffloadsNoted = 36, "offloads_noted", Flows;
     /// Flows that did not run and gave way to new ones, because the table was full or their source at its limit.
     FlowsDroppedEarly = 37, "flows_dropped_early", Flows;

@@ -1,4 +1,5 @@
-//! What leads inside from outside (forwards), and the external addresses that are not the uplink's own: floating ones and pools.
+//! What leads inside from outside (forwards), and the external addresses that are not the uplink's own:
+//! floating ones and pools.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -20,7 +20,8 @@ pub enum Gauge {
     Epoch = 4,
     /// How many [`Crossing`](crate::path::crossing::Crossing)s have been claimed.
     Crossings = 5,
-    /// Until this time of the datapath's clock there may be strangers that wait for an answer ([`crate::nat::pending`]).
+    /// Until this time of the datapath's clock there may be strangers that wait for an answer
+    /// ([`crate::nat::pending`]).
     StrangersUntil = 6,
     /// How many flows have begun.
     Begun = 7,

@@ -42,8 +42,8 @@ impl Uplink {
     /// Flows may begin from outside by one of its addresses: there are port forwards, floating addresses, pools, or
     /// mappings with a filtering that lets strangers in. Without it what arrives for the host costs no more lookups.
     pub const SERVES: u32 = 1;
-    /// A SYN that nobody wants is dropped in silence, instead of being left to the host's stack, which answers with a RST
-    /// (RFC 5382 REQ-4).
+    /// A SYN that nobody wants is dropped in silence, instead of being left to the host's stack, which
+    /// answers with a RST (RFC 5382 REQ-4).
     pub const SILENT: u32 = 2;
     /// Most of its ports are forwarded, as for a "DMZ host": none is kept free for that.
     pub const MOSTLY_FORWARDED: u32 = 4;
@@ -58,9 +58,9 @@ impl Uplink {
 /// Places of the table of uplinks.
 const PLACES: usize = 64;
 
-/// All uplinks; a value of their map, which has two ([`Gauge::Uplinks`](super::gauge::Gauge::Uplinks)). Each stands at the place that a
-/// hash of its interface index names, and the hash is chosen so that no two meet: found in one step, without
-/// a loop that the verifier would have to follow for every place.
+/// All uplinks; a value of their map, which has two ([`Gauge::Uplinks`](super::gauge::Gauge::Uplinks)). Each
+/// stands at the place that a hash of its interface index names, and the hash is chosen so that no two meet:
+/// found in one step, without a loop that the verifier would have to follow for every place.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Uplinks {

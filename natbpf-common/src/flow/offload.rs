@@ -1,9 +1,9 @@
 //! How the kernel has forwarded the packets of a flow, so that the datapath can repeat it.
 //!
 //! The kernel decides: a packet that comes in by an inside port, or by the uplink, is remembered
-//! ([`crate::path::crossing`]), takes its ordinary way through the stack, and is seen again where it leaves. There the
-//! way is noted in the flow's entry of its direction, and the packets after it are sent that way at once. What was noted
-//! holds for a time and for an epoch; then one packet asks the kernel again.
+//! ([`crate::path::crossing`]), takes its ordinary way through the stack, and is seen again where it leaves.
+//! There the way is noted in the flow's entry of its direction, and the packets after it are sent that way at
+//! once. What was noted holds for a time and for an epoch; then one packet asks the kernel again.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -23,8 +23,9 @@ pub struct Offload {
     pub frame: u64,
     /// Destination and source of the frame as it leaves: its first twelve bytes as three native words.
     pub ethernet: [u32; 3],
-    /// Interface index of the inside port: where packets of the original direction come in, and those of the reply direction go out, the
-    /// latter with [`Offload::PEER`]. The other end of the way is the flow's uplink.
+    /// Interface index of the inside port: where packets of the original direction come in, and those of the
+    /// reply direction go out, the latter with [`Offload::PEER`]. The other end of the way is the flow's
+    /// uplink.
     pub port: u32,
 }
 

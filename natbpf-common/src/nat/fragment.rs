@@ -22,7 +22,8 @@ pub const DATAGRAMS: usize = 1024;
 /// How long a datagram is remembered: as long as the kernel waits (`net.ipv4.ipfrag_time`).
 pub const LIFETIME: Nanoseconds = 30 * SECOND;
 
-/// Places for fragments that came before the first one of their datagram. The oldest gives way. A power of two. Row U28.
+/// Places for fragments that came before the first one of their datagram. The oldest gives way. A power of
+/// two. Row U28.
 pub const PLACES: usize = 512;
 
 /// Bytes of the longest fragment that is kept, from its IPv4 header on.

@@ -23,7 +23,8 @@ pub enum Side {
     Inside = 0,
     /// An external endpoint with its owner, the inside endpoint that it is reserved for.
     External = 1,
-    /// An external endpoint together with an outside address that its owner has sent to, for address-dependent filtering.
+    /// An external endpoint together with an outside address that its owner has sent to, for
+    /// address-dependent filtering.
     Peer = 2,
     /// An inside address with the number of its flows: the account of a source that has limits.
     Source = 3,
@@ -58,7 +59,8 @@ pub struct Mapping {
     pub users: u64,
     /// When the last user went, by the datapath's clock.
     pub idle_since: Nanoseconds,
-    /// [`Rule::flags`](crate::contract::rules::Rule::flags) of the rule that it was made by, for flows that begin from outside.
+    /// [`Rule::flags`](crate::contract::rules::Rule::flags) of the rule that it was made by, for flows that
+    /// begin from outside.
     pub flags: u32,
     /// Zero.
     pub reserved: u32,

@@ -1,4 +1,5 @@
-//! Packets on their way through the kernel: what one looked like where it came in, for the program at the hook where it leaves.
+//! Packets on their way through the kernel: what one looked like where it came in, for the program at the
+//! hook where it leaves.
 //!
 //! Where a packet comes in, a [`Crossing`] is written into a slot of a small table, and the slot's number
 //! into `skb->tc_index`, which stays with the buffer through bridge and stack. Where a packet leaves, the
@@ -10,7 +11,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{flow::FlowKey, wire::headers::Headers};
 
-/// Slots of the table. As many packets can be on their way at once; one whose slot was taken by a later one teaches nothing.
+/// Slots of the table. As many packets can be on their way at once; one whose slot was taken by a later one
+/// teaches nothing.
 pub const SLOTS: u32 = 4096;
 
 /// A packet where it came in. 56 bytes without padding.
@@ -27,7 +29,8 @@ pub struct Crossing {
     pub contents: Contents,
     /// Index of the interface by which it came in.
     pub interface: u32,
-    /// [`Gauge::Epoch`](crate::contract::gauge::Gauge::Epoch) when it came in: what has changed since may have changed its way.
+    /// [`Gauge::Epoch`](crate::contract::gauge::Gauge::Epoch) when it came in: what has changed since may
+    /// have changed its way.
     pub epoch: u32,
 }
 

@@ -11,7 +11,8 @@ pub struct Frame {
     pub ethernet: [u32; 3],
     /// Tag in the buffer's metadata: protocol and TCI; 0: none.
     pub vlan: u32,
-    /// Type of service of the IPv4 header. Routes and rules may depend on DSCP; ECN is the network's, and changes on the way.
+    /// Type of service of the IPv4 header. Routes and rules may depend on DSCP; ECN is the network's, and
+    /// changes on the way.
     pub service: u8,
 }
 
@@ -37,7 +38,8 @@ impl Frame {
     }
 }
 
-/// Whether the first word of a frame begins the address of a group (IEEE 802.3, section 3.2.3): it may be for many. Row F07.
+/// Whether the first word of a frame begins the address of a group (IEEE 802.3, section 3.2.3): it may be for
+/// many. Row F07.
 #[inline(always)]
 pub const fn is_group(ethernet: u32) -> bool {
     ethernet.to_ne_bytes()[0] & 1 != 0

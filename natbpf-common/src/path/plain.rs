@@ -6,10 +6,12 @@ use crate::wire::{
     segment,
 };
 
-/// `skb->priority` of a packet that the kernel has forwarded (`rt_tos2priority`): by it queueing disciplines choose the band.
+/// `skb->priority` of a packet that the kernel has forwarded (`rt_tos2priority`): by it queueing disciplines
+/// choose the band.
 #[inline(always)]
 pub const fn priority(service: u8) -> u32 {
-    // TC_PRIO_BESTEFFORT, _BULK, _INTERACTIVE, _INTERACTIVE_BULK of linux/pkt_sched.h, by two bits of the type of service.
+    // TC_PRIO_BESTEFFORT, _BULK, _INTERACTIVE, _INTERACTIVE_BULK of linux/pkt_sched.h, by two bits of the
+    // type of service.
     const PRIORITIES: u32 = 0x4620;
     PRIORITIES >> ((service >> 3 & 3) << 2) & 0xf
 }

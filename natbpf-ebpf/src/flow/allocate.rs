@@ -191,8 +191,8 @@ fn mapped_port(endpoint: &Endpoint) -> Option<Port> {
 
 global!(pub fn find_port(skb: *mut __sk_buff) -> Progress = find_port_inner);
 
-/// Carries out this processor's search, once it is prepared. Looked up here: Linux 6.1 takes no keys or values of maps from a pointer
-/// that a global function was handed.
+/// Carries out this processor's search, once it is prepared. Looked up here: Linux 6.1 takes no keys or
+/// values of maps from a pointer that a global function was handed.
 #[inline(always)]
 fn find_port_inner(skb: *mut __sk_buff) -> Progress {
     match SEARCH.get_ptr_mut(0) {
@@ -244,15 +244,16 @@ fn find(skb: *mut __sk_buff, search: *mut Search) -> Progress {
             progress = run(skb, search);
         }
     }
-    // The endpoint's own port cannot be had for this destination, or no port is free of other endpoints: share one
-    // (RFC 7857 section 3). But not one by which strangers reach an endpoint: theirs could reach only one of the two, and it
-    // rests before it is anybody else's (RFC 6888 REQ-8).
+    // The endpoint's own port cannot be had for this destination, or no port is free of other endpoints:
+    // share one (RFC 7857 section 3). But not one by which strangers reach an endpoint: theirs could reach
+    // only one of the two, and it rests before it is anybody else's (RFC 6888 REQ-8).
     if progress == Progress::Searching && wanted_map && !open {
         // SAFETY: as above.
         unsafe { (*search).map = false };
         progress = run(skb, search);
     }
-    // Nothing is left but the ports that lead inside. Netfilter gives these away like any other: what belongs to a flow is the flow's.
+    // Nothing is left but the ports that lead inside. Netfilter gives these away like any other: what belongs
+    // to a flow is the flow's.
     // SAFETY: as above.
     if progress == Progress::Searching && unsafe { (*search).forwards } {
         // SAFETY: as above.

@@ -46,10 +46,11 @@ pub enum Owner {
     Host,
 }
 
-/// Begins a flow, or gives one that was ended, or whose address or uplink is no longer the right one, a new translation in
-/// its place. `None`: it goes on as it is.
+/// Begins a flow, or gives one that was ended, or whose address or uplink is no longer the right one, a new
+/// translation in its place. `None`: it goes on as it is.
 ///
-/// In three [global](crate::kernel::global) functions, whose stacks are not on top of each other. What they tell each other is in the processor's search.
+/// In three [global](crate::kernel::global) functions, whose stacks are not on top of each other. What they
+/// tell each other is in the processor's search.
 #[inline(always)]
 pub fn begin(
     skb: &mut Skb<'_>,

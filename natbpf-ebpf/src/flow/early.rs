@@ -1,5 +1,5 @@
-//! Early drop: when the flow table is full, flows that do not run give way to new ones, as netfilter's `early_drop` has it. Which these are
-//! says `natbpf_common::flow::step::gives_way`.
+//! Early drop: when the flow table is full, flows that do not run give way to new ones, as netfilter's
+//! `early_drop` has it. Which these are says `natbpf_common::flow::step::gives_way`.
 
 use aya_ebpf::{
     btf_maps::Array,
@@ -22,7 +22,8 @@ use crate::{
     tell::count,
 };
 
-/// How many of the flows that began last can be remembered; a power of two. User space makes the table longer where there may be more flows.
+/// How many of the flows that began last can be remembered; a power of two. User space makes the table longer
+/// where there may be more flows.
 const REMEMBERED: u32 = 1 << 15;
 
 /// The length of the table less one, which user space sets.
@@ -137,8 +138,9 @@ unsafe extern "C" fn look_at_one(_: u64, room: *mut Room) -> i64 {
     1
 }
 
-/// Whether a flow gives way to another one, of its own source or not, and has been taken out. At once: if another processor is sending one
-/// of its packets at this very moment, and the element is given to another flow before that is done, the tag beside the rewrite tells.
+/// Whether a flow gives way to another one, of its own source or not, and has been taken out. At once: if
+/// another processor is sending one of its packets at this very moment, and the element is given to another
+/// flow before that is done, the tag beside the rewrite tells.
 #[inline(always)]
 fn drop_idle(key: &FlowKey, own: bool) -> bool {
     let Some(entry) = Entry::find(key) else { return false };

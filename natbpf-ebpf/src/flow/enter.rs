@@ -31,7 +31,8 @@ use crate::{
     tell::{count, event},
 };
 
-/// Enters the original direction of a flow that an instance or the host begins, whose reply direction a search has entered.
+/// Enters the original direction of a flow that an instance or the host begins, whose reply direction a
+/// search has entered.
 #[inline(always)]
 pub fn outbound(key: &FlowKey, search: *mut Search) -> Result<Rewrite, DropReason> {
     // SAFETY: nobody else has this processor's search.
@@ -77,8 +78,8 @@ fn insert_new(
         }
         return Ok(None);
     };
-    // Another processor has begun the same flow, and perhaps taken our entry of the reply direction over; or the table is
-    // full.
+    // Another processor has begun the same flow, and perhaps taken our entry of the reply direction over; or
+    // the table is full.
     hold::release(key, rewrite, status, traits);
     Entry::disown(&key.peer(rewrite));
     if error != EEXIST {

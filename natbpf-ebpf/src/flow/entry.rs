@@ -58,8 +58,8 @@ impl Entry {
         Status::from_word(cell!(self.0, status).load())
     }
 
-    /// Steps the state that was read before. If it has changed meanwhile, another packet was faster, or the element is another flow's by now
-    /// (early drop waits for nobody): then it is left alone.
+    /// Steps the state that was read before. If it has changed meanwhile, another packet was faster, or the
+    /// element is another flow's by now (early drop waits for nobody): then it is left alone.
     #[inline(always)]
     pub fn step_status(self, before: Status, status: Status) {
         // The status is the lower half of an aligned word, and the traits are the upper one.

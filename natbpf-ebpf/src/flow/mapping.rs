@@ -84,7 +84,8 @@ pub fn leave(endpoint: &Endpoint) {
     cell!(mapping, users).add(u64::MAX);
 }
 
-/// Notes that the owner of a mapping sends to an outside address; true if the flow counts there. Not inlined, for its stack.
+/// Notes that the owner of a mapping sends to an outside address; true if the flow counts there. Not inlined,
+/// for its stack.
 #[inline(never)]
 pub fn meet(key: &FlowKey, external: Address, port: Port) -> bool {
     let endpoint = peer(key.protocol, external, port, key.destination);
@@ -122,7 +123,8 @@ pub const TOO_FAST: u32 = 3;
 /// There is no room for its account: it goes without.
 pub const NOT_COUNTED: u32 = 2;
 
-/// Counts a flow that begins to its source, in its [`OWN`] account or that of [`INBOUND`] flows. A limit of 0 is none. Not inlined, for its stack.
+/// Counts a flow that begins to its source, in its [`OWN`] account or that of [`INBOUND`] flows. A limit of 0
+/// is none. Not inlined, for its stack.
 #[inline(never)]
 #[expect(clippy::needless_borrows_for_generic_args, reason = "by value they would be copied to the stack")]
 pub fn charge(address: Address, number: u32, max_flows: u32, interval: u32) -> u32 {

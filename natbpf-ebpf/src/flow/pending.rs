@@ -29,7 +29,8 @@ static NEW: PerCpuArray<Pending, 1> = PerCpuArray::new();
 pub struct Known(Shared<Pending>);
 
 impl Known {
-    /// Whoever is there by that key, also when his time is over. Of the original direction: the packets that would answer.
+    /// Whoever is there by that key, also when his time is over. Of the original direction: the packets that
+    /// would answer.
     #[inline(always)]
     pub fn find_any(key: &FlowKey) -> Option<Self> {
         PENDING.shared(key).map(Self)

@@ -120,8 +120,8 @@ pub fn reply_goes_on(key: &FlowKey, entry: Entry, tcp_flags: u8, now: Nanosecond
         && step(key, entry, status, Direction::Reply, tcp_flags, now).status == status
 }
 
-/// Asks the entry of the original direction whether the flow lives, and renews and steps both. 0: it is over. Not inlined,
-/// for its stack.
+/// Asks the entry of the original direction whether the flow lives, and renews and steps both. 0: it is over.
+/// Not inlined, for its stack.
 #[inline(never)]
 fn confirm(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: u8) -> u32 {
     let now = clock::now();

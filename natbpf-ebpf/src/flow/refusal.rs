@@ -1,4 +1,5 @@
-//! Sources that found no port toward a destination just now: for a moment their packets are refused without another search, which is long.
+//! Sources that found no port toward a destination just now: for a moment their packets are refused without
+//! another search, which is long.
 
 use aya_ebpf::{btf_maps::Array, macros::btf_map};
 use natbpf_common::{

@@ -5,13 +5,15 @@ use natbpf_common::Nanoseconds;
 
 /// The timer tick of which [`TIME`] is.
 ///
-/// Both are shared by all processors. Whoever reads one of them from before a tick and the other from after it is wrong by that tick.
+/// Both are shared by all processors. Whoever reads one of them from before a tick and the other from after
+/// it is wrong by that tick.
 static mut TICK: u64 = 0;
 static mut TIME: Nanoseconds = 0;
 
 /// Monotonic, as exact as a timer tick: cheaper than the exact clock, and timeouts are whole seconds. Row X10.
 ///
-/// It moves with the ticks, which the verifier makes a load of: so there is one call for each, and not one for each packet.
+/// It moves with the ticks, which the verifier makes a load of: so there is one call for each, and not one
+/// for each packet.
 #[inline(always)]
 pub fn now() -> Nanoseconds {
     // SAFETY: the helpers have no preconditions. Words are read and written whole.

@@ -1,13 +1,14 @@
 //! Functions that are global to the kernel: its verifier follows each of them by itself, and once.
 //!
-//! Otherwise the verifier, and that of Linux 6.1 most of all, would follow the rest of a program once for every way through them.
-//! Such a function takes and returns plain numbers and pointers; [`global!`] makes one of a function with types.
+//! Otherwise the verifier, and that of Linux 6.1 most of all, would follow the rest of a program once for
+//! every way through them. Such a function takes and returns plain numbers and pointers; [`global!`] makes
+//! one of a function with types.
 
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::contract::counter::DropReason;
 
-/// Makes a global function of another one, which it is all of. To the verifier a pointer that it is handed may be null: then it answers
-/// what has the number 0.
+/// Makes a global function of another one, which it is all of. To the verifier a pointer that it is handed
+/// may be null: then it answers what has the number 0.
 macro_rules! global {
     ($vis:vis fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty = $inner:path) => {
         #[inline(always)]
@@ -98,7 +99,8 @@ impl<T> Argument for &mut T {
     }
 }
 
-/// Lets an enumeration be handed and answered as its numbers. What is no number of it, which nobody hands over, counts as the first.
+/// Lets an enumeration be handed and answered as its numbers. What is no number of it, which nobody hands
+/// over, counts as the first.
 macro_rules! numbered {
     ($type:ident { $first:ident, $($variant:ident),* }) => {
         impl $crate::kernel::global::Argument for $type {

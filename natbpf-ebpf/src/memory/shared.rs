@@ -1,7 +1,8 @@
-//! Values of maps that other processors and user space write at the same time: the one place that follows pointers into maps.
+//! Values of maps that other processors and user space write at the same time: the one place that follows
+//! pointers into maps.
 //!
-//! A lookup gives a [`Shared`] value, and [`cell!`] one of its fields. Nobody gets a reference to either: a reference would promise the
-//! compiler that nobody else writes.
+//! A lookup gives a [`Shared`] value, and [`cell!`] one of its fields. Nobody gets a reference to either: a
+//! reference would promise the compiler that nobody else writes.
 
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd};
 

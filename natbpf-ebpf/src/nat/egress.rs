@@ -51,8 +51,8 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
     handled
 }
 
-/// Logs a drop. Loaded only for `natbpf -vv`: the level is a constant to the verifier, which leaves dead code out. Not inlined, for its
-/// stack.
+/// Logs a drop. Loaded only for `natbpf -vv`: the level is a constant to the verifier, which leaves dead code
+/// out. Not inlined, for its stack.
 #[inline(never)]
 fn log(skb: *mut __sk_buff, source: u32, destination: u32, protocol: u32, reason: u32) {
     debug!(
@@ -135,8 +135,9 @@ enum Known {
     Nothing,
 }
 
-/// Whether a packet answers a flow of an instance that the uplink itself leads to (a "one-armed" gateway). It was translated when it came in,
-/// and goes on where rules without a source would take it for the first of another flow. Not inlined, for the stack.
+/// Whether a packet answers a flow of an instance that the uplink itself leads to (a "one-armed" gateway). It
+/// was translated when it came in, and goes on where rules without a source would take it for the first of
+/// another flow. Not inlined, for the stack.
 #[inline(never)]
 fn leads_back(headers: &Headers) -> u32 {
     let sent = FlowKey::of(headers, Direction::Reply).reversed();

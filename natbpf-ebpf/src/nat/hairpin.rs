@@ -1,8 +1,9 @@
 //! Hairpinning: from one inside host to another by an external address (RFC 4787 REQ-9).
 //!
-//! The kernel would take such a packet for its own, since the address is local. At the inside interface it is turned
-//! off instead, to the uplink: there it is translated as if it left, then as if it came, and is sent inside. So both ends see what they
-//! would see of a stranger, by the same code and under the same rules, and nothing ever is on the wire outside.
+//! The kernel would take such a packet for its own, since the address is local. At the inside interface it is
+//! turned off instead, to the uplink: there it is translated as if it left, then as if it came, and is sent
+//! inside. So both ends see what they would see of a stranger, by the same code and under the same rules, and
+//! nothing ever is on the wire outside.
 
 use aya_ebpf::{
     bindings::__sk_buff, btf_maps::ProgramArray, helpers::generated::bpf_redirect_neigh, macros::btf_map,
@@ -63,7 +64,8 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
     let key = ExternalKey { uplink: 0, address: headers.destination };
     let Some(external) = EXTERNALS.shared(&key) else { return Ok(Outcome::Untouched) };
     let uplink = cell!(external, uplink).load();
-    // A source that is external itself is forged, or the host's: the kernel knows what to do (RFC 1812, section 5.3.8). Row S18.
+    // A source that is external itself is forged, or the host's: the kernel knows what to do (RFC 1812,
+    // section 5.3.8). Row S18.
     let source = ExternalKey { uplink: 0, address: headers.source };
     if EXTERNALS.shared(&source).is_some() || !leads_inside(skb, headers, uplink) {
         return Ok(Outcome::Untouched);
@@ -146,8 +148,8 @@ pub fn turn(skb: &mut Skb<'_>) -> Handled {
 
 global!(fn send_inside(skb: *mut __sk_buff) -> bool = send_inside_inner);
 
-/// Routes a packet as the kernel would: takes one from its time to live, finds the interface, and leaves the neighbour to
-/// the kernel. True: it is on its way. Row F12.
+/// Routes a packet as the kernel would: takes one from its time to live, finds the interface, and leaves the
+/// neighbour to the kernel. True: it is on its way. Row F12.
 #[inline(always)]
 fn send_inside_inner(skb: *mut __sk_buff) -> bool {
     let mut skb = Skb::of(skb);

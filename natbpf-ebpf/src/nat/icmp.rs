@@ -60,7 +60,8 @@ fn translate_error_inner(skb: *mut __sk_buff, headers: &Headers, interface: u32,
     }
 }
 
-/// About a packet that left. What cannot be believed is left to the host, which makes nothing of it. Rows F13, I23, M21, S07.
+/// About a packet that left. What cannot be believed is left to the host, which makes nothing of it. Rows
+/// F13, I23, M21, S07.
 #[inline(always)]
 fn from_outside(skb: &mut Skb<'_>, headers: &Headers) -> Handled {
     let Some(quote) = quote(skb, headers) else { return Ok(Outcome::Untouched) };
@@ -83,7 +84,8 @@ fn answered(key: &FlowKey) -> Option<Rewrite> {
     Some(rewrite)
 }
 
-/// About an answer. Of an error that quotes no packet of a flow nothing leaves that shows an inside address. Rows I15, I35, M21.
+/// About an answer. Of an error that quotes no packet of a flow nothing leaves that shows an inside address.
+/// Rows I15, I35, M21.
 #[inline(always)]
 fn from_inside(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Handled {
     let own = uplink::has(uplink, headers.source);
@@ -132,16 +134,16 @@ fn quote(skb: &mut Skb<'_>, headers: &Headers) -> Option<Quote> {
     if quote.source == headers.destination { Some(quote) } else { None }
 }
 
-/// Redirects are for the first hop, which is the host (RFC 5508 says nothing of them; netfilter drops them too). Spoiled
-/// messages end here (REQ-3, REQ-5). Row S15.
+/// Redirects are for the first hop, which is the host (RFC 5508 says nothing of them; netfilter drops them
+/// too). Spoiled messages end here (REQ-3, REQ-5). Row S15.
 #[inline(always)]
 fn check(skb: &Skb<'_>, headers: &Headers) -> Result<(), DropReason> {
     let whole = is_whole(skb.raw(), headers.transport, headers.payload);
     if headers.icmp_type != REDIRECT && whole { Ok(()) } else { Err(DropReason::IcmpError) }
 }
 
-/// Writes the quote's end that is inside (and the port of the other one, where that is translated), the address of the message, and every checksum that has to do with them.
-/// Type and code stay. Rows I11, I12.
+/// Writes the quote's end that is inside (and the port of the other one, where that is translated), the
+/// address of the message, and every checksum that has to do with them. Type and code stay. Rows I11, I12.
 #[inline(always)]
 fn write(
     skb: &mut Skb<'_>,

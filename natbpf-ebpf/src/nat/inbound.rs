@@ -1,7 +1,7 @@
 //! What comes from outside and belongs to no flow.
 //!
-//! The two entries of a flow that begins so are those of any other one: the original direction is what leaves. That it began outside is a
-//! flag of its status. When it begins is said in `stranger`.
+//! The two entries of a flow that begins so are those of any other one: the original direction is what
+//! leaves. That it began outside is a flag of its status. When it begins is said in `stranger`.
 
 use natbpf_common::{
     contract::{counter::DropReason, uplinks::Uplink},

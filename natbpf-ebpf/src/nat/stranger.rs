@@ -6,7 +6,8 @@
 //! | what the inside answers | translated; UDP and others: the flow begins |
 //! | TCP: a segment of the stranger that acknowledges the inside's SYN/ACK | translated; the flow begins |
 //!
-//! Where no flow may begin, since the table or the inside host's share is full, the conversation goes on all the same, and is remembered here.
+//! Where no flow may begin, since the table or the inside host's share is full, the conversation goes on all
+//! the same, and is remembered here.
 
 use aya_ebpf::{bindings::__sk_buff, btf_maps::PerCpuArray, macros::btf_map};
 use natbpf_common::{
@@ -96,8 +97,8 @@ pub fn meet(
     Err(DropReason::NoPort)
 }
 
-/// Enters the flow that [`NEXT`] names. Where there is no room for it, the conversation goes on without, as long as strangers are remembered: what
-/// others send to a host must not silence it.
+/// Enters the flow that [`NEXT`] names. Where there is no room for it, the conversation goes on without, as
+/// long as strangers are remembered: what others send to a host must not silence it.
 #[inline(always)]
 fn begin() -> Result<(), DropReason> {
     let mut begun = begin_next();
@@ -266,8 +267,9 @@ fn answer_stranger_inner(
     let Some(known) = Known::find(&key, now) else { return Ok(Met::Unknown) };
     let Some(out) = known.rewrite(&key) else { return Ok(Met::Unknown) };
     let untranslated = known.traits() & FlowEntry::UNTRANSLATED != 0;
-    // The stranger may have been turned away by a rule, and this begins a conversation by itself. What conntrack does not know at all answers
-    // nobody either; only what is turned round never came to it, and that is translated in any case.
+    // The stranger may have been turned away by a rule, and this begins a conversation by itself. What
+    // conntrack does not know at all answers nobody either; only what is turned round never came to it, and
+    // that is translated in any case.
     match conntrack::seen(skb) {
         Seen::Original => return Ok(Met::Unknown),
         Seen::Invalid if untranslated => return Ok(Met::Unknown),

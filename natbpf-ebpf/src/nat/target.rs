@@ -1,5 +1,5 @@
-//! Where strangers' packets lead: by a port forward or a floating address, by a mapping whose filtering lets strangers in, or
-//! toward an instance's own address.
+//! Where strangers' packets lead: by a port forward or a floating address, by a mapping whose filtering lets
+//! strangers in, or toward an instance's own address.
 
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
@@ -33,11 +33,12 @@ pub struct Target {
     pub flags: u32,
 }
 
-/// Where the destination of a key of the reply direction leads inside, for a stranger. What a connection of the host waits
-/// for is the host's, and what any socket of it waits for does not come by a mapping: the port was free of them when the
-/// mapping was made, but nothing keeps the host from taking it later.
+/// Where the destination of a key of the reply direction leads inside, for a stranger. What a connection of
+/// the host waits for is the host's, and what any socket of it waits for does not come by a mapping: the port
+/// was free of them when the mapping was made, but nothing keeps the host from taking it later.
 ///
-/// Written where it is wanted: of an `Option` LLVM keeps the undefined fields of `None` in registers, which the verifier refuses.
+/// Written where it is wanted: of an `Option` LLVM keeps the undefined fields of `None` in registers, which
+/// the verifier refuses.
 #[inline(always)]
 fn target(skb: *mut __sk_buff, interface: u32, key: &FlowKey, found: &mut Target) -> bool {
     // Row N01.

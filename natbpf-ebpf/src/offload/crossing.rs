@@ -1,4 +1,5 @@
-//! Remembering packets where they come in, and knowing them again where they leave (see `natbpf_common::path::crossing`).
+//! Remembering packets where they come in, and knowing them again where they leave (see
+//! `natbpf_common::path::crossing`).
 
 use aya_ebpf::{bindings::__sk_buff, btf_maps::Array, macros::btf_map};
 use natbpf_common::{
@@ -56,8 +57,8 @@ pub struct Origin {
     pub frame: u64,
 }
 
-/// A packet leaves, which had this key where it came in. `None`: it is none that was remembered, or has been changed on its way by more than
-/// one hop and a translation. Each is found once.
+/// A packet leaves, which had this key where it came in. `None`: it is none that was remembered, or has been
+/// changed on its way by more than one hop and a translation. Each is found once.
 #[inline(always)]
 pub fn leave(skb: &Skb<'_>, headers: &Headers, key: &FlowKey, epoch: u16) -> Option<Origin> {
     let crossing = CROSSINGS.shared(skb.mark().slot()?)?;

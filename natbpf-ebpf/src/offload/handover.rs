@@ -25,8 +25,8 @@ pub fn redirect(interface: u32, purpose: Purpose, source: Address, destination: 
     unsafe { bpf_redirect(interface, 0) };
 }
 
-/// What is said of this packet, which is at the egress of its device. It stays said if the packet is to be turned round, until
-/// [`forget`].
+/// What is said of this packet, which is at the egress of its device. It stays said if the packet is to be
+/// turned round, until [`forget`].
 #[inline(always)]
 pub fn take(skb: &Skb<'_>) -> Option<Purpose> {
     let handover = HANDOVER.shared(0)?.whole();

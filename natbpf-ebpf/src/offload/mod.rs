@@ -151,8 +151,8 @@ pub fn at_uplink_ingress(skb: &Skb<'_>) -> Result<Arrival, DropReason> {
     }
 }
 
-/// Asks the flow of a packet, once a second or when its state changes. Apart from [`repeat_reply`], whose stack must not be below that.
-/// 0: it is over.
+/// Asks the flow of a packet, once a second or when its state changes. Apart from [`repeat_reply`], whose
+/// stack must not be below that. 0: it is over.
 #[inline(never)]
 fn renew(skb: *mut __sk_buff) -> u32 {
     let Some(headers) = Headers::plain(&mut Skb::of(skb)) else { return 0 };
@@ -206,7 +206,8 @@ fn reply(skb: &mut Skb<'_>) -> Option<Arrival> {
     Some(Arrival::Repeated)
 }
 
-/// At the XDP hook of an inside port. What is not offloaded takes its way through the stack, where `port_ingress` sees it.
+/// At the XDP hook of an inside port. What is not offloaded takes its way through the stack, where
+/// `port_ingress` sees it.
 #[inline(always)]
 pub fn at_port_xdp(context: &XdpContext) -> u32 {
     repeat_at_xdp(context, Direction::Original).unwrap_or(xdp_action::XDP_PASS)
@@ -323,8 +324,8 @@ fn keys() -> Option<&'static Keys> {
     Some(&SETTINGS.get(0)?.keys)
 }
 
-/// At the egress of an uplink, with an Ethernet header: the kernel has forwarded a packet of the original direction, which is translated
-/// by now. `headers` are those it had before. Rows F11, F12.
+/// At the egress of an uplink, with an Ethernet header: the kernel has forwarded a packet of the original
+/// direction, which is translated by now. `headers` are those it had before. Rows F11, F12.
 #[inline(always)]
 pub fn at_uplink_egress(skb: &mut Skb<'_>, headers: &Headers) {
     if gauges::read(Gauge::Epoch) != 0 && may_be_repeated(headers) {

@@ -5,7 +5,8 @@ use natbpf_common::{Nanoseconds, SECOND, contract::gauge::Gauge};
 
 use crate::{kernel::clock, memory::gauges};
 
-/// Offset of `_nfct` in the kernel's `struct sk_buff`, which user space finds in the kernel's description of its types; 0: not known.
+/// Offset of `_nfct` in the kernel's `struct sk_buff`, which user space finds in the kernel's description of
+/// its types; 0: not known.
 #[unsafe(no_mangle)]
 static NFCT_OFFSET: u32 = 0;
 
@@ -18,7 +19,8 @@ pub enum Seen {
     Invalid,
     /// As the one that began the connection.
     Original,
-    /// Back. So the first packet has got through all rules: conntrack forgets what is dropped before that (`nf_conntrack_confirm`).
+    /// Back. So the first packet has got through all rules: conntrack forgets what is dropped before that
+    /// (`nf_conntrack_confirm`).
     Reply,
 }
 

@@ -19,8 +19,8 @@ pub type Room = MaybeUninit<Headers>;
 
 /// Reads the headers. `None`: it is not IPv4. An error: it is cut short before the end of the addresses.
 ///
-/// The caller has the room, so that they are used where they were written: who copies words that were written in pieces waits for
-/// the processor to put them together.
+/// The caller has the room, so that they are used where they were written: who copies words that were written
+/// in pieces waits for the processor to put them together.
 #[inline(always)]
 pub fn headers<'a>(
     skb: &mut Skb<'_>,
@@ -29,7 +29,8 @@ pub fn headers<'a>(
 ) -> Result<Option<&'a mut Headers>, DropReason> {
     let words = room.as_mut_ptr().cast::<u64>();
     for word in 0..size_of::<Headers>() / size_of::<u64>() {
-        // For the verifier, which wants memory that is handed on to have been written. Volatile, or LLVM would call `memset`.
+        // For the verifier, which wants memory that is handed on to have been written. Volatile, or LLVM
+        // would call `memset`.
         // SAFETY: within the room, and aligned as that is.
         unsafe { words.add(word).write_volatile(0) };
     }

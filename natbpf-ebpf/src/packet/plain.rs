@@ -20,18 +20,20 @@ pub struct Exit {
     pub vlan: u32,
 }
 
-/// Writes the Ethernet addresses and the IPv4 header with one less of time to live. The change of the header's own checksum
-/// cancels the others in the checksum of the whole packet. Rows F01, F16.
+/// Writes the Ethernet addresses and the IPv4 header with one less of time to live. The change of the
+/// header's own checksum cancels the others in the checksum of the whole packet. Rows F01, F16.
 ///
 /// # Safety
-/// The frame has to be plain, [`SHORTEST`] bytes of it have to be writable, and the verifier has to have seen the check.
+/// The frame has to be plain, [`SHORTEST`] bytes of it have to be writable, and the verifier has to have seen
+/// the check.
 #[inline(always)]
 pub unsafe fn write_headers(frame: *mut u8, headers: &Headers, change: &Translation, exit: &Exit) {
     let protocol = u16::from_ne_bytes([headers.time_to_live - 1, headers.protocol]);
     let sum = headers.repeated_checksum(change);
     let (source, destination) = change.addresses();
     let word = |at: usize, value: u32| {
-        // SAFETY: within the shortest frame. Volatile, or LLVM would write byte by byte: the packet may stand at odd addresses.
+        // SAFETY: within the shortest frame. Volatile, or LLVM would write byte by byte: the packet may stand
+        // at odd addresses.
         unsafe { frame.add(at).cast::<u32>().write_volatile(value) }
     };
     word(NETWORK + 8, protocol as u32 | (sum as u32) << 16);

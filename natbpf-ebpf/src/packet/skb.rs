@@ -1,8 +1,9 @@
 //! Packets at TC hooks.
 //!
-//! They are read in place and written by helpers, which know the states of a socket buffer's checksum (`CHECKSUM_PARTIAL`,
-//! `CHECKSUM_COMPLETE`). A program that writes in place makes the kernel copy the headers of every cloned packet that
-//! passes, also of those that it leaves alone: so only the programs do it where nearly everything is repeated.
+//! They are read in place and written by helpers, which know the states of a socket buffer's checksum
+//! (`CHECKSUM_PARTIAL`, `CHECKSUM_COMPLETE`). A program that writes in place makes the kernel copy the
+//! headers of every cloned packet that passes, also of those that it leaves alone: so only the programs do it
+//! where nearly everything is repeated.
 
 use core::{ffi::c_void, marker::PhantomData};
 
@@ -81,8 +82,8 @@ impl<'a> Skb<'a> {
         packet_type == PACKET_BROADCAST || packet_type == PACKET_MULTICAST
     }
 
-    /// It is here only because the device takes what is for others, too: somebody captures. The stack drops it before anything else.
-    /// Row F07.
+    /// It is here only because the device takes what is for others, too: somebody captures. The stack drops
+    /// it before anything else. Row F07.
     #[inline(always)]
     pub fn is_for_others(&self) -> bool {
         // SAFETY: as above.
@@ -121,8 +122,8 @@ impl<'a> Skb<'a> {
         unsafe { (*self.raw).tc_index = mark.to_tc_index() as u32 };
     }
 
-    /// Translates a packet, takes one from its time to live and gives it its Ethernet header. After an error it may be half changed and must
-    /// not go on.
+    /// Translates a packet, takes one from its time to live and gives it its Ethernet header. After an error
+    /// it may be half changed and must not go on.
     #[inline(always)]
     pub fn repeat(
         &mut self,
@@ -340,8 +341,8 @@ fn translate_outside_inner(skb: *mut __sk_buff, headers: &Headers, destination: 
 #[inline(always)]
 fn write(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
     write_transport(skb, change)?;
-    // The change of the header's own checksum cancels the address's in the checksum of the whole packet, so one plain store does
-    // for both.
+    // The change of the header's own checksum cancels the address's in the checksum of the whole packet, so
+    // one plain store does for both.
     let new = change.new.to_wire();
     let header = checksum::replace_address(change.network_checksum, change.old, change.new).to_ne_bytes();
     let [a, b, c, d] = new.to_ne_bytes();

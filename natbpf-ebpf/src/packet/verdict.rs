@@ -6,8 +6,8 @@ use crate::kernel::global::numbered;
 
 /// What becomes of a packet that is not dropped.
 ///
-/// As large as a [`Counter`]: then LLVM keeps a [`Handled`] in two registers, and does not pack it into one word together
-/// with whatever is in a register that nobody asks for, which may be a pointer.
+/// As large as a [`Counter`]: then LLVM keeps a [`Handled`] in two registers, and does not pack it into one
+/// word together with whatever is in a register that nobody asks for, which may be a pointer.
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]
 pub enum Outcome {

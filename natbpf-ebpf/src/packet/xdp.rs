@@ -1,4 +1,5 @@
-//! Packets at XDP hooks: read and written in place. Only what is offloaded is touched; everything else goes on to the stack.
+//! Packets at XDP hooks: read and written in place. Only what is offloaded is touched; everything else goes
+//! on to the stack.
 
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use natbpf_common::{
@@ -39,8 +40,9 @@ impl<'a> Frame<'a> {
 
     /// Where the frame begins and ends, as the context has it.
     ///
-    /// Read anew each time: the verifier knows a check only of the very value that was checked. By instructions of our own: the fields have
-    /// 32 bits, and LLVM would keep 32 on the stack of what are pointers to the verifier.
+    /// Read anew each time: the verifier knows a check only of the very value that was checked. By
+    /// instructions of our own: the fields have 32 bits, and LLVM would keep 32 on the stack of what are
+    /// pointers to the verifier.
     #[inline(always)]
     fn bounds(&self) -> (usize, usize) {
         let (start, end): (u64, u64);
@@ -58,7 +60,8 @@ impl<'a> Frame<'a> {
         (start as usize, end as usize)
     }
 
-    /// Translates a plain packet, takes one from its time to live and gives it its Ethernet header. `None`: nothing was written.
+    /// Translates a plain packet, takes one from its time to live and gives it its Ethernet header. `None`:
+    /// nothing was written.
     #[inline(always)]
     pub fn repeat(&mut self, headers: &Headers, end: End, rewrite: Rewrite, exit: &Exit) -> Option<()> {
         match Transport::of(headers.protocol) {
@@ -103,8 +106,8 @@ fn write<const CHECKSUM: usize, const PORT: usize>(
     }
 }
 
-/// Has the driver send the frame out of another interface, if that takes frames. False: it does not; nothing has been done.
-/// Row X07.
+/// Has the driver send the frame out of another interface, if that takes frames. False: it does not; nothing
+/// has been done. Row X07.
 #[inline(always)]
 pub fn redirect(interface: u32) -> bool {
     XDP_TARGETS.redirect(interface, xdp_action::XDP_PASS as u64).is_ok()

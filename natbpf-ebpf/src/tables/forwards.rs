@@ -22,7 +22,8 @@ pub fn forward(interface: u32, reply: &FlowKey) -> Option<&'static Forward> {
     FORWARDS.get(&Key::new(ForwardKey::PORT_BITS, key))
 }
 
-/// The external address and port that lead to the source of a key of the original direction: by these it is known outside.
+/// The external address and port that lead to the source of a key of the original direction: by these it is
+/// known outside.
 #[inline(always)]
 pub fn known_as(interface: u32, original: &FlowKey) -> Option<(Address, Port)> {
     let key = ForwardKey {

@@ -4,8 +4,8 @@ use natbpf_common::{Address, nat::ports, siphash::siphash};
 
 use crate::memory::maps::{POOLS, SETTINGS};
 
-/// The address of a pool that a source gets: always the same (RFC 4787 REQ-2), as long as the pool is. Not inlined, for its stack.
-/// Rows C02, M20, U02.
+/// The address of a pool that a source gets: always the same (RFC 4787 REQ-2), as long as the pool is. Not
+/// inlined, for its stack. Rows C02, M20, U02.
 #[inline(never)]
 pub fn address(pool: u32, source: Address) -> Option<Address> {
     let pool = POOLS.get(pool)?;

@@ -19,8 +19,8 @@ pub fn add(counter: Counter) {
 #[inline(always)]
 pub fn dropped(reason: DropReason) {
     let index = reason as usize;
-    // LLVM packs the reason into a word with other things, from which the verifier of Linux 6.1 does not learn how large it can be; rustc
-    // knows, and would leave a plain check out.
+    // LLVM packs the reason into a word with other things, from which the verifier of Linux 6.1 does not
+    // learn how large it can be; rustc knows, and would leave a plain check out.
     // SAFETY: a local variable.
     let index = unsafe { (&raw const index).read_volatile() };
     if let Some(counters) = COUNTERS.get_ptr_mut(0)

@@ -24,8 +24,8 @@ pub struct DatapathArgs {
     #[arg(long)]
     pub coexist: bool,
 
-    /// Whether packets of running flows go straight from port to port, as the kernel has sent those before [default: on; with
-    /// --coexist off]
+    /// Whether packets of running flows go straight from port to port, as the kernel has sent those before
+    /// [default: on; with --coexist off]
     #[arg(long, value_enum, value_name = "ON|OFF")]
     pub offload: Option<Switch>,
 

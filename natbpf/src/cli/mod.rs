@@ -99,7 +99,8 @@ pub struct CheckArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct ImportArgs {
-    /// What `iptables-save`, `iptables -t nat -S`, `nft list ruleset` or `nft -j list ruleset` wrote; "-": standard input
+    /// What `iptables-save`, `iptables -t nat -S`, `nft list ruleset` or `nft -j list ruleset` wrote; "-":
+    /// standard input
     #[arg(value_name = "FILE", default_value = "-")]
     pub file: PathBuf,
 

@@ -18,7 +18,8 @@ pub struct RuleArgs {
     #[arg(short, long = "out-interface", alias = "out", value_name = "IF")]
     pub out: Interfaces,
 
-    /// Masquerade packets from this network only, with "!" from all but this one; may be repeated [default: every source]
+    /// Masquerade packets from this network only, with "!" from all but this one; may be repeated [default:
+    /// every source]
     #[arg(short, long = "source", alias = "src", value_name = "NET")]
     pub sources: Vec<NetworkMatch>,
 
@@ -30,8 +31,8 @@ pub struct RuleArgs {
     #[arg(long, value_name = "NET", value_parser = values::network)]
     pub except: Vec<Ipv4Net>,
 
-    /// An inside port whose traffic goes straight to the uplink and back; "veth*" for all that begin so, a bridge for its
-    /// ports; may be repeated [default: found by address and route]
+    /// An inside port whose traffic goes straight to the uplink and back; "veth*" for all that begin so, a
+    /// bridge for its ports; may be repeated [default: found by address and route]
     #[arg(short = 'i', long = "port", alias = "in-interface", value_name = "PORT")]
     pub ports: Vec<Interfaces>,
 

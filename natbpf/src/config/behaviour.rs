@@ -1,5 +1,5 @@
-//! How a rule translates, in the words of RFC 4787: each question has a default, which a profile changes and the operator
-//! overrules.
+//! How a rule translates, in the words of RFC 4787: each question has a default, which a profile changes and
+//! the operator overrules.
 
 use super::{Filtering, Mapping, Profile, Unsolicited};
 
@@ -102,7 +102,8 @@ impl Default for Behaviour {
     }
 }
 
-/// Of those that flows mostly have, 1024 to 65535: so much of one external address a source may take where nothing else is said.
+/// Of those that flows mostly have, 1024 to 65535: so much of one external address a source may take where
+/// nothing else is said.
 const HALF_THE_PORTS: u32 = (65536 - 1024) / 2;
 
 impl Quota {

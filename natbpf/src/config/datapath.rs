@@ -14,7 +14,8 @@ pub struct DatapathConfig {
     pub hook: HookMode,
     /// Stay beside TC programs of somebody else instead of refusing to attach.
     pub coexist: bool,
-    /// `None`: on, but not beside programs of somebody else ([`DatapathConfig::coexist`]), which are to see every packet.
+    /// `None`: on, but not beside programs of somebody else ([`DatapathConfig::coexist`]), which are to see
+    /// every packet.
     pub offload: Option<Switch>,
     /// How long the datapath repeats what the kernel did before it asks again, [`DatapathConfig::MIN_REVALIDATE`] to
     /// [`DatapathConfig::MAX_REVALIDATE`].

@@ -72,8 +72,8 @@ impl Networks {
         self.covers(Ipv4Net::from(address))
     }
 
-    /// Whether it is for every address of a network. Where a longer network that is written down decides for a part of it,
-    /// that part is another question. Row M02.
+    /// Whether it is for every address of a network. Where a longer network that is written down decides for
+    /// a part of it, that part is another question. Row M02.
     pub fn covers(&self, network: Ipv4Net) -> bool {
         let within = |outer: &Ipv4Net| outer.contains(&network);
         (self.included.is_empty() || self.included.iter().any(within)) && !self.excluded.iter().any(within)

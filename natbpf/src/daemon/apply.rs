@@ -1,4 +1,5 @@
-//! Making the datapath what a plan says. An interface that cannot be had is left out, and is no reason to give up the others.
+//! Making the datapath what a plan says. An interface that cannot be had is left out, and is no reason to
+//! give up the others.
 
 use std::collections::BTreeSet;
 
@@ -61,7 +62,8 @@ impl Daemon {
             self.offloading.switch().await?;
         }
         self.withdraw_ports(&plan).await?;
-        // What is new is attached to before the tables have it, and does nothing as yet: what cannot be had is not in them then.
+        // What is new is attached to before the tables have it, and does nothing as yet: what cannot be had
+        // is not in them then.
         loop {
             self.withdraw_targets(&plan)?;
             self.detach_all_but(&plan, attacher).await?;

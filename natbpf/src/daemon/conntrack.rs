@@ -19,7 +19,8 @@ impl Daemon {
         }
     }
 
-    /// Sees to conntrack. If there is no offload any more, nothing is repeated from now on: all else takes its time, or fails.
+    /// Sees to conntrack. If there is no offload any more, nothing is repeated from now on: all else takes
+    /// its time, or fails.
     pub(super) async fn settle_again(&mut self) -> Result<bool> {
         let config = Arc::clone(&self.config);
         self.settle_again_with(&config).await

@@ -1,4 +1,5 @@
-//! Housekeeping, in a thread of its own and in slices: with millions of flows a round takes seconds, and nothing waits for it.
+//! Housekeeping, in a thread of its own and in slices: with millions of flows a round takes seconds, and
+//! nothing waits for it.
 
 use std::{
     sync::mpsc::{self, RecvTimeoutError},

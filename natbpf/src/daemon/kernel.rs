@@ -1,4 +1,5 @@
-//! Looking whether the programs still are where they were put. Some of what takes them off tells of it, and some does not.
+//! Looking whether the programs still are where they were put. Some of what takes them off tells of it, and
+//! some does not.
 
 use std::collections::BTreeSet;
 

@@ -71,8 +71,9 @@ impl Daemon {
         Ok(true)
     }
 
-    /// Makes the ports what the plan says, for a while: of a thousand the rest waits until nothing else is to be done. One that
-    /// cannot be had is no reason to give up the rest: its traffic takes its way through the kernel. True: there is a new one.
+    /// Makes the ports what the plan says, for a while: of a thousand the rest waits until nothing else is to
+    /// be done. One that cannot be had is no reason to give up the rest: its traffic takes its way through
+    /// the kernel. True: there is a new one.
     pub(super) async fn attach_ports(&mut self, plan: &Plan, attacher: &Attacher) -> Result<bool> {
         self.offloading.owed = false;
         self.offloading.unfinished = true;
@@ -217,7 +218,8 @@ impl Daemon {
             if !there && self.refusals.just_failed(interface, Role::Port) {
                 continue;
             }
-            // Whoever is attached to again is looked at before, and a thousand ports need not be because of their bridge.
+            // Whoever is attached to again is looked at before, and a thousand ports need not be because of
+            // their bridge.
             let free = self.others.obstacle(port).is_none()
                 && (!concerns(changed, interface)
                     || attacher.check_foreign(interface, name, Role::Port).await.is_ok());

@@ -36,8 +36,8 @@ impl Daemon {
         }
     }
 
-    /// Says what was chosen, where that is news. To be called when all has succeeded: what fails says one sentence, and that is
-    /// another.
+    /// Says what was chosen, where that is news. To be called when all has succeeded: what fails says one
+    /// sentence, and that is another.
     pub(super) fn say_hooks(&mut self) {
         for hook in &self.plan.hooks {
             let sentence = hook.sentence();

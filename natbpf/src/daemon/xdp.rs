@@ -17,7 +17,8 @@ impl Daemon {
             .keep_targets(&plan.hooks.iter().filter(|hook| hook.target).map(|hook| hook.interface).collect())
     }
 
-    /// Makes the XDP hooks what a plan says. To be done after the TC programs are attached, which do what XDP passes on.
+    /// Makes the XDP hooks what a plan says. To be done after the TC programs are attached, which do what XDP
+    /// passes on.
     pub(super) async fn attach_xdp(
         &mut self,
         plan: &mut Plan,

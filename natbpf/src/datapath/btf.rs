@@ -1,4 +1,5 @@
-//! Where a field stands in one of the running kernel's structures, by its own description (BTF; Documentation/bpf/btf.rst).
+//! Where a field stands in one of the running kernel's structures, by its own description (BTF;
+//! Documentation/bpf/btf.rst).
 
 use std::{fs, path::Path};
 

@@ -184,7 +184,8 @@ fn loader(sizes: Sizes, latest_mask: &u32) -> EbpfLoader<'_> {
     loader
 }
 
-/// Where a packet's connection stands in the kernel's `struct sk_buff`; 0: not known, or programs must not read it (lockdown).
+/// Where a packet's connection stands in the kernel's `struct sk_buff`; 0: not known, or programs must not
+/// read it (lockdown).
 fn nfct_offset() -> &'static u32 {
     static OFFSET: LazyLock<u32> = LazyLock::new(|| {
         let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();

@@ -33,8 +33,8 @@ impl Reaper {
         run(&self.program, Operation::Reap, 0, keys.iter().map(zerocopy::IntoBytes::as_bytes))
     }
 
-    /// Ends flows, but for those that have begun, or got a new translation, after `before`, when they were looked at; returns
-    /// how many.
+    /// Ends flows, but for those that have begun, or got a new translation, after `before`, when they were
+    /// looked at; returns how many.
     pub fn kill(&self, keys: &[FlowKey], before: Nanoseconds) -> Result<u64> {
         run(&self.program, Operation::Kill, before, keys.iter().map(zerocopy::IntoBytes::as_bytes))
     }

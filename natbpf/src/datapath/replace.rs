@@ -20,9 +20,9 @@ enum Step<K, V> {
     Remove(u32, K),
 }
 
-/// The changes that lead from the keys that are there to the new entries, in an order in which every lookup at any moment
-/// finds what it would have found before all of them, or what it will after: long prefixes come before the shorter ones
-/// that they are taken out of, and go after those that were taken out of them.
+/// The changes that lead from the keys that are there to the new entries, in an order in which every lookup
+/// at any moment finds what it would have found before all of them, or what it will after: long prefixes come
+/// before the shorter ones that they are taken out of, and go after those that were taken out of them.
 fn steps<K: Copy + IntoBytes + Immutable, V: Copy>(old: &[(u32, K)], new: &[(u32, K, V)]) -> Vec<Step<K, V>> {
     let mut inserted: Vec<_> = new.to_vec();
     inserted.sort_by_key(|(length, ..)| std::cmp::Reverse(*length));

@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result};
 use super::Tables;
 
 impl Tables {
-    /// Has these interfaces take frames from XDP, and no others. To be looked up in the network namespace of the calling thread.
+    /// Has these interfaces take frames from XDP, and no others. To be looked up in the network namespace of
+    /// the calling thread.
     pub fn set_targets(&mut self, targets: &BTreeSet<u32>) -> Result<()> {
         let known = self.targets()?;
         for &interface in known.difference(targets) {

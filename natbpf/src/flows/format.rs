@@ -37,8 +37,8 @@ pub fn icmp_reply(request: u8) -> u8 {
 }
 
 impl Flow {
-    /// The tuple of the packets of whoever began, as they arrive, as conntrack has it: from the instance, or of a flow from
-    /// outside as the client sends them.
+    /// The tuple of the packets of whoever began, as they arrive, as conntrack has it: from the instance, or
+    /// of a flow from outside as the client sends them.
     pub fn first(&self) -> FlowKey {
         if self.status.inbound() { self.inbound_tuple() } else { self.key }
     }

@@ -12,8 +12,8 @@ use super::{
 /// How deep chains may call each other; the kernel has 16.
 pub const DEPTH: usize = 16;
 
-/// How many rules are come by, more than once where a chain is called from several places. Chains that each call the next
-/// one twice are come by more often than anybody waits for.
+/// How many rules are come by, more than once where a chain is called from several places. Chains that each
+/// call the next one twice are come by more often than anybody waits for.
 const WAYS: usize = 5_000;
 
 const TOO_MANY_WAYS: &str = "its table's chains call each other in so many ways that it is not followed; have fewer \

@@ -113,8 +113,8 @@ impl Inside<'_> {
         around.filter(|source| source.holds(self.nat.address) && own(source)).collect()
     }
 
-    /// The lines by which hosts inside are redirected in the same way and masqueraded on the way back: all that natbpf's
-    /// hairpin would do it for, and nothing else.
+    /// The lines by which hosts inside are redirected in the same way and masqueraded on the way back: all
+    /// that natbpf's hairpin would do it for, and nothing else.
     pub fn hairpin(&self, site: &Site<'_>) -> Option<Vec<Line>> {
         let [network] = &sources(site.written, self.uplink)[..] else { return None };
         let (from_inside, redirecting) = self.redirected_inside(site)?;

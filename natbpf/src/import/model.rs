@@ -1,4 +1,5 @@
-//! What becomes of a packet: by the rules that were read, as netfilter asks them, and by a configuration, as natbpf does.
+//! What becomes of a packet: by the rules that were read, as netfilter asks them, and by a configuration, as
+//! natbpf does.
 //!
 //! Tests compare the two, and the first with netfilter itself. Nothing here knows how the one is made of the other.
 
@@ -70,8 +71,8 @@ impl Rules {
         read(text).map(Self)
     }
 
-    /// What netfilter does with a packet, and the line of the rule that says so. `holds` says whether what is unknown of
-    /// a line holds.
+    /// What netfilter does with a packet, and the line of the rule that says so. `holds` says whether what is
+    /// unknown of a line holds.
     pub fn fate(&self, at: At, packet: &Packet, holds: &dyn Fn(usize) -> bool) -> (Fate, Option<usize>) {
         if !packet.redirected
             && let Some(line) = self.untracked(packet, holds)

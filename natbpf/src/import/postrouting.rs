@@ -282,7 +282,8 @@ fn not_tracked(item: &Item, uplinks: &[Pattern]) -> Taken {
     let is_uplink = |is: &&Pattern| uplinks.iter().any(|uplink| uplink.covers(is));
     let leaving = |piece: Match| {
         let mut leaving = strip(&piece);
-        // What comes in by an uplink leaves by no other way than another one: there it is mostly for answers, and for the host.
+        // What comes in by an uplink leaves by no other way than another one: there it is mostly for answers,
+        // and for the host.
         leaving.output.not.extend(piece.input.is.as_ref().filter(is_uplink).cloned());
         leaving
     };
@@ -304,7 +305,8 @@ fn source(
     for taken in taken.iter().filter(|taken| taken.verdict.as_ref().is_none_or(|other| !other.same(&verdict)))
     {
         let takes = overlap(&left, &taken.pieces);
-        // Also what would take it if those before it did not. Where a line has lost it, the one it was lost by is named.
+        // Also what would take it if those before it did not. Where a line has lost it, the one it was lost
+        // by is named.
         if takes || (!taken.lost && overlap(&here, &taken.pieces)) {
             by.push(taken.by);
         }
@@ -370,7 +372,8 @@ fn say_parts(item: &Item, nat: &SourceNat, uplinks: &[Pattern], skipped: &mut Sk
     }
 }
 
-/// Says of rules for what was not redirected that natbpf's are for the rest as well, where something goes on to redirect.
+/// Says of rules for what was not redirected that natbpf's are for the rest as well, where something goes on
+/// to redirect.
 pub fn say_redirected(items: &[Item], written: &[Written], arriving: &[Item], skipped: &mut Skipped) {
     let redirects = |verdict: &Verdict| match verdict {
         Verdict::Destination(_) => true,

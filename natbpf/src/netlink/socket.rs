@@ -70,7 +70,8 @@ pub async fn readable(socket: Option<&AsyncFd<Socket>>) -> io::Result<()> {
 pub enum Received {
     /// It is in the buffer.
     Datagram,
-    /// The queue was full: messages are lost, also those that come before it is empty; then the socket goes on (netlink(7)).
+    /// The queue was full: messages are lost, also those that come before it is empty; then the socket goes
+    /// on (netlink(7)).
     Lost,
     /// The queue is empty.
     Nothing,

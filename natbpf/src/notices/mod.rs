@@ -1,7 +1,7 @@
 //! Drops for want of room, port, address or quota: the sender is told by ICMP, the operator by the log.
 //!
-//! The datapath hands over one such packet a millisecond at most. What becomes of it is decided by `answer`, `limit` and
-//! `warning`, which know no I/O.
+//! The datapath hands over one such packet a millisecond at most. What becomes of it is decided by `answer`,
+//! `limit` and `warning`, which know no I/O.
 
 use std::net::Ipv4Addr;
 

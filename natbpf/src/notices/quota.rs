@@ -17,8 +17,8 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// Those that packets from a source to a destination are under. None where rules for different uplinks have different
-    /// ones: which of them it was, nobody has said.
+    /// Those that packets from a source to a destination are under. None where rules for different uplinks
+    /// have different ones: which of them it was, nobody has said.
     pub fn of(plan: &Plan, source: Ipv4Addr, destination: Ipv4Addr) -> Self {
         let mut quotas = plan.uplinks.iter().filter_map(|uplink| {
             let rule = rule(plan, uplink.interface, source, destination)?;

@@ -8,8 +8,8 @@ use std::{
 
 use super::answer::Answer;
 
-/// A raw socket that sends whole IPv4 packets and receives none (`IPPROTO_RAW`, raw(7)). The kernel routes them, and writes
-/// the source that the route prefers.
+/// A raw socket that sends whole IPv4 packets and receives none (`IPPROTO_RAW`, raw(7)). The kernel routes
+/// them, and writes the source that the route prefers.
 #[derive(Debug)]
 pub struct RawSocket {
     // For its sendto(2), which does for every kind of IPv4 datagram.

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 /// Between two epochs, however much happens.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// How often a change counts it up: at once, and again an interval later. A packet that the kernel had decided on before the change
-/// may be under way still, and be noted under the first of the two.
+/// How often a change counts it up: at once, and again an interval later. A packet that the kernel had
+/// decided on before the change may be under way still, and be noted under the first of the two.
 const TIMES: u8 = 2;
 
 /// The epoch that follows. Never 0, which says that offload is off.

@@ -81,10 +81,11 @@ fn decide(config: &DatapathConfig, conntrack: Conntrack, made: bool) -> (State, 
     }
 }
 
-/// Puts conntrack right for what the configuration wants, and says whether there can be offload. `settings` remember what natbpf has
-/// changed; `remember` writes them.
+/// Puts conntrack right for what the configuration wants, and says whether there can be offload. `settings`
+/// remember what natbpf has changed; `remember` writes them.
 ///
-/// `in_use`: ways are in use that were noted before, so conntrack has to stay liberal for flows whose packets it has not seen.
+/// `in_use`: ways are in use that were noted before, so conntrack has to stay liberal for flows whose packets
+/// it has not seen.
 pub fn settle(
     config: &DatapathConfig,
     settings: &mut Settings,

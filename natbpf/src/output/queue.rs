@@ -1,5 +1,6 @@
-//! Lines that a thread of their own writes, so that nobody waits for whoever reads them: a terminal that is stopped or a pipe that is
-//! full holds up that thread alone. (That a descriptor is ready for writing does not say for how much, so asking before is not enough.)
+//! Lines that a thread of their own writes, so that nobody waits for whoever reads them: a terminal that is
+//! stopped or a pipe that is full holds up that thread alone. (That a descriptor is ready for writing does
+//! not say for how much, so asking before is not enough.)
 
 use std::{
     collections::VecDeque,
@@ -29,7 +30,8 @@ struct Shared {
 }
 
 impl Queue {
-    /// Nothing else is to hold the lock of what is written to, as that of [`io::stderr`], or it waits, too: so it is a descriptor.
+    /// Nothing else is to hold the lock of what is written to, as that of [`io::stderr`], or it waits, too:
+    /// so it is a descriptor.
     pub fn start(to: impl AsFd) -> io::Result<Self> {
         let mut to = File::from(to.as_fd().try_clone_to_owned()?);
         let queue = Self::default();

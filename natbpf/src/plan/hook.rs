@@ -104,7 +104,8 @@ fn hook(link: &Link, role: Role, given: &Given<'_>) -> Result<PlannedHook, PlanE
     Ok(PlannedHook { name: link.name.clone(), interface: link.index, role, xdp, asked, reason, target })
 }
 
-/// XDP needs somebody at the other side to send frames to. One that has XDP itself counts: many drivers take frames only then.
+/// XDP needs somebody at the other side to send frames to. One that has XDP itself counts: many drivers take
+/// frames only then.
 fn settle(hooks: Vec<PlannedHook>) -> Vec<PlannedHook> {
     let mut settled = hooks.clone();
     for hook in settled.iter_mut().filter(|hook| hook.xdp && hook.asked == HookMode::Auto) {

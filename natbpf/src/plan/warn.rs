@@ -126,8 +126,8 @@ fn of_uplink(name: &str, interface: u32, up: bool, snapshot: &Snapshot, warnings
     }
 }
 
-/// Where inside and outside have addresses in common. Every source holds every address, so only networks that were written
-/// down are worth a word. Row U14.
+/// Where inside and outside have addresses in common. Every source holds every address, so only networks that
+/// were written down are worth a word. Row U14.
 fn overlap(planned: &PlannedRule<'_>, uplink: u32, snapshot: &Snapshot) -> Option<String> {
     planned.value?;
     let sources = &planned.rule.sources;

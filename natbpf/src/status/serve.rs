@@ -38,8 +38,8 @@ pub struct PoolStatus {
     pub addresses: Vec<Ipv4Addr>,
 }
 
-/// Puts the prefixes of ports together to ranges again, and tells floating addresses from forwards. `name` gives that of an
-/// interface.
+/// Puts the prefixes of ports together to ranges again, and tells floating addresses from forwards. `name`
+/// gives that of an interface.
 pub fn forwards(
     entries: &[(u32, ForwardKey, Forward)],
     name: impl Fn(u32) -> String,

@@ -19,13 +19,15 @@ const DESTROYED: u32 = 3;
 /// `NFNL_SUBSYS_CTNETLINK` and `IPCTNL_MSG_CT_DELETE` (linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h).
 const DELETE: u16 = 1 << 8 | 2;
 
-/// Where a `struct nlmsghdr` has the port of whoever has asked for what it tells; 0: nobody, the kernel did it by itself.
+/// Where a `struct nlmsghdr` has the port of whoever has asked for what it tells; 0: nobody, the kernel did
+/// it by itself.
 const PORT: u32 = 12;
 
 /// Of the socket. If there is no room, something was deleted: more need not be known.
 const BUFFER: i32 = 1 << 16;
 
-/// Between two that count, while somebody deletes one after the other, such as a daemon that keeps the tables of two hosts alike.
+/// Between two that count, while somebody deletes one after the other, such as a daemon that keeps the tables
+/// of two hosts alike.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Fails where there is no nf_conntrack yet: to ask for its messages would load it.

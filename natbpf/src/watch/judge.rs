@@ -18,7 +18,8 @@ const RTM_DELNEXTHOP: u16 = 105;
 const RTM_NEWNEXTHOPBUCKET: u16 = 116;
 const RTM_DELNEXTHOPBUCKET: u16 = 117;
 
-/// `NFNL_SUBSYS_NFTABLES` and `NFT_MSG_NEWGEN`: what ends every commit (linux/netfilter/nfnetlink.h, nf_tables.h). Row M28.
+/// `NFNL_SUBSYS_NFTABLES` and `NFT_MSG_NEWGEN`: what ends every commit (linux/netfilter/nfnetlink.h,
+/// nf_tables.h). Row M28.
 const NEWGEN: u16 = 10 << 8 | 15;
 
 /// What of the network has changed.

@@ -106,7 +106,8 @@ impl Listener {
         None
     }
 
-    /// Whether to hear of connections that somebody deletes. Where there is no conntrack yet, it is to be asked for again.
+    /// Whether to hear of connections that somebody deletes. Where there is no conntrack yet, it is to be
+    /// asked for again.
     pub fn follow_conntrack(&mut self, follow: bool) {
         if !follow {
             self.conntrack = None;

@@ -1,5 +1,5 @@
-//! Watching the network, in a thread of its own: the epoch is counted up as soon as something has changed, whatever the daemon is
-//! busy with.
+//! Watching the network, in a thread of its own: the epoch is counted up as soon as something has changed,
+//! whatever the daemon is busy with.
 
 use std::{io, thread, time::Duration};
 
@@ -48,8 +48,8 @@ enum Order {
 }
 
 impl Watcher {
-    /// Watches the network namespace of the calling thread. Goes on from the epoch of an earlier daemon, or from any number;
-    /// offload stays as it is.
+    /// Watches the network namespace of the calling thread. Goes on from the epoch of an earlier daemon, or
+    /// from any number; offload stays as it is.
     pub fn start(gauge: EpochGauge, any: u16) -> Result<Self> {
         let sockets = Sockets::open().context("cannot watch routes, neighbours and rules by netlink")?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;

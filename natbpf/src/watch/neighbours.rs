@@ -1,4 +1,5 @@
-//! Neighbours and stations of bridges: whether a message says that one is elsewhere now. Most say that it still is where it was.
+//! Neighbours and stations of bridges: whether a message says that one is elsewhere now. Most say that it
+//! still is where it was.
 
 use std::{collections::HashMap, hash::Hash};
 
@@ -37,7 +38,8 @@ impl Neighbours {
         self.stations.clear();
     }
 
-    /// Whether some were forgotten since the last call, because there was no room for all: any of them may be elsewhere by now.
+    /// Whether some were forgotten since the last call, because there was no room for all: any of them may be
+    /// elsewhere by now.
     pub const fn take_overflow(&mut self) -> bool {
         std::mem::replace(&mut self.overflowed, false)
     }

@@ -53,7 +53,8 @@ impl Revisions {
         Ok(Self { places, changed, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Watches these from now on, and no others. One that was not watched before is told of once: something may have come before.
+    /// Watches these from now on, and no others. One that was not watched before is told of once: something
+    /// may have come before.
     pub fn watch(&self, wanted: &BTreeSet<(u32, Watched)>) {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.retain(|place, _| wanted.contains(place));

@@ -32,7 +32,8 @@ pub struct Heard {
     pub reason: Option<Reason>,
     /// Anything may have changed: [`Reason::Lost`] or [`Reason::Asked`].
     pub anything: Option<Reason>,
-    /// All is to be asked for: messages were lost, and no more are. An answer from before would be older than what was lost last.
+    /// All is to be asked for: messages were lost, and no more are. An answer from before would be older than
+    /// what was lost last.
     pub unknown: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Requests and connections, one after the other, and how long each took.
 //!
-//! Client and server share a processor, as generator and sink do: on two it depends on the scheduler's mood and on how long
-//! an idle one takes to wake up, which is more than any translation costs.
+//! Client and server share a processor, as generator and sink do: on two it depends on the scheduler's mood
+//! and on how long an idle one takes to wake up, which is more than any translation costs.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};

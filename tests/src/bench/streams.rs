@@ -64,8 +64,8 @@ fn say(
     }
 }
 
-/// XDP of veth sees packets before their sender's device would have summed them, and a redirect loses what is to be done:
-/// so the ends sum them. It also needs NAPI at the far ends, which GRO switches on.
+/// XDP of veth sees packets before their sender's device would have summed them, and a redirect loses what is
+/// to be done: so the ends sum them. It also needs NAPI at the far ends, which GRO switches on.
 fn ready_for_xdp(lab: &Lab) -> Result<()> {
     for (namespace, device) in [(&lab.vm1, "eth0"), (&lab.out, "eth0")] {
         namespace.cmd("ethtool").args(["-K", device, "tx", "off", "gro", "on"]).run()?;

@@ -1,5 +1,5 @@
-//! Where in the product's code a row is met: it is cited there in a comment, as `Row U01` or `Rows U01, U04`. Its test is
-//! cited by the row itself.
+//! Where in the product's code a row is met: it is cited there in a comment, as `Row U01` or `Rows U01, U04`.
+//! Its test is cited by the row itself.
 
 use std::{
     collections::BTreeMap,

@@ -210,7 +210,8 @@ impl Object {
         Some(Step { hook, before: frame.to_vec(), after, verdict, counted })
     }
 
-    /// What a program has said of a packet that it redirects is for the next program that sees it; in a test run there is none.
+    /// What a program has said of a packet that it redirects is for the next program that sees it; in a test
+    /// run there is none.
     fn try_run(&mut self, hook: Hook, frame: &[u8], context: Context) -> Option<(Verdict, Vec<u8>)> {
         let run = self.runner().try_run(hook, frame, context)?;
         if run.0 == Verdict::Redirect {
@@ -295,8 +296,9 @@ impl Object {
         self.enter_by(LO, packet, instance, events);
     }
 
-    /// A stranger's packet is let in to this instance and answered, so that a flow begins, counted with `events`: a datagram or query by the
-    /// answer, a connection by what the stranger sends then. Returns what he sees as the source of the answer.
+    /// A stranger's packet is let in to this instance and answered, so that a flow begins, counted with
+    /// `events`: a datagram or query by the answer, a connection by what the stranger sends then. Returns
+    /// what he sees as the source of the answer.
     #[track_caller]
     pub fn meet(&mut self, packet: &Packet, instance: End, events: &[Counter]) -> End {
         self.back(packet, instance);

@@ -1,4 +1,5 @@
-//! Ways of flows, as the datapath would have noted them. (A test run takes no `tc_index`, so the noting itself is tested end to end.)
+//! Ways of flows, as the datapath would have noted them. (A test run takes no `tc_index`, so the noting
+//! itself is tested end to end.)
 
 use natbpf::clock;
 use natbpf_common::SECOND;
@@ -31,8 +32,8 @@ pub(super) fn own_addresses() -> [u32; 3] {
     words(&Packet::udp((VM1, 1), (VM1, 1)).bytes())
 }
 
-/// What is noted of a direction whose frames come in by `lo` as [`Packet::bytes`] makes them, and leave by it: packets of up to 1500 bytes,
-/// for ten seconds.
+/// What is noted of a direction whose frames come in by `lo` as [`Packet::bytes`] makes them, and leave by
+/// it: packets of up to 1500 bytes, for ten seconds.
 pub fn noted(direction: Direction, keys: &Keys) -> Offload {
     let frame = Frame { interface: LO, ethernet: own_addresses(), vlan: 0, service: 0 };
     let frame = match direction {

@@ -95,7 +95,8 @@ impl<'a> Runner<'a> {
             Hook::PortIngress => self.port_ingress,
             Hook::PortEgress => self.port_egress,
         };
-        // What is left of a first fragment is as long as the last of those that were sent after it; the kernel refuses to say less.
+        // What is left of a first fragment is as long as the last of those that were sent after it; the
+        // kernel refuses to say less.
         let mut after = vec![0; frame.len().max(LONGEST) + 64];
         let sk_buff = context.to_sk_buff();
         let options = TestRunOptions {

@@ -201,8 +201,8 @@ impl Object {
     #[track_caller]
     pub fn expect_all_to_go(&mut self) {
         self.set_timeouts(TIMEOUT);
-        // Flows are marked, then removed; then what they left; then the mappings that they used, which rest for two minutes
-        // where strangers are let in.
+        // Flows are marked, then removed; then what they left; then the mappings that they used, which rest
+        // for two minutes where strangers are let in.
         for _ in 0..4 {
             self.let_pass(TIMEOUT + 120);
             self.reap_all();

@@ -1,5 +1,5 @@
-//! When there is no room, no port, or no quota left, the sender is told by ICMP and the operator by name. (iptables tells
-//! nobody.)
+//! When there is no room, no port, or no quota left, the sender is told by ICMP and the operator by name.
+//! (iptables tells nobody.)
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};

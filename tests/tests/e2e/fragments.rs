@@ -305,8 +305,8 @@ fn two_instances_with_one_identification() -> Result<()> {
     Ok(())
 }
 
-/// U28, from both sides at once. Afterwards natbpf sends and receives fragments as before; netfilter has no memory left for
-/// them until the orphans are half a minute old.
+/// U28, from both sides at once. Afterwards natbpf sends and receives fragments as before; netfilter has no
+/// memory left for them until the orphans are half a minute old.
 #[test]
 fn a_flood_of_orphans_harms_nobody() -> Result<()> {
     const FLOOD: u16 = 20_000;

@@ -1,4 +1,5 @@
-//! What stands in the way of a start: another daemon, another instance, pins of another layout. It is named and left as it is.
+//! What stands in the way of a start: another daemon, another instance, pins of another layout. It is named
+//! and left as it is.
 
 use std::fs;
 use std::path::PathBuf;

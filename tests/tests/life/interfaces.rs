@@ -29,8 +29,8 @@ fn remake(lab: &Lab, index: Option<u32>) -> Result<()> {
     lab.out.ip("addr add 203.0.113.10/24 dev eth0\naddr add 203.0.113.12/24 dev eth0\nlink set eth0 up")
 }
 
-/// The uplinks that the status shows: name, and whether both programs are there and an address is. The link may be followed before its
-/// address.
+/// The uplinks that the status shows: name, and whether both programs are there and an address is. The link
+/// may be followed before its address.
 fn uplinks(daemon: &Natbpf) -> Result<Vec<(String, bool)>> {
     let status = daemon.status_json()?;
     let uplinks = status["uplinks"].as_array().context("uplinks in the status")?.iter();

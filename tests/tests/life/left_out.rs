@@ -1,4 +1,5 @@
-//! An interface that cannot be had is left out: it is said once, `status` shows it, and everything else is followed as before.
+//! An interface that cannot be had is left out: it is said once, `status` shows it, and everything else is
+//! followed as before.
 
 use std::thread;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Output that cannot be written: a log without a reader, a full disk. It never ends the daemon, and commands say it by their exit status.
+//! Output that cannot be written: a log without a reader, a full disk. It never ends the daemon, and commands
+//! say it by their exit status.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -37,8 +38,8 @@ fn stuck() -> Result<(io::PipeReader, io::PipeWriter)> {
     Ok((reader, writer))
 }
 
-/// A terminal whose program reads nothing any more, with that program's end. The line that makes it full is taken in part: there was
-/// room, and its writer waits all the same.
+/// A terminal whose program reads nothing any more, with that program's end. The line that makes it full is
+/// taken in part: there was room, and its writer waits all the same.
 fn stuck_terminal() -> Result<(OwnedFd, OwnedFd)> {
     let pair = openpty(None, None)?;
     Ok((pair.master, pair.slave))

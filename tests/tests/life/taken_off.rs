@@ -1,5 +1,5 @@
-//! Programs that somebody takes off while the daemon runs: they are attached again, and the log shouts. What `status` shows is what the
-//! kernel has.
+//! Programs that somebody takes off while the daemon runs: they are attached again, and the log shouts. What
+//! `status` shows is what the kernel has.
 
 use std::fs;
 use std::path::{Path, PathBuf};

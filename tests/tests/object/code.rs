@@ -8,15 +8,16 @@ use object::{File, Object as _, ObjectSection as _, ObjectSymbol as _, Relocatio
 /// The newest helper of Linux 6.1, `bpf_user_ringbuf_drain`.
 const NEWEST_HELPER: i32 = 209;
 
-/// The most instructions that the verifier looks at is a million; a program that takes a quarter of that has room to grow and for
-/// kernels whose verifiers are less clever.
+/// The most instructions that the verifier looks at is a million; a program that takes a quarter of that has
+/// room to grow and for kernels whose verifiers are less clever.
 const INSTRUCTIONS: u32 = 250_000;
 
 fn file() -> Result<File<'static>> {
     File::parse(object()).context("the object is an ELF file")
 }
 
-/// Opcode, registers and immediate of every instruction of a section. The second half of a wide one counts too; its opcode is 0.
+/// Opcode, registers and immediate of every instruction of a section. The second half of a wide one counts
+/// too; its opcode is 0.
 fn instructions(code: &[u8]) -> impl Iterator<Item = (u8, u8, i32)> + '_ {
     code.chunks_exact(8)
         .map(|bytes| (bytes[0], bytes[1], i32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]])))

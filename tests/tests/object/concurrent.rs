@@ -220,7 +220,8 @@ fn the_books_balance_after_a_storm() {
     }
 }
 
-/// Half of the processors send, the other half reaps: flows are marked and saved, removed and begun anew, and so are mappings.
+/// Half of the processors send, the other half reaps: flows are marked and saved, removed and begun anew, and
+/// so are mappings.
 #[test]
 fn packets_and_the_reaper_race_for_every_flow() {
     const FLOWS: u16 = 400;

@@ -172,7 +172,8 @@ fn an_instance_that_gets_one_and_loses_it() {
     object.expect_all_to_go();
 }
 
-/// A flow that began by the gateway's address has the inside tuple: its peer comes by the floating one as if by another port.
+/// A flow that began by the gateway's address has the inside tuple: its peer comes by the floating one as if
+/// by another port.
 #[test]
 fn one_inside_tuple_is_one_flow() {
     let mut object = Object::default();

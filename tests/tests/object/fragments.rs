@@ -534,7 +534,8 @@ fn a_datagram_whose_pieces_were_overwritten() {
     assert_eq!(round.frames(1), [pieces[0].bytes()]);
 }
 
-/// The pieces of a datagram on three processors in the same moment: each of them goes on once, with what the first one got.
+/// The pieces of a datagram on three processors in the same moment: each of them goes on once, with what the
+/// first one got.
 #[test]
 fn all_pieces_at_once() {
     const DATAGRAMS: u16 = 500;

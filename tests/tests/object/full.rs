@@ -93,7 +93,8 @@ fn one_that_is_answered_late_is_safe_from_then_on() {
     object.expect_all_to_go();
 }
 
-/// A question and its answer, a connection that was refused, one that both sides have closed: for a few seconds they have their place.
+/// A question and its answer, a connection that was refused, one that both sides have closed: for a few
+/// seconds they have their place.
 #[test]
 fn what_was_answered_and_does_not_run_gives_way_when_it_has_been_idle() {
     let mut object = Object::sized(PLAIN, 8, 64);

@@ -1,5 +1,5 @@
-//! What an inside interface takes off its way to the host, and what becomes of it at the uplink. (Where it goes from there is tested end to
-//! end.)
+//! What an inside interface takes off its way to the host, and what becomes of it at the uplink. (Where it
+//! goes from there is tested end to end.)
 
 use std::net::{Ipv4Addr, UdpSocket};
 

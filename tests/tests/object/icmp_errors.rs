@@ -19,8 +19,8 @@ use super::{A, B, S, one_of_each};
 const ROUTER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 254);
 const INSIDE_ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
 
-/// Destination unreachable, source quench, time exceeded, parameter problem: types, codes, and the last four bytes of the
-/// header.
+/// Destination unreachable, source quench, time exceeded, parameter problem: types, codes, and the last four
+/// bytes of the header.
 const KINDS: [(u8, u8, u32); 8] =
     [(3, 0, 0), (3, 1, 0), (3, 3, 0), (3, 4, 1280), (3, 13, 0), (4, 0, 0), (11, 0, 0), (12, 0, 0x1400_0000)];
 

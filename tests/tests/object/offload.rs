@@ -125,7 +125,8 @@ fn only_plain_packets() {
     }
 }
 
-/// Another class of service may go another way; a header that is damaged, and what stands behind the packet, are the kernel's to judge.
+/// Another class of service may go another way; a header that is damaged, and what stands behind the packet,
+/// are the kernel's to judge.
 #[test]
 fn only_sound_packets_of_the_class_that_was_noted() {
     let (mut object, packet, key) = tcp();

@@ -1,4 +1,5 @@
-//! Packets that leave by the uplink by which they came in: a rule without sources is for instances, and not for their answers.
+//! Packets that leave by the uplink by which they came in: a rule without sources is for instances, and not
+//! for their answers.
 
 use lab::object::{Context, LO, NEW, Object, PLAIN, Packet, Step};
 use lab::{SERVER, VM1};

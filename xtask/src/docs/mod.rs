@@ -1,4 +1,5 @@
-//! Checks of the documents: how long they are, whether their links lead somewhere, and whether what is made from elsewhere is up to date.
+//! Checks of the documents: how long they are, whether their links lead somewhere, and whether what is made
+//! from elsewhere is up to date.
 
 mod links;
 mod modules;

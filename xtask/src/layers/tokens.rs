@@ -10,7 +10,8 @@ pub struct Found {
     pub line: usize,
 }
 
-/// Paths of one segment only where they look like a type or a constant; others are mostly variables, fields and keywords.
+/// Paths of one segment only where they look like a type or a constant; others are mostly variables, fields
+/// and keywords.
 pub fn paths(tokens: TokenStream) -> Vec<Found> {
     let mut scan = Scan::default();
     scan.stream(tokens);

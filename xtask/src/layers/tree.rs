@@ -70,8 +70,8 @@ struct Place<'a> {
 }
 
 impl Tree {
-    /// The crate in the folder `source` of `workspace`. Where there is a main.rs beside lib.rs, it is another crate: nothing in
-    /// the library can import it.
+    /// The crate in the folder `source` of `workspace`. Where there is a main.rs beside lib.rs, it is another
+    /// crate: nothing in the library can import it.
     pub fn read(workspace: &Path, source: &Path) -> Result<Self> {
         let folder = workspace.join(source);
         let root = ["lib.rs", "main.rs"].into_iter().find(|name| folder.join(name).is_file());

@@ -49,8 +49,8 @@ pub fn ensure(purposes: &[Purpose], apt: &mut Apt) -> Result<()> {
     Ok(())
 }
 
-/// A folder with links to all that a lab for `purpose` may start, as far as it is here: what the set-up for it names, and what
-/// every Debian has. It is the PATH of what is run.
+/// A folder with links to all that a lab for `purpose` may start, as far as it is here: what the set-up for
+/// it names, and what every Debian has. It is the PATH of what is run.
 pub fn path_for(purpose: Purpose) -> Result<PathBuf> {
     let folder = release_folder()?.with_file_name("programs").join(format!("{purpose:?}").to_lowercase());
     links(&folder, PROGRAMS.iter().filter(|program| programs::permits(purpose, program)))

@@ -43,8 +43,8 @@ use versions::Wanted;
 
 #[derive(Args, Debug)]
 pub struct Options {
-    /// 6.1, 6.12 (or another series that Debian offers) or `newest`; may be given several times [default: these three, and
-    /// `newest` for a command]
+    /// 6.1, 6.12 (or another series that Debian offers) or `newest`; may be given several times [default:
+    /// these three, and `newest` for a command]
     #[arg(long = "kernel", value_name = "VERSION")]
     kernels: Vec<Wanted>,
 

@@ -97,7 +97,8 @@ proptest! {
         prop_assert_eq!(inner + 1, bits);
     }
 
-    /// However a datagram is cut, and in whatever order its pieces come, the last of them makes it whole, and none before.
+    /// However a datagram is cut, and in whatever order its pieces come, the last of them makes it whole, and
+    /// none before.
     #[test]
     fn a_datagram_is_whole_when_all_its_pieces_have_passed(
         cuts in prop::collection::btree_set(1..8190_u32, 1..20),

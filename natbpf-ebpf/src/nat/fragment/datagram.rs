@@ -22,7 +22,8 @@ use crate::{
     },
 };
 
-/// LRU: what is needed longest is known for a moment only, and a flood of first fragments must find room. Preallocated. Row U28.
+/// LRU: what is needed longest is known for a moment only, and a flood of first fragments must find room.
+/// Preallocated. Row U28.
 #[btf_map]
 static FRAGMENTS: LruHashMap<DatagramKey, Datagram, DATAGRAMS> = LruHashMap::new();
 
@@ -36,8 +37,8 @@ static BLANK: PerCpuArray<Datagram, 1> = PerCpuArray::new();
 
 /// A datagram in the map.
 ///
-/// It may be given to another key at any time, as elements of the flow table: the tag tells. Bits that are set and fragments
-/// that are noted in the wrong one cost that datagram at most.
+/// It may be given to another key at any time, as elements of the flow table: the tag tells. Bits that are
+/// set and fragments that are noted in the wrong one cost that datagram at most.
 #[derive(Clone, Copy)]
 pub struct Known {
     datagram: Shared<Datagram>,
@@ -59,8 +60,8 @@ impl Known {
         if is_young(datagram) { Some(Self { datagram, tag: key.tag() }) } else { None }
     }
 
-    /// The datagram, remembered from now on if it was not. `None`: there is no room, which happens when other processors are
-    /// just using all there is.
+    /// The datagram, remembered from now on if it was not. `None`: there is no room, which happens when other
+    /// processors are just using all there is.
     #[inline(always)]
     pub fn open(key: &DatagramKey) -> Option<Self> {
         // One lookup: what another processor enters after it must not be taken for something old.
@@ -128,7 +129,8 @@ impl Known {
         }
     }
 
-    /// Lets no more fragments be kept. How many there are for the caller to send round; 0 if somebody else was called before.
+    /// Lets no more fragments be kept. How many there are for the caller to send round; 0 if somebody else
+    /// was called before.
     #[inline(always)]
     pub fn close(self) -> u32 {
         let kept = cell!(self.datagram, kept).set(Datagram::CLOSED);
@@ -220,8 +222,8 @@ unsafe extern "C" fn enter_word(index: u64, step: *mut Step) -> i64 {
     0
 }
 
-/// A new identification, so that datagrams of two instances that have the same one are not put together at the other end
-/// (RFC 6864, section 5.3.1).
+/// A new identification, so that datagrams of two instances that have the same one are not put together at
+/// the other end (RFC 6864, section 5.3.1).
 #[inline(always)]
 fn next_identification(key: &DatagramKey, external: Address) -> u16 {
     let secret = SETTINGS.get(0).map_or([0; 2], |settings| settings.secret);

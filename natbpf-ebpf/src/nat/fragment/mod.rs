@@ -1,9 +1,9 @@
-//! Fragments. The first one of a datagram has the ports and is handled as any packet; what was decided for it is
-//! remembered, and the others get the same address. Those that come before it are kept, and sent round again when it has
-//! come.
+//! Fragments. The first one of a datagram has the ports and is handled as any packet; what was decided for it
+//! is remembered, and the others get the same address. Those that come before it are kept, and sent round
+//! again when it has come.
 //!
-//! Global functions, so that the verifier follows each once (see `parse`), and the path of packets that are whole costs one
-//! branch.
+//! Global functions, so that the verifier follows each once (see `parse`), and the path of packets that are
+//! whole costs one branch.
 
 mod datagram;
 mod keep;
@@ -40,8 +40,8 @@ use crate::{
 /// Offset of the identification in an IPv4 header.
 const IDENTIFICATION: u32 = 4;
 
-/// The first fragment of a datagram, whose packet gets this address; unspecified: none. `None`: it goes on as any packet
-/// would; its identification may have been changed.
+/// The first fragment of a datagram, whose packet gets this address; unspecified: none. `None`: it goes on as
+/// any packet would; its identification may have been changed.
 #[inline(always)]
 pub fn first(
     skb: &mut Skb<'_>,
@@ -223,8 +223,8 @@ fn passes(key: &DatagramKey, known: Known, verdict: Verdict, piece: Piece) -> bo
     false
 }
 
-/// Writes the address and, where it leaves, the identification. There is no transport header whose checksum would have to do
-/// with it. Rows F21, U26.
+/// Writes the address and, where it leaves, the identification. There is no transport header whose checksum
+/// would have to do with it. Rows F21, U26.
 #[inline(always)]
 fn write(skb: &mut Skb<'_>, headers: &Headers, verdict: Verdict, leaves: bool) -> Result<(), DropReason> {
     if !leaves {

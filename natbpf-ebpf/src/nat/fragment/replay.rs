@@ -1,8 +1,9 @@
 //! Sending a first fragment round again, and after it those that came before it.
 //!
-//! No program can make a packet; what it can do is to send copies of the one it has. So the first fragment is sent to its own
-//! device as it is, then it is turned into each of the others. All of them come by the hook again, and now their datagram is
-//! known. At egress that happens at once, inside the call; at ingress when this packet is done with.
+//! No program can make a packet; what it can do is to send copies of the one it has. So the first fragment is
+//! sent to its own device as it is, then it is turned into each of the others. All of them come by the hook
+//! again, and now their datagram is known. At egress that happens at once, inside the call; at ingress when
+//! this packet is done with.
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_RECOMPUTE_CSUM},

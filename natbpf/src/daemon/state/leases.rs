@@ -1,8 +1,9 @@
 //! Interfaces whose address has just gone, as where a lease of DHCP ends: mostly the next one comes at once.
 //!
-//! An uplink without an address borrows another interface's, as with iptables. But iptables asks for it with each flow, and the daemon
-//! looks a moment later than packets do: when the next address has come already, flows would begin with the borrowed one, which may be
-//! an inside address. So nothing is borrowed for a while, and what would have to be translated is dropped.
+//! An uplink without an address borrows another interface's, as with iptables. But iptables asks for it with
+//! each flow, and the daemon looks a moment later than packets do: when the next address has come already,
+//! flows would begin with the borrowed one, which may be an inside address. So nothing is borrowed for a
+//! while, and what would have to be translated is dropped.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -48,7 +48,8 @@ pub struct Offloading {
 impl Offloading {
     /// Goes on from the epoch that is pinned; off until [`Offloading::settle`] says otherwise.
     pub fn new(pins: &Pins, tables: &Tables) -> Result<Self> {
-        // Ways may be noted still from before it was switched off, nobody knows under which number: hardly under this one.
+        // Ways may be noted still from before it was switched off, nobody knows under which number: hardly
+        // under this one.
         let any = secret()?[0] as u16;
         Ok(Self {
             state: State::Off(Reason::Asked),

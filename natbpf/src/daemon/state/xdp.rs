@@ -9,7 +9,8 @@ use crate::datapath::Role;
 pub struct XdpState {
     /// Where this daemon has put its programs.
     pub ours: BTreeSet<(u32, Role)>,
-    /// Where XDP could not be had, and why. Asked again when the configuration is read again, and when the interface has gone.
+    /// Where XDP could not be had, and why. Asked again when the configuration is read again, and when the
+    /// interface has gone.
     pub refused: BTreeMap<(u32, Role), String>,
     /// What the operator was told.
     pub said: BTreeMap<(u32, Role), String>,

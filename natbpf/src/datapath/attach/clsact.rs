@@ -1,4 +1,5 @@
-//! Attaching by filters of a clsact qdisc. A filter lives by itself; a pin of the program beside it says that it is ours.
+//! Attaching by filters of a clsact qdisc. A filter lives by itself; a pin of the program beside it says that
+//! it is ours.
 
 use std::{fs, io, path::Path};
 

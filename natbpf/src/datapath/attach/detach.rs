@@ -33,7 +33,8 @@ impl Attacher {
         Ok(pinned)
     }
 
-    /// Takes the programs of a role off an interface, and the qdisc with the last one. The interface may be gone already.
+    /// Takes the programs of a role off an interface, and the qdisc with the last one. The interface may be
+    /// gone already.
     pub async fn detach(
         &self,
         pinned: &mut Pinned,

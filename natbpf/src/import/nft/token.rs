@@ -7,8 +7,8 @@ pub struct Token {
     pub text: String,
     /// It stood in quotation marks.
     pub quoted: bool,
-    /// All that follows a `#` behind a statement. It need not be a comment: so nft writes what iptables put there and it
-    /// cannot read.
+    /// All that follows a `#` behind a statement. It need not be a comment: so nft writes what iptables put
+    /// there and it cannot read.
     pub remark: bool,
 }
 

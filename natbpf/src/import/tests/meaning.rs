@@ -1,7 +1,7 @@
 //! Rules mean the same before and after: random rules, asked as the kernel does, and the configuration.
 //!
-//! What natbpf translates, netfilter translates in the same way, whatever holds of that which natbpf does not know. What
-//! natbpf leaves alone and netfilter does not, a line says that was reported.
+//! What natbpf translates, netfilter translates in the same way, whatever holds of that which natbpf does not
+//! know. What natbpf leaves alone and netfilter does not, a line says that was reported.
 
 use std::{cell::RefCell, collections::BTreeSet, net::Ipv4Addr};
 

@@ -1,9 +1,9 @@
-//! From rules in order, of which the first that matches decides, to two maps that are asked for the longest prefix: one of
-//! sources, and one of destinations for the sources where they matter.
+//! From rules in order, of which the first that matches decides, to two maps that are asked for the longest
+//! prefix: one of sources, and one of destinations for the sources where they matter.
 //!
-//! Every network that some rule mentions is a node, and so is everything. The value of a node is for its addresses
-//! that no longer node has, and these are all inside or all outside of every network that a rule mentions: so one decision
-//! is right for all of them. What a shorter node says already is left out.
+//! Every network that some rule mentions is a node, and so is everything. The value of a node is for its
+//! addresses that no longer node has, and these are all inside or all outside of every network that a rule
+//! mentions: so one decision is right for all of them. What a shorter node says already is left out.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -156,8 +156,8 @@ fn nodes(networks: impl Iterator<Item = Ipv4Net>) -> Vec<Ipv4Net> {
     nodes.into_iter().map(|(_, network)| network).collect()
 }
 
-/// The rules that may decide about a node of the sources: those that are for it, up to the first that decides whatever the
-/// destination is.
+/// The rules that may decide about a node of the sources: those that are for it, up to the first that decides
+/// whatever the destination is.
 fn applicable(rules: &[Numbered<'_>], node: Ipv4Net) -> Vec<usize> {
     let mut applicable = Vec::new();
     for (index, numbered) in rules.iter().enumerate() {

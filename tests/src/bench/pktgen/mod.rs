@@ -1,7 +1,7 @@
 //! The kernel's own packet generator, where there is one: an independent witness for the generator of these benchmarks.
 //!
-//! pktgen sends from vm1's interface, in vm1's namespace, as fast as it can. What cannot be forwarded in the meantime is lost, so
-//! the figure is what arrives outside, each second.
+//! pktgen sends from vm1's interface, in vm1's namespace, as fast as it can. What cannot be forwarded in the
+//! meantime is lost, so the figure is what arrives outside, each second.
 
 mod control;
 mod result;
@@ -29,7 +29,8 @@ struct Outcome {
     seconds: f64,
 }
 
-/// Plain forwarding, iptables and every natbpf, in turns. The table has sums over the rounds, and the medians of the rates.
+/// Plain forwarding, iptables and every natbpf, in turns. The table has sums over the rounds, and the medians
+/// of the rates.
 pub fn run(sides: &[Side], rounds: u32, packets: u32) -> Result<Table> {
     let sides: Vec<_> = sides.iter().filter(|side| takes_part(side.kind)).collect();
     let mut outcomes = vec![Vec::new(); sides.len()];

@@ -1,4 +1,5 @@
-//! Programs and filters of others that come while flows are offloaded: they see the packets, and what they limit is limited.
+//! Programs and filters of others that come while flows are offloaded: they see the packets, and what they
+//! limit is limited.
 
 use lab::SERVER;
 use lab::tools::iperf3;
@@ -124,7 +125,8 @@ fn an_uplink_takes_its_shaper_with_it() -> Result<()> {
     Ok(())
 }
 
-/// Filters that came while no daemon ran are there when the next one is ready, also where no hook has a revision (before Linux 6.6).
+/// Filters that came while no daemon ran are there when the next one is ready, also where no hook has a
+/// revision (before Linux 6.6).
 #[test]
 fn a_start_finds_what_came_before_it() -> Result<()> {
     let lab = Lab::new()?;

@@ -1,4 +1,5 @@
-//! What takes effect when on flows that are offloaded: the one list, of which docs/operations.md has the columns that operators need.
+//! What takes effect when on flows that are offloaded: the one list, of which docs/operations.md has the
+//! columns that operators need.
 
 use lab::agent::Place;
 
@@ -49,7 +50,8 @@ pub struct Row {
     pub prepare: &'static [&'static str],
     /// What ends it.
     pub undo: Option<&'static str>,
-    /// A command, and the words with which it fails where the kernel was built without what the row is about. All other failures count.
+    /// A command, and the words with which it fails where the kernel was built without what the row is about.
+    /// All other failures count.
     pub needs: Option<(&'static str, &'static str)>,
     /// In the place of the command.
     pub agent: Option<(&'static str, Place)>,

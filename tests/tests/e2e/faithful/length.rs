@@ -1,5 +1,5 @@
-//! A frame may be longer than the packet in it. The kernel cuts off what is behind the packet, and so does natbpf where it sends
-//! packets on: what leaves fits the uplink.
+//! A frame may be longer than the packet in it. The kernel cuts off what is behind the packet, and so does
+//! natbpf where it sends packets on: what leaves fits the uplink.
 
 use std::time::Duration;
 

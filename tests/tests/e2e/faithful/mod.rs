@@ -17,8 +17,8 @@ mod multicast;
 mod priority;
 mod service;
 
-/// Sends `packet` until natbpf repeats such packets, some times where nothing repeats. `counter` is `egress_offloaded` or
-/// `ingress_offloaded`.
+/// Sends `packet` until natbpf repeats such packets, some times where nothing repeats. `counter` is
+/// `egress_offloaded` or `ingress_offloaded`.
 fn warm_up(wire: &Wire, packet: &Packet, nat: &Translation<'_>, counter: &str) -> Result<()> {
     let Translation::Natbpf(natbpf) = nat else {
         return (0..5).try_for_each(|_| wire.send(packet));

@@ -40,7 +40,8 @@ fn multicast_route(gw: &Namespace) -> Result<OwnedFd> {
             interface.extend([0; 4]);
             set(&socket, MRT_ADD_VIF, &interface)?;
         }
-        // struct mfcctl: origin, group, number of the interface it comes by, a threshold for each where it leaves, counters.
+        // struct mfcctl: origin, group, number of the interface it comes by, a threshold for each where it
+        // leaves, counters.
         let mut entry = [VM1.octets(), GROUP.octets()].concat();
         entry.extend(0_u16.to_ne_bytes());
         entry.extend([0, 1]);

@@ -13,8 +13,9 @@ use crate::e2e::twin::{each, selected};
 
 const COUNT: u64 = 50;
 
-/// A copy of all that goes into the uplink's queue comes in by another device, where packets of priority 6 ("interactive") and
-/// all of them are counted: a veth takes the priority away, so it cannot be seen at the other end.
+/// A copy of all that goes into the uplink's queue comes in by another device, where packets of priority 6
+/// ("interactive") and all of them are counted: a veth takes the priority away, so it cannot be seen at the
+/// other end.
 fn count_priorities(gw: &Namespace) -> Result<()> {
     gw.ip("link add probe type veth peer name probe-end\nlink set probe up\nlink set probe-end up")?;
     // natbpf may have one.

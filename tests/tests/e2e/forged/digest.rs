@@ -1,5 +1,6 @@
-//! A digest of 15 bits that natbpf once knew frames by. Nothing in it is secret, so anybody can find a frame with the digest of
-//! another one; frames that have been found so have to be strangers to whatever natbpf knows them by today.
+//! A digest of 15 bits that natbpf once knew frames by. Nothing in it is secret, so anybody can find a frame
+//! with the digest of another one; frames that have been found so have to be strangers to whatever natbpf
+//! knows them by today.
 
 use anyhow::{Context, Result};
 use lab::link::Link;

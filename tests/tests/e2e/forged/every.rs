@@ -1,5 +1,5 @@
-//! Every index in turn, on frames with the tuple of a neighbour's flow: what natbpf has written there about the neighbour's own
-//! packets is among them.
+//! Every index in turn, on frames with the tuple of a neighbour's flow: what natbpf has written there about
+//! the neighbour's own packets is among them.
 
 use std::thread;
 use std::time::Instant;

@@ -20,12 +20,12 @@ mod inward;
 mod origin;
 mod reply;
 
-/// What forged packets say, so that they are found again. It is no longer than what true ones say: for longer packets the kernel is
-/// asked in any case.
+/// What forged packets say, so that they are found again. It is no longer than what true ones say: for longer
+/// packets the kernel is asked in any case.
 const FORGED: &[u8] = b"fake";
 
-/// Until the answers of a running flow have to be there again, or something else has to be true. Far less than a minute, after
-/// which every flow asks the kernel again.
+/// Until the answers of a running flow have to be there again, or something else has to be true. Far less
+/// than a minute, after which every flow asks the kernel again.
 const SOON: Duration = Duration::from_secs(5);
 
 /// The flow of a [`Pulse`].

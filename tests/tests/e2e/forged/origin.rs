@@ -1,5 +1,5 @@
-//! A neighbour sends with somebody else's address and port. The kernel drops that, and natbpf must not learn from it by which
-//! frames the other one speaks.
+//! A neighbour sends with somebody else's address and port. The kernel drops that, and natbpf must not learn
+//! from it by which frames the other one speaks.
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,8 +27,8 @@ fn tuple(number: u64) -> Packet {
     Packet::udp((VM1, port), (SERVER, SERVER_PORT)).payload(FORGED)
 }
 
-/// A firewall with many rules, none of which is about anybody here: packets take a while from their port to the uplink, and
-/// what comes to natbpf meanwhile comes at the worst moment.
+/// A firewall with many rules, none of which is about anybody here: packets take a while from their port to
+/// the uplink, and what comes to natbpf meanwhile comes at the worst moment.
 fn a_long_firewall(lab: &Lab) -> Result<()> {
     let rules = "add rule ip long forward ip saddr 192.0.2.1 drop;".repeat(2000);
     let chain = "add table ip long; add chain ip long forward { type filter hook forward priority 0; };";

@@ -1,5 +1,5 @@
-//! A neighbour on the bridge makes up replies from somebody's server, to Ethernet addresses that nobody has. They must not
-//! become the way of the true ones.
+//! A neighbour on the bridge makes up replies from somebody's server, to Ethernet addresses that nobody has.
+//! They must not become the way of the true ones.
 
 use nix::net::if_::if_nametoindex;
 

@@ -1,5 +1,5 @@
-//! Two uplinks: what comes in by the second one is answered by the first one, where the default route is. The client gets its
-//! answers from the address that it asked.
+//! Two uplinks: what comes in by the second one is answered by the first one, where the default route is. The
+//! client gets its answers from the address that it asked.
 
 use std::net::Ipv4Addr;
 

@@ -1,5 +1,5 @@
-//! Two forwarded ports lead to one service, and a client asks at both from one port: behind the translation its flows would
-//! be the same.
+//! Two forwarded ports lead to one service, and a client asks at both from one port: behind the translation
+//! its flows would be the same.
 
 use anyhow::{Context, Result, ensure};
 use lab::conformance::tcp;

@@ -1,5 +1,5 @@
-//! A neighbour on the uplink's segment sends to inside addresses, in the name of a server. The firewall lets nothing of it in, so
-//! it must not count when an instance talks to that server.
+//! A neighbour on the uplink's segment sends to inside addresses, in the name of a server. The firewall lets
+//! nothing of it in, so it must not count when an instance talks to that server.
 
 use anyhow::{Result, ensure};
 use lab::link::Link;

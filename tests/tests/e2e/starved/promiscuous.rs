@@ -1,4 +1,5 @@
-//! Somebody captures at the uplink, so that it takes in frames for other machines. They are no business of the gateway's.
+//! Somebody captures at the uplink, so that it takes in frames for other machines. They are no business of
+//! the gateway's.
 
 use anyhow::{Result, ensure};
 use lab::object::Packet;

@@ -1,4 +1,5 @@
-//! Strangers outside send, and the firewall drops all of it. They must not fill the table, nor the share of an instance.
+//! Strangers outside send, and the firewall drops all of it. They must not fill the table, nor the share of
+//! an instance.
 
 use std::net::Ipv4Addr;
 use std::thread;

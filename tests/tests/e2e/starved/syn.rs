@@ -1,4 +1,5 @@
-//! A flood of SYNs with made-up sources, to a web server behind a forwarded port. The server sends cookies and serves on.
+//! A flood of SYNs with made-up sources, to a web server behind a forwarded port. The server sends cookies
+//! and serves on.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};

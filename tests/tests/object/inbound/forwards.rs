@@ -388,8 +388,8 @@ fn a_flow_that_is_ended_comes_again_by_its_client() {
     object.expect_all_to_go();
 }
 
-/// As after `conntrack -D`: what the instance sends begins a flow of its own, by the port where its peers look for it, and never by
-/// that of another's forward.
+/// As after `conntrack -D`: what the instance sends begins a flow of its own, by the port where its peers
+/// look for it, and never by that of another's forward.
 #[test]
 fn a_flow_that_is_ended_and_goes_on_from_inside_is_another() {
     let mut object = forwarding();

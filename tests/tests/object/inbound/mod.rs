@@ -1,4 +1,5 @@
-//! Flows that begin outside: by a port forward, by a mapping that lets strangers in, and toward an instance's own address.
+//! Flows that begin outside: by a port forward, by a mapping that lets strangers in, and toward an instance's
+//! own address.
 
 mod forwards;
 mod mappings;

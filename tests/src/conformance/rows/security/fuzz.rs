@@ -1,5 +1,5 @@
-//! Random packets by the ten thousand through a whole gateway. `cargo xtask fuzz` sends them through the programs alone,
-//! by the million.
+//! Random packets by the ten thousand through a whole gateway. `cargo xtask fuzz` sends them through the
+//! programs alone, by the million.
 
 use crate::conformance::prelude::*;
 use crate::counters::nstat;
