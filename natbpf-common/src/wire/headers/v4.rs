@@ -1,0 +1,162 @@
+//! The IPv4 header (RFC 791), and what a translation changes of a packet that has one.
+
+use network_types::{
+    eth::{EthHdr, EtherType},
+    ip::Ipv4Hdr,
+};
+
+use super::{FRAGMENT_OFFSET, Found, Headers, Kind, MORE_FRAGMENTS, link::network_offset};
+use crate::wire::{
+    Address, Port, checksum,
+    packet::{End, Packet, Translation, view},
+    protocol::Transport,
+};
+
+/// Shorter frames are filled up to this (`ETH_ZLEN`).
+const SHORTEST_FRAME: u32 = 60;
+
+impl Headers {
+    /// Reads the headers of a packet that begins with a link layer header of this length.
+    #[inline(always)]
+    pub fn read<P: Packet>(&mut self, packet: &mut P, link_header: u32) -> Found {
+        let Some(offset) = network_offset(packet, link_header) else { return Found::NotIpv4 };
+        if self.read_network(packet, offset).is_none() {
+            return Found::CutShort;
+        }
+        if self.is(Kind::Forward) && self.read_transport(packet).is_none() {
+            self.kind = Kind::Malformed as u32;
+        }
+        Found::Ipv4
+    }
+
+    /// The headers of a frame that has nothing special: no tag in it, IPv4 without options, no fragment, nothing behind the packet but
+    /// Ethernet's padding. `None`: it is another, or something is wrong with it; [`Headers::read`] tells what.
+    ///
+    /// The same as that, with every offset known beforehand: a few loads for those packets that are most of all. What the kernel refuses
+    /// or cuts off on its way (`ip_rcv`: a wrong checksum, bytes behind the end) is looked at here, since these packets may not go that way.
+    #[inline(always)]
+    pub fn plain<P: Packet>(packet: &mut P) -> Option<Self> {
+        const NETWORK: u32 = EthHdr::LEN as u32;
+        const LENGTH: u32 = Ipv4Hdr::LEN as u32;
+        const VERSION_AND_LENGTH: u8 = 4 << 4 | (LENGTH / 4) as u8;
+        let frame = view::<P, { EthHdr::LEN + Ipv4Hdr::LEN }>(packet, 0)?;
+        let fragment = frame.u16::<20>() & (MORE_FRAGMENTS | FRAGMENT_OFFSET).to_be();
+        if frame.u16::<12>() != EtherType::Ipv4 as u16
+            || frame.u8::<14>() != VERSION_AND_LENGTH
+            || fragment != 0
+        {
+            return None;
+        }
+        let present = packet.length() - NETWORK;
+        let total = match u16::from_be(frame.u16::<16>()) as u32 {
+            0 if packet.is_gso() => present,
+            total => total,
+        };
+        if total < LENGTH || total > present || total != present && present > SHORTEST_FRAME - NETWORK {
+            return None;
+        }
+        let words =
+            [frame.u32::<14>(), frame.u32::<18>(), frame.u32::<22>(), frame.u32::<26>(), frame.u32::<30>()];
+        if !checksum::is_right(words) {
+            return None;
+        }
+        let mut headers = Self {
+            network: NETWORK,
+            transport: NETWORK + LENGTH,
+            payload: total - LENGTH,
+            source: Address::from_wire(frame.u32::<26>()),
+            destination: Address::from_wire(frame.u32::<30>()),
+            checksum: frame.u16::<24>(),
+            protocol: frame.u8::<23>(),
+            identification: frame.u16::<18>(),
+            time_to_live: frame.u8::<22>(),
+            kind: Kind::Forward as u32,
+            source_port: Port::from_wire(0),
+            destination_port: Port::from_wire(0),
+            tcp_flags: 0,
+            fragment: 0,
+            icmp_type: 0,
+            tcp_header: 0,
+            service: frame.u8::<15>(),
+        };
+        headers.read_transport(packet)?;
+        Some(headers)
+    }
+
+    /// `None`: cut short.
+    #[inline(always)]
+    fn read_network<P: Packet>(&mut self, packet: &mut P, offset: u32) -> Option<()> {
+        let header = view::<P, { Ipv4Hdr::LEN }>(packet, offset)?;
+        let version_and_length = header.u8::<0>();
+        let header_length = ((version_and_length & 0x0f) as u32) << 2;
+        let mut total = u16::from_be(header.u16::<2>()) as u32;
+        self.fragment = u16::from_be(header.u16::<6>()) & (MORE_FRAGMENTS | FRAGMENT_OFFSET);
+        self.identification = header.u16::<4>();
+        self.network = offset;
+        self.transport = offset + header_length;
+        self.source = Address::from_wire(header.u32::<12>());
+        self.destination = Address::from_wire(header.u32::<16>());
+        self.time_to_live = header.u8::<8>();
+        self.service = header.u8::<1>();
+        self.protocol = header.u8::<9>();
+        self.checksum = header.u16::<10>();
+        let present = packet.length() - offset;
+        if total == 0 && packet.is_gso() {
+            // Over 64 KiB ("BIG TCP") the field says nothing.
+            total = present;
+        }
+        self.payload = total.wrapping_sub(header_length);
+        let malformed = version_and_length >> 4 != 4
+            || header_length < Ipv4Hdr::LEN as u32
+            || total < header_length
+            || total > present;
+        self.kind = match (malformed, self.fragment & FRAGMENT_OFFSET) {
+            (true, _) => Kind::Malformed,
+            (_, 0) => Kind::Forward,
+            _ => Kind::Fragment,
+        } as u32;
+        Some(())
+    }
+
+    /// The IPv4 header's checksum after a change of an address, with one less of time to live.
+    #[inline(always)]
+    pub const fn repeated_checksum(&self, change: &Translation) -> u16 {
+        // Time to live and protocol are one word of the sum.
+        let old = u16::from_ne_bytes([self.time_to_live, self.protocol]);
+        let new = u16::from_ne_bytes([self.time_to_live - 1, self.protocol]);
+        checksum::replace_half(checksum::replace_address(self.checksum, change.old, change.new), old, new)
+    }
+
+    /// The translation that gives one end of the packet this address and port.
+    #[inline(always)]
+    pub fn translation(&self, end: End, address: Address, port: Port) -> Translation {
+        let (old, other, old_port, side, direction) = match end {
+            End::Source => (self.source, self.destination, self.source_port, 0, 0),
+            End::Destination => {
+                (self.destination, self.source, self.destination_port, 2, Translation::DESTINATION)
+            }
+        };
+        let (checksum, port_offset, covers) = match Transport::of(self.protocol) {
+            Transport::Tcp => (16, side, Translation::PSEUDO_HEADER),
+            Transport::Udp => (6, side, Translation::PSEUDO_HEADER | Translation::ZERO_IS_NONE),
+            Transport::Icmp => (2, 4, 0),
+            // A header too short for its checksum is left to the receiver.
+            Transport::Other { checksum: Some(at) } if self.payload >= at as u32 + 2 => {
+                (at as u32, 0, Translation::PSEUDO_HEADER)
+            }
+            Transport::Other { .. } => (0, 0, 0),
+        };
+        Translation {
+            network: self.network,
+            checksum: if checksum == 0 { 0 } else { self.transport + checksum },
+            port: if port == old_port { 0 } else { self.transport + port_offset },
+            old,
+            new: address,
+            other,
+            old_port,
+            new_port: port,
+            network_checksum: self.checksum,
+            flags: direction | covers,
+        }
+    }
+}
