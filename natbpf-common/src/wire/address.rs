@@ -1,6 +1,9 @@
 //! Addresses and ports in network byte order, as types, so that a host-order number cannot take their place.
 
-use core::{fmt, net::Ipv4Addr};
+use core::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -8,6 +11,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
 pub struct Address(u32);
+
+/// An IPv6 address, its sixteen octets in packet order.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Address6([u32; 4]);
 
 /// A port (or an ICMP query identifier), its two octets in packet order.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -54,6 +62,43 @@ impl Address {
             length @ 1..=31 => Self((u32::MAX << (32 - length)).to_be()),
             _ => Self(u32::MAX),
         }
+    }
+}
+
+impl Address6 {
+    /// ::
+    pub const UNSPECIFIED: Self = Self([0; 4]);
+
+    #[inline(always)]
+    pub const fn is_unspecified(self) -> bool {
+        let [a, b, c, d] = self.0;
+        a | b | c | d == 0
+    }
+
+    /// Takes sixteen octets loaded as four native integers.
+    #[inline(always)]
+    pub const fn from_wire(words: [u32; 4]) -> Self {
+        Self(words)
+    }
+
+    /// The sixteen octets as four native integers, ready to be stored one after the other.
+    #[inline(always)]
+    pub const fn to_wire(self) -> [u32; 4] {
+        self.0
+    }
+
+    /// A multicast group (ff00::/8; RFC 4291, section 2.7): not one host's. IPv6 has no broadcast.
+    #[inline(always)]
+    pub const fn is_for_many(self) -> bool {
+        self.0[0].to_ne_bytes()[0] == 0xff
+    }
+
+    /// One word in which each bit of the address counts, for hashes. The words are rotated, so that of those that are the
+    /// same none is lost.
+    #[inline(always)]
+    pub const fn fold(self) -> u32 {
+        let [a, b, c, d] = self.0;
+        a ^ b.rotate_left(7) ^ c.rotate_left(14) ^ d.rotate_left(21)
     }
 }
 
@@ -107,6 +152,31 @@ impl fmt::Display for Address {
     }
 }
 
+impl From<Ipv6Addr> for Address6 {
+    fn from(address: Ipv6Addr) -> Self {
+        zerocopy::transmute!(address.octets())
+    }
+}
+
+impl From<Address6> for Ipv6Addr {
+    fn from(address: Address6) -> Self {
+        let octets: [u8; 16] = zerocopy::transmute!(address);
+        Self::from(octets)
+    }
+}
+
+impl fmt::Debug for Address6 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Address6 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Ipv6Addr::from(*self), f)
+    }
+}
+
 impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -121,6 +191,8 @@ impl fmt::Display for Port {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -130,6 +202,28 @@ mod tests {
         assert_eq!(Ipv4Addr::from(address), Ipv4Addr::new(203, 0, 113, 1));
         assert_eq!(Port::new(0x1234).as_bytes(), [0x12, 0x34]);
         assert_eq!(Port::new(0x1234).number(), 0x1234);
+    }
+
+    #[test]
+    fn addresses_are_shown_as_the_standard_library_does() {
+        for text in ["::", "::1", "2001:db8::7:0:0:1", "fe80::1", "ff02::fb", "::ffff:192.0.2.1"] {
+            let address: Ipv6Addr = text.parse().unwrap();
+            assert_eq!(Address6::from(address).as_bytes(), address.octets());
+            assert_eq!(Ipv6Addr::from(Address6::from(address)), address);
+            assert_eq!(format!("{0} {0:?}", Address6::from(address)), format!("{text} {text}"));
+            assert_eq!(Address6::from(address).is_unspecified(), address.is_unspecified());
+            assert_eq!(Address6::from(address).is_for_many(), address.is_multicast());
+        }
+        assert_eq!(Address6::from(Ipv6Addr::UNSPECIFIED), Address6::UNSPECIFIED);
+    }
+
+    proptest! {
+        #[test]
+        fn every_bit_counts_in_the_word_of_an_address(words: [u32; 4], bit in 0..128usize) {
+            let mut other = words;
+            other[bit / 32] ^= 1 << (bit % 32);
+            prop_assert_ne!(Address6::from_wire(words).fold(), Address6::from_wire(other).fold());
+        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! From bytes to headers. Everything that a NAT must not believe is checked here.
 //!
-//! Generic over [`Packet`], so that the same code runs in the kernel, in host tests and under a fuzzer.
+//! Generic over [`Packet`], so that the same code runs in the kernel, in host tests and under a fuzzer, and over the
+//! [`Family`].
 
 use network_types::{tcp::TcpHdr, udp::UdpHdr};
 
 use super::{
-    Address, Port,
+    Port,
+    family::{Family, V4},
     packet::{Packet, view},
     protocol::{self, icmp},
     segment,
@@ -16,37 +18,41 @@ mod v4;
 
 const ICMP_HEADER: usize = 8;
 
-/// The headers of an IPv4 packet. Plain numbers alone, since a global function of the datapath fills it; words without a rest.
+/// The headers of a packet, of IPv4 unless it is said otherwise. Plain numbers alone, since a global function of the
+/// datapath fills it; words without a rest.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(8))]
-pub struct Headers {
-    /// Offset of the IPv4 header in the packet.
+pub struct Headers<F: Family = V4> {
+    /// Offset of the IP header in the packet.
     pub network: u32,
-    /// Offset of what follows it.
+    /// Offset of what follows it, and of IPv6 its extension headers.
     pub transport: u32,
     /// Bytes from there on, by the header's word.
     pub payload: u32,
-    pub source: Address,
-    pub destination: Address,
+    pub source: F::Address,
+    pub destination: F::Address,
     /// For ICMP queries see [`FlowKey`](crate::flow::FlowKey); zero without ports.
     pub source_port: Port,
     pub destination_port: Port,
-    /// Checksum of the IPv4 header, as it stands there.
+    /// Checksum of the IPv4 header, as it stands there. IPv6 has none: 0.
     pub checksum: u16,
+    /// What is at `transport`. Of later fragments in IPv6 it is what was behind the first one's fragment header, which may be
+    /// another extension header.
     pub protocol: u8,
     pub tcp_flags: u8,
     /// A [`Kind`].
     pub kind: u32,
-    /// Identification of the IPv4 header, as it stands there.
-    pub identification: u16,
+    /// Identification of the datagram, as it stands in the packet.
+    pub identification: F::Identification,
     /// The flag "more fragments" and the fragment's offset in units of 8 bytes, host order.
     pub fragment: u16,
     /// ICMP messages' type.
     pub icmp_type: u8,
+    /// Of IPv6 the hop limit.
     pub time_to_live: u8,
     /// Length of a TCP segment's header.
     pub tcp_header: u8,
-    /// Type of service: DSCP and ECN.
+    /// Type of service, of IPv6 the traffic class: DSCP and ECN.
     pub service: u8,
 }
 
@@ -83,7 +89,34 @@ pub enum Found {
     CutShort,
 }
 
-impl Headers {
+/// A family whose headers are read here.
+pub trait Network: Family {
+    /// Reads the IP header at an offset. `None`: cut short before the end of the addresses.
+    ///
+    /// With a [`Kind`] that says whether a transport header is to be read: [`Kind::Forward`].
+    fn read_network<P: Packet>(headers: &mut Headers<Self>, packet: &mut P, offset: u32) -> Option<()>;
+}
+
+impl<F: Network> Headers<F> {
+    /// Reads the headers of a packet whose IP header is at this offset, into headers that are all zero. `None`: cut short
+    /// before the end of the addresses.
+    #[inline(always)]
+    pub fn read_at<P: Packet>(&mut self, packet: &mut P, offset: u32) -> Option<()> {
+        F::read_network(self, packet, offset)?;
+        self.read_contents(packet);
+        Some(())
+    }
+}
+
+impl<F: Family> Headers<F> {
+    /// Reads what is behind the IP header, if it is known to be a transport header.
+    #[inline(always)]
+    fn read_contents<P: Packet>(&mut self, packet: &mut P) {
+        if self.is(Kind::Forward) && self.read_transport(packet).is_none() {
+            self.kind = Kind::Malformed as u32;
+        }
+    }
+
     /// `None`: cut short, or lengths that contradict each other.
     #[inline(always)]
     fn read_transport<P: Packet>(&mut self, packet: &mut P) -> Option<()> {
@@ -113,14 +146,14 @@ impl Headers {
                 self.source_port = Port::from_wire(header.u16::<0>());
                 self.destination_port = Port::from_wire(header.u16::<2>());
             }
-            protocol::ICMP => {
+            protocol if protocol == F::ICMP => {
                 let header = view::<P, ICMP_HEADER>(packet, offset)?;
                 if self.payload < ICMP_HEADER as u32 {
                     return None;
                 }
                 let identifier = Port::from_wire(header.u16::<4>());
                 self.icmp_type = header.u8::<0>();
-                match icmp::classify(self.icmp_type) {
+                match F::classify(self.icmp_type) {
                     icmp::Message::Request(request) => {
                         self.source_port = identifier;
                         self.destination_port = Port::new(request as u16);

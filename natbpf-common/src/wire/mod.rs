@@ -3,10 +3,11 @@
 pub mod address;
 pub mod arp;
 pub mod checksum;
+pub mod family;
 pub mod headers;
 pub mod packet;
 pub mod protocol;
 pub mod quote;
 pub mod segment;
 
-pub use address::{Address, Port};
+pub use address::{Address, Address6, Port};

@@ -6,6 +6,7 @@ pub const UDP: u8 = 17;
 pub const DCCP: u8 = 33;
 pub const GRE: u8 = 47;
 pub const ESP: u8 = 50;
+pub const ICMP6: u8 = 58;
 pub const SCTP: u8 = 132;
 pub const UDPLITE: u8 = 136;
 
@@ -55,6 +56,34 @@ pub mod icmp {
     }
 }
 
+/// ICMPv6 message types (RFC 4443; IANA "ICMPv6 Parameters").
+pub mod icmp6 {
+    use super::icmp::Message;
+
+    pub const DESTINATION_UNREACHABLE: u8 = 1;
+    pub const PACKET_TOO_BIG: u8 = 2;
+    pub const TIME_EXCEEDED: u8 = 3;
+    pub const PARAMETER_PROBLEM: u8 = 4;
+    pub const ECHO_REQUEST: u8 = 128;
+    pub const ECHO_REPLY: u8 = 129;
+    /// Neighbour discovery (RFC 4861), which is the link's own, ends with [`REDIRECT`].
+    pub const ROUTER_SOLICITATION: u8 = 133;
+    /// Of neighbour discovery, and so no error about a packet as it is in IPv4.
+    pub const REDIRECT: u8 = 137;
+
+    /// Classifies by type, as `invmap` of the kernel's `nf_conntrack_proto_icmpv6.c`. Errors are only those that are
+    /// defined: what else is below 128 may have anything where these have their quote.
+    #[inline(always)]
+    pub const fn classify(message_type: u8) -> Message {
+        match message_type {
+            ECHO_REQUEST => Message::Request(ECHO_REQUEST),
+            ECHO_REPLY => Message::Reply(ECHO_REQUEST),
+            DESTINATION_UNREACHABLE..=PARAMETER_PROBLEM => Message::Error,
+            _ => Message::Other,
+        }
+    }
+}
+
 /// How the protocol's header is tied to the addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -93,9 +122,11 @@ mod tests {
 
     #[test]
     fn every_reply_answers_a_request() {
-        for message_type in 0..=u8::MAX {
-            if let Message::Reply(request) = classify(message_type) {
-                assert_eq!(classify(request), Message::Request(request));
+        for classify in [classify, icmp6::classify] {
+            for message_type in 0..=u8::MAX {
+                if let Message::Reply(request) = classify(message_type) {
+                    assert_eq!(classify(request), Message::Request(request));
+                }
             }
         }
     }
@@ -107,6 +138,19 @@ mod tests {
         }
         for other in [1, 2, 6, 7, 9, 10, 19, 40, 255] {
             assert_eq!(classify(other), Message::Other);
+        }
+    }
+
+    #[test]
+    fn neighbour_discovery_is_no_error() {
+        for error in [1, 2, 3, 4] {
+            assert_eq!(icmp6::classify(error), Message::Error);
+        }
+        assert_eq!(icmp6::classify(128), Message::Request(128));
+        assert_eq!(icmp6::classify(129), Message::Reply(128));
+        let discovery = icmp6::ROUTER_SOLICITATION..=icmp6::REDIRECT;
+        for other in [0, 5, 8, 100, 127, 130, 131, 132, 138, 143, 255].into_iter().chain(discovery) {
+            assert_eq!(icmp6::classify(other), Message::Other, "{other}");
         }
     }
 

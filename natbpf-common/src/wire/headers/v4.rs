@@ -5,9 +5,10 @@ use network_types::{
     ip::Ipv4Hdr,
 };
 
-use super::{FRAGMENT_OFFSET, Found, Headers, Kind, MORE_FRAGMENTS, link::network_offset};
+use super::{FRAGMENT_OFFSET, Found, Headers, Kind, MORE_FRAGMENTS, Network, link::network_offset};
 use crate::wire::{
     Address, Port, checksum,
+    family::V4,
     packet::{End, Packet, Translation, view},
     protocol::Transport,
 };
@@ -15,25 +16,60 @@ use crate::wire::{
 /// Shorter frames are filled up to this (`ETH_ZLEN`).
 const SHORTEST_FRAME: u32 = 60;
 
+impl Network for V4 {
+    #[inline(always)]
+    fn read_network<P: Packet>(headers: &mut Headers, packet: &mut P, offset: u32) -> Option<()> {
+        let header = view::<P, { Ipv4Hdr::LEN }>(packet, offset)?;
+        let version_and_length = header.u8::<0>();
+        let header_length = ((version_and_length & 0x0f) as u32) << 2;
+        let mut total = u16::from_be(header.u16::<2>()) as u32;
+        headers.fragment = u16::from_be(header.u16::<6>()) & (MORE_FRAGMENTS | FRAGMENT_OFFSET);
+        headers.identification = header.u16::<4>();
+        headers.network = offset;
+        headers.transport = offset + header_length;
+        headers.source = Address::from_wire(header.u32::<12>());
+        headers.destination = Address::from_wire(header.u32::<16>());
+        headers.time_to_live = header.u8::<8>();
+        headers.service = header.u8::<1>();
+        headers.protocol = header.u8::<9>();
+        headers.checksum = header.u16::<10>();
+        let present = packet.length() - offset;
+        if total == 0 && packet.is_gso() {
+            // Over 64 KiB ("BIG TCP") the field says nothing.
+            total = present;
+        }
+        headers.payload = total.wrapping_sub(header_length);
+        let malformed = version_and_length >> 4 != 4
+            || header_length < Ipv4Hdr::LEN as u32
+            || total < header_length
+            || total > present;
+        headers.kind = match (malformed, headers.fragment & FRAGMENT_OFFSET) {
+            (true, _) => Kind::Malformed,
+            (_, 0) => Kind::Forward,
+            _ => Kind::Fragment,
+        } as u32;
+        Some(())
+    }
+}
+
 impl Headers {
     /// Reads the headers of a packet that begins with a link layer header of this length.
     #[inline(always)]
     pub fn read<P: Packet>(&mut self, packet: &mut P, link_header: u32) -> Found {
         let Some(offset) = network_offset(packet, link_header) else { return Found::NotIpv4 };
-        if self.read_network(packet, offset).is_none() {
+        if V4::read_network(self, packet, offset).is_none() {
             return Found::CutShort;
         }
-        if self.is(Kind::Forward) && self.read_transport(packet).is_none() {
-            self.kind = Kind::Malformed as u32;
-        }
+        self.read_contents(packet);
         Found::Ipv4
     }
 
-    /// The headers of a frame that has nothing special: no tag in it, IPv4 without options, no fragment, nothing behind the packet but
-    /// Ethernet's padding. `None`: it is another, or something is wrong with it; [`Headers::read`] tells what.
+    /// The headers of a frame that has nothing special: no tag in it, IPv4 without options, no fragment, nothing behind the
+    /// packet but Ethernet's padding. `None`: it is another, or something is wrong with it; [`Headers::read`] tells what.
     ///
-    /// The same as that, with every offset known beforehand: a few loads for those packets that are most of all. What the kernel refuses
-    /// or cuts off on its way (`ip_rcv`: a wrong checksum, bytes behind the end) is looked at here, since these packets may not go that way.
+    /// The same as that, with every offset known beforehand: a few loads for those packets that are most of all. What the
+    /// kernel refuses or cuts off on its way (`ip_rcv`: a wrong checksum, bytes behind the end) is looked at here, since
+    /// these packets may not go that way.
     #[inline(always)]
     pub fn plain<P: Packet>(packet: &mut P) -> Option<Self> {
         const NETWORK: u32 = EthHdr::LEN as u32;
@@ -81,41 +117,6 @@ impl Headers {
         };
         headers.read_transport(packet)?;
         Some(headers)
-    }
-
-    /// `None`: cut short.
-    #[inline(always)]
-    fn read_network<P: Packet>(&mut self, packet: &mut P, offset: u32) -> Option<()> {
-        let header = view::<P, { Ipv4Hdr::LEN }>(packet, offset)?;
-        let version_and_length = header.u8::<0>();
-        let header_length = ((version_and_length & 0x0f) as u32) << 2;
-        let mut total = u16::from_be(header.u16::<2>()) as u32;
-        self.fragment = u16::from_be(header.u16::<6>()) & (MORE_FRAGMENTS | FRAGMENT_OFFSET);
-        self.identification = header.u16::<4>();
-        self.network = offset;
-        self.transport = offset + header_length;
-        self.source = Address::from_wire(header.u32::<12>());
-        self.destination = Address::from_wire(header.u32::<16>());
-        self.time_to_live = header.u8::<8>();
-        self.service = header.u8::<1>();
-        self.protocol = header.u8::<9>();
-        self.checksum = header.u16::<10>();
-        let present = packet.length() - offset;
-        if total == 0 && packet.is_gso() {
-            // Over 64 KiB ("BIG TCP") the field says nothing.
-            total = present;
-        }
-        self.payload = total.wrapping_sub(header_length);
-        let malformed = version_and_length >> 4 != 4
-            || header_length < Ipv4Hdr::LEN as u32
-            || total < header_length
-            || total > present;
-        self.kind = match (malformed, self.fragment & FRAGMENT_OFFSET) {
-            (true, _) => Kind::Malformed,
-            (_, 0) => Kind::Forward,
-            _ => Kind::Fragment,
-        } as u32;
-        Some(())
     }
 
     /// The IPv4 header's checksum after a change of an address, with one less of time to live.
