@@ -1,7 +1,26 @@
 //! From bytes to headers. Everything that a NAT must not believe is checked here.
 //!
 //! Generic over [`Packet`], so that the same code runs in the kernel, in host tests and under a fuzzer, and over the
-//! [`Family`].
+//! [`Family`]. Where IPv4 alone is followed, [`Headers::read`] does all of it. Where both are, there is one branch:
+//!
+//! ```
+//! use natbpf_common::wire::{family::V6, headers::{Headers, Located, locate}, packet::Packet};
+//!
+//! fn hops(packet: &mut impl Packet) -> Option<u8> {
+//!     match locate(packet, 14)? {
+//!         Located::V4(offset) => {
+//!             let mut headers = <Headers>::default();
+//!             headers.read_at(packet, offset)?;
+//!             Some(headers.time_to_live)
+//!         }
+//!         Located::V6(offset) => {
+//!             let mut headers = Headers::<V6>::default();
+//!             headers.read_at(packet, offset)?;
+//!             Some(headers.time_to_live)
+//!         }
+//!     }
+//! }
+//! ```
 
 use network_types::{tcp::TcpHdr, udp::UdpHdr};
 
@@ -15,6 +34,9 @@ use super::{
 
 mod link;
 mod v4;
+mod v6;
+
+pub use link::{Located, locate};
 
 const ICMP_HEADER: usize = 8;
 
@@ -70,7 +92,8 @@ pub enum Kind {
     IcmpOther = 3,
     /// A fragment that is not the first: it has no transport header.
     Fragment = 4,
-    /// Its lengths contradict each other; nothing behind the addresses can be believed.
+    /// Its lengths contradict each other, or it has extension headers that no sender may send; nothing behind the addresses
+    /// can be believed.
     Malformed = 5,
 }
 

@@ -92,6 +92,12 @@ pub trait Packet {
     /// Whether the device says that it is IPv4; for devices whose packets have no link layer header.
     fn is_ipv4(&self) -> bool;
 
+    /// The same of IPv6. At a hook that follows no IPv6 there is none.
+    #[inline(always)]
+    fn is_ipv6(&self) -> bool {
+        false
+    }
+
     /// Whether it stands for several segments to be cut later.
     fn is_gso(&self) -> bool;
 

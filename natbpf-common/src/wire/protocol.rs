@@ -84,6 +84,22 @@ pub mod icmp6 {
     }
 }
 
+/// Extension headers of IPv6 that say what is behind them (RFC 8200, section 4.1), as `ipv6_ext_hdr` of the kernel's
+/// `exthdrs_core.c`. ESP is none: it hides that. "No next header" (59) has nothing behind it.
+pub mod extension {
+    pub const HOP_BY_HOP: u8 = 0;
+    pub const ROUTING: u8 = 43;
+    pub const FRAGMENT: u8 = 44;
+    /// AH (RFC 4302).
+    pub const AUTHENTICATION: u8 = 51;
+    pub const DESTINATION_OPTIONS: u8 = 60;
+
+    #[inline(always)]
+    pub const fn is_one(protocol: u8) -> bool {
+        matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
+    }
+}
+
 /// How the protocol's header is tied to the addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
