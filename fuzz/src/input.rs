@@ -28,6 +28,10 @@ impl Packet for Bytes {
         self.is_ipv4
     }
 
+    fn is_ipv6(&self) -> bool {
+        !self.is_ipv4
+    }
+
     fn is_gso(&self) -> bool {
         self.is_gso
     }

@@ -8,15 +8,16 @@ mod input;
 mod sums;
 
 pub mod headers;
+pub mod headers6;
 pub mod quote;
 pub mod translate;
 
 /// How far a check came, so that tests can tell that they show something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reached {
-    /// Not IPv4, or cut short.
+    /// Not of the family, or cut short.
     Nothing,
-    /// IPv4 with something wrong about it, or nothing that a NAT translates.
+    /// An IP packet with something wrong about it, or nothing that a NAT translates.
     Read,
     /// All invariants were looked at.
     Whole,

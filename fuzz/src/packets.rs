@@ -1,7 +1,11 @@
 //! Packets for the tests: built by etherparse, then damaged.
 
-use etherparse::{IpFragOffset, IpNumber, Ipv4Header, PacketBuilder, PacketBuilderStep};
+use etherparse::{
+    IpAuthHeader, IpFragOffset, IpNumber, Ipv4Header, Ipv6Extensions, Ipv6FragmentHeader, Ipv6Header,
+    Ipv6RawExtHeader, Ipv6RoutingExtensions, PacketBuilder, PacketBuilderStep,
+};
 use proptest::collection::vec;
+use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -85,6 +89,58 @@ fn built(link: bool) -> impl Strategy<Value = Vec<u8>> {
 
 pub fn packet() -> impl Strategy<Value = Vec<u8>> {
     built(true)
+}
+
+/// An IPv6 packet with an Ethernet header, tags and extension headers.
+pub fn packet6() -> impl Strategy<Value = Vec<u8>> {
+    let ends = (any::<[u8; 16]>(), any::<[u8; 16]>(), any::<u16>(), any::<u16>());
+    let protocol = select(vec![58_u8, 58, 6, 6, 17, 17, 50, 59, 135]);
+    let icmp = select(vec![1_u8, 2, 3, 4, 128, 128, 129, 133, 135, 136, 137, 143]);
+    let payload = vec(any::<u8>(), 0..64);
+    (ends, protocol, icmp, extensions(), vec(select(vec![0x8100_u16, 0x88a8]), 0..3), payload).prop_map(
+        |((source, destination, from, to), protocol, icmp, extensions, tags, payload)| {
+            let header = Ipv6Header { source, destination, hop_limit: 64, ..Ipv6Header::default() };
+            let link = PacketBuilder::ethernet2([2; 6], [4; 6]);
+            let step = link.ip(etherparse::IpHeaders::Ipv6(header, extensions));
+            let mut bytes = Vec::new();
+            match protocol {
+                6 => step.tcp(from, to, 7, 100).ack(9).write(&mut bytes, &payload),
+                17 => step.udp(from, to).write(&mut bytes, &payload),
+                58 => step.icmpv6_raw(icmp, 0, [1, 2, 3, 4]).write(&mut bytes, &payload),
+                other => step.write(&mut bytes, IpNumber(other), &payload),
+            }
+            .expect("a vector takes all");
+            let tags = tags.iter().flat_map(|tag| [tag.to_be_bytes(), [0, 7]]).flatten();
+            bytes.splice(12..12, tags);
+            bytes
+        },
+    )
+}
+
+fn extensions() -> impl Strategy<Value = Ipv6Extensions> {
+    let options = || weighted(0.3, (1..4_usize).prop_map(raw));
+    let fragment =
+        weighted(0.3, (prop_oneof![4 => Just(0), 1 => 0..0x2000_u16], any::<bool>(), any::<u32>()));
+    let icv = weighted(0.3, 0..6_usize);
+    (options(), options(), weighted(0.3, ((1..4_usize).prop_map(raw), options())), fragment, icv).prop_map(
+        |(hop_by_hop_options, destination_options, routing, fragment, icv)| Ipv6Extensions {
+            hop_by_hop_options,
+            destination_options,
+            routing: routing
+                .map(|(routing, last)| Ipv6RoutingExtensions { routing, final_destination_options: last }),
+            fragment: fragment.map(|(offset, more, id)| {
+                let offset = IpFragOffset::try_new(offset).expect("13 bits");
+                Ipv6FragmentHeader::new(IpNumber(0), offset, more, id)
+            }),
+            auth: icv
+                .map(|words| IpAuthHeader::new(IpNumber(0), 1, 2, &[7; 24][..words * 4]).expect("words")),
+        },
+    )
+}
+
+/// An extension header of so many times eight bytes.
+fn raw(length: usize) -> Ipv6RawExtHeader {
+    Ipv6RawExtHeader::new_raw(IpNumber(0), &vec![1; length * 8 - 2]).expect("a multiple of eight")
 }
 
 /// An ICMP error's header and a packet that it quotes.
