@@ -1,5 +1,5 @@
-//! Reading headers of IPv6, as [`headers`](crate::headers) does of IPv4: all that is said of a packet is within it, the pieces
-//! that it is in make no difference, and etherparse sees the same.
+//! Reading headers of IPv6, as [`headers`](crate::headers) does of IPv4: all that is said of a packet is
+//! within it, the pieces that it is in make no difference, and etherparse sees the same.
 
 use etherparse::{IpNumber, Ipv6ExtensionSlice, Ipv6ExtensionsSlice, Ipv6HeaderSlice, TcpSlice};
 use natbpf_common::wire::Address6;

@@ -4,6 +4,7 @@
 //! in the kernel and in host tests. Addresses and ports are kept as they are in the packet: see [`Address`]
 //! and [`Port`].
 #![cfg_attr(not(test), no_std)]
+#![warn(missing_docs, unreachable_pub)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod contract;

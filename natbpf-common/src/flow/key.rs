@@ -24,6 +24,7 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// The other one.
     #[inline(always)]
     pub const fn opposite(self) -> Self {
         match self {
@@ -35,14 +36,18 @@ impl Direction {
 
 /// A packet's tuple as it arrives at the uplink's hook: before translation in either direction.
 ///
-/// Without padding: 16 bytes of IPv4, 40 of IPv6. ICMP queries have their identifier as the inside port and the type of the
-/// request as the outside port; protocols without ports have zeros.
+/// Without padding: 16 bytes of IPv4, 40 of IPv6. ICMP queries have their identifier as the inside port and
+/// the type of the request as the outside port; protocols without ports have zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
 pub struct FlowKey<F: Family = V4> {
+    /// Address that the packet comes from.
     pub source: F::Address,
+    /// Address that the packet goes to.
     pub destination: F::Address,
+    /// Its port; see above for protocols without ports.
     pub source_port: Port,
+    /// Port that the packet goes to; see above.
     pub destination_port: Port,
     /// IP protocol number.
     pub protocol: u8,
@@ -77,8 +82,8 @@ pub struct Rewrite {
     pub port: Port,
     /// [`FlowKey::tag`] of the entry's own key.
     pub tag: u16,
-    /// [`FlowEntry::outside_port`](super::FlowEntry::outside_port), which is not part of the word: it never changes while
-    /// the flow has this translation.
+    /// [`FlowEntry::outside_port`](super::FlowEntry::outside_port), which is not part of the word: it never
+    /// changes while the flow has this translation.
     pub outside_port: Port,
 }
 
@@ -212,6 +217,7 @@ impl<F: Keyed> FlowKey<F> {
         F::key(headers.source, headers.destination, ports, headers.protocol, direction)
     }
 
+    /// The direction; any other number than that of the original one counts as the reply.
     #[inline(always)]
     pub fn direction(&self) -> Direction {
         if self.direction == Direction::Original as u8 { Direction::Original } else { Direction::Reply }
@@ -256,16 +262,19 @@ impl Rewrite {
         Self { address, port, tag, outside_port: Port::from_wire(0) }
     }
 
+    /// There is no translation: no host has the address 0.0.0.0.
     #[inline(always)]
     pub const fn is_none(self) -> bool {
         self.address.is_unspecified()
     }
 
+    /// As it stands in the flow table: address, port and tag from the lowest bit up.
     #[inline(always)]
     pub const fn to_word(self) -> u64 {
         self.address.to_wire() as u64 | (self.port.to_wire() as u64) << 32 | (self.tag as u64) << 48
     }
 
+    /// The reverse of [`to_word`](Self::to_word), without a port of the outside.
     #[inline(always)]
     pub const fn from_word(word: u64) -> Self {
         Self {
@@ -289,8 +298,8 @@ impl fmt::Debug for Rewrite {
     }
 }
 
-/// What zerocopy's derive and aya ask for. The derive takes no generic type with an alignment of its own, so the proof that
-/// it would write is here.
+/// What zerocopy's derive and aya ask for. The derive takes no generic type with an alignment of its own, so
+/// the proof that it would write is here.
 macro_rules! without_padding {
     ($($family:ty: $size:literal),*) => {$(
         const _: () = {
@@ -299,7 +308,8 @@ macro_rules! without_padding {
             assert!(size_of::<FlowKey<$family>>() == addresses + others && addresses + others == $size);
         };
 
-        // SAFETY: as long as all its fields together, so there is nothing between them; and none of them has padding itself.
+        // SAFETY: as long as all its fields together, so there is nothing between them; and none of them has
+        // padding itself.
         unsafe impl IntoBytes for FlowKey<$family> {
             fn only_derive_is_allowed_to_implement_this_trait() {}
         }

@@ -26,6 +26,7 @@ impl Address {
     /// 0.0.0.0
     pub const UNSPECIFIED: Self = Self(0);
 
+    /// 0.0.0.0: no host, or no address yet.
     #[inline(always)]
     pub const fn is_unspecified(self) -> bool {
         self.0 == 0
@@ -69,6 +70,7 @@ impl Address6 {
     /// ::
     pub const UNSPECIFIED: Self = Self([0; 4]);
 
+    /// `::`: no host, or no address yet (RFC 4291, section 2.5.2).
     #[inline(always)]
     pub const fn is_unspecified(self) -> bool {
         let [a, b, c, d] = self.0;
@@ -93,8 +95,8 @@ impl Address6 {
         self.0[0].to_ne_bytes()[0] == 0xff
     }
 
-    /// One word in which each bit of the address counts, for hashes. The words are rotated, so that of those that are the
-    /// same none is lost.
+    /// One word in which each bit of the address counts, for hashes. The words are rotated, so that of those
+    /// that are the same none is lost.
     #[inline(always)]
     pub const fn fold(self) -> u32 {
         let [a, b, c, d] = self.0;

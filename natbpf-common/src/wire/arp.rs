@@ -11,9 +11,13 @@ pub struct Arp {
     hardware_length: u8,
     protocol_length: u8,
     operation: u16,
+    /// MAC address of the station that asks or answers.
     pub sender_mac: [u8; 6],
+    /// Its IPv4 address, in packet order.
     pub sender: [u8; 4],
+    /// MAC address that is asked for: zero in a question.
     pub target_mac: [u8; 6],
+    /// IPv4 address that is asked for, in packet order.
     pub target: [u8; 4],
 }
 
@@ -38,6 +42,7 @@ impl Arp {
         }
     }
 
+    /// A question by IPv4 over Ethernet.
     #[inline(always)]
     pub const fn is_request(&self) -> bool {
         self.hardware == ETHERNET

@@ -18,7 +18,9 @@ impl<const LENGTH: usize> fmt::Debug for View<LENGTH> {
 /// Which end of the conversation a translation changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
+    /// The end that the packet comes from.
     Source,
+    /// The end that the packet goes to.
     Destination,
 }
 
@@ -32,11 +34,15 @@ pub struct Translation {
     pub checksum: u32,
     /// Offset of the port; 0: it stays.
     pub port: u32,
+    /// Address that is replaced.
     pub old: Address,
+    /// Address in its place.
     pub new: Address,
     /// The address that stays.
     pub other: Address,
+    /// Port that is replaced, or identifier of an ICMP query.
     pub old_port: Port,
+    /// Port in its place.
     pub new_port: Port,
     /// The IPv4 header checksum as it is.
     pub network_checksum: u16,
@@ -52,6 +58,7 @@ impl Translation {
     /// UDP: a checksum of zero says that there is none, and a sum of zero is sent as all ones. Row U29.
     pub const ZERO_IS_NONE: u16 = 4;
 
+    /// Whether one of the flags is set.
     #[inline(always)]
     pub const fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
@@ -130,6 +137,7 @@ impl<const LENGTH: usize> View<LENGTH> {
         Self { start }
     }
 
+    /// The byte at an offset within the view.
     #[inline(always)]
     pub fn u8<const OFFSET: usize>(&self) -> u8 {
         const { assert!(OFFSET < LENGTH) };

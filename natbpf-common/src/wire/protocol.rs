@@ -1,29 +1,51 @@
 //! What the IP protocols have where: ports, checksums, ICMP types.
 
+/// RFC 792.
 pub const ICMP: u8 = 1;
+/// RFC 9293.
 pub const TCP: u8 = 6;
+/// RFC 768.
 pub const UDP: u8 = 17;
+/// RFC 4340.
 pub const DCCP: u8 = 33;
+/// RFC 2784.
 pub const GRE: u8 = 47;
+/// RFC 4303.
 pub const ESP: u8 = 50;
+/// ICMPv6 (RFC 4443).
 pub const ICMP6: u8 = 58;
+/// RFC 9260.
 pub const SCTP: u8 = 132;
+/// RFC 3828.
 pub const UDPLITE: u8 = 136;
 
 /// ICMP message types (IANA "ICMP Type Numbers").
 pub mod icmp {
+    /// RFC 792.
     pub const ECHO_REPLY: u8 = 0;
+    /// RFC 792.
     pub const DESTINATION_UNREACHABLE: u8 = 3;
+    /// RFC 792; deprecated by RFC 6633.
     pub const SOURCE_QUENCH: u8 = 4;
+    /// RFC 792.
     pub const REDIRECT: u8 = 5;
+    /// RFC 792.
     pub const ECHO_REQUEST: u8 = 8;
+    /// RFC 792.
     pub const TIME_EXCEEDED: u8 = 11;
+    /// RFC 792.
     pub const PARAMETER_PROBLEM: u8 = 12;
+    /// RFC 792.
     pub const TIMESTAMP: u8 = 13;
+    /// RFC 792.
     pub const TIMESTAMP_REPLY: u8 = 14;
+    /// RFC 792; deprecated by RFC 6918.
     pub const INFO_REQUEST: u8 = 15;
+    /// RFC 792; deprecated by RFC 6918.
     pub const INFO_REPLY: u8 = 16;
+    /// RFC 950; deprecated by RFC 6918.
     pub const MASK_REQUEST: u8 = 17;
+    /// RFC 950; deprecated by RFC 6918.
     pub const MASK_REPLY: u8 = 18;
 
     /// An ICMP message as a NAT sees it (RFC 5508, section 1.1).
@@ -60,11 +82,17 @@ pub mod icmp {
 pub mod icmp6 {
     use super::icmp::Message;
 
+    /// RFC 4443, section 3.1.
     pub const DESTINATION_UNREACHABLE: u8 = 1;
+    /// RFC 4443, section 3.2.
     pub const PACKET_TOO_BIG: u8 = 2;
+    /// RFC 4443, section 3.3.
     pub const TIME_EXCEEDED: u8 = 3;
+    /// RFC 4443, section 3.4.
     pub const PARAMETER_PROBLEM: u8 = 4;
+    /// RFC 4443, section 4.1.
     pub const ECHO_REQUEST: u8 = 128;
+    /// RFC 4443, section 4.2.
     pub const ECHO_REPLY: u8 = 129;
     /// Neighbour discovery (RFC 4861), which is the link's own, ends with [`REDIRECT`].
     pub const ROUTER_SOLICITATION: u8 = 133;
@@ -87,13 +115,18 @@ pub mod icmp6 {
 /// Extension headers of IPv6 that say what is behind them (RFC 8200, section 4.1), as `ipv6_ext_hdr` of the kernel's
 /// `exthdrs_core.c`. ESP is none: it hides that. "No next header" (59) has nothing behind it.
 pub mod extension {
+    /// RFC 8200, section 4.3.
     pub const HOP_BY_HOP: u8 = 0;
+    /// RFC 8200, section 4.4.
     pub const ROUTING: u8 = 43;
+    /// RFC 8200, section 4.5.
     pub const FRAGMENT: u8 = 44;
     /// AH (RFC 4302).
     pub const AUTHENTICATION: u8 = 51;
+    /// RFC 8200, section 4.6.
     pub const DESTINATION_OPTIONS: u8 = 60;
 
+    /// Whether the protocol number is one of these.
     #[inline(always)]
     pub const fn is_one(protocol: u8) -> bool {
         matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
@@ -103,16 +136,21 @@ pub mod extension {
 /// How the protocol's header is tied to the addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
+    /// Ports, and a checksum over a pseudo header.
     Tcp,
+    /// As TCP; a checksum of zero says that there is none (RFC 768).
     Udp,
+    /// Identifiers of queries, and a checksum over the message alone.
     Icmp,
     /// No port is translated. Where there is a checksum over a pseudo header, its offset.
     Other {
+        /// Bytes from the beginning of the protocol's header.
         checksum: Option<u8>,
     },
 }
 
 impl Transport {
+    /// What is known of a protocol, by its number.
     #[inline(always)]
     pub const fn of(protocol: u8) -> Self {
         match protocol {

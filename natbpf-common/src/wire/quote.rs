@@ -23,10 +23,13 @@ pub struct Quote {
     pub network: u32,
     /// Offset of its transport header.
     pub transport: u32,
+    /// Address that the quoted packet comes from.
     pub source: Address,
+    /// Address that it goes to.
     pub destination: Address,
     /// As in [`Headers`](crate::wire::headers::Headers): for ICMP queries see [`FlowKey`](crate::flow::FlowKey).
     pub source_port: Port,
+    /// As `source_port`.
     pub destination_port: Port,
     /// Checksum of its IPv4 header, as it stands there.
     pub checksum: u16,
@@ -34,7 +37,9 @@ pub struct Quote {
     pub transport_checksum: u16,
     /// Offset of the transport checksum in the packet; 0 where there is none, or none was quoted.
     pub checksum_at: u32,
+    /// IP protocol number.
     pub protocol: u8,
+    /// Zero.
     pub reserved: [u8; 3],
 }
 

@@ -1,19 +1,30 @@
 //! Segments of TCP: their flags, and what these say.
 
+/// The sender has sent its last byte (RFC 9293, section 3.1).
 pub const FIN: u8 = 0x01;
+/// The sender begins: its sequence number.
 pub const SYN: u8 = 0x02;
+/// The connection is over.
 pub const RST: u8 = 0x04;
+/// The segment carries data for the receiver at once.
 pub const PSH: u8 = 0x08;
+/// The acknowledgement number counts.
 pub const ACK: u8 = 0x10;
+/// The urgent pointer counts.
 pub const URG: u8 = 0x20;
 
 /// What the flags of a segment say to the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// SYN alone.
     Syn,
+    /// SYN and ACK.
     SynAck,
+    /// FIN and ACK.
     Fin,
+    /// ACK alone.
     Ack,
+    /// RST, with or without ACK.
     Rst,
 }
 

@@ -10,7 +10,9 @@ use crate::wire::packet::{Packet, view};
 /// Where the IP header of a packet is: its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Located {
+    /// Offset of an IPv4 header, in bytes.
     V4(u32),
+    /// Offset of an IPv6 header, in bytes.
     V6(u32),
 }
 

@@ -35,10 +35,12 @@ impl Network for V4 {
         headers.checksum = header.u16::<10>();
         let present = packet.length() - offset;
         if total == 0 && packet.is_gso() {
-            // Over 64 KiB ("BIG TCP") the field says nothing.
+            // Over 64 KiB ("BIG TCP") the field says nothing. Row X02.
             total = present;
         }
+        // What a frame is filled up with is no payload. Row F20.
         headers.payload = total.wrapping_sub(header_length);
+        // The kernel lets none of these through. Rows F04, S30, S31.
         let malformed = version_and_length >> 4 != 4
             || header_length < Ipv4Hdr::LEN as u32
             || total < header_length
@@ -64,12 +66,13 @@ impl Headers {
         Found::Ipv4
     }
 
-    /// The headers of a frame that has nothing special: no tag in it, IPv4 without options, no fragment, nothing behind the
-    /// packet but Ethernet's padding. `None`: it is another, or something is wrong with it; [`Headers::read`] tells what.
+    /// The headers of a frame that has nothing special: no tag in it, IPv4 without options, no fragment,
+    /// nothing behind the packet but Ethernet's padding. `None`: it is another, or something is wrong with
+    /// it; [`Headers::read`] tells what.
     ///
-    /// The same as that, with every offset known beforehand: a few loads for those packets that are most of all. What the
-    /// kernel refuses or cuts off on its way (`ip_rcv`: a wrong checksum, bytes behind the end) is looked at here, since
-    /// these packets may not go that way.
+    /// The same as that, with every offset known beforehand: a few loads for those packets that are most of
+    /// all. What the kernel refuses or cuts off on its way (`ip_rcv`: a wrong checksum, bytes behind the end)
+    /// is looked at here, since these packets may not go that way.
     #[inline(always)]
     pub fn plain<P: Packet>(packet: &mut P) -> Option<Self> {
         const NETWORK: u32 = EthHdr::LEN as u32;
@@ -77,6 +80,7 @@ impl Headers {
         const VERSION_AND_LENGTH: u8 = 4 << 4 | (LENGTH / 4) as u8;
         let frame = view::<P, { EthHdr::LEN + Ipv4Hdr::LEN }>(packet, 0)?;
         let fragment = frame.u16::<20>() & (MORE_FRAGMENTS | FRAGMENT_OFFSET).to_be();
+        // What has options takes the way of the kernel, which refuses wrong ones. Row S32.
         if frame.u16::<12>() != EtherType::Ipv4 as u16
             || frame.u8::<14>() != VERSION_AND_LENGTH
             || fragment != 0
@@ -93,6 +97,7 @@ impl Headers {
         }
         let words =
             [frame.u32::<14>(), frame.u32::<18>(), frame.u32::<22>(), frame.u32::<26>(), frame.u32::<30>()];
+        // Row F05.
         if !checksum::is_right(words) {
             return None;
         }
@@ -119,7 +124,7 @@ impl Headers {
         Some(headers)
     }
 
-    /// The IPv4 header's checksum after a change of an address, with one less of time to live.
+    /// The IPv4 header's checksum after a change of an address, with one less of time to live. Row F01.
     #[inline(always)]
     pub const fn repeated_checksum(&self, change: &Translation) -> u16 {
         // Time to live and protocol are one word of the sum.

@@ -404,7 +404,8 @@ fn without_a_length_what_will_be_cut_is_as_long_as_the_packet() {
 #[test]
 fn what_is_hidden_or_unknown_has_no_ports() {
     let options = options();
-    // ICMP's number of IPv4 is none of IPv6's; mobility (135) is an extension header to some, and a protocol to the kernel.
+    // ICMP's number of IPv4 is none of IPv6's; mobility (135) is an extension header to some, and a protocol
+    // to the kernel.
     for protocol in [ESP, NO_NEXT_HEADER, ICMP, 135, 255] {
         let headers = expect(chain(&[(DESTINATION_OPTIONS, &options)], protocol, &[0; 20]), Kind::Forward);
         assert_eq!((headers.protocol, headers.payload, headers.icmp_type), (protocol, 20, 0));

@@ -51,16 +51,20 @@ pub struct Headers<F: Family = V4> {
     pub transport: u32,
     /// Bytes from there on, by the header's word.
     pub payload: u32,
+    /// Address that the packet comes from.
     pub source: F::Address,
+    /// Address that the packet goes to.
     pub destination: F::Address,
     /// For ICMP queries see [`FlowKey`](crate::flow::FlowKey); zero without ports.
     pub source_port: Port,
+    /// As `source_port`.
     pub destination_port: Port,
     /// Checksum of the IPv4 header, as it stands there. IPv6 has none: 0.
     pub checksum: u16,
-    /// What is at `transport`. Of later fragments in IPv6 it is what was behind the first one's fragment header, which may be
-    /// another extension header.
+    /// What is at `transport`. Of later fragments in IPv6 it is what was behind the first one's fragment
+    /// header, which may be another extension header.
     pub protocol: u8,
+    /// The flags of a TCP segment, see [`segment`](super::segment); otherwise zero.
     pub tcp_flags: u8,
     /// A [`Kind`].
     pub kind: u32,
@@ -92,8 +96,8 @@ pub enum Kind {
     IcmpOther = 3,
     /// A fragment that is not the first: it has no transport header.
     Fragment = 4,
-    /// Its lengths contradict each other, or it has extension headers that no sender may send; nothing behind the addresses
-    /// can be believed.
+    /// Its lengths contradict each other, or it has extension headers that no sender may send; nothing behind
+    /// the addresses can be believed.
     Malformed = 5,
 }
 
@@ -107,6 +111,7 @@ pub const FRAGMENT_OFFSET: u16 = 0x1fff;
 pub enum Found {
     /// The headers have been filled in.
     Ipv4,
+    /// It has no IPv4 header.
     NotIpv4,
     /// Cut short before the end of the addresses.
     CutShort,
@@ -121,8 +126,8 @@ pub trait Network: Family {
 }
 
 impl<F: Network> Headers<F> {
-    /// Reads the headers of a packet whose IP header is at this offset, into headers that are all zero. `None`: cut short
-    /// before the end of the addresses.
+    /// Reads the headers of a packet whose IP header is at this offset, into headers that are all zero.
+    /// `None`: cut short before the end of the addresses.
     #[inline(always)]
     pub fn read_at<P: Packet>(&mut self, packet: &mut P, offset: u32) -> Option<()> {
         F::read_network(self, packet, offset)?;
@@ -135,6 +140,7 @@ impl<F: Family> Headers<F> {
     /// Reads what is behind the IP header, if it is known to be a transport header.
     #[inline(always)]
     fn read_contents<P: Packet>(&mut self, packet: &mut P) {
+        // Row S35.
         if self.is(Kind::Forward) && self.read_transport(packet).is_none() {
             self.kind = Kind::Malformed as u32;
         }
@@ -161,7 +167,7 @@ impl<F: Family> Headers<F> {
             protocol::UDP => {
                 let header = view::<P, { UdpHdr::LEN }>(packet, offset)?;
                 let length = u16::from_be(header.u16::<4>()) as u32;
-                // The length is that of all fragments together. Rows S22, S34.
+                // The length is that of all fragments together. Rows S22, S34. Rows S22, S34.
                 let least = if self.fragment == 0 { length } else { UdpHdr::LEN as u32 };
                 if self.payload < least || length < UdpHdr::LEN as u32 {
                     return None;
@@ -195,6 +201,7 @@ impl<F: Family> Headers<F> {
         Some(())
     }
 
+    /// Whether it is of this kind.
     #[inline(always)]
     pub const fn is(&self, kind: Kind) -> bool {
         self.kind == kind as u32

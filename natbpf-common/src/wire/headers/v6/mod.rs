@@ -1,8 +1,9 @@
 //! The IPv6 header and the extension headers behind it (RFC 8200).
 //!
-//! An IPv6 header does not say what the packet carries: extension headers may stand in between, and each says what is behind
-//! it. They are followed here, so that [`Headers::protocol`], [`Headers::transport`] and [`Headers::payload`] are what they
-//! are of IPv4. A segment with hop-by-hop options, behind Ethernet's header:
+//! An IPv6 header does not say what the packet carries: extension headers may stand in between, and each says
+//! what is behind it. They are followed here, so that [`Headers::protocol`], [`Headers::transport`] and
+//! [`Headers::payload`] are what they are of IPv4. A segment with hop-by-hop options, behind Ethernet's
+//! header:
 //!
 //! ```text
 //!   14          54          62
@@ -12,11 +13,12 @@
 //!                |<---- the header's length ---->|
 //! ```
 //!
-//! What another header hides is another protocol: ESP ([`ESP`](crate::wire::protocol::ESP)), "no next header", and all that
-//! this does not know.
+//! What another header hides is another protocol: ESP ([`ESP`](crate::wire::protocol::ESP)), "no next
+//! header", and all that this does not know.
 //!
-//! A routing header with segments left makes the destination a stop on the way, while the transport checksum covers the last
-//! one (RFC 8200, section 8.1). The packet is read like others; a translation of its destination would have to know.
+//! A routing header with segments left makes the destination a stop on the way, while the transport checksum
+//! covers the last one (RFC 8200, section 8.1). The packet is read like others; a translation of its
+//! destination would have to know.
 
 use network_types::ip::Ipv6Hdr;
 
@@ -28,8 +30,8 @@ use crate::wire::{
     protocol::extension,
 };
 
-/// Extension headers that are followed. A sender has no use for more: RFC 8200, section 4.1 wants each of the five at most
-/// once, and destination options twice.
+/// Extension headers that are followed. A sender has no use for more: RFC 8200, section 4.1 wants each of the
+/// five at most once, and destination options twice.
 const MOST_EXTENSIONS: u32 = 6;
 
 /// No extension header is shorter, and what says how long it is stands within.
@@ -59,9 +61,9 @@ impl Network for V6 {
         };
         let present = packet.length() - chain.at;
         if payload == 0 && packet.is_gso() {
-            // Over 64 KiB ("BIG TCP") the field says nothing, whether a jumbo payload option stands there or not. Jumbograms
-            // on the wire (RFC 2675) need a device that takes packets of more than 65,575 bytes. No Ethernet device does, so
-            // here they are malformed.
+            // Over 64 KiB ("BIG TCP") the field says nothing, whether a jumbo payload option stands there or
+            // not. Jumbograms on the wire (RFC 2675) need a device that takes packets of more than 65,575
+            // bytes. No Ethernet device does, so here they are malformed.
             payload = present;
         }
         chain.rest = payload;
@@ -99,8 +101,8 @@ struct Chain {
 }
 
 impl Chain {
-    /// Goes on to what is no extension header, or behind the fragment header of a later fragment: the datagram's headers are
-    /// in the first one.
+    /// Goes on to what is no extension header, or behind the fragment header of a later fragment: the
+    /// datagram's headers are in the first one.
     #[inline(always)]
     fn follow<P: Packet>(&mut self, packet: &mut P) -> Kind {
         let (first, mut is_split) = (self.at, false);
@@ -139,8 +141,8 @@ impl Chain {
         if extension::is_one(self.protocol) { Kind::Malformed } else { Kind::Forward }
     }
 
-    /// Reads a fragment header (RFC 8200, section 4.5). One that says neither "more" nor an offset is of a datagram that is
-    /// whole (RFC 6946): that is no fragment.
+    /// Reads a fragment header (RFC 8200, section 4.5). One that says neither "more" nor an offset is of a
+    /// datagram that is whole (RFC 6946): that is no fragment.
     #[inline(always)]
     fn read_fragment(&mut self, header: &View<EXTENSION>) {
         // The offset in 13 bits, 2 reserved ones, the flag.
