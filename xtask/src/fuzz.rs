@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The fuzz targets, in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 3] = ["headers", "translate", "quote"];
+const TARGETS: [&str; 4] = ["headers", "headers6", "translate", "quote"];
 
 /// Longer inputs show nothing that shorter ones do not, and take longer.
 const LONGEST: u32 = 400;

@@ -64,7 +64,7 @@ pub struct Headers<F: Family = V4> {
     /// What is at `transport`. Of later fragments in IPv6 it is what was behind the first one's fragment
     /// header, which may be another extension header.
     pub protocol: u8,
-    /// The flags of a TCP segment, see [`segment`](super::segment); otherwise zero.
+    /// The flags of a TCP segment, see [`segment`]; otherwise zero.
     pub tcp_flags: u8,
     /// A [`Kind`].
     pub kind: u32,
