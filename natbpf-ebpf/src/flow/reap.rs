@@ -92,7 +92,9 @@ unsafe extern "C" fn step(index: u64, request: *mut Request) -> i64 {
             })
         }
     };
-    request.done += acted as u32;
+    if acted {
+        request.done += 1;
+    }
     0
 }
 

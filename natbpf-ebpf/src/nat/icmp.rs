@@ -44,20 +44,26 @@ const CHECKSUM: u32 = 2;
 /// Translates an error. The direction is that of the error: reply is from outside.
 #[inline(always)]
 pub fn translate(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers, direction: Direction) -> Handled {
-    translate_error(skb.raw(), headers, uplink.interface, direction as u32)
+    translate_error(skb.raw(), headers, uplink.interface, direction as u32).map(Outcome::translated)
 }
 
-global!(fn translate_error(skb: *mut __sk_buff, headers: &Headers, interface: u32, direction: u32) -> Handled = translate_error_inner);
+global!(fn translate_error(skb: *mut __sk_buff, headers: &Headers, interface: u32, direction: u32) -> Result<bool, DropReason> = translate_error_inner);
 
 #[inline(always)]
-fn translate_error_inner(skb: *mut __sk_buff, headers: &Headers, interface: u32, direction: u32) -> Handled {
-    let Some(uplink) = uplink::of(interface) else { return Ok(Outcome::Untouched) };
+fn translate_error_inner(
+    skb: *mut __sk_buff,
+    headers: &Headers,
+    interface: u32,
+    direction: u32,
+) -> Result<bool, DropReason> {
+    let Some(uplink) = uplink::of(interface) else { return Ok(false) };
     let skb = &mut Skb::of(skb);
-    if direction == Direction::Reply as u32 {
+    let handled = if direction == Direction::Reply as u32 {
         from_outside(skb, headers)
     } else {
         from_inside(skb, uplink, headers)
-    }
+    };
+    handled.map(|outcome| matches!(outcome, Outcome::Translated))
 }
 
 /// About a packet that left. What cannot be believed is left to the host, which makes nothing of it. Rows

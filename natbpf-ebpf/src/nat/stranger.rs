@@ -61,12 +61,25 @@ fn number(skb: *mut __sk_buff, headers: &Headers, offset: u32) -> Option<u32> {
     Skb::of(skb).load::<u32>(headers.transport + offset).map(u32::from_be)
 }
 
-/// What becomes of a packet of a stranger, or one that may answer him.
+/// What becomes of a stranger's packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 enum Met {
-    /// It is of no stranger; or what would answer him would be taken for something else's.
-    Unknown = 0,
+    /// What would answer it would be taken for something else's.
+    Clashes = 0,
+    Translated = 1,
+    /// Its flow begins with this packet, which [`NEXT`] says more of.
+    Begins = 2,
+}
+
+numbered!(Met { Clashes, Translated, Begins });
+
+/// What becomes of a packet that may answer a stranger.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Answer {
+    /// It answers none.
+    None = 0,
     Untouched = 1,
     Translated = 2,
     /// Its flow begins with this packet, which [`NEXT`] says more of.
@@ -75,7 +88,7 @@ enum Met {
     BeginsUntouched = 4,
 }
 
-numbered!(Met { Unknown, Untouched, Translated, Begins, BeginsUntouched });
+numbered!(Answer { None, Untouched, Translated, Begins, BeginsUntouched });
 
 /// The translation of a stranger's packet that leads to this place.
 #[inline(always)]
@@ -88,7 +101,7 @@ pub fn meet(
     for attempt in 0..OUTSIDE_PORTS {
         match meet_stranger(skb, headers, interface, target, attempt)? {
             // Another conversation has this tuple inside.
-            Met::Unknown => continue,
+            Met::Clashes => continue,
             Met::Begins => begin()?,
             _ => {}
         }
@@ -136,7 +149,7 @@ fn meet_stranger_inner(
     let original = &key.peer(back);
     let out = answering(key, original, back);
     if Entry::find(original).and_then(|entry| entry.rewrite(original)).is_some_and(|has| has != out) {
-        return Ok(Met::Unknown);
+        return Ok(Met::Clashes);
     }
     let now = clock::now();
     let first = step::first(key.protocol, tcp_flags);
@@ -155,13 +168,14 @@ fn meet_stranger_inner(
                 }
                 pending.set_expected(0);
                 pending.touch(step.status, now);
-                return note_next(original, step.status);
+                note_next(original, step.status)?;
+                return Ok(Met::Begins);
             }
             pending.touch(step.status, now);
             return Ok(Met::Translated);
         }
         if !pending.gives_way() || target.traits & FlowEntry::UNTRANSLATED != 0 {
-            return Ok(Met::Unknown);
+            return Ok(Met::Clashes);
         }
     }
     let Some(first) = first else { return Err(DropReason::TcpNoFlow) };
@@ -188,14 +202,14 @@ fn meet_stranger_inner(
 }
 
 #[inline(always)]
-fn note_next(original: &FlowKey, status: Status) -> Result<Met, DropReason> {
+fn note_next(original: &FlowKey, status: Status) -> Result<(), DropReason> {
     let Some(next) = NEXT.get_ptr_mut(0) else { return Err(DropReason::Busy) };
     // SAFETY: the value is this processor's.
     unsafe {
         (*next).key = *original;
         (*next).status = status;
     }
-    Ok(Met::Begins)
+    Ok(())
 }
 
 /// The translation of a stranger's packets at an attempt.
@@ -220,11 +234,11 @@ pub fn answer(skb: *mut __sk_buff, headers: &Headers) -> Result<Option<Rewrite>,
     }
     let (mut rewrite, mut outside) = (0, 0);
     match answer_stranger(skb, headers, &mut rewrite, &mut outside)? {
-        Met::Unknown => return Ok(None),
-        Met::Untouched => return Ok(Some(Rewrite::NONE)),
-        Met::Translated => {}
-        Met::Begins => begin()?,
-        Met::BeginsUntouched => {
+        Answer::None => return Ok(None),
+        Answer::Untouched => return Ok(Some(Rewrite::NONE)),
+        Answer::Translated => {}
+        Answer::Begins => begin()?,
+        Answer::BeginsUntouched => {
             // Without an entry it is known for as long as strangers are.
             let _ = begin();
             return Ok(Some(Rewrite::NONE));
@@ -249,7 +263,7 @@ pub fn translation(key: &FlowKey) -> Option<(Rewrite, u16)> {
     Some((known.rewrite(key)?, known.traits()))
 }
 
-global!(fn answer_stranger(skb: *mut __sk_buff, headers: &Headers, rewrite: &mut u64, outside: &mut u32) -> Result<Met, DropReason> = answer_stranger_inner);
+global!(fn answer_stranger(skb: *mut __sk_buff, headers: &Headers, rewrite: &mut u64, outside: &mut u32) -> Result<Answer, DropReason> = answer_stranger_inner);
 
 #[inline(always)]
 fn answer_stranger_inner(
@@ -257,22 +271,22 @@ fn answer_stranger_inner(
     headers: &Headers,
     rewrite: &mut u64,
     outside: &mut u32,
-) -> Result<Met, DropReason> {
+) -> Result<Answer, DropReason> {
     let (key, tcp_flags) = (FlowKey::of(headers, Direction::Original), headers.tcp_flags);
     // A SYN begins a connection, it answers none.
     if key.protocol == TCP && tcp_flags & (segment::SYN | segment::ACK) == segment::SYN {
-        return Ok(Met::Unknown);
+        return Ok(Answer::None);
     }
     let now = clock::now();
-    let Some(known) = Known::find(&key, now) else { return Ok(Met::Unknown) };
-    let Some(out) = known.rewrite(&key) else { return Ok(Met::Unknown) };
+    let Some(known) = Known::find(&key, now) else { return Ok(Answer::None) };
+    let Some(out) = known.rewrite(&key) else { return Ok(Answer::None) };
     let untranslated = known.traits() & FlowEntry::UNTRANSLATED != 0;
     // The stranger may have been turned away by a rule, and this begins a conversation by itself. What
     // conntrack does not know at all answers nobody either; only what is turned round never came to it, and
     // that is translated in any case.
     match conntrack::seen(skb) {
-        Seen::Original => return Ok(Met::Unknown),
-        Seen::Invalid if untranslated => return Ok(Met::Unknown),
+        Seen::Original => return Ok(Answer::None),
+        Seen::Invalid if untranslated => return Ok(Answer::None),
         _ => {}
     }
     *rewrite = out.to_word();
@@ -287,12 +301,12 @@ fn answer_stranger_inner(
             }
             known.touch(status, now);
         }
-        return Ok(if untranslated { Met::Untouched } else { Met::Translated });
+        return Ok(if untranslated { Answer::Untouched } else { Answer::Translated });
     }
     let status = step::next(known.status(), key.protocol, Direction::Original, tcp_flags, 0).status;
     known.touch(status, now);
-    let begins = note_next(&key, status)?;
-    Ok(if untranslated { Met::BeginsUntouched } else { begins })
+    note_next(&key, status)?;
+    Ok(if untranslated { Answer::BeginsUntouched } else { Answer::Begins })
 }
 
 global!(fn begin_next() -> Result<(), DropReason> = begin_next_inner);

@@ -2,8 +2,6 @@
 
 use natbpf_common::contract::counter::DropReason;
 
-use crate::kernel::global::numbered;
-
 /// What becomes of a packet that is not dropped.
 ///
 /// As large as a [`Counter`]: then LLVM keeps a [`Handled`] in two registers, and does not pack it into one
@@ -26,4 +24,9 @@ pub enum Outcome {
 /// Every way in which a packet can be handled; the error is the reason to drop it.
 pub type Handled = Result<Outcome, DropReason>;
 
-numbered!(Outcome { Untouched, Translated, Replayed, Redirected, Repeated });
+impl Outcome {
+    #[inline(always)]
+    pub const fn translated(translated: bool) -> Self {
+        if translated { Self::Translated } else { Self::Untouched }
+    }
+}

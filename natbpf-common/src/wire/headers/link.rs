@@ -31,10 +31,9 @@ pub fn locate<P: Packet>(packet: &mut P, link_header: u32) -> Option<Located> {
             _ => None,
         };
     }
-    let offset = behind_tags(packet)?;
-    match ether_type(packet, offset)? {
-        IPV4 => Some(Located::V4(offset)),
-        IPV6 => Some(Located::V6(offset)),
+    match behind_tags(packet)? {
+        (offset, IPV4) => Some(Located::V4(offset)),
+        (offset, IPV6) => Some(Located::V6(offset)),
         _ => None,
     }
 }
@@ -45,28 +44,23 @@ pub(super) fn network_offset<P: Packet>(packet: &mut P, link_header: u32) -> Opt
     if link_header == 0 {
         return if packet.is_ipv4() { Some(0) } else { None };
     }
-    let offset = behind_tags(packet)?;
-    if ether_type(packet, offset)? == EtherType::Ipv4 as u16 { Some(offset) } else { None }
+    let (offset, ether_type) = behind_tags(packet)?;
+    if ether_type == EtherType::Ipv4 as u16 { Some(offset) } else { None }
 }
 
 /// Skips the link layer header and up to two VLAN tags that are in the frame. Tags in the buffer's metadata
-/// need nothing.
+/// need nothing. Returns the offset of what follows, and its type. Rows F23, X03.
 ///
 /// Without a branch on the tags, so that the verifier follows the rest of the program once and not once for
 /// each number of them.
 #[inline(always)]
-fn behind_tags<P: Packet>(packet: &mut P) -> Option<u32> {
+fn behind_tags<P: Packet>(packet: &mut P) -> Option<(u32, u16)> {
     let mut offset = EthHdr::LEN as u32;
     for _ in 0..2 {
-        offset += VlanHdr::LEN as u32 * is_tag(ether_type(packet, offset)?);
+        let ether_type = view::<P, 2>(packet, offset - 2)?.u16::<0>();
+        offset += VlanHdr::LEN as u32 * is_tag(ether_type);
     }
-    Some(offset)
-}
-
-/// The type before an offset.
-#[inline(always)]
-fn ether_type<P: Packet>(packet: &mut P, offset: u32) -> Option<u16> {
-    Some(view::<P, 2>(packet, offset - 2)?.u16::<0>())
+    Some((offset, view::<P, 2>(packet, offset - 2)?.u16::<0>()))
 }
 
 /// 1 for the type of a VLAN tag, 0 for others.

@@ -52,17 +52,22 @@ pub fn first(
     let direction = direction as u32;
     // Asked for anew, so that nothing has to be kept for it on the way of all packets, whose stack is short.
     let interface = skb.interface();
-    match first_fragment(skb.raw(), headers, interface, direction, address.to_wire())? {
-        0 => Ok(None),
-        // From here and not from there, for the stack.
-        kept => replay::replay_kept(skb.raw(), headers, skb.interface(), direction, kept).map(Some),
+    let kept = first_fragment(skb.raw(), headers, interface, direction, address.to_wire())?;
+    if kept == 0 {
+        return Ok(None);
+    }
+    // From here and not from there, for the stack.
+    if replay::replay_kept(skb.raw(), headers, skb.interface(), direction, kept) {
+        Ok(Some(Outcome::Replayed))
+    } else {
+        Err(DropReason::FragmentLost)
     }
 }
 
 /// A fragment that is not the first.
 #[inline(always)]
 pub fn later(skb: &mut Skb<'_>, headers: &Headers, direction: Direction) -> Handled {
-    later_fragment(skb.raw(), headers, skb.interface(), direction as u32)
+    later_fragment(skb.raw(), headers, skb.interface(), direction as u32).map(Outcome::translated)
 }
 
 /// Whether the first fragment of a datagram has left by an uplink, translated.
@@ -95,13 +100,15 @@ fn first_fragment_inner(
     address: u32,
 ) -> Result<u32, DropReason> {
     let key = DatagramKey::of(headers, interface, direction);
+    // Before anything is looked up: after that the verifier would follow it for each way that leads there.
+    let piece = Piece::of(headers);
     // The host's own leave as they are, but perhaps for the port, which the first one alone has.
     if key.leaves() && uplink::of(interface).is_none_or(|uplink| uplink::has(uplink, headers.source)) {
         return Ok(0);
     }
     let address = Address::from_wire(address);
     let translated = !address.is_unspecified();
-    let Some(piece) = Piece::of(headers) else {
+    let Some(piece) = piece else {
         return if translated { Err(DropReason::Fragment) } else { Ok(0) };
     };
     if !translated && concern(headers, interface, &key) == Concern::None {
@@ -131,19 +138,23 @@ fn first_fragment_inner(
     Ok(0)
 }
 
-global!(fn later_fragment(skb: *mut __sk_buff, headers: &Headers, interface: u32, direction: u32) -> Handled = later_fragment_inner);
+global!(fn later_fragment(skb: *mut __sk_buff, headers: &Headers, interface: u32, direction: u32) -> Result<bool, DropReason> = later_fragment_inner);
 
 #[inline(always)]
-fn later_fragment_inner(skb: *mut __sk_buff, headers: &Headers, interface: u32, direction: u32) -> Handled {
+fn later_fragment_inner(
+    skb: *mut __sk_buff,
+    headers: &Headers,
+    interface: u32,
+    direction: u32,
+) -> Result<bool, DropReason> {
     let key = DatagramKey::of(headers, interface, direction);
     let piece = Piece::of(headers);
     let mut known = Known::find(&key);
     if known.and_then(Known::verdict).is_none_or(|verdict| verdict.decision == Decision::Open) {
         let concern = concern(headers, interface, &key);
-        let lost =
-            |reason: DropReason| if concern == Concern::Held { Err(reason) } else { Ok(Outcome::Untouched) };
+        let lost = |reason: DropReason| if concern == Concern::Held { Err(reason) } else { Ok(false) };
         if concern == Concern::None {
-            return Ok(Outcome::Untouched);
+            return Ok(false);
         }
         if piece.is_none() {
             return lost(DropReason::Fragment);
@@ -157,7 +168,7 @@ fn later_fragment_inner(skb: *mut __sk_buff, headers: &Headers, interface: u32, 
             Kept::Yes if concern == Concern::Held => return Err(DropReason::FragmentKept),
             Kept::Yes => {
                 count::add(Counter::FragmentKept);
-                return Ok(Outcome::Untouched);
+                return Ok(false);
             }
             Kept::No => return lost(DropReason::FragmentLost),
             Kept::Decided => {}
@@ -166,20 +177,16 @@ fn later_fragment_inner(skb: *mut __sk_buff, headers: &Headers, interface: u32, 
     let Some(known) = known else { return Err(DropReason::FragmentLost) };
     let Some(verdict) = known.verdict() else { return Err(DropReason::FragmentLost) };
     let Some(piece) = piece else {
-        return if verdict.decision == Decision::Pass {
-            Ok(Outcome::Untouched)
-        } else {
-            Err(DropReason::Fragment)
-        };
+        return if verdict.decision == Decision::Pass { Ok(false) } else { Err(DropReason::Fragment) };
     };
     if verdict.decision == Decision::Drop || !passes(&key, known, verdict, piece) {
         return Err(DropReason::Fragment);
     }
     if verdict.decision == Decision::Pass {
-        return Ok(Outcome::Untouched);
+        return Ok(false);
     }
     write(&mut Skb::of(skb), headers, verdict, key.leaves())?;
-    Ok(Outcome::Translated)
+    Ok(true)
 }
 
 /// Whether a fragment of a datagram that nothing is known of may concern an instance.

@@ -10,18 +10,13 @@ use aya_ebpf::{
     helpers::generated::{bpf_clone_redirect, bpf_loop, bpf_skb_change_tail, bpf_skb_store_bytes},
 };
 use natbpf_common::{
-    contract::counter::{Counter, DropReason},
+    contract::counter::Counter,
     nat::fragment::{DatagramKey, LONGEST},
     wire::headers::Headers,
 };
 
 use super::{datagram::Known, keep::Occupied};
-use crate::{
-    kernel::global::global,
-    offload::handover,
-    packet::verdict::{Handled, Outcome},
-    tell::count,
-};
+use crate::{kernel::global::global, offload::handover, tell::count};
 
 /// What the steps need.
 struct Replay {
@@ -32,7 +27,7 @@ struct Replay {
     shortest: u32,
 }
 
-global!(pub fn replay_kept(skb: *mut __sk_buff, headers: &Headers, interface: u32, direction: u32, kept: u32) -> Handled = replay_kept_inner);
+global!(pub fn replay_kept(skb: *mut __sk_buff, headers: &Headers, interface: u32, direction: u32, kept: u32) -> bool = replay_kept_inner);
 
 /// The packet and those that were kept, so many, are sent round. Row U27.
 #[inline(always)]
@@ -42,16 +37,16 @@ fn replay_kept_inner(
     interface: u32,
     direction: u32,
     kept: u32,
-) -> Handled {
+) -> bool {
     let key = DatagramKey::of(headers, interface, direction);
     if !send(skb, &key) {
-        return Err(DropReason::FragmentLost);
+        return false;
     }
     let mut replay = Replay { skb, key, network: headers.network, shortest: headers.transport };
     let body: unsafe extern "C" fn(u64, *mut Replay) -> i64 = replay_one;
     // SAFETY: `replay_one` gets the pointer to `replay` while this waits.
     unsafe { bpf_loop(kept, body as *mut _, (&raw mut replay).cast(), 0) };
-    Ok(Outcome::Replayed)
+    true
 }
 
 /// Sends a copy of the packet round. False: the kernel refuses.
