@@ -66,8 +66,8 @@ fn translate_error_inner(
     handled.map(|outcome| matches!(outcome, Outcome::Translated))
 }
 
-/// About a packet that left. What cannot be believed is left to the host, which makes nothing of it. Rows
-/// F13, I23, M21, S07.
+/// About a packet that left. What cannot be believed is left to the host, which makes nothing of it.
+/// Rows F13, I23, M21, S07.
 #[inline(always)]
 fn from_outside(skb: &mut Skb<'_>, headers: &Headers) -> Handled {
     let Some(quote) = quote(skb, headers) else { return Ok(Outcome::Untouched) };
