@@ -102,7 +102,15 @@ impl Judge {
         // In the host's own flow, when it has another port outside, a later fragment stays as it is.
         let own = hook == Hook::Ingress
             && Ip::of(before).is_some_and(|ip| ip.offset > 0 && ip.destination(before) == GATEWAY);
-        let changed = shot.after != before || shot.verdict == Verdict::Redirect || own && count(packets) == 1;
+        // A flow of the host is moved to its own port after all, if the flow that had it gives way to this one.
+        let moved_nowhere = hook == Hook::Egress
+            && count(Counter::HostMoved) == 1
+            && count(Counter::FlowsDroppedEarly) == 1
+            && count(packets) == 1;
+        let changed = shot.after != before
+            || shot.verdict == Verdict::Redirect
+            || own && count(packets) == 1
+            || moved_nowhere;
         let traffic = u64::from(changed);
         ensure!(count(packets) == traffic, "traffic is {traffic}, and counted as {}", count(packets));
         let length = traffic * shot.after.len() as u64;

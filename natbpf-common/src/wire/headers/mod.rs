@@ -167,7 +167,7 @@ impl<F: Family> Headers<F> {
             protocol::UDP => {
                 let header = view::<P, { UdpHdr::LEN }>(packet, offset)?;
                 let length = u16::from_be(header.u16::<4>()) as u32;
-                // The length is that of all fragments together. Rows S22, S34. Rows S22, S34.
+                // The length is that of all fragments together. Rows S22, S34.
                 let least = if self.fragment == 0 { length } else { UdpHdr::LEN as u32 };
                 if self.payload < least || length < UdpHdr::LEN as u32 {
                     return None;

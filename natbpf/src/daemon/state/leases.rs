@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::{address::own_addresses, network::Snapshot};
 
 /// How long the next address is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_millis(400);
 
 /// Which interfaces have an address, and which have just lost it.
 #[derive(Debug, Default)]
