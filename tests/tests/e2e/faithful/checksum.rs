@@ -5,7 +5,7 @@ use lab::object::Packet;
 use lab::wire::Wire;
 use lab::{GATEWAY, Lab, Options, SERVER, VM1};
 
-use super::{BACK, OUT, warm_up};
+use super::{OUT, warm_up, warm_up_both};
 use crate::e2e::twin::{each, standard_rule};
 
 /// Of the sum in a frame without tags.
@@ -55,9 +55,9 @@ fn a_reply_with_a_wrong_header_sum_does_not_arrive() -> Result<()> {
         let _client = lab.vm1.udp((VM1, 40_000))?;
         let instance = super::instance(&lab)?;
         let outside = Wire::between(&lab.out, "eth0", (&lab.gw, "wan"))?;
-        warm_up(&instance, &Packet::udp((VM1, 40_000), (SERVER, 7777)), &nat, OUT)?;
+        let question = Packet::udp((VM1, 40_000), (SERVER, 7777));
         let reply = |text: &str| Packet::udp((SERVER, 7777), (GATEWAY, 40_000)).payload(text);
-        warm_up(&outside, &reply("right"), &nat, BACK)?;
+        warm_up_both((&instance, &question), (&outside, &reply("right")), &nat)?;
         for bit in 0..16 {
             let mut frame = outside.frame_of(&reply("wrong"));
             frame[SUM + bit / 8] ^= 1 << (bit % 8);

@@ -35,6 +35,21 @@ fn warm_up(wire: &Wire, packet: &Packet, nat: &Translation<'_>, counter: &str) -
     Ok(())
 }
 
+/// The same of both directions: `question` from an instance, and `reply` from outside.
+fn warm_up_both(
+    (instance, question): (&Wire, &Packet),
+    (outside, reply): (&Wire, &Packet),
+    nat: &Translation<'_>,
+) -> Result<()> {
+    let warm = || {
+        warm_up(instance, question, nat, OUT)?;
+        warm_up(outside, reply, nat, BACK)
+    };
+    // A neighbour that is found meanwhile has both directions ask the kernel again, and replies are noted only while
+    // questions are.
+    warm().or_else(|_| warm())
+}
+
 /// vm1's end of a lab with a bridge.
 fn instance(lab: &Lab) -> Result<Wire> {
     Wire::between(&lab.vm1, "eth0", (&lab.gw, "br0"))

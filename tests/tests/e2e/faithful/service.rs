@@ -9,7 +9,7 @@ use lab::object::Packet;
 use lab::wire::Wire;
 use lab::{GATEWAY, Lab, SERVER, VM1};
 
-use super::{BACK, OUT, warm_up};
+use super::{OUT, warm_up, warm_up_both};
 use crate::e2e::twin::{each, standard_rule};
 
 /// The type of service 0x10, "minimise delay".
@@ -48,9 +48,9 @@ fn back(rule: fn(&Lab) -> Result<()>) -> Result<()> {
         let _client = lab.vm1.udp((VM1, 40_000))?;
         let instance = super::instance(&lab)?;
         let outside = Wire::between(&lab.out, "eth0", (&lab.gw, "wan"))?;
-        warm_up(&instance, &Packet::udp((VM1, 40_000), (SERVER, 7777)).payload("permitted"), &nat, OUT)?;
+        let question = Packet::udp((VM1, 40_000), (SERVER, 7777)).payload("permitted");
         let reply = Packet::udp((SERVER, 7777), (GATEWAY, 40_000)).payload("permitted");
-        warm_up(&outside, &reply, &nat, BACK)?;
+        warm_up_both((&instance, &question), (&outside, &reply), &nat)?;
         alternate(&outside, &reply, &instance)
     })
 }
