@@ -6,7 +6,7 @@
 //! by [`Namespace::enter`].
 //!
 //! ```no_run
-//! use lab::{Kind, Lab, Rule, SERVER, VM1, reflector::Reflector};
+//! use lab::{Kind, Lab, Rule, SERVER, VM1, ends::reflector::Reflector};
 //!
 //! fn main() -> anyhow::Result<()> {
 //!     let lab = Lab::new()?;
@@ -21,53 +21,28 @@
 //! ```
 
 mod addresses;
-pub mod agent;
 pub mod bench;
-pub mod capture;
-pub mod classid;
 pub mod conformance;
-pub mod counters;
-pub mod dns;
-pub mod flood;
-pub mod flows;
+pub mod ends;
 pub mod fuzz;
-pub mod http;
-pub mod interrupt;
-mod isolate;
-mod limits;
-mod lines;
-pub mod link;
-pub mod nat;
-pub mod natbpf;
+pub mod gateway;
 pub mod netns;
 pub mod object;
-pub mod pattern;
 pub mod process;
-pub mod programs;
-pub mod raw;
-pub mod reflector;
-mod rule;
-pub mod seen;
-pub mod setup;
-pub mod state;
-pub mod tags;
-pub mod tools;
 mod topology;
 pub mod traffic;
-mod tun;
-mod wait;
 pub mod wire;
 
 pub use addresses::{GATEWAY, GATEWAY_INSIDE, INSIDE, SERVER, SERVER2, VM1, VM2};
-pub use capture::Capture;
-pub use isolate::{Isolation, bpffs, isolate};
-pub use limits::raise_file_limit;
-pub use link::link_address;
-pub use nat::{Kind, Translation};
-pub use natbpf::Natbpf;
+pub use gateway::nat::{Kind, Translation};
+pub use gateway::natbpf::Natbpf;
+pub use gateway::rule::Rule;
+pub use gateway::setup::Setup;
 pub use netns::Namespace;
+pub use netns::isolate::{Isolation, bpffs, isolate};
+pub use netns::link::link_address;
+pub use process::limits::raise_file_limit;
+pub use process::wait::{becomes_true, wait_until};
 pub use process::{Cmd, Process};
-pub use rule::Rule;
-pub use setup::Setup;
 pub use topology::{Lab, Options, Uplink};
-pub use wait::{becomes_true, wait_until};
+pub use wire::capture::Capture;

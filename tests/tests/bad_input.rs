@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
-use lab::{INSIDE, Lab, bpffs, natbpf, state};
+use lab::{INSIDE, Lab, bpffs, gateway::natbpf, netns::state};
 
 #[path = "life/sentence.rs"]
 mod sentence;

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lab::agent::{Agent, Place};
+use lab::netns::agent::{Agent, Place};
 use lab::traffic::Traffic;
 use lab::wire::Wire;
 use lab::{GATEWAY, INSIDE, Lab, Natbpf, Options, wait_until};

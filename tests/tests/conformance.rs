@@ -9,9 +9,9 @@ use lab::conformance::report::line;
 use lab::conformance::run::{Options, Report, run};
 use lab::conformance::script::Script;
 use lab::conformance::{rows, tcp};
+use lab::ends::reflector::Reflector;
+use lab::gateway::setup::{Floating, Forward, Setup};
 use lab::object::Packet;
-use lab::reflector::Reflector;
-use lab::setup::{Floating, Forward, Setup};
 use lab::{INSIDE, Kind, Rule};
 use natbpf_common::wire::segment::{ACK, FIN};
 

@@ -7,8 +7,8 @@ use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode};
 use natbpf_gear::Way;
 
 use super::side::Kind;
-use crate::link::link_address;
 use crate::netns::Namespace;
+use crate::netns::link::link_address;
 use crate::topology::Lab;
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bare"));

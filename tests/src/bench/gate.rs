@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 
 use super::{bare, environment};
 use crate::addresses::{SERVER, VM1};
-use crate::interrupt;
 use crate::object::cost::time;
 use crate::object::{Object, PLAIN, Packet};
+use crate::process::interrupt;
 
 /// Runs of a program in a row; fewer than a flow's time stamp lasts.
 const REPEAT: u32 = 100_000;

@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result};
 use super::bare::Bare;
 use super::side::{Kind, Side};
 use crate::addresses::{GATEWAY, INSIDE};
-use crate::nat;
-use crate::natbpf::Natbpf;
-use crate::rule::Rule;
+use crate::gateway::nat;
+use crate::gateway::natbpf::Natbpf;
+use crate::gateway::rule::Rule;
 use crate::topology::Lab;
 
 /// A side at work; dropping it ends what runs.

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use natbpf::datapath::{Pins, Reaper, Tables};
 use natbpf::gc;
 
-use crate::isolate::bpffs;
-use crate::natbpf::INSTANCE;
+use crate::gateway::natbpf::INSTANCE;
+use crate::netns::isolate::bpffs;
 
 /// The time of one round through the tables of the lab's natbpf, which hold so many flows. The daemon does the same,
 /// on its own.

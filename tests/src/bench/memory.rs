@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 use aya::maps::MapData;
 
 use super::side::Side;
-use crate::isolate::bpffs;
-use crate::natbpf::INSTANCE;
+use crate::gateway::natbpf::INSTANCE;
+use crate::netns::isolate::bpffs;
 
 /// Bytes a flow. Of natbpf: its tables, whose memory is there from the start, by how many flows they hold. Of
 /// netfilter: the object of a connection, without its extensions and its place in the hash table.

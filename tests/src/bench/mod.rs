@@ -38,7 +38,7 @@ use options::Plan;
 use progress::Progress;
 use side::{Side, Sides};
 
-use crate::interrupt;
+use crate::process::interrupt;
 
 /// The load of a machine that does nothing else.
 const IDLE: f64 = 0.5;

@@ -13,7 +13,7 @@ use super::memory;
 use super::options::Plan;
 use super::side::Side;
 use crate::addresses::GATEWAY;
-use crate::interrupt;
+use crate::process::interrupt;
 use crate::topology::{Lab, Options};
 use crate::traffic::{Direction, Run, Sink, Traffic};
 

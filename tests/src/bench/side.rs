@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use super::measure::Measure;
 use crate::addresses::INSIDE;
-use crate::natbpf::binary;
+use crate::gateway::natbpf::binary;
 use crate::process::Cmd;
 use crate::traffic::Direction;
 

@@ -8,8 +8,8 @@ use super::measure::{Group, Measure, Percentile};
 use super::options::Plan;
 use super::side::Side;
 use crate::addresses::{GATEWAY, INSIDE, SERVER};
-use crate::interrupt;
-use crate::tools::iperf3;
+use crate::ends::tools::iperf3;
+use crate::process::interrupt;
 use crate::topology::{Lab, Options};
 use crate::traffic::Direction;
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use lab::bench::{self, Options};
-use lab::interrupt::Interrupted;
+use lab::process::interrupt::Interrupted;
 
 fn main() -> ExitCode {
     match bench::run(&Options::parse()) {

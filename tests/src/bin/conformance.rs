@@ -11,7 +11,7 @@ use lab::Cmd;
 use lab::conformance::row::Row;
 use lab::conformance::run::{Options, Report};
 use lab::conformance::{report, rows, run};
-use lab::interrupt::{self, Interrupted};
+use lab::process::interrupt::{self, Interrupted};
 
 /// Run the conformance table: what natbpf meets, and what netfilter meets in its place
 ///

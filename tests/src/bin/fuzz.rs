@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use clap::Parser;
 use lab::fuzz::{self, Options};
-use lab::interrupt::{self, Interrupted};
+use lab::process::interrupt::{self, Interrupted};
 
 /// Send random and damaged packets through the datapath, and look at what becomes of each
 ///

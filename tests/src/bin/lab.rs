@@ -9,11 +9,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
-use lab::http::Server;
-use lab::interrupt::{self, Interrupted};
-use lab::reflector::Reflector;
-use lab::tools::{download, iperf3, ping, upload};
-use lab::{Capture, GATEWAY, INSIDE, Kind, Lab, Rule, SERVER, Translation, VM1, VM2, bpffs, counters, dns};
+use lab::ends::http::Server;
+use lab::ends::reflector::Reflector;
+use lab::ends::tools::{download, iperf3, ping, upload};
+use lab::process::interrupt::{self, Interrupted};
+use lab::{
+    Capture, GATEWAY, INSIDE, Kind, Lab, Rule, SERVER, Translation, VM1, VM2, bpffs, ends::dns,
+    netns::counters,
+};
 
 const PICTURE: &str = "
    instances                     gateway                          outside
@@ -258,7 +261,7 @@ fn keep(kind: Kind) -> Result<()> {
         println!("  {enter} nsenter --net=/run/netns/{name} bash");
     }
     if kind == Kind::Natbpf {
-        let natbpf = lab::natbpf::binary()?;
+        let natbpf = lab::gateway::natbpf::binary()?;
         println!("  {enter} {} --instance lab --bpffs {} flows watch", natbpf.display(), bpffs().display());
     }
     wait_for_enter()

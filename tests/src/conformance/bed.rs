@@ -18,14 +18,14 @@ use std::ops::{Deref, RangeInclusive};
 
 use anyhow::Result;
 
-use crate::isolate::{Isolation, isolate};
-use crate::link::{Link, colons};
-use crate::nat::{Kind, Translation};
-use crate::natbpf::Cli;
+use crate::ends::reflector::Reflector;
+use crate::gateway::nat::{Kind, Translation};
+use crate::gateway::natbpf::Cli;
+use crate::gateway::setup::Setup;
 use crate::netns::Namespace;
+use crate::netns::isolate::{Isolation, isolate};
+use crate::netns::link::{Link, colons};
 use crate::object::End;
-use crate::reflector::Reflector;
-use crate::setup::Setup;
 use crate::wire::Wire;
 
 pub const INSIDE: &str = "10.0.0.0/24";

@@ -9,8 +9,8 @@ use natbpf_common::wire::segment::{ACK, SYN};
 
 use super::bed::{Bed, Host, SILENT_OUT1, SILENT_OUT2};
 use crate::object::{End, Packet};
-use crate::seen::Seen;
 use crate::wire::Wire;
+use crate::wire::seen::Seen;
 
 /// How long a packet that should get through may take on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(1);

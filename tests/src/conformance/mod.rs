@@ -40,12 +40,14 @@
 //!
 //! - [`bed`]: hosts, addresses, [`Bed::translate`], [`Bed::uplink`], [`Bed::udp_mapping`]. Hosts are
 //!   namespaces: `bed.in1.udp((IN1, 5000))`, `.tcp_listener(…)`, `.cmd("ping")`, `.ip("route …")`, `.sysctl(…)`.
-//! - [`crate::Setup`], [`crate::Rule`], [`crate::setup::Forward`], [`crate::setup::Floating`]: the configuration.
+//! - [`crate::Setup`], [`crate::Rule`], [`crate::gateway::setup::Forward`], [`crate::gateway::setup::Floating`]: the
+//!   configuration.
 //! - [`crate::Translation`]: `flows()`, `flow_from`, `remaining`, `counter("no_port")` (natbpf only), `natbpf()`.
-//! - [`crate::reflector::Reflector`]: a UDP server that says whom it saw. [`tcp`]: the same for TCP, and connections
-//!   from a chosen port. [`crate::tools`]: ping, curl, iperf3. [`crate::http`]: a server of bulk data.
+//! - [`crate::ends::reflector::Reflector`]: a UDP server that says whom it saw. [`tcp`]: the same for TCP, and
+//!   connections from a chosen port. [`crate::ends::tools`]: ping, curl, iperf3. [`crate::ends::http`]: a server of
+//!   bulk data.
 //! - [`crate::wire::Wire`] (`bed.in1.wire()?`, `bed.uplink()?`): sends any packet, sees every packet, as
-//!   [`crate::seen::Seen`]. [`crate::object::Packet`] builds them: UDP, TCP with flags, ICMP queries and errors,
+//!   [`crate::wire::seen::Seen`]. [`crate::object::Packet`] builds them: UDP, TCP with flags, ICMP queries and errors,
 //!   fragments, options, other protocols. Use the silent addresses for these, or the hosts' stacks will answer.
 //! - [`behaviour`]: mapping and filtering as RFC 4787 tells them apart; whether a packet gets across, and as what.
 //! - [`fragments`]: a datagram in pieces. [`sctp`]: a packet of SCTP with a right checksum.
@@ -81,15 +83,15 @@ pub mod prelude {
     };
     pub use super::passage::Passage;
     pub use super::row::Outcome::{self, Fails, Meets, Partly};
+    pub use crate::ends::reflector::Reflector;
     pub use crate::expect;
-    pub use crate::nat::{Kind, Translation};
+    pub use crate::gateway::nat::{Kind, Translation};
+    pub use crate::gateway::rule::Rule;
+    pub use crate::gateway::setup::{Floating, Forward, Setup};
     pub use crate::object::{Body, End, Packet};
-    pub use crate::reflector::Reflector;
-    pub use crate::rule::Rule;
-    pub use crate::seen::Seen;
-    pub use crate::setup::{Floating, Forward, Setup};
-    pub use crate::wait::{becomes_true, wait_until};
+    pub use crate::process::wait::{becomes_true, wait_until};
     pub use crate::wire::Wire;
+    pub use crate::wire::seen::Seen;
 }
 
 pub use bed::Bed;

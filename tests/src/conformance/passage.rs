@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 
 use super::bed::{Bed, SILENT_IN1, SILENT_IN2, SILENT_OUT1};
 use crate::object::{End, Packet};
-use crate::seen::Seen;
 use crate::wire::Wire;
+use crate::wire::seen::Seen;
 
 const INSIDE_END: End = (SILENT_IN1, 4000);
 const OUTSIDE_END: End = (SILENT_OUT1, 4000);

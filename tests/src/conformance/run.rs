@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use super::bed::Bed;
 use super::row::{Case, Outcome, Row, Test};
-use crate::nat::Kind;
+use crate::gateway::nat::Kind;
 
 /// What is known about one row and one translator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ pub fn run(
     thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
-                while crate::interrupt::check().is_ok() {
+                while crate::process::interrupt::check().is_ok() {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some((number, row)) = next else { break };
                     let report = run_row(row, options);
@@ -125,7 +125,7 @@ pub fn run(
             });
         }
     });
-    crate::interrupt::check()?;
+    crate::process::interrupt::check()?;
     let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
     reports.sort_by_key(|(number, _)| *number);
     Ok(reports.into_iter().map(|(_, report)| report).collect())

@@ -5,8 +5,8 @@ use natbpf_common::wire::segment::{ACK, FIN, SYN};
 
 use super::bed::{Bed, SILENT_IN1, SILENT_OUT1};
 use crate::object::{End, Packet};
-use crate::seen::Seen;
 use crate::wire::Wire;
+use crate::wire::seen::Seen;
 
 /// Both ends of a connection from [`SILENT_IN1`] to [`SILENT_OUT1`], with the numbers they would send next.
 #[derive(Debug)]

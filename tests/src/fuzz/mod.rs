@@ -75,7 +75,7 @@ fn one(seed: u64, packets: u64, end: Option<Instant>) -> Result<Tally> {
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| worker.run(packets, end)));
     match outcome {
         Ok(Ok(())) => Ok(worker.into_tally()),
-        Ok(Err(error)) if error.is::<crate::interrupt::Interrupted>() => Err(error),
+        Ok(Err(error)) if error.is::<crate::process::interrupt::Interrupted>() => Err(error),
         Ok(Err(error)) => Err(worker.accuse(seed, &format!("{error:#}"))),
         Err(cause) => Err(worker.accuse(seed, text(&*cause))),
     }

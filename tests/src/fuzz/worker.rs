@@ -95,7 +95,7 @@ impl Worker {
 
     /// All flows go, and the next ones meet other rules.
     fn configure(&mut self) -> Result<()> {
-        crate::interrupt::check()?;
+        crate::process::interrupt::check()?;
         self.empty();
         // The programs are handed on when the old one is gone.
         self.object = None;

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lab::flows::Flow;
-use lab::reflector::Reflector;
+use lab::ends::reflector::Reflector;
+use lab::gateway::flows::Flow;
 use lab::{Capture, GATEWAY, Lab, SERVER, VM1};
 
 use super::twin::{Setup, gateway, twin};

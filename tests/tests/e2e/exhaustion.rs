@@ -7,9 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use lab::ends::raw::RawSocket;
+use lab::ends::reflector::Reflector;
 use lab::process::Stream;
-use lab::raw::RawSocket;
-use lab::reflector::Reflector;
 use lab::{Capture, GATEWAY_INSIDE, INSIDE, Kind, Lab, Namespace, Natbpf, SERVER, VM1, VM2};
 
 use super::twin::selected;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::conformance::fragments::fragments;
+use lab::ends::raw::RawSocket;
+use lab::ends::tools::{iperf3, ping, together};
 use lab::object::{End, Packet};
-use lab::raw::RawSocket;
-use lab::tools::{iperf3, ping, together};
 use lab::wire::Wire;
 use lab::{GATEWAY, Kind, Lab, Options, SERVER, SERVER2, Uplink, VM1, VM2};
 
@@ -225,7 +225,7 @@ fn on_the_wire_in_order() -> Result<()> {
     assert_eq!(ping(&lab.vm1, SERVER, "-c 1 -s 7000")?.received, 1);
     let seen: Vec<_> =
         wire.drain()?.into_iter().filter(|seen| !seen.outgoing && seen.dst() == SERVER).collect();
-    let offsets: Vec<usize> = seen.iter().map(lab::seen::Seen::fragment_offset).collect();
+    let offsets: Vec<usize> = seen.iter().map(lab::wire::seen::Seen::fragment_offset).collect();
     assert_eq!(offsets, [0, 1480, 2960, 4440, 5920]);
     assert!(seen.iter().all(|piece| piece.src() == GATEWAY && piece.id() == seen[0].id()), "{seen:?}");
     Ok(())

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use lab::Namespace;
-use lab::reflector::Reflector;
+use lab::ends::reflector::Reflector;
 
 /// Each is asked so many times: a datagram may be lost in a crowd.
 const ROUNDS: usize = 3;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::reflector::Reflector;
+use lab::ends::reflector::Reflector;
 use lab::{INSIDE, Kind, Lab, SERVER, VM1};
 
 use super::twin::selected;

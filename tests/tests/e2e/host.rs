@@ -1,9 +1,9 @@
 //! The gateway's own traffic through the uplink.
 
 use anyhow::{Context, Result};
-use lab::http::Server;
-use lab::reflector::Reflector;
-use lab::tools::{download, fetch, iperf3, ping};
+use lab::ends::http::Server;
+use lab::ends::reflector::Reflector;
+use lab::ends::tools::{download, fetch, iperf3, ping};
 use lab::{GATEWAY, SERVER, VM1};
 
 use super::twin::{Setup, gateway, twin};
@@ -76,7 +76,7 @@ fn the_gateway_does_not_take_an_instances_tuple() -> Result<()> {
 #[test]
 fn ping_with_one_identifier_from_gateway_and_instance() -> Result<()> {
     let received = twin(&Setup::default(), |lab, _| {
-        let (instance, own) = lab::tools::together(
+        let (instance, own) = lab::ends::tools::together(
             || ping(&lab.vm1, SERVER, "-c 10 -e 4711"),
             || ping(&lab.gw, SERVER, "-c 10 -e 4711"),
         );

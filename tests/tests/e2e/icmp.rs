@@ -4,9 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use lab::ends::raw::RawSocket;
+use lab::ends::tools::ping;
 use lab::object::Packet;
-use lab::raw::RawSocket;
-use lab::tools::ping;
 use lab::{GATEWAY, Lab, SERVER, VM1};
 
 use super::twin::{Setup, twin};
@@ -52,7 +52,7 @@ fn ping_with_ip_options() -> Result<()> {
 #[test]
 fn same_identifier_from_two_instances() -> Result<()> {
     let received = twin(&Setup::default(), |lab, _| {
-        let (one, two) = lab::tools::together(
+        let (one, two) = lab::ends::tools::together(
             || ping(&lab.vm1, SERVER, "-c 20 -e 4711"),
             || {
                 // Of two flows that begin in the same moment iptables may lose one's first packet (row X09).

@@ -4,8 +4,8 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
-use lab::raw::{RawSocket, ipv4};
-use lab::{Kind, Lab, SERVER, VM1, counters};
+use lab::ends::raw::{RawSocket, ipv4};
+use lab::{Kind, Lab, SERVER, VM1, netns::counters};
 
 use super::twin::{selected, standard_rule, untranslated};
 
@@ -98,7 +98,7 @@ fn no_odd_packet_leaves_with_an_inside_source() -> Result<()> {
     ensure!(leaked.is_empty(), "{} packets left untranslated:\n{}", leaked.len(), leaked.join("\n"));
     ensure!(forwarded > 150, "only {forwarded} packets came as far as the uplink: this proved nothing");
     // And it is still in order.
-    assert_eq!(lab::tools::ping(&lab.vm1, SERVER, "-c 3")?.received, 3);
+    assert_eq!(lab::ends::tools::ping(&lab.vm1, SERVER, "-c 3")?.received, 3);
     Ok(())
 }
 
@@ -123,7 +123,7 @@ fn nothing_works_without_a_translator() -> Result<()> {
     let lab = Lab::new()?;
     let _nat = lab.translate(Kind::None, &[])?;
     let capture = untranslated(&lab)?;
-    assert_eq!(lab::tools::ping(&lab.vm1, SERVER, "-c 2")?.received, 0);
+    assert_eq!(lab::ends::tools::ping(&lab.vm1, SERVER, "-c 2")?.received, 0);
     assert_eq!(capture.stop()?.len(), 2);
     Ok(())
 }

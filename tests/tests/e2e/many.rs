@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use lab::reflector::Reflector;
+use lab::ends::reflector::Reflector;
 use lab::{GATEWAY, Kind, Lab, Namespace, SERVER, VM1, VM2, raise_file_limit};
 
 use super::twin::{Setup, twin};

@@ -2,7 +2,7 @@
 //! independent of the endpoint only as long as no two instances want one port.
 
 use anyhow::{Context, Result};
-use lab::reflector::Reflector;
+use lab::ends::reflector::Reflector;
 use lab::{Kind, Lab, SERVER, SERVER2, VM1, VM2};
 
 use super::twin::{gateway, selected};

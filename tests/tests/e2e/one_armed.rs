@@ -3,9 +3,9 @@
 use std::{io, net::Ipv4Addr, thread, time::Duration};
 
 use anyhow::Result;
-use lab::http::Server;
-use lab::reflector::Reflector;
-use lab::tools::{download, ping};
+use lab::ends::http::Server;
+use lab::ends::reflector::Reflector;
+use lab::ends::tools::{download, ping};
 use lab::{Lab, Rule, Translation, VM1, VM2};
 
 use super::twin::{Setup, twin};

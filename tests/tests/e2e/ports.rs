@@ -5,8 +5,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lab::flows::Tuple;
-use lab::reflector::Reflector;
+use lab::ends::reflector::Reflector;
+use lab::gateway::flows::Tuple;
 use lab::{GATEWAY, Lab, Namespace, SERVER, SERVER2, VM1};
 
 use super::twin::{Setup, gateway, standard_rule, twin};
@@ -108,7 +108,7 @@ fn a_port_within_to_ports_is_kept() -> Result<()> {
 #[test]
 fn to_ports_leaves_ping_alone() -> Result<()> {
     let setup = Setup { rules: vec![standard_rule().to_ports(50000, 50003)], ..Setup::default() };
-    let received = twin(&setup, |lab, _| Ok(lab::tools::ping(&lab.vm1, SERVER, "-c 3")?.received))?;
+    let received = twin(&setup, |lab, _| Ok(lab::ends::tools::ping(&lab.vm1, SERVER, "-c 3")?.received))?;
     assert_eq!(received, 3);
     Ok(())
 }

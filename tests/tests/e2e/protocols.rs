@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lab::raw::RawSocket;
+use lab::ends::raw::RawSocket;
 use lab::{GATEWAY, SERVER};
 
 use super::twin::{Setup, twin};

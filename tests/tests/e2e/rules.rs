@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
-use lab::reflector::Reflector;
+use lab::ends::reflector::Reflector;
 use lab::{Capture, INSIDE, Lab, Rule, SERVER, SERVER2, VM1};
 
 use super::twin::{Setup, gateway, standard_rule, twin};

@@ -1,8 +1,8 @@
 //! TCP: bulk both ways with and without offloads, and the addresses that the server saw.
 
 use anyhow::Result;
-use lab::http::Server;
-use lab::tools::{download, fetch, iperf3, upload};
+use lab::ends::http::Server;
+use lab::ends::tools::{download, fetch, iperf3, upload};
 use lab::{GATEWAY, Lab, Options, SERVER};
 
 use super::twin::{Setup, gateway, twin};

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use lab::{Capture, INSIDE, Kind, Lab, Options, Rule, Translation, counters};
+use lab::{Capture, INSIDE, Kind, Lab, Options, Rule, Translation, netns::counters};
 
 /// What a scenario needs around it.
 #[derive(Clone, Debug)]

@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Result;
-use lab::reflector::{Reflector, without_checksum};
-use lab::tools::iperf3;
-use lab::{Capture, Options, SERVER, dns};
+use lab::ends::reflector::{Reflector, without_checksum};
+use lab::ends::tools::iperf3;
+use lab::{Capture, Options, SERVER, ends::dns};
 
 use super::twin::{Setup, gateway, twin};
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use lab::http::Server;
-use lab::reflector::Reflector;
-use lab::tags::Tags;
-use lab::tools::{download, ping, upload};
+use lab::ends::http::Server;
+use lab::ends::reflector::Reflector;
+use lab::ends::tools::{download, ping, upload};
+use lab::traffic::tags::Tags;
 use lab::{INSIDE, Kind, Lab, Options, Rule, SERVER, Uplink, VM1};
 
 use super::rules::second_uplink;

@@ -6,10 +6,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use aya::util::KernelVersion;
 use lab::bench::{Bare, Kind};
-use lab::http::Server;
-use lab::natbpf::Cli;
-use lab::tools::{download, ping, upload};
-use lab::{INSIDE, Lab, Natbpf, Options, SERVER, counters, state, wait_until};
+use lab::ends::http::Server;
+use lab::ends::tools::{download, ping, upload};
+use lab::gateway::natbpf::Cli;
+use lab::{
+    INSIDE, Lab, Natbpf, Options, SERVER,
+    netns::{counters, state},
+    wait_until,
+};
 
 const ARGUMENTS: [&str; 7] = ["masquerade", "-o", "wan", "-s", INSIDE, "--port", "port1"];
 

@@ -18,7 +18,7 @@ fn a_bpffs_that_is_not_mounted_is_mounted() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path();
     let natbpf = |args: &[&str]| {
-        lab.gw.cmd(lab::natbpf::binary().unwrap_or_default()).arg("--bpffs").arg(path).args(args)
+        lab.gw.cmd(lab::gateway::natbpf::binary().unwrap_or_default()).arg("--bpffs").arg(path).args(args)
     };
     ensure!(!natbpf(&["status"]).output()?.status.success());
     ensure!(statfs(path)?.filesystem_type() != BPF_FS_MAGIC, "status has mounted one");

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use lab::{Lab, bpffs, state};
+use lab::{Lab, bpffs, netns::state};
 use natbpf_common::contract::SCHEMA;
 
 use super::sentence::sentence;
@@ -55,7 +55,7 @@ fn another_instance_on_another_uplink_is_welcome() -> Result<()> {
         let patience = std::time::Duration::from_secs(20);
         other.wait_for(lab::process::Stream::Stdout, patience, |line| line.starts_with("ready"))?;
         works(&lab)?;
-        ensure!(lab::tools::ping(&lab.vm1, "198.18.0.10", "-c 2")?.received == 2);
+        ensure!(lab::ends::tools::ping(&lab.vm1, "198.18.0.10", "-c 2")?.received == 2);
         other.stop(nix::sys::signal::Signal::SIGTERM, patience)?;
         unchanged(&lab, &with_one)?;
         works(&lab)?;

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Lab, Namespace, state, wait_until};
+use lab::{Lab, Namespace, netns::state, wait_until};
 use nix::sys::signal::Signal;
 
 use super::sentence::sentence;

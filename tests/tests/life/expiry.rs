@@ -5,8 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::flows::{self, Flow};
-use lab::raw::{RawSocket, ipv4};
+use lab::ends::raw::{RawSocket, ipv4};
+use lab::gateway::flows::{self, Flow};
 use lab::{INSIDE, Lab, Namespace, Natbpf, SERVER, VM1, VM2, wait_until};
 
 use super::setup::ConfigFile;

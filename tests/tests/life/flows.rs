@@ -4,10 +4,10 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::flows::{self, Flow};
-use lab::natbpf::Cli;
+use lab::ends::reflector::Reflector;
+use lab::gateway::flows::{self, Flow};
+use lab::gateway::natbpf::Cli;
 use lab::process::{Process, Stream};
-use lab::reflector::Reflector;
 use lab::{GATEWAY, Lab, SERVER, VM1, VM2, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::Value;

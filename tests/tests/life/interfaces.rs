@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::reflector::Reflector;
-use lab::{Lab, Natbpf, SERVER, VM1, state, wait_until};
+use lab::ends::reflector::Reflector;
+use lab::{Lab, Natbpf, SERVER, VM1, netns::state, wait_until};
 use nix::sys::signal::Signal;
 
 use super::setup::{MODES, end, gateway, masquerade, works, works_not};

@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::flows;
-use lab::reflector::Reflector;
-use lab::{Capture, GATEWAY, Lab, Natbpf, SERVER, VM1, VM2, state, wait_until};
+use lab::ends::reflector::Reflector;
+use lab::gateway::flows;
+use lab::{Capture, GATEWAY, Lab, Natbpf, SERVER, VM1, VM2, netns::state, wait_until};
 use nix::sys::signal::Signal;
 
 use super::setup::{ConfigFile, MODES, end, gateway, seen, unchanged, works};

@@ -5,9 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use lab::ends::reflector::Reflector;
 use lab::process::{Process, Stream};
-use lab::reflector::Reflector;
-use lab::{Lab, SERVER, VM1, VM2, state};
+use lab::{Lab, SERVER, VM1, VM2, netns::state};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -110,7 +110,7 @@ fn commands_need_no_daemon() -> Result<()> {
     ensure!(count["count"] == 1 && count["max"] == 1 << 18, "{count}");
     let flow = json(&["flows", "list", "--json"])?;
     ensure!(flow["original"]["source_port"] == 5000 && flow["uplink"] == "wan", "{flow}");
-    let listed = lab::flows::parse(&text(&["flows", "list"])?)?;
+    let listed = lab::gateway::flows::parse(&text(&["flows", "list"])?)?;
     ensure!(listed.len() == 1 && listed[0].external() == (lab::GATEWAY, 5000), "{listed:?}");
 
     ensure!(json(&["flows", "flush", "--json"])?["ended"] == 1);

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::reflector::Reflector;
+use lab::ends::reflector::Reflector;
 use lab::{INSIDE, Lab, Natbpf, SERVER, VM1, wait_until};
 use nix::sys::signal::Signal;
 

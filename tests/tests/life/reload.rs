@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use lab::flows::{self, Flow};
-use lab::reflector::Reflector;
-use lab::tools::ping;
-use lab::{Capture, Lab, Natbpf, SERVER, SERVER2, VM1, VM2, state};
+use lab::ends::reflector::Reflector;
+use lab::ends::tools::ping;
+use lab::gateway::flows::{self, Flow};
+use lab::{Capture, Lab, Natbpf, SERVER, SERVER2, VM1, VM2, netns::state};
 
 use super::setup::{ConfigFile, MODES, gateway, seen, unchanged, works};
 

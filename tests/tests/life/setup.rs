@@ -8,11 +8,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::flows::{self, Tuple};
+use lab::ends::reflector::Reflector;
+use lab::ends::tools::ping;
+use lab::gateway::flows::{self, Tuple};
 use lab::process::Stream;
-use lab::reflector::Reflector;
-use lab::tools::ping;
-use lab::{Cmd, INSIDE, Lab, Natbpf, SERVER, bpffs, natbpf, state};
+use lab::{Cmd, INSIDE, Lab, Natbpf, SERVER, bpffs, gateway::natbpf, netns::state};
 use nix::sys::signal::Signal;
 use tempfile::NamedTempFile;
 

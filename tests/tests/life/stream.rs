@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::pattern::{Check, Source};
+use lab::ends::pattern::{Check, Source};
 use lab::{Lab, SERVER, wait_until};
 
 const PORT: u16 = 7000;

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::reflector::Reflector;
-use lab::tools::together;
+use lab::ends::reflector::Reflector;
+use lab::ends::tools::together;
 use lab::{Capture, INSIDE, Lab, SERVER, VM1, VM2};
 use nix::sys::signal::Signal;
 

@@ -15,7 +15,7 @@ use crate::{
     folders::release_folder,
 };
 
-#[path = "../../../tests/src/programs.rs"]
+#[path = "../../../tests/src/process/programs.rs"]
 mod programs;
 
 pub use programs::{PROGRAMS, Program, Purpose};
@@ -160,7 +160,7 @@ mod tests {
         assert!(called.len() > 20, "{called:?}");
         for name in &called {
             let known = listed(name).is_some_and(|known| programs::permits(Purpose::Test, known));
-            assert!(known, "tests call {name}, which is not in tests/src/programs.rs");
+            assert!(known, "tests call {name}, which is not in tests/src/process/programs.rs");
         }
         // Whole command lines are in lists, and given to a shell.
         let begins_a_line = |name: &str| sources.iter().any(|text| text.contains(&format!("\"{name} ")));

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::result::{self, Sent};
 use crate::addresses::VM1;
-use crate::link::link_address;
 use crate::netns::Namespace;
+use crate::netns::link::link_address;
 use crate::topology::Lab;
 
 /// pktgen is one a network namespace, and this is that of the calling thread.

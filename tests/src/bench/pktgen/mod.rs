@@ -13,7 +13,7 @@ use super::figures::Summary;
 use super::gateway::{Running, external};
 use super::side::{Kind, Side};
 use super::table::number;
-use crate::interrupt;
+use crate::process::interrupt;
 use crate::topology::{Lab, Options};
 use crate::traffic::{Sink, Traffic};
 

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use lab::agent::{Agent, Place};
-use lab::natbpf::Cli;
+use lab::gateway::natbpf::Cli;
+use lab::netns::agent::{Agent, Place};
 use lab::{INSIDE, Lab, Namespace, Natbpf};
 
 mod others;

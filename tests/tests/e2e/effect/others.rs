@@ -2,7 +2,7 @@
 //! limit is limited.
 
 use lab::SERVER;
-use lab::tools::iperf3;
+use lab::ends::tools::iperf3;
 
 use super::*;
 

@@ -1,7 +1,7 @@
 //! What takes effect when on flows that are offloaded: the one list, of which docs/operations.md has the
 //! columns that operators need.
 
-use lab::agent::Place;
+use lab::netns::agent::Place;
 
 /// When it does, as the table has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

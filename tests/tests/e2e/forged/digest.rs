@@ -3,7 +3,7 @@
 //! knows them by today.
 
 use anyhow::{Context, Result};
-use lab::link::Link;
+use lab::netns::link::Link;
 
 /// Of a frame that comes in by the interface with this index.
 pub fn of(interface: u32, to: Link, from: Link) -> u16 {

@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::Instant;
 
-use lab::classid;
+use lab::netns::classid;
 
 use super::*;
 

@@ -1,6 +1,6 @@
 //! An instance whose packets say that natbpf has translated them already.
 
-use lab::classid;
+use lab::netns::classid;
 
 use super::*;
 

@@ -1,7 +1,7 @@
 //! The outside is a namespace of the same kernel, and its packets say that natbpf turns them round by itself.
 
-use lab::setup::{Forward, Setup};
-use lab::{GATEWAY, classid};
+use lab::gateway::setup::{Forward, Setup};
+use lab::{GATEWAY, netns::classid};
 
 use super::*;
 

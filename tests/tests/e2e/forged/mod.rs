@@ -37,7 +37,7 @@ fn routed() -> Options {
 
 /// The firewall of the bridge: vm2 sends with its own addresses, or not at all.
 fn guard_the_bridge(lab: &Lab) -> Result<()> {
-    let link = lab::link::colons(lab::link_address(&lab.vm2, "eth0")?);
+    let link = lab::netns::link::colons(lab::link_address(&lab.vm2, "eth0")?);
     let rules = format!(
         "add table bridge guard; \
          add chain bridge guard ports {{ type filter hook prerouting priority -300; policy accept; }}; \

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use lab::flood::Flood;
-use lab::link::Link;
-use lab::reflector::Reflector;
+use lab::ends::reflector::Reflector;
+use lab::netns::link::Link;
+use lab::wire::flood::Flood;
 use nix::net::if_::if_nametoindex;
 
 use super::*;

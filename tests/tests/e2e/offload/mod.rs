@@ -4,12 +4,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use lab::http::Server;
-use lab::natbpf::Cli;
+use lab::ends::http::Server;
+use lab::ends::tools::{download, iperf3, ping, upload};
+use lab::gateway::natbpf::Cli;
 use lab::object::Packet;
-use lab::tools::{download, iperf3, ping, upload};
 use lab::wire::Wire;
-use lab::{INSIDE, Lab, Namespace, Natbpf, Options, SERVER, VM1, counters};
+use lab::{INSIDE, Lab, Namespace, Natbpf, Options, SERVER, VM1, netns::counters};
 
 pub mod pulse;
 

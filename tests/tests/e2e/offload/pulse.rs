@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use lab::ends::reflector::Reflector;
 use lab::netns::Namespace;
-use lab::reflector::Reflector;
 use lab::{Lab, SERVER, VM1};
 
 /// Between two datagrams.

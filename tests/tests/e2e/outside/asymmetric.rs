@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
 use lab::conformance::tcp;
+use lab::ends::reflector::Reflector;
+use lab::gateway::setup::{Forward, Setup};
 use lab::object::End;
-use lab::reflector::Reflector;
-use lab::setup::{Forward, Setup};
 use lab::{INSIDE, Lab, Options, Rule, VM1};
 
 use crate::e2e::rules::second_uplink;

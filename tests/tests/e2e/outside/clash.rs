@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result, ensure};
 use lab::conformance::tcp;
-use lab::reflector::Reflector;
-use lab::setup::{Forward, Setup};
+use lab::ends::reflector::Reflector;
+use lab::gateway::setup::{Forward, Setup};
 use lab::{GATEWAY, Kind, Lab, Options, SERVER, Translation, VM1};
 
 use crate::e2e::twin::each;

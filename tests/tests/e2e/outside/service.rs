@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
-use lab::setup::{Forward, Setup};
+use lab::gateway::setup::{Forward, Setup};
 use lab::{GATEWAY, INSIDE, Lab, Options, Rule, SERVER, SERVER2, VM1};
 
 use crate::e2e::twin::{each, gateway};

@@ -2,9 +2,9 @@
 //! nothing of it in, so it must not count when an instance talks to that server.
 
 use anyhow::{Result, ensure};
-use lab::link::Link;
+use lab::ends::reflector::Reflector;
+use lab::netns::link::Link;
 use lab::object::Packet;
-use lab::reflector::Reflector;
 use lab::wire::Wire;
 use lab::{INSIDE, Lab, Options, SERVER, VM1};
 

@@ -3,8 +3,8 @@
 //! iptables is not asked: it has no shares, and lets one instance take them all.
 
 use anyhow::{Context, Result};
+use lab::ends::reflector::Reflector;
 use lab::object::Packet;
-use lab::reflector::Reflector;
 use lab::wire::Wire;
 use lab::{Kind, Lab, Options, SERVER, VM1, VM2};
 

@@ -6,11 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::flood::Flood;
+use lab::ends::reflector::Reflector;
+use lab::gateway::setup::{Floating, Setup};
 use lab::object::Packet;
-use lab::reflector::Reflector;
-use lab::setup::{Floating, Setup};
 use lab::wire::Wire;
+use lab::wire::flood::Flood;
 use lab::{GATEWAY, Lab, Namespace, Options, SERVER, VM1, VM2};
 
 use super::MAX_FLOWS;

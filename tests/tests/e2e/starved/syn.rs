@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::conformance::tcp;
+use lab::ends::reflector::Reflector;
+use lab::gateway::setup::{Forward, Setup};
 use lab::object::Packet;
-use lab::reflector::Reflector;
-use lab::setup::{Forward, Setup};
 use lab::wire::Wire;
 use lab::{GATEWAY, Lab, Options, SERVER, VM1};
 use natbpf_common::wire::segment::SYN;

@@ -2,8 +2,8 @@
 
 use crate::conformance::prelude::*;
 use crate::conformance::tcp;
-use crate::http;
-use crate::tools::{fetch, ping};
+use crate::ends::http;
+use crate::ends::tools::{fetch, ping};
 
 pub fn the_gateways_own_traffic_works(bed: &Bed) -> Result<Outcome> {
     let _nat = bed.translate(&Setup::default())?;

@@ -1,7 +1,7 @@
 //! The IPv4 header: hops, checksum, lengths, class, options, identification.
 
 use crate::conformance::prelude::*;
-use crate::counters::nstat;
+use crate::netns::counters::nstat;
 
 const CLIENT: End = (SILENT_IN1, 5000);
 const SERVER: End = (SILENT_OUT1, 9);

@@ -3,9 +3,9 @@
 use std::io;
 
 use crate::conformance::prelude::*;
-use crate::http;
-use crate::pattern::Source;
-use crate::tools::iperf3;
+use crate::ends::http;
+use crate::ends::pattern::Source;
+use crate::ends::tools::iperf3;
 
 const CLIENT: End = (SILENT_IN1, 5000);
 const SERVER: End = (SILENT_OUT1, 9);

@@ -1,7 +1,7 @@
 //! Protocols without ports, and fragments.
 
 use crate::conformance::prelude::*;
-use crate::tools::ping;
+use crate::ends::tools::ping;
 
 /// Protocols and what their packets begin with.
 fn packets() -> Vec<(&'static str, u8, Vec<u8>)> {

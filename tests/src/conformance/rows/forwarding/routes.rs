@@ -1,7 +1,7 @@
 //! Routes and neighbours of the gateway.
 
 use crate::conformance::prelude::*;
-use crate::tools::ping;
+use crate::ends::tools::ping;
 
 pub fn the_kernel_chooses_the_way(bed: &Bed) -> Result<Outcome> {
     // A second uplink, to a router that reaches `far`, too.

@@ -2,8 +2,8 @@
 
 use crate::conformance::prelude::*;
 use crate::conformance::tcp;
-use crate::tags::Tags;
-use crate::tools::ping;
+use crate::ends::tools::ping;
+use crate::traffic::tags::Tags;
 
 pub fn tags_in_the_buffer_and_in_the_frame(bed: &Bed) -> Result<Outcome> {
     let _nat = bed.translate(&Setup::default().coexist())?;

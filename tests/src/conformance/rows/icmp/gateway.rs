@@ -2,7 +2,7 @@
 
 use super::traceroute::hops;
 use crate::conformance::prelude::*;
-use crate::tools::{iperf3, ping, together};
+use crate::ends::tools::{iperf3, ping, together};
 
 const CLIENT: End = (SILENT_IN1, 5000);
 const SERVER: End = (SILENT_OUT1, 9);

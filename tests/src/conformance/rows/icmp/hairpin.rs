@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 
 use crate::conformance::prelude::*;
-use crate::tools::ping;
+use crate::ends::tools::ping;
 
 /// How long a packet may be on its way that may not come at all.
 const LIMIT: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use crate::conformance::prelude::*;
-use crate::tools::ping;
+use crate::ends::tools::ping;
 
 const CLIENT: End = (SILENT_IN1, 5000);
 const SERVER: End = (SILENT_OUT1, 9);

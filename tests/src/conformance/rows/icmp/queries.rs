@@ -1,7 +1,7 @@
 //! Queries and their replies.
 
 use crate::conformance::prelude::*;
-use crate::tools::ping;
+use crate::ends::tools::ping;
 
 pub fn echo_and_its_reply_pass(bed: &Bed) -> Result<Outcome> {
     let _nat = bed.translate(&Setup::default())?;

@@ -1,7 +1,7 @@
 //! Programs of somebody else on the same hooks.
 
 use crate::conformance::prelude::*;
-use crate::tools::ping;
+use crate::ends::tools::ping;
 
 const START: [&str; 5] = ["masquerade", "-o", "wan", "-s", INSIDE];
 

@@ -1,8 +1,8 @@
 //! Checksums that are left to a device.
 
 use crate::conformance::prelude::*;
-use crate::counters::csum_errors;
-use crate::tools::iperf3;
+use crate::ends::tools::iperf3;
+use crate::netns::counters::csum_errors;
 
 pub fn partial_checksums_come_out_right(bed: &Bed) -> Result<Outcome> {
     // The hosts leave checksums to their devices, those of the gateway cannot do them: packets come with partial

@@ -3,9 +3,9 @@
 use std::os::fd::AsRawFd;
 
 use crate::conformance::prelude::*;
-use crate::counters::csum_errors;
-use crate::http::Server;
-use crate::tools::{download, upload};
+use crate::ends::http::Server;
+use crate::ends::tools::{download, upload};
+use crate::netns::counters::csum_errors;
 
 const BULK: u64 = 10_000_000;
 /// Link layer header aside, the longest packet that an Ethernet device takes.

@@ -2,8 +2,8 @@
 
 use crate::conformance::prelude::*;
 use crate::conformance::tcp;
-use crate::tags::Tags;
-use crate::tools::ping;
+use crate::ends::tools::ping;
+use crate::traffic::tags::Tags;
 
 /// A ping, a datagram and a connection.
 fn works(bed: &Bed) -> Result<Option<&'static str>> {

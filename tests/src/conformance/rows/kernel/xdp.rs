@@ -3,8 +3,8 @@
 use std::thread;
 
 use crate::conformance::prelude::*;
-use crate::natbpf::Cli;
-use crate::tools::ping;
+use crate::ends::tools::ping;
+use crate::gateway::natbpf::Cli;
 
 const START: [&str; 7] = ["masquerade", "-o", "wan", "-s", INSIDE, "--port", "port1"];
 

@@ -6,7 +6,7 @@ use crate::conformance::prelude::*;
 
 use super::settle::settles_at;
 use crate::conformance::bed::WAN_LINK;
-use crate::link::colons;
+use crate::netns::link::colons;
 
 pub fn the_subnet_of_the_next_hop_is_preferred(bed: &Bed) -> Result<Outcome> {
     bed.gw.ip("addr add 198.18.0.1/24 dev wan")?;

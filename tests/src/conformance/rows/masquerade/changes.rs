@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::conformance::prelude::*;
-use crate::flows::Flow;
+use crate::gateway::flows::Flow;
 
 use super::second_uplink::second_uplink;
 use super::settle::settles_at;

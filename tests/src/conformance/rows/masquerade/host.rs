@@ -1,7 +1,7 @@
 //! The gateway's own sockets beside the instances.
 
 use crate::conformance::prelude::*;
-use crate::tools::{ping, together};
+use crate::ends::tools::{ping, together};
 
 pub fn host_and_instances_do_not_collide(bed: &Bed) -> Result<Outcome> {
     let _nat = bed.translate(&Setup::default())?;

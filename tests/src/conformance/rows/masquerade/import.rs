@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::conformance::prelude::*;
-use crate::link::colons;
+use crate::netns::link::colons;
 
 use super::second_uplink::{WAN2_LINK, second_uplink};
 

@@ -6,8 +6,8 @@ use tempfile::NamedTempFile;
 
 use crate::conformance::prelude::*;
 use crate::conformance::tcp;
-use crate::state;
-use crate::tools::{ping, together};
+use crate::ends::tools::{ping, together};
+use crate::netns::state;
 
 pub fn beside_iptables_there_is_one_translation(bed: &Bed) -> Result<Outcome> {
     let nat = bed.translate(&Setup::default())?;

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::conformance::prelude::*;
 use crate::conformance::{sctp, tcp};
-use crate::tools::ping;
+use crate::ends::tools::ping;
 
 pub fn to_ports_bring_ports_in(bed: &Bed) -> Result<Outcome> {
     let setup = |first, last| Setup::masquerade(|rule| rule.to_ports(first, last));

@@ -1,7 +1,7 @@
 //! The second uplink of some rows.
 
 use crate::conformance::prelude::*;
-use crate::link::{Link, colons};
+use crate::netns::link::{Link, colons};
 
 /// A second way to `far`, by the device `wan2` of 198.18.0.1/24; routes still lead by `wan`.
 pub fn second_uplink(bed: &Bed) -> Result<()> {

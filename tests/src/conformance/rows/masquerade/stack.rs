@@ -118,7 +118,7 @@ pub fn states_of_conntrack_can_be_matched(bed: &Bed) -> Result<Outcome> {
 
     // What conntrack sees of both directions is one flow.
     let table = bed.gw.cmd("conntrack").args(["-L", "-p", "udp"]).output_text()?;
-    let flows = crate::flows::parse(&table)?;
+    let flows = crate::gateway::flows::parse(&table)?;
     let flow = flows.iter().find(|flow| flow.original.src == IN1 && flow.original.sport == 5000);
     let replied = flow.is_some_and(|flow| !flow.unreplied && flow.reply.src == OUT1);
     expect!(replied, "conntrack sees no flow with a reply: {table}");

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::conformance::prelude::*;
 use crate::conformance::{sctp, tcp};
-use crate::tools::ping;
+use crate::ends::tools::ping;
 
 const FLOATING: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);
 const SECOND: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 51);

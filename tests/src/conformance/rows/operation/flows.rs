@@ -2,8 +2,8 @@
 
 use crate::conformance::prelude::*;
 use crate::conformance::tcp;
-use crate::flows::Tuple;
-use crate::tools::ping;
+use crate::ends::tools::ping;
+use crate::gateway::flows::Tuple;
 
 pub fn a_line_for_each_flow_in_the_order_of_conntrack(bed: &Bed) -> Result<Outcome> {
     let nat = bed.translate(&Setup::default())?;
@@ -19,7 +19,7 @@ pub fn a_line_for_each_flow_in_the_order_of_conntrack(bed: &Bed) -> Result<Outco
 
     // Parsing is the test that every line is one of `conntrack -L`.
     let flows = nat.flows()?;
-    let inside = |flow: &&crate::flows::Flow| flow.original.src.octets()[0] == 10;
+    let inside = |flow: &&crate::gateway::flows::Flow| flow.original.src.octets()[0] == 10;
     let mut seen: Vec<_> = flows
         .iter()
         .filter(inside)

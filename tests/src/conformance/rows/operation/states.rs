@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::conformance::prelude::*;
 use crate::conformance::script::Script;
-use crate::flows::Flow;
+use crate::gateway::flows::Flow;
 use crate::process::{Process, Stream};
 
 /// Sends a segment of a connection.

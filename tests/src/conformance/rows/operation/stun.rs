@@ -3,8 +3,8 @@
 use tempfile::TempDir;
 
 use crate::conformance::prelude::*;
+use crate::ends::tools::together;
 use crate::process::{Process, Stream};
-use crate::tools::together;
 
 /// A STUN server with two addresses and two ports, as RFC 5780 wants it.
 fn server(bed: &Bed, folder: &TempDir) -> Result<Process> {

@@ -2,8 +2,8 @@
 //! programs alone, by the million.
 
 use crate::conformance::prelude::*;
-use crate::counters::nstat;
 use crate::fuzz::random::Random;
+use crate::netns::counters::nstat;
 
 const PACKETS: usize = 25_000;
 

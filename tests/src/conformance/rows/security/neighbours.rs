@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use crate::conformance::prelude::*;
 use crate::conformance::script::Script;
 use crate::conformance::tcp;
-use crate::tools::{ping, together};
+use crate::ends::tools::{ping, together};
 
 /// As on a router whose routes are not symmetric: a source may arrive by any interface.
 fn without_reverse_path_filter(bed: &Bed) -> Result<()> {

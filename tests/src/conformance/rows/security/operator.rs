@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::conformance::prelude::*;
-use crate::{bpffs, natbpf};
+use crate::{bpffs, gateway::natbpf};
 
 /// A user without privileges.
 const NOBODY: [&str; 4] = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];

@@ -1,9 +1,9 @@
 //! Bulk data with offloads: the stack hands the uplink packets of 64 KB whose checksums are not there yet.
 
 use crate::conformance::prelude::*;
-use crate::counters::csum_errors;
-use crate::http::Server;
-use crate::tools::{download, upload};
+use crate::ends::http::Server;
+use crate::ends::tools::{download, upload};
+use crate::netns::counters::csum_errors;
 
 /// Segments are cut and summed on their last link, as a network card does it, and so the receiver looks at
 /// the sums.

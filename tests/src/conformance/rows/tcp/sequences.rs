@@ -9,7 +9,7 @@ use natbpf_common::wire::segment::{PSH, URG};
 use crate::conformance::prelude::*;
 use crate::conformance::script::Script;
 use crate::conformance::tcp::connect;
-use crate::tools::together;
+use crate::ends::tools::together;
 
 /// "ECN echo" and "congestion window reduced".
 const ECE: u8 = 0x40;

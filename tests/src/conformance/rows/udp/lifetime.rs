@@ -2,7 +2,7 @@
 
 use crate::conformance::behaviour::{Transport, crosses, leaves_as};
 use crate::conformance::prelude::*;
-use crate::flows::Flow;
+use crate::gateway::flows::Flow;
 
 const SERVER: End = (SILENT_OUT1, 9);
 

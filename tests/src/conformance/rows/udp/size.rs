@@ -1,7 +1,7 @@
 //! Packets that are too large for the uplink.
 
 use crate::conformance::prelude::*;
-use crate::tools::ping;
+use crate::ends::tools::ping;
 
 const CLIENT: End = (SILENT_IN1, 5000);
 const SERVER: End = (SILENT_OUT1, 9);

@@ -1,5 +1,11 @@
 //! Programs: run to their end with a time limit, or kept running behind a guard that ends them.
 
+pub mod interrupt;
+pub(crate) mod limits;
+mod lines;
+pub mod programs;
+pub(crate) mod wait;
+
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,9 +23,8 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::interrupt;
-use crate::lines::Lines;
-use crate::programs::{self, PROGRAMS, Program, Purpose};
+use lines::Lines;
+use programs::{PROGRAMS, Program, Purpose};
 
 /// How long a program that should end by itself may take.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::netns::Namespace;
+use super::Namespace;
 
 /// An Ethernet address.
 pub type Link = [u8; 6];

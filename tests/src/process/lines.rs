@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::interrupt;
+use super::interrupt;
 
 /// What a pipe holds at most, unless somebody enlarges it.
 const PIPE: u64 = 64 << 10;

@@ -1,6 +1,6 @@
 //! A small HTTP/1.1 server for curl: bulk data both ways, and the address it saw.
 //!
-//! `GET /bytes/N` answers with N bytes of [`crate::pattern`], `GET /peer` and `GET /peer?…` with the client's
+//! `GET /bytes/N` answers with N bytes of [`super::pattern`], `GET /peer` and `GET /peer?…` with the client's
 //! address and port as text, `PUT` with `ok N` when the N bytes of the body were that pattern and with status
 //! 400 when not.
 
@@ -12,8 +12,8 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
 
+use super::pattern::{Check, Source};
 use crate::netns::Namespace;
-use crate::pattern::{Check, Source};
 
 /// A running server; ends when dropped.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 
+use super::rule::Rule;
 use crate::addresses::{GATEWAY, INSIDE};
-use crate::rule::Rule;
 
 /// A port forward (DNAT).
 #[derive(Clone, Debug)]

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::isolate::bpffs;
-use crate::netns::Namespace;
+use super::Namespace;
+use super::isolate::bpffs;
 
 /// Each part of the state under the command that shows it: addresses, routes, queueing disciplines and
 /// filters, attached BPF programs, sysctls of the network, and what is pinned in the lab's bpffs. Counters

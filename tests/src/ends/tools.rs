@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
+use super::pattern::{Check, Source};
 use crate::netns::Namespace;
-use crate::pattern::{Check, Source};
 use crate::process::Stream;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -61,7 +61,7 @@ impl Transfer {
 /// `-q` has to be first: without it the user's own curlrc takes part.
 const CURL: [&str; 8] = ["-q", "-sS", "-f", "--noproxy", "*", "--max-time", "100", "-w"];
 
-/// Downloads `url` of a [`crate::http::Server`] and compares every byte.
+/// Downloads `url` of a [`super::http::Server`] and compares every byte.
 pub fn download(ns: &Namespace, url: &str, options: &[&str]) -> Result<Transfer> {
     let (mut reader, writer) = io::pipe()?;
     let curl =
@@ -74,7 +74,7 @@ pub fn download(ns: &Namespace, url: &str, options: &[&str]) -> Result<Transfer>
     Ok(Transfer { bytes, seconds: seconds(&output.stderr)? })
 }
 
-/// Uploads `bytes` to a [`crate::http::Server`], which compares every byte.
+/// Uploads `bytes` to a [`super::http::Server`], which compares every byte.
 pub fn upload(ns: &Namespace, url: &str, bytes: u64) -> Result<Transfer> {
     let file = tempfile::NamedTempFile::new().context("cannot make a file to upload")?;
     io::copy(&mut Source::new(bytes), &mut file.as_file())?;

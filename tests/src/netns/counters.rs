@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use crate::netns::Namespace;
+use super::Namespace;
 
 /// Name, such as `TcpInCsumErrors` or `IpInHdrErrors`, to value since the namespace was made.
 pub fn nstat(ns: &Namespace) -> Result<BTreeMap<String, u64>> {

@@ -8,10 +8,10 @@ use std::{fmt, thread};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::flows::{self, Flow};
-use crate::natbpf::{Cli, Natbpf};
+use super::flows::{self, Flow};
+use super::natbpf::{Cli, Natbpf};
+use super::setup::Setup;
 use crate::netns::Namespace;
-use crate::setup::Setup;
 
 /// Which translator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,9 +11,9 @@ use aya::programs::{
 };
 use aya::util::KernelVersion;
 
+use super::OBJECT;
 use crate::netns::Namespace;
 use crate::topology::Lab;
-use crate::traffic::OBJECT;
 
 /// The programs; dropping it takes them off.
 pub struct Tags {

@@ -14,10 +14,10 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::isolate::bpffs;
+use super::setup::Setup;
 use crate::netns::Namespace;
+use crate::netns::isolate::bpffs;
 use crate::process::{Cmd, Process, Stream};
-use crate::setup::Setup;
 
 /// What natbpf calls itself in a lab.
 pub(crate) const INSTANCE: &str = "lab";

@@ -10,8 +10,8 @@ use std::{io, ptr};
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::interrupt;
-use crate::wire::Wire;
+use super::Wire;
+use crate::process::interrupt;
 
 /// Handed to the kernel at a time.
 const BATCH: usize = 64;

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 
-use crate::netns::Namespace;
+use super::Namespace;
 
 /// Where an agent is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

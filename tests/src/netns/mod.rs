@@ -1,5 +1,12 @@
 //! Network namespaces: programs, closures and sockets inside them.
 
+pub mod agent;
+pub mod classid;
+pub mod counters;
+pub(crate) mod isolate;
+pub mod link;
+pub mod state;
+
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;

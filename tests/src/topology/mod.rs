@@ -8,19 +8,21 @@
 //!
 //! `out` has no route to 10.0.0.0/24: a packet that leaves untranslated is never answered.
 
+mod tun;
+
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
 use crate::addresses::{GATEWAY_INSIDE, VM1, VM2};
-use crate::isolate::{Isolation, isolate};
-use crate::nat::{Kind, Translation};
-use crate::natbpf::{Cli, INSTANCE};
+use crate::gateway::nat::{Kind, Translation};
+use crate::gateway::natbpf::{Cli, INSTANCE};
+use crate::gateway::rule::Rule;
+use crate::gateway::setup::Setup;
 use crate::netns::Namespace;
-use crate::rule::Rule;
-use crate::setup::Setup;
-use crate::tun::TunPair;
+use crate::netns::isolate::{Isolation, isolate};
+use tun::TunPair;
 
 const NO_OFFLOADS: &str = "tx off rx off sg off tso off gso off gro off";
 

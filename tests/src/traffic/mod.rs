@@ -6,6 +6,8 @@
 //! through the gateway and drops it at the other end, and then makes the next. So nothing is lost for want of room in
 //! a queue, and the time for a number of packets is the cost of the path.
 
+pub mod tags;
+
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -17,8 +19,8 @@ use natbpf_common::Address;
 use natbpf_gear::{FRAME, Received, Workload};
 
 use crate::addresses::{GATEWAY, INSIDE, SERVER, VM1};
-use crate::link::{colons, link_address};
 use crate::netns::Namespace;
+use crate::netns::link::{colons, link_address};
 use crate::topology::Lab;
 
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/generator"));

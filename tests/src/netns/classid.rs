@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::netns::Namespace;
+use super::Namespace;
 
 /// Every IPv4 packet that leaves `device` has this index from now on.
 pub fn set(ns: &Namespace, device: &str, index: u16) -> Result<()> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::interrupt;
+use super::interrupt;
 
 /// Waits until `check` is true.
 ///

@@ -1,5 +1,9 @@
 //! A device below the network stack: every IPv4 packet that passes it, and any frame put onto it.
 
+pub mod capture;
+pub mod flood;
+pub mod seen;
+
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -8,10 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::net::if_::if_nametoindex;
 
-use crate::link::{Link, link_address};
 use crate::netns::Namespace;
+use crate::netns::link::{Link, link_address};
 use crate::object::Packet;
-use crate::seen::Seen;
+use seen::Seen;
 
 /// Room for what nobody has read yet.
 const RECEIVE_BUFFER: libc::c_int = 64 << 20;
@@ -176,7 +180,7 @@ impl Wire {
                 error if error.raw_os_error() == Some(libc::ENETDOWN) => {}
                 error => bail!("cannot listen at {}: {error}", self.name),
             }
-            crate::interrupt::check()?;
+            crate::process::interrupt::check()?;
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(None);
