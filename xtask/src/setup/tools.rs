@@ -10,18 +10,12 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::apt::Apt;
-use crate::{
-    command::{as_root, find, run_aside},
-    folders::release_folder,
-};
+use crate::{command::find, folders::release_folder};
 
 #[path = "../../../tests/src/process/programs.rs"]
 mod programs;
 
 pub use programs::{PROGRAMS, Program, Purpose};
-
-/// Services that a package of the above brings and starts. Only its programs are wanted.
-const SERVICES: &[(&str, &str)] = &[("coturn", "coturn.service")];
 
 /// The names of the programs for `purposes`.
 pub fn programs_for(purposes: &[Purpose]) -> impl Iterator<Item = &'static str> {
@@ -35,9 +29,6 @@ pub fn ensure(purposes: &[Purpose], apt: &mut Apt) -> Result<()> {
     }
     let why = format!("for {}", names(&missing));
     apt.install(&packages(&missing), &why)?;
-    for (_, service) in SERVICES.iter().filter(|(package, _)| packages(&missing).contains(package)) {
-        switch_off(service)?;
-    }
 
     let still_missing = self::missing(purposes);
     ensure!(
@@ -73,21 +64,12 @@ fn links<'a>(folder: &Path, programs: impl Iterator<Item = &'a Program>) -> io::
         if fs::read_link(&link).is_ok_and(|target| target == program) {
             continue;
         }
-        // At a stroke, for whoever is using it.
+        // At a stroke, since somebody may be using it.
         let new = folder.join(format!(".{name}-{}", process::id()));
         symlink(program, &new)?;
         fs::rename(&new, &link)?;
     }
     Ok(())
-}
-
-/// Stops a service for good, where there is a systemd that would start it.
-fn switch_off(service: &str) -> Result<()> {
-    if !Path::new("/run/systemd/system").is_dir() {
-        return Ok(());
-    }
-    run_aside(as_root("systemctl")?.args(["disable", "--now", service]))
-        .with_context(|| format!("cannot switch off {service}, which is not wanted; `systemctl disable --now {service}` has to work"))
 }
 
 fn missing(purposes: &[Purpose]) -> Vec<Program> {
