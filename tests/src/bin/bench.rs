@@ -4,16 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use lab::bench::{self, Options};
-use lab::process::interrupt::Interrupted;
+use lab::process::interrupt;
 
 fn main() -> ExitCode {
-    match bench::run(&Options::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) if error.is::<Interrupted>() => ExitCode::from(130),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    interrupt::exit_status(bench::run(&Options::parse()))
 }

@@ -11,7 +11,7 @@ use lab::Cmd;
 use lab::conformance::row::Row;
 use lab::conformance::run::{Options, Report};
 use lab::conformance::{report, rows, run};
-use lab::process::interrupt::{self, Interrupted};
+use lab::process::interrupt;
 
 /// Run the conformance table: what natbpf meets, and what netfilter meets in its place
 ///
@@ -69,15 +69,7 @@ enum Only {
 }
 
 fn main() -> ExitCode {
-    match start(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) if error.is::<Interrupted>() => ExitCode::from(130),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    interrupt::exit_status(start(&Arguments::parse()))
 }
 
 /// Whether all is as it must be.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use clap::Parser;
 use lab::fuzz::{self, Options};
-use lab::process::interrupt::{self, Interrupted};
+use lab::process::interrupt;
 
 /// Send random and damaged packets through the datapath, and look at what becomes of each
 ///
@@ -37,14 +37,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match start(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<Interrupted>() => ExitCode::from(130),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    interrupt::exit_status(start(&Arguments::parse()).map(|()| true))
 }
 
 fn start(arguments: &Arguments) -> Result<()> {

@@ -61,14 +61,7 @@ impl Script {
         let acknowledged = if flags & ACK == 0 { 0 } else { self.server_next };
         let packet = Packet::tcp(self.client, self.server, flags).numbers(sequence, acknowledged);
         self.inside.send(&packet.payload(payload))?;
-        let server = self.server;
-        let is_it = |seen: &Seen| {
-            !seen.outgoing
-                && seen.destination() == server
-                && seen.sequence() == sequence
-                && seen.flags() == flags
-        };
-        let seen = self.outside.find(is_it)?;
+        let seen = find(&self.outside, self.server, sequence, flags)?;
         if let Some(seen) = &seen {
             self.external = seen.source();
         }
@@ -88,15 +81,18 @@ impl Script {
         let acknowledged = if flags & ACK == 0 { 0 } else { self.client_next };
         let packet = Packet::tcp(self.server, self.external, flags).numbers(sequence, acknowledged);
         self.outside.send(&packet.payload(payload))?;
-        let client = self.client;
-        let is_it = |seen: &Seen| {
-            !seen.outgoing
-                && seen.destination() == client
-                && seen.sequence() == sequence
-                && seen.flags() == flags
-        };
-        self.inside.find(is_it)
+        find(&self.inside, self.client, sequence, flags)
     }
+}
+
+/// A segment that has come in at `wire`.
+fn find(wire: &Wire, destination: End, sequence: u32, flags: u8) -> Result<Option<Seen>> {
+    wire.find(|seen| {
+        !seen.outgoing
+            && seen.destination() == destination
+            && seen.sequence() == sequence
+            && seen.flags() == flags
+    })
 }
 
 /// In sequence numbers.

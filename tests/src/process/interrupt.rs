@@ -1,6 +1,7 @@
 //! Ctrl-C without a mess: the first one is a flag that every wait of the lab looks at, the second one kills.
 
 use std::fmt;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
@@ -19,6 +20,20 @@ impl fmt::Display for Interrupted {
 }
 
 impl std::error::Error for Interrupted {}
+
+/// The exit status of a program that came to an end: 0 where all is well, 1 where it is not, 130 after a signal. An
+/// error is printed.
+pub fn exit_status(outcome: Result<bool>) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) if error.is::<Interrupted>() => ExitCode::from(130),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 extern "C" fn note(_signal: libc::c_int) {
     PENDING.store(true, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! Datagrams in pieces, both ways, in whatever order they come.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
@@ -113,14 +113,7 @@ fn sent_in_every_order() -> Result<()> {
         let arrived = twin(&setup, |lab, _| {
             let pair = Pair::new(lab)?;
             let socket = RawSocket::whole_packets(&lab.vm1)?;
-            in_every_order(
-                &Packet::udp(CLIENT, SERVICE),
-                |piece| {
-                    socket.send(&piece.ip_bytes(), SERVER)?;
-                    Ok(())
-                },
-                &pair.server,
-            )
+            in_every_order(&Packet::udp(CLIENT, SERVICE), (&socket, SERVER), &pair.server)
         })?;
         assert_eq!(arrived, [true; 6], "{name}");
     }
@@ -133,14 +126,7 @@ fn received_in_every_order() -> Result<()> {
         let arrived = twin(&setup, |lab, _| {
             let pair = Pair::new(lab)?;
             let socket = RawSocket::whole_packets(&lab.out)?;
-            in_every_order(
-                &Packet::udp(SERVICE, pair.external),
-                |piece| {
-                    socket.send(&piece.ip_bytes(), GATEWAY)?;
-                    Ok(())
-                },
-                &pair.client,
-            )
+            in_every_order(&Packet::udp(SERVICE, pair.external), (&socket, GATEWAY), &pair.client)
         })?;
         assert_eq!(arrived, [true; 6], "{name}");
     }
@@ -153,14 +139,7 @@ fn the_gateways_own_in_every_order() -> Result<()> {
     let arrived = twin(&Setup::default(), |lab, _| {
         let host = lab.gw.udp((GATEWAY, 7000))?;
         let socket = RawSocket::whole_packets(&lab.out)?;
-        let there = in_every_order(
-            &Packet::udp(SERVICE, (GATEWAY, 7000)),
-            |piece| {
-                socket.send(&piece.ip_bytes(), GATEWAY)?;
-                Ok(())
-            },
-            &host,
-        )?;
+        let there = in_every_order(&Packet::udp(SERVICE, (GATEWAY, 7000)), (&socket, GATEWAY), &host)?;
         let pings = ping(&lab.gw, SERVER, "-c 3 -s 8000")?.received
             + ping(&lab.out, GATEWAY, "-c 3 -s 8000")?.received;
         Ok((there, pings))
@@ -172,7 +151,7 @@ fn the_gateways_own_in_every_order() -> Result<()> {
 /// Sends one like `packet` in three pieces in each of the orders; which of them came as they were sent, and once.
 fn in_every_order(
     packet: &Packet,
-    send: impl Fn(&Packet) -> Result<()>,
+    (sender, to): (&RawSocket, Ipv4Addr),
     receiver: &UdpSocket,
 ) -> Result<Vec<bool>> {
     let mut arrived = Vec::new();
@@ -180,7 +159,7 @@ fn in_every_order(
         let bytes = payload(3000, usize::from(id));
         let pieces = fragments(&packet.clone().id(id).payload(bytes.clone()), 1480);
         for number in order {
-            send(&pieces[number])?;
+            sender.send(&pieces[number].ip_bytes(), to)?;
         }
         let came = receive(receiver)?;
         arrived.push(came.is_some_and(|(came, _)| came == bytes));

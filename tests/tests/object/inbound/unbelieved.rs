@@ -1,6 +1,6 @@
-//! What a stranger, or somebody in his name, says of himself is not believed.
+//! What a stranger, or somebody in the stranger's name, says of itself is not believed.
 
-use natbpf_common::{SECOND, contract::forwards::External, time::Moment};
+use natbpf_common::contract::forwards::External;
 
 use super::*;
 
@@ -84,31 +84,6 @@ fn visitors_use_up_no_share_and_are_answered_beyond_theirs() {
     object.expect_all_to_go();
 }
 
-/// As much for who sends in an instance's name.
-#[test]
-fn of_a_source_at_its_limit_what_was_never_answered_gives_way_in_time() {
-    let mut object = limited(4);
-    let flow = |port| Packet::udp((VM1, port), S);
-    for port in 1..=4 {
-        object.out(&flow(port), NEW);
-    }
-    // It runs: it goes on after two seconds.
-    object.back(&flow(2).answer((GATEWAY, 2)), (VM1, 2));
-    let created = Moment::of(object.flow(&flow(2)).created.time() - 3 * SECOND);
-    for key in [key_of(&flow(2)), object.reply_key(&flow(2))] {
-        object.change(&key, |entry| entry.created = created);
-    }
-    object.out(&flow(2), &[]);
-    object.egress(&flow(5)).dropped(Quota);
-    object.let_pass(6);
-    // Some of those that began last are looked at, at random.
-    let gave_way = (0..20_000).any(|_| object.egress(&flow(5)).verdict != Verdict::Drop);
-    assert!(gave_way, "the flow was refused each time");
-    assert!(object.entry(&key_of(&flow(2))).is_some(), "one that runs stays");
-    assert_eq!(object.census().flows, 4);
-    object.expect_all_to_go();
-}
-
 /// A neighbour sends in a client's name to the instance's own address, and nobody answers.
 #[test]
 fn what_a_rule_lets_in_displaces_what_none_did() {
@@ -135,7 +110,7 @@ fn nobody_outside_has_an_address_of_ours() {
     assert_eq!(object.pending().len(), 0);
 }
 
-/// Whoever asks again and again is answered when the service is there at last.
+/// A stranger that asks again and again is answered when the service is there at last.
 #[test]
 fn a_stranger_who_asks_again_is_remembered() {
     let mut object = forwarding();
