@@ -96,7 +96,7 @@ fn translate(input: &Input, quote: &Quote, packet: &mut Bytes) {
     assert_same(&before, &packet.bytes, &[2, quote.network + 10, quote.checksum_at]);
 }
 
-/// Of an ICMP query and its reply one end has the identifier, and the other the type, which is not translated.
+/// In an ICMP query and its reply one end has the identifier, and the other the type, which is not translated.
 fn has_port(quote: &Quote, bytes: &[u8], destination: bool) -> bool {
     match quote.protocol {
         ICMP => destination == matches!(bytes[quote.transport as usize], 0 | 14 | 16 | 18),

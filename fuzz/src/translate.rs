@@ -51,7 +51,7 @@ fn read(packet: &mut Bytes, link_header: u32) -> Option<Headers> {
     (headers.read(packet, link_header) == Found::Ipv4).then_some(headers)
 }
 
-/// Of an ICMP query and its reply one end has the identifier, and the other the type, which is not translated.
+/// In an ICMP query and its reply one end has the identifier, and the other the type, which is not translated.
 fn has_port(headers: &Headers, end: End) -> bool {
     let identifier = if headers.is(Kind::IcmpReply) { End::Destination } else { End::Source };
     match headers.protocol {

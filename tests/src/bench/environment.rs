@@ -63,7 +63,7 @@ fn memory(meminfo: &str) -> Option<u64> {
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
-/// Of the sources, where they are still there. Git distrusts folders of others, and root is another.
+/// The commit of the sources, where they are still there. Git distrusts folders of others, and root is another.
 fn commit() -> Option<String> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
     let git = Cmd::new("git").args(["-c", "safe.directory=*", "-C"]).arg(sources);

@@ -28,9 +28,9 @@ pub enum Group {
 }
 
 impl Group {
-    /// Of those that need the generator in the lab.
+    /// The groups that need the generator in the lab.
     pub const PACKETS: [Self; 5] = [Self::Packets, Self::New, Self::Host, Self::Memory, Self::Housekeeping];
-    /// Of those that need real programs at the ends.
+    /// The groups that need real programs at the ends.
     pub const STREAMS: [Self; 3] = [Self::Requests, Self::Connections, Self::Stream];
 }
 

@@ -11,7 +11,7 @@ use super::side::Side;
 use crate::gateway::natbpf::INSTANCE;
 use crate::netns::isolate::bpffs;
 
-/// Bytes a flow. Of natbpf: its tables, whose memory is there from the start, by how many flows they hold. Of
+/// Bytes a flow. For natbpf: its tables, whose memory is there from the start, by how many flows they hold. For
 /// netfilter: the object of a connection, without its extensions and its place in the hash table.
 pub fn of_a_flow(side: &Side, max_flows: u32) -> Result<f64> {
     if side.kind.is_netfilter() {

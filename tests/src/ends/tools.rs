@@ -47,7 +47,7 @@ pub fn ping(ns: &Namespace, destination: impl ToString, options: &str) -> Result
 /// One transfer by curl.
 #[derive(Clone, Debug)]
 pub struct Transfer {
-    /// Of the body; every one of them was right.
+    /// Bytes of the body; every one of them was right.
     pub bytes: u64,
     pub seconds: f64,
 }

@@ -41,8 +41,8 @@ pub fn address(frame: &[u8], at: usize) -> Ipv4Addr {
     Ipv4Addr::new(frame[at], frame[at + 1], frame[at + 2], frame[at + 3])
 }
 
-/// Of what a checksum covers, itself included. One's complement has two zeros, and the sum of nothing but zeros is the
-/// other one.
+/// Whether the sum over all that a checksum covers, itself included, is zero. One's complement has two zeros, and the
+/// sum of nothing but zeros is the other one.
 fn is_zero(sum: Sum16BitWords) -> bool {
     matches!(sum.ones_complement(), 0 | 0xffff)
 }

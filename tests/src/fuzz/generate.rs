@@ -151,7 +151,7 @@ impl Generator {
         built("ICMP error from inside", Hook::Egress, dressed(random, packet))
     }
 
-    /// Of a datagram that is new, or one more of an earlier one.
+    /// The first fragment of a new datagram, or one more of an earlier datagram.
     fn fragment(&mut self, random: &mut Random) -> Case {
         let known = (!self.datagrams.is_empty() && !random.once_in(4))
             .then(|| self.datagrams[random.below(self.datagrams.len())].clone());

@@ -157,7 +157,7 @@ fn datagram(frame: &[u8], ip: &Ip) -> (Ipv4Addr, Ipv4Addr, u8, [u8; 2]) {
 
 /// Only one end of the packet and what covers it has changed; in the packet that an error quotes, the other end.
 ///
-/// Of a packet that is `repeated` also the Ethernet addresses, and its time to live by one.
+/// In a packet that is `repeated`, also the Ethernet addresses, and the time to live by one.
 fn changes(hook: Hook, before: &[u8], after: &[u8], repeated: bool) -> Result<()> {
     let Some(ip) = Ip::of(before) else { bail!("a packet without a sound IPv4 header is changed") };
     let inward = hook == Hook::Ingress;
@@ -172,7 +172,7 @@ fn changes(hook: Hook, before: &[u8], after: &[u8], repeated: bool) -> Result<()
             halves.push(Some(ip.at + 4));
         }
         for at in halves.into_iter().flatten() {
-            // Of what a quote is cut off before there is nothing to change.
+            // A quote may be cut off before this place: then there is nothing to change.
             may.iter_mut().skip(at).take(2).for_each(|byte| *byte = true);
         }
     };

@@ -33,7 +33,7 @@ use worker::Worker;
 /// How much, and which.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Of the first thread; each further one has the next.
+    /// The first thread's seed; each further thread has the next number.
     pub seed: u64,
     /// All threads together.
     pub packets: u64,

@@ -137,7 +137,7 @@ impl Worker {
             case.packet = None;
             *self.tally.damages.entry(how).or_default() += 1;
         }
-        // Of several segments together, whose length need not be in the header: then nobody else knows it.
+        // Now and then several segments together, if their length is in the header: nothing else says it.
         let segments = if self.random.once_in(16) { 1 + self.random.below(3) as u32 } else { 0 };
         let segments = if frame::has_length(&case.frame) { segments } else { 0 };
         let repeated = if segments == 0 { self.at_xdp(&case) } else { None };

@@ -1,5 +1,5 @@
-//! `skb->tc_index`, as whoever is root in a namespace sets it: by the class that a filter says, without any
-//! BPF. It stays with a packet's buffer on its way over a veth.
+//! `skb->tc_index`, as root in a namespace sets it: by the class that a filter says, without any BPF. The index stays
+//! with a packet's buffer when it crosses a veth.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};

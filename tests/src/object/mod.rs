@@ -1,7 +1,7 @@
 //! The loaded object, run by `BPF_PROG_TEST_RUN` packet by packet.
 //!
 //! An [`Object`] is the datapath with maps of its own in a network namespace of its own, without a daemon:
-//! the uplink is `lo`, its address [`GATEWAY`], and [`INSIDE`](crate::INSIDE) is masqueraded. Every
+//! the uplink is `lo`, its address [`GATEWAY`], and [`INSIDE`] is masqueraded. Every
 //! [`Object::step`] gives the difference of all counters, so that nothing happens unnoticed.
 
 pub mod cost;
@@ -312,7 +312,7 @@ impl Object {
         external
     }
 
-    /// As [`Object::out`], by the address that whoever is answered has asked.
+    /// As [`Object::out`], by the address that the answered stranger has asked.
     #[track_caller]
     pub fn leave(&mut self, packet: &Packet, events: &[Counter]) -> End {
         let step = self.egress(packet);

@@ -59,10 +59,10 @@ impl Packet {
         Self::new(protocol::UDP, source.0, destination.0, body)
     }
 
-    /// `flags` as in [`natbpf_common::tcp`].
+    /// `flags` as in [`natbpf_common::wire::segment`].
     pub fn tcp(source: End, destination: End, flags: u8) -> Self {
         let mut header = TcpHeader::new(source.1, destination.1, 0x0102_0304, 0x1000);
-        // Of the SYN/ACK that such an end would send.
+        // It acknowledges the SYN/ACK that such an end would send.
         header.acknowledgment_number = 0x0102_0305;
         let body = Body::Tcp(Box::new(header));
         Self::new(protocol::TCP, source.0, destination.0, body).flags(flags)

@@ -49,7 +49,7 @@ impl Lines {
 
     pub(crate) fn read(pipe: impl Into<OwnedFd>) -> Result<Self> {
         let pipe = Arc::new(File::from(pipe.into()));
-        // Of this end only: the program's own blocks as ever.
+        // This end alone does not block; the program's own end blocks as ever.
         fcntl(&*pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("cannot read what a program writes")?;
         let text = Text { pipe: Some(pipe.clone()), bytes: Vec::new() };
         let lines = Self { shared: Arc::new((Mutex::new(text), Condvar::new())) };

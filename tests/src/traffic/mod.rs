@@ -45,7 +45,7 @@ pub enum Direction {
 /// Generators and sinks in a lab without a bridge.
 pub struct Traffic {
     object: Ebpf,
-    /// Of both directions.
+    /// The ends of both directions.
     ends: [End; 2],
     source: Address,
     external: Address,

@@ -16,7 +16,7 @@ use crate::process::interrupt;
 /// Handed to the kernel at a time.
 const BATCH: usize = 64;
 
-/// No flood lasts longer than this, whoever forgets it.
+/// No flood lasts longer than this, even if a test forgets to end it.
 const LIMIT: Duration = Duration::from_secs(20);
 
 impl Wire {

@@ -116,7 +116,7 @@ impl Seen {
         self.body().get(header..).unwrap_or_default()
     }
 
-    /// The flags of TCP as in [`natbpf_common::tcp`]; 0 for others.
+    /// The flags of TCP as in [`natbpf_common::wire::segment`]; 0 for others.
     pub fn flags(&self) -> u8 {
         let flags = self.body().get(13).copied().unwrap_or_default();
         if self.protocol() == protocol::TCP { flags } else { 0 }

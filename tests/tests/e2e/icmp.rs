@@ -55,7 +55,7 @@ fn same_identifier_from_two_instances() -> Result<()> {
         let (one, two) = lab::ends::tools::together(
             || ping(&lab.vm1, SERVER, "-c 20 -e 4711"),
             || {
-                // Of two flows that begin in the same moment iptables may lose one's first packet (row X09).
+                // Where two flows begin in the same moment, iptables may lose one's first packet (row X09).
                 thread::sleep(Duration::from_millis(200));
                 ping(&lab.vm2, SERVER, "-c 20 -e 4711")
             },

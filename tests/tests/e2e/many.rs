@@ -14,7 +14,7 @@ use lab::{GATEWAY, Kind, Lab, Namespace, SERVER, VM1, VM2, raise_file_limit};
 use super::twin::{Setup, twin};
 
 const FLOWS: usize = 50_000;
-/// Of each instance, in parts with a thread each: no table of open files has to hold all.
+/// The ports of each instance, in parts with a thread each: no table of open files has to hold all.
 const PORTS: [Range<u16>; 2] = [10_000..22_500, 22_500..35_000];
 /// As many as a thread asks before it awaits the answers: no queue on the way has to be longer.
 const BURST: usize = 100;

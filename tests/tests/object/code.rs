@@ -83,7 +83,7 @@ fn every_helper_is_known_to_linux_6_1() -> Result<()> {
     Ok(())
 }
 
-/// Of the instruction set's third version; the fourth (2023) is not known to 6.1.
+/// All are of the instruction set's third version; the fourth (2023) is not known to 6.1.
 #[test]
 fn no_instruction_is_newer_than_linux_6_1() -> Result<()> {
     for section in file()?.sections().filter(|section| section.kind() == SectionKind::Text) {

@@ -371,7 +371,7 @@ fn those_of_others_pass_and_are_not_remembered() {
     assert_eq!(object.datagrams().len(), 0);
 }
 
-/// Where flows begin outside, whoever answers them may be masqueraded by no rule.
+/// Where flows begin outside, a host that no rule masquerades may answer them.
 #[test]
 fn at_an_uplink_with_forwards_others_wait_too_and_pass() {
     let mut object = Object::default();
@@ -385,7 +385,7 @@ fn at_an_uplink_with_forwards_others_wait_too_and_pass() {
     }
 }
 
-/// A port forward and a floating address: a stranger's datagram, and the answer of whoever no rule may masquerade.
+/// A port forward and a floating address: a stranger's datagram, and the answer of a host that no rule need masquerade.
 #[test]
 fn of_flows_that_begin_outside() {
     for (external, inside) in [((GATEWAY, 8080), (VM1, 80)), ((FLOATING, 53), (VM2, 53))] {
@@ -517,7 +517,7 @@ fn a_flood_of_orphans_is_bounded_and_counted() {
     assert_eq!(went.len(), 3);
 }
 
-/// Of a datagram of which more is kept than there are places, the last ones are sent round.
+/// Where more of a datagram is kept than there are places, the last pieces are sent round.
 #[test]
 fn a_datagram_whose_pieces_were_overwritten() {
     let mut object = Object::default();

@@ -53,7 +53,7 @@ fn the_hosts_tunnel_is_its_own() {
     object.ingress(&Packet::other(GRE, SERVER, GATEWAY)).untouched(&[]);
 }
 
-/// Whoever can make the host ask takes no room from instances.
+/// Somebody who can make the host ask takes no room from instances.
 #[test]
 fn the_host_has_its_share_of_the_table() {
     let mut object = Object::default();

@@ -30,7 +30,7 @@ const QUOTED: [usize; 6] = [8, 12, 16, 18, 20, 1000];
 /// Offset of the ICMP checksum in a frame.
 const CHECKSUM: usize = 14 + 20 + 2;
 
-/// Of every kind that there is a flow of.
+/// A packet of every kind that there is a flow of.
 fn packets(source: End) -> Vec<Packet> {
     let other = |protocol| Packet::other(protocol, source.0, SERVER).payload([7; 40]);
     one_of_each(source)

@@ -90,7 +90,7 @@ fn not_of_what_is_wrong_with_the_packet() {
     assert!(object.notices().is_empty());
 }
 
-/// Whoever floods is told a thousand times a second at most.
+/// A source that floods is told a thousand times a second at most.
 #[test]
 fn no_more_than_one_in_a_millisecond() {
     let mut object = Object::new(Rule { max_flows: 1, ..PLAIN });

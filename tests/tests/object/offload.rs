@@ -179,7 +179,7 @@ fn segments_count_and_not_what_they_are_cut_from() {
     let long = packet.payload(vec![0; 2500]);
     let frame = long.bytes();
     takes_the_slow_path(&mut object, &long);
-    // Of 1000 bytes each.
+    // Segments of 1000 bytes.
     let context = Context { segments: 3, ..Context::default() };
     object.step(Hook::PortIngress, &frame, context).redirected(OUT);
     object.note(&key, |offload| set_size(offload, 1039));
@@ -240,7 +240,7 @@ fn only_by_the_frame_and_the_port_that_were_noted() {
     );
     object.note(&key, |offload| offload.port = 9);
     takes_the_slow_path(&mut object, &packet);
-    // Of a reply the destination counts.
+    // The destination counts in a reply.
     let mut frame = packet.answer((GATEWAY, A.1)).flags(ACK).bytes();
     for byte in 0..6 {
         frame[byte] ^= 4;

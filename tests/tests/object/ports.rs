@@ -124,8 +124,8 @@ fn a_range_without_free_ports_is_shared_toward_other_destinations() {
     assert_eq!(object.census().mappings, 2);
 }
 
-/// A search that finds nothing is long, and whoever gets no port asks again and again: for a moment the
-/// answer stays the same. Whoever has used up the few low ports toward a server keeps nobody from the others.
+/// A search that finds nothing is long, and a source without a port asks again and again: for a moment the
+/// answer stays the same. A source that has used up the few low ports toward a server keeps nobody from the others.
 #[test]
 fn a_refusal_is_for_one_range_of_ports() {
     let mut object = Object::new(Rule { flags: Rule::PER_DESTINATION, ..PLAIN });

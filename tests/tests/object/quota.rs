@@ -173,7 +173,7 @@ fn limits_that_come_and_go() {
     object.expect_all_to_go();
 }
 
-/// RFC 6888 REQ-4 counts for the subscriber, whoever begins.
+/// RFC 6888 REQ-4 counts for the subscriber, whichever side begins.
 #[test]
 fn flows_from_outside_count_for_the_instance() {
     let mut object = Object::new(THREE);

@@ -28,7 +28,7 @@ fn other_sources_are_left_alone() {
     assert_eq!(object.entries().len(), 0);
 }
 
-/// Of nonsense only what is masqueraded is ours.
+/// Nonsense is ours only where its source is masqueraded.
 #[test]
 fn malformed_packets_of_other_sources_are_left_alone() {
     let mut object = Object::default();

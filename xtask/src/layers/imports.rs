@@ -91,7 +91,7 @@ impl Reader<'_> {
         resolve(self.tree, self.module, path)
     }
 
-    /// A path outside a `use`. Of one segment, it is no module: those that look so are variables.
+    /// A path outside a `use`. One segment alone is no module: a path that looks so is a variable.
     fn path(&mut self, path: &[String], line: usize) {
         match self.resolve(path) {
             Some(Target::Item(file)) => self.add(file, line),

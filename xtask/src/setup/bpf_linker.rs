@@ -31,7 +31,7 @@ pub fn ensure(apt: &mut Apt) -> Result<()> {
 }
 
 fn install(apt: &mut Apt, why: &str) -> Result<()> {
-    // Whoever has an LLVM 22 elsewhere says so by the variable that the build of bpf-linker reads.
+    // Where LLVM 22 is elsewhere, a developer says so by the variable that the build of bpf-linker reads.
     let llvm = match env::var_os("LLVM_PREFIX") {
         Some(prefix) => prefix,
         None => {

@@ -70,7 +70,7 @@ fn commands(gateway: &str) -> Vec<String> {
         format!("dst_mac {gateway}"),
         format!("src_min {VM1}"),
         format!("src_max {VM1}"),
-        // Of the workloads of the benchmarks, which the sink counts.
+        // A destination of the benchmarks' workloads, which the sink counts.
         text("dst_min 198.18.0.1"),
         text("dst_max 198.18.0.1"),
         text("udp_src_min 10000"),

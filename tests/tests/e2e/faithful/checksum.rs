@@ -8,7 +8,7 @@ use lab::{GATEWAY, Lab, Options, SERVER, VM1};
 use super::{OUT, warm_up, warm_up_both};
 use crate::e2e::twin::{each, standard_rule};
 
-/// Of the sum in a frame without tags.
+/// Where the sum is in a frame without tags.
 const SUM: usize = 14 + 10;
 
 fn wrong_sums_end_here(options: Options) -> Result<()> {

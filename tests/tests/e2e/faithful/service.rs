@@ -15,7 +15,7 @@ use crate::e2e::twin::{each, standard_rule};
 /// The type of service 0x10, "minimise delay".
 const DSCP: u8 = 4;
 
-/// Of each kind, for as long as it takes a flow to ask the kernel again, and again.
+/// Packets of each kind, for as long as it takes a flow to ask the kernel again, and again.
 const COUNT: usize = 100;
 
 fn marked(mut packet: Packet) -> Result<Packet> {

@@ -5,7 +5,7 @@
 use anyhow::{Context, Result};
 use lab::netns::link::Link;
 
-/// Of a frame that comes in by the interface with this index.
+/// The digest of a frame that comes in by the interface with this index.
 pub fn of(interface: u32, to: Link, from: Link) -> u16 {
     let ethernet = [to, from].concat();
     let word = |at: usize| u32::from_ne_bytes([0, 1, 2, 3].map(|byte| ethernet[at + byte]));

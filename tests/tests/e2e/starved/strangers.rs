@@ -22,7 +22,7 @@ const FLOATING: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);
 /// While the new flows begin.
 const PER_SECOND: u32 = 2000;
 
-/// Of 200 strangers, each with many ports.
+/// One of 200 strangers, each with many ports.
 fn stranger(number: u64) -> (Ipv4Addr, u16) {
     (Ipv4Addr::new(198, 18, 0, 1 + (number % 200) as u8), 1024 + (number % 60_000) as u16)
 }

@@ -142,7 +142,8 @@ fn a_peer_is_one_as_long_as_there_is_a_flow_to_it() {
     object.expect_all_to_go();
 }
 
-/// RFC 4787 REQ-6: whoever goes on sending, by ever other ports, does not keep a mapping alive that its owner has left.
+/// RFC 4787 REQ-6: a stranger that goes on sending, by ever other ports, keeps no mapping alive that its owner has
+/// left.
 #[test]
 fn strangers_keep_no_mapping_alive() {
     for flags in [Rule::OPEN, Rule::OPEN_TO_PEERS] {

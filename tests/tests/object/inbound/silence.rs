@@ -10,7 +10,7 @@ fn a_syn_for_nobody_is_not_answered() {
         object.ingress(&Packet::tcp(CLIENT, (GATEWAY, 4000), SYN)).dropped(Unsolicited);
         let _listener = TcpListener::bind((GATEWAY, 4000)).expect("a listener");
         object.ingress(&Packet::tcp(CLIENT, (GATEWAY, 4000), SYN)).untouched(&[]);
-        // Of what is no SYN the host is the judge.
+        // The host is the judge of what is no SYN.
         for flags in [ACK, SYN | ACK, RST] {
             object.ingress(&Packet::tcp(CLIENT, (GATEWAY, 4001), flags)).untouched(&[]);
         }

@@ -22,7 +22,7 @@ pub fn a_subscriber_has_a_limit_and_harms_no_other(bed: &Bed) -> Result<Outcome>
     expect!(count == 100, "with a limit of 100, {count} of 120 endpoints get a mapping");
     one.send(&Packet::echo(SILENT_IN1, SILENT_OUT1, 77))?;
     let ping = outside.find(|seen| seen.icmp() == Some((8, 0)))?;
-    expect!(ping.is_none(), "whoever is at the limit begins an ICMP query");
+    expect!(ping.is_none(), "a host at its limit begins an ICMP query");
     let served: Vec<_> = greedy.iter().zip(&seen).filter_map(|(end, seen)| Some((*end, (*seen)?))).collect();
     for (_, external) in &served {
         outside.send(&Packet::udp(SERVER, *external))?;

@@ -91,7 +91,7 @@ pub fn the_next_port_cannot_be_told(bed: &Bed) -> Result<Outcome> {
     let _nat = bed.translate(&Setup::default())?;
     let ports = moved_ports(bed, 300)?;
     let near = |a: u16, b: u16| a.abs_diff(b) <= 16;
-    // Of random ports one in two hundred is near to one of the ten before it.
+    // One random port in two hundred is near to one of the ten before it.
     let guessed = ports.windows(11).filter(|window| window[..10].iter().any(|port| near(*port, window[10])));
     let guessed = guessed.count();
     expect!(guessed <= 15, "{guessed} of 290 ports are near to one of the ten before them");

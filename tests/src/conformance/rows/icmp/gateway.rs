@@ -58,7 +58,7 @@ pub fn it_says_what_is_unreachable(bed: &Bed) -> Result<Outcome> {
         ("a prohibited destination", packet(SILENT_IN1, "198.18.0.9")?, (3, 13), GW_INSIDE),
         ("a packet that is too long", long, (3, 4), GW_INSIDE),
         ("a closed port of the gateway", closed, (3, 3), GW_INSIDE),
-        // Of the next router, and translated.
+        // This error is the next router's, and translated.
         ("a destination without a route at the next router", packet(SILENT_IN1, "192.88.99.9")?, (3, 1), R2),
     ];
     for (what, packet, kind, from) in &cases {

@@ -88,7 +88,7 @@ pub const ROWS: &[Row] = &[
     row("M15", Compat, "nf_nat").says("src 0.0.0.0 (DHCP) is never masqueraded").both(test!(address::the_unspecified_source_is_left_alone)),
     row("M16", Must, "nf_nat null binding")
         .says(
-            "Host's own flows and NATed flows never collide: whoever comes second gets another port \
+            "Host's own flows and NATed flows never collide: the second one gets another port \
                (even the host)",
         )
         .both(test!(host::host_and_instances_do_not_collide)),

@@ -71,7 +71,7 @@ pub fn random_ports_for_every_flow(bed: &Bed) -> Result<Outcome> {
     let passed = outside.drain()?;
     let ports: BTreeSet<_> =
         passed.iter().filter(|seen| seen.src() == GW).map(|seen| seen.source().1).collect();
-    // Of 100 random ones, two are the same once in a dozen runs; of 16 regions nearly all are met.
+    // Two of 100 random ports are the same once in a dozen runs; nearly all of 16 regions are met.
     expect!(ports.len() >= 97, "100 flows of one socket have {} different ports", ports.len());
     let regions = ports.iter().map(|port| port / 4096).collect::<BTreeSet<_>>().len();
     expect!(regions >= 12, "the ports of 100 flows are in {regions} of the 16 regions that there are");

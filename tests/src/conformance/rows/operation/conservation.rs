@@ -61,8 +61,8 @@ pub fn what_goes_in_comes_out_or_is_counted(bed: &Bed) -> Result<Outcome> {
     Ok(Meets)
 }
 
-/// Of any protocol, with anything behind the IPv4 header; from inside, or from outside to the gateway. No fragments:
-/// some of them are kept until another one comes.
+/// A packet of any protocol, with anything behind the IPv4 header; from inside, or from outside to the gateway. No
+/// fragments: some of them are kept until another one comes.
 fn odd_packet() -> impl Strategy<Value = Packet> {
     let protocol = proptest::prop_oneof![
         4 => proptest::sample::select(vec![1_u8, 6, 17]),

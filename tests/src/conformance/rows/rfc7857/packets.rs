@@ -7,7 +7,7 @@ use crate::conformance::fragments::fragments;
 use crate::conformance::prelude::*;
 
 /// Two hosts whose datagrams have one identification, their fragments interleaved. They are too long for one
-/// packet, so that whoever puts them together has to take them apart again.
+/// packet, so that a gateway that puts them together has to take them apart again.
 pub fn fragments_of_two_hosts_are_not_mixed_up(bed: &Bed) -> Result<Outcome> {
     const ID: u16 = 0x1234;
     let _nat = bed.translate(&Setup::default())?;

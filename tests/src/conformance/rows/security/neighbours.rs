@@ -64,7 +64,7 @@ pub fn what_claims_to_come_from_outside_is_no_reply(bed: &Bed) -> Result<Outcome
 /// As if by one of them: source port, destination and protocol are the same.
 pub fn two_hosts_with_one_tuple_get_their_own_answers(bed: &Bed) -> Result<Outcome> {
     let _nat = bed.translate(&Setup::default())?;
-    // UDP and TCP: whoever asks checks that it gets the answer to its own question.
+    // UDP and TCP: each client checks that it gets the answer to its own question.
     let server = Reflector::start(&bed.out1, (OUT1, 9))?;
     let sockets = [bed.in1.udp((IN1, 5000))?, bed.in2.udp((IN2, 5000))?];
     let seen = [server.ask(&sockets[0], "in1")?, server.ask(&sockets[1], "in2")?];

@@ -42,7 +42,7 @@ pub fn no_payload_opens_a_port(bed: &Bed) -> Result<Outcome> {
 
 const PACKETS: usize = 200;
 
-/// Of what the gateway sends to either side.
+/// The packets that the gateway sends to either side.
 fn sent(wires: [&Wire; 2]) -> Result<Vec<Seen>> {
     let mut all = Vec::new();
     // At the uplink it is outgoing, at an instance's device incoming.

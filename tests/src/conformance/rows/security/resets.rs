@@ -53,7 +53,7 @@ pub fn provoked_resets_leave_the_port_with_its_owner(bed: &Bed) -> Result<Outcom
             script.outside.send(&reset.payload([]))?;
         }
     }
-    // Whoever wants the connection would now ask for the same port towards the same server.
+    // An attacker who wants the connection would now ask for the same port towards the same server.
     let thief = bed.in2.wire()?;
     let outside = bed.out1.wire()?;
     thief.send(&Packet::tcp((SILENT_IN2, external.1), script.server, SYN))?;

@@ -29,7 +29,7 @@ const SILENCE: Duration = Duration::from_secs(6);
 type Answers = Vec<(Duration, Seen)>;
 
 /// The first answer to an unsolicited SYN, if one comes a little after the six seconds at the latest. Two
-/// rows are about it, and wait once: whoever comes second learns what the first has seen.
+/// rows are about it, and wait once: the second learns what the first has seen.
 fn answers(bed: &Bed) -> Result<Answers> {
     static SEEN: Mutex<BTreeMap<String, Answers>> = Mutex::new(BTreeMap::new());
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -22,7 +22,7 @@ pub fn in_any_order_they_arrive(bed: &Bed) -> Result<Outcome> {
     socket.set_read_timeout(Some(Duration::from_millis(500)))?;
     let mut lost = Vec::new();
     for (id, order) in (0x100_u16..).zip(ORDERS) {
-        // Of 1208 bytes with the header of UDP.
+        // With the header of UDP these are 1208 bytes.
         let payload = format!("{id:0>1200}");
         let pieces = fragments(&Packet::udp(SERVER, external).id(id).payload(payload.as_bytes()), 480);
         for number in order {

@@ -139,7 +139,7 @@ pub fn refresh(bed: &Bed, setup: &Setup, sender: End) -> Result<Outcome> {
     Ok(Meets)
 }
 
-/// How long a mapping has at least: as its flow that lives longest, whoever began it.
+/// How long a mapping has at least: as its flow that lives longest, from whichever side that began.
 fn longest(nat: &Translation<'_>, inside: End) -> Result<u32> {
     let is_its = |flow: &Flow| {
         let ends = [flow.original, flow.reply].map(|tuple| (tuple.src, tuple.sport));
