@@ -5,6 +5,7 @@
 //! under libFuzzer, the tests here on packets that are built and damaged.
 
 mod input;
+mod ports;
 mod sums;
 
 pub mod headers;

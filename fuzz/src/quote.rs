@@ -2,11 +2,11 @@
 //! all three checksums are what they would be if they were computed anew.
 
 use natbpf_common::flow::{Direction, FlowKey};
-use natbpf_common::wire::protocol::{ICMP, Transport};
 use natbpf_common::wire::quote::{ICMP_HEADER, Quote};
 
 use crate::Reached;
 use crate::input::{Bytes, Input};
+use crate::ports::has_port;
 use crate::sums::{assert_same, half, is_right, of_header, put, transport_is_right};
 
 /// The packet is an ICMP message with its quote.
@@ -78,7 +78,8 @@ fn translate(input: &Input, quote: &Quote, packet: &mut Bytes) {
         true => (quote.destination, quote.destination_port),
         false => (quote.source, quote.source_port),
     };
-    let port = if has_port(quote, &packet.bytes, input.destination) { input.port } else { old.1 };
+    let is_reply = matches!(packet.bytes[quote.transport as usize], 0 | 14 | 16 | 18);
+    let port = if has_port(quote.protocol, is_reply, input.destination) { input.port } else { old.1 };
     let new = (input.address, port);
     let before = packet.bytes.clone();
     write(&mut packet.bytes, quote, old, new, input.destination);
@@ -94,14 +95,6 @@ fn translate(input: &Input, quote: &Quote, packet: &mut Bytes) {
     assert_eq!(seen, new, "the end that the quote has now");
     write(&mut packet.bytes, &after, new, old, input.destination);
     assert_same(&before, &packet.bytes, &[2, quote.network + 10, quote.checksum_at]);
-}
-
-/// In an ICMP query and its reply one end has the identifier, and the other the type, which is not translated.
-fn has_port(quote: &Quote, bytes: &[u8], destination: bool) -> bool {
-    match quote.protocol {
-        ICMP => destination == matches!(bytes[quote.transport as usize], 0 | 14 | 16 | 18),
-        protocol => Transport::of(protocol).has_ports(),
-    }
 }
 
 type End = (natbpf_common::Address, natbpf_common::Port);

@@ -4,10 +4,11 @@
 use natbpf_common::wire::checksum;
 use natbpf_common::wire::headers::{Found, Headers, Kind};
 use natbpf_common::wire::packet::{End, Translation};
-use natbpf_common::wire::protocol::{ICMP, Transport};
+use natbpf_common::wire::protocol::Transport;
 
 use crate::Reached;
 use crate::input::{Bytes, Input};
+use crate::ports::has_port;
 use crate::sums::{assert_same, half, is_right, of_header, put, transport_is_right};
 
 pub fn check(data: &[u8]) -> Reached {
@@ -27,7 +28,8 @@ pub fn check(data: &[u8]) -> Reached {
         End::Source => (headers.source, headers.source_port),
         End::Destination => (headers.destination, headers.destination_port),
     };
-    let port = if has_port(&headers, end) { input.port } else { old_port };
+    let has_port = has_port(headers.protocol, headers.is(Kind::IcmpReply), input.destination);
+    let port = if has_port { input.port } else { old_port };
 
     let before = packet.bytes.clone();
     let there = headers.translation(end, input.address, port);
@@ -49,15 +51,6 @@ pub fn check(data: &[u8]) -> Reached {
 fn read(packet: &mut Bytes, link_header: u32) -> Option<Headers> {
     let mut headers = Headers::default();
     (headers.read(packet, link_header) == Found::Ipv4).then_some(headers)
-}
-
-/// In an ICMP query and its reply one end has the identifier, and the other the type, which is not translated.
-fn has_port(headers: &Headers, end: End) -> bool {
-    let identifier = if headers.is(Kind::IcmpReply) { End::Destination } else { End::Source };
-    match headers.protocol {
-        ICMP => end == identifier,
-        protocol => Transport::of(protocol).has_ports(),
-    }
 }
 
 /// What the datapath has the kernel's helpers do.
