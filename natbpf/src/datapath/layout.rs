@@ -39,41 +39,36 @@ pub struct Layout {
     entries: Option<u32>,
 }
 
-const fn layout(name: &'static str, kind: MapType, key: usize, value: usize, entries: Option<u32>) -> Layout {
-    Layout { name, kind, key, value, entries }
+const fn layout<K, V>(name: &'static str, kind: MapType, entries: Option<u32>) -> Layout {
+    let prefix = if matches!(kind, MapType::LpmTrie) { PREFIX } else { 0 };
+    Layout { name, kind, key: prefix + size_of::<K>(), value: size_of::<V>(), entries }
 }
 
 /// All maps that are pinned.
 pub const MAPS: &[Layout] = &[
-    layout("FLOWS", MapType::Hash, size_of::<FlowKey>(), size_of::<FlowEntry>(), None),
-    layout("MAPPINGS", MapType::Hash, size_of::<Endpoint>(), size_of::<Mapping>(), None),
-    layout("UPLINKS", MapType::Array, 4, size_of::<Uplinks>(), Some(2)),
-    layout("SOURCES", MapType::LpmTrie, PREFIX + size_of::<SourceKey>(), size_of::<Rule>(), None),
-    layout("DESTINATIONS", MapType::LpmTrie, PREFIX + size_of::<DestinationKey>(), size_of::<Rule>(), None),
-    layout("FORWARDS", MapType::LpmTrie, PREFIX + size_of::<ForwardKey>(), size_of::<Forward>(), None),
-    layout("REVERSE", MapType::LpmTrie, PREFIX + size_of::<ForwardKey>(), size_of::<Forward>(), None),
-    layout("EXTERNALS", MapType::Hash, size_of::<ExternalKey>(), size_of::<External>(), None),
-    layout("POOLS", MapType::Array, 4, size_of::<Pool>(), Some(MAX_POOLS)),
-    layout("PORTS", MapType::Hash, 4, size_of::<InsidePort>(), Some(MAX_PORTS)),
-    layout("XDP_TARGETS", MapType::DevMapHash, 4, 8, Some(MAX_PORTS)),
-    layout("SETTINGS", MapType::Array, 4, size_of::<Settings>(), Some(1)),
-    layout("GAUGES", MapType::Array, 4, size_of::<u64>(), Some(Gauge::COUNT)),
-    layout("COUNTERS", MapType::PerCpuArray, 4, size_of::<Counters>(), Some(1)),
-    layout("EVENTS", MapType::RingBuf, 0, 0, None),
-    layout(
-        "FRAGMENTS",
-        MapType::LruHash,
-        size_of::<DatagramKey>(),
-        size_of::<Datagram>(),
-        Some(DATAGRAMS as u32),
-    ),
-    layout("KEPT", MapType::Array, 4, size_of::<Place>(), Some(PLACES as u32)),
-    layout("KEPT_NUMBER", MapType::Array, 4, size_of::<u64>(), Some(1)),
-    layout("IDENTIFICATIONS", MapType::Array, 4, size_of::<u64>(), Some(IDENTIFICATIONS as u32)),
-    layout("NOTICES", MapType::RingBuf, 0, 0, None),
-    layout("TURN", MapType::ProgramArray, 4, 4, Some(1)),
+    layout::<FlowKey, FlowEntry>("FLOWS", MapType::Hash, None),
+    layout::<Endpoint, Mapping>("MAPPINGS", MapType::Hash, None),
+    layout::<u32, Uplinks>("UPLINKS", MapType::Array, Some(2)),
+    layout::<SourceKey, Rule>("SOURCES", MapType::LpmTrie, None),
+    layout::<DestinationKey, Rule>("DESTINATIONS", MapType::LpmTrie, None),
+    layout::<ForwardKey, Forward>("FORWARDS", MapType::LpmTrie, None),
+    layout::<ForwardKey, Forward>("REVERSE", MapType::LpmTrie, None),
+    layout::<ExternalKey, External>("EXTERNALS", MapType::Hash, None),
+    layout::<u32, Pool>("POOLS", MapType::Array, Some(MAX_POOLS)),
+    layout::<u32, InsidePort>("PORTS", MapType::Hash, Some(MAX_PORTS)),
+    layout::<u32, u64>("XDP_TARGETS", MapType::DevMapHash, Some(MAX_PORTS)),
+    layout::<u32, Settings>("SETTINGS", MapType::Array, Some(1)),
+    layout::<u32, u64>("GAUGES", MapType::Array, Some(Gauge::COUNT)),
+    layout::<u32, Counters>("COUNTERS", MapType::PerCpuArray, Some(1)),
+    layout::<(), ()>("EVENTS", MapType::RingBuf, None),
+    layout::<DatagramKey, Datagram>("FRAGMENTS", MapType::LruHash, Some(DATAGRAMS as u32)),
+    layout::<u32, Place>("KEPT", MapType::Array, Some(PLACES as u32)),
+    layout::<u32, u64>("KEPT_NUMBER", MapType::Array, Some(1)),
+    layout::<u32, u64>("IDENTIFICATIONS", MapType::Array, Some(IDENTIFICATIONS as u32)),
+    layout::<(), ()>("NOTICES", MapType::RingBuf, None),
+    layout::<u32, u32>("TURN", MapType::ProgramArray, Some(1)),
     // One program may tell a newer one, while programs are exchanged one after the other.
-    layout("HANDOVER", MapType::PerCpuArray, 4, size_of::<Handover>(), Some(1)),
+    layout::<u32, Handover>("HANDOVER", MapType::PerCpuArray, Some(1)),
 ];
 
 /// Checks what is pinned; what is not pinned yet is none of our business.

@@ -1,16 +1,14 @@
 //! Running the reaper program.
 
 use anyhow::{Context as _, Result};
-use aya::{
-    TestRun as _, TestRunOptions,
-    programs::{SchedClassifier, TestRunResult},
-};
+use aya::{TestRun as _, TestRunOptions, programs::SchedClassifier};
 use natbpf_common::{
     Nanoseconds,
     contract::reap::{BEFORE, COUNT, KEY_SIZE, KEYS, MAX_KEYS, OPERATION, Operation},
     flow::FlowKey,
     nat::mapping::Endpoint,
 };
+use zerocopy::{Immutable, IntoBytes};
 
 use super::{Loaded, Pins, load::REAP};
 
@@ -30,57 +28,53 @@ impl Reaper {
 
     /// Marks and removes flows that are over; returns on how many it acted.
     pub fn reap(&self, keys: &[FlowKey]) -> Result<u64> {
-        run(&self.program, Operation::Reap, 0, keys.iter().map(zerocopy::IntoBytes::as_bytes))
+        run(&self.program, Operation::Reap, 0, keys)
     }
 
     /// Ends flows, but for those that have begun, or got a new translation, after `before`, when they were
     /// looked at; returns how many.
     pub fn kill(&self, keys: &[FlowKey], before: Nanoseconds) -> Result<u64> {
-        run(&self.program, Operation::Kill, before, keys.iter().map(zerocopy::IntoBytes::as_bytes))
+        run(&self.program, Operation::Kill, before, keys)
     }
 
     /// Removes the mappings of external endpoints that are not used.
     pub fn mappings(&self, endpoints: &[Endpoint]) -> Result<u64> {
-        run(&self.program, Operation::Unmap, 0, endpoints.iter().map(zerocopy::IntoBytes::as_bytes))
+        run(&self.program, Operation::Unmap, 0, endpoints)
     }
 }
 
 impl Loaded {
     /// As [`Reaper::reap`] and [`Reaper::kill`] at once, for programs that are not pinned.
     pub fn reap(&mut self, operation: Operation, keys: &[FlowKey]) -> Result<u64> {
-        run(self.program(REAP)?, operation, Nanoseconds::MAX, keys.iter().map(zerocopy::IntoBytes::as_bytes))
+        run(self.program(REAP)?, operation, Nanoseconds::MAX, keys)
     }
 
     /// As [`Reaper::mappings`], for programs that are not pinned.
     pub fn unmap(&mut self, endpoints: &[Endpoint]) -> Result<u64> {
-        run(self.program(REAP)?, Operation::Unmap, 0, endpoints.iter().map(zerocopy::IntoBytes::as_bytes))
+        run(self.program(REAP)?, Operation::Unmap, 0, endpoints)
     }
 }
 
-fn run<'a>(
+fn run<K: IntoBytes + Immutable>(
     program: &SchedClassifier,
     operation: Operation,
     before: Nanoseconds,
-    keys: impl Iterator<Item = &'a [u8]>,
+    keys: &[K],
 ) -> Result<u64> {
     let mut acted = 0;
-    let mut keys = keys.peekable();
-    while keys.peek().is_some() {
+    for keys in keys.chunks(MAX_KEYS) {
         let mut request = vec![0; KEYS];
-        let mut count = 0u8;
-        for key in keys.by_ref().take(MAX_KEYS) {
-            let start = request.len();
-            request.extend_from_slice(key);
-            request.resize(start + KEY_SIZE, 0);
-            count += 1;
-        }
         request[BEFORE..BEFORE + size_of::<Nanoseconds>()].copy_from_slice(&before.to_ne_bytes());
         request[OPERATION] = operation as u8;
-        request[COUNT] = count;
+        request[COUNT] = keys.len() as u8;
+        for key in keys {
+            let end = request.len() + KEY_SIZE;
+            request.extend(key.as_bytes());
+            request.resize(end, 0);
+        }
         let options = TestRunOptions { data_in: Some(&request), ..TestRunOptions::default() };
-        let TestRunResult { return_value, .. } =
-            program.test_run(options).context("the kernel did not run the reaper")?;
-        acted += u64::from(return_value);
+        let ran = program.test_run(options).context("the kernel did not run the reaper")?;
+        acted += u64::from(ran.return_value);
     }
     Ok(acted)
 }

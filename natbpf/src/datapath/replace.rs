@@ -44,6 +44,12 @@ pub fn keys<K: Pod, V: Pod>(map: &LpmTrie<MapData, K, V>) -> Result<Vec<(u32, K)
     keys.collect::<Result<_, _>>().context("cannot read a longest-prefix map")
 }
 
+/// The entries of a map. `what` says which of them cannot be read.
+pub fn entries<K: Pod, V: Pod>(map: &LpmTrie<MapData, K, V>, what: &'static str) -> Result<Vec<(u32, K, V)>> {
+    let value = |(length, key)| Ok((length, key, map.get(&Key::new(length, key), 0).context(what)?));
+    keys(map)?.into_iter().map(value).collect()
+}
+
 /// Entries of a map after the new ones have been written and before the old ones are removed.
 pub fn most<K: Pod + IntoBytes + Immutable, V: Pod>(
     map: &LpmTrie<MapData, K, V>,

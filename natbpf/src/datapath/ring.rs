@@ -1,10 +1,6 @@
 //! Records that the datapath writes into a ring buffer.
 
-use std::{
-    fmt,
-    marker::PhantomData,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
-};
+use std::{fmt, marker::PhantomData};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Map, MapData, RingBuf};
@@ -16,23 +12,8 @@ use super::{Pins, pins::open};
 /// Records of one kind. A ring buffer has one reader: what is read is gone.
 pub struct Records<T> {
     map: &'static str,
-    ring: AsyncFd<Ring>,
+    ring: AsyncFd<RingBuf<MapData>>,
     record: PhantomData<T>,
-}
-
-struct Ring(RingBuf<MapData>);
-
-impl AsRawFd for Ring {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-}
-
-impl AsFd for Ring {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the ring owns the descriptor and outlives the borrow.
-        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
-    }
 }
 
 impl<T> fmt::Debug for Records<T> {
@@ -47,7 +28,7 @@ impl<T: FromBytes> Records<T> {
         let mut ring = RingBuf::try_from(Map::RingBuf(open(&pins.path(map))?))?;
         while ring.next().is_some() {}
         // SAFETY: the ring owns its descriptor, so it stays open and the same as long as it is registered.
-        let ring = unsafe { AsyncFd::register(Ring(ring)) }
+        let ring = unsafe { AsyncFd::register(ring) }
             .with_context(|| format!("cannot wait for records of {map}"))?;
         Ok(Self { map, ring, record: PhantomData })
     }
@@ -57,7 +38,7 @@ impl<T: FromBytes> Records<T> {
         loop {
             let ready = self.ring.readable_mut().await;
             let mut ready = ready.with_context(|| format!("cannot wait for records of {}", self.map))?;
-            let ring = &mut ready.get_inner_mut().0;
+            let ring = ready.get_inner_mut();
             let mut records = Vec::new();
             while let Some(item) = ring.next() {
                 records.extend(T::read_from_bytes(&item).ok());

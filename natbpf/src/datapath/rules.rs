@@ -66,11 +66,9 @@ impl Tables {
 
     /// A number above those in use.
     fn free_number(&self, destinations: &[(u32, DestinationKey)]) -> Result<u32> {
-        let mut highest = destinations.iter().map(|(_, key)| key.rule).max();
-        for (length, key) in replace::keys(&self.sources)? {
-            let rule = self.sources.get(&Key::new(length, key), 0).context("cannot read a rule")?;
-            highest = highest.max(Some(rule.id));
-        }
+        let sources = replace::entries(&self.sources, "cannot read a rule")?;
+        let sources = sources.iter().map(|(.., rule)| rule.id);
+        let highest = destinations.iter().map(|(_, key)| key.rule).chain(sources).max();
         Ok(highest.map_or(0, |highest| highest.wrapping_add(1)))
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::lpm_trie::Key;
 use natbpf_common::contract::{
     forwards::{External, ExternalKey, Forward, ForwardKey, MAX_POOLS, Pool},
     rules::Rule,
@@ -93,17 +92,10 @@ impl Tables {
 
     /// Places of the pools that rules have.
     fn used_pools(&self) -> Result<BTreeSet<u32>> {
-        let mut used = BTreeSet::new();
-        for (length, key) in replace::keys(&self.sources)? {
-            let rule = self.sources.get(&Key::new(length, key), 0).context("cannot read a rule")?;
-            used.extend(rule.has(Rule::POOL).then_some(rule.pool));
-        }
-        for (length, key) in replace::keys(&self.destinations)? {
-            let rule =
-                self.destinations.get(&Key::new(length, key), 0).context("cannot read a destination")?;
-            used.extend(rule.has(Rule::POOL).then_some(rule.pool));
-        }
-        Ok(used)
+        let sources = replace::entries(&self.sources, "cannot read a rule")?;
+        let destinations = replace::entries(&self.destinations, "cannot read a destination")?;
+        let rules = sources.iter().map(|(.., rule)| rule).chain(destinations.iter().map(|(.., rule)| rule));
+        Ok(rules.filter(|rule| rule.has(Rule::POOL)).map(|rule| rule.pool).collect())
     }
 
     /// The pools that rules have.
@@ -114,12 +106,7 @@ impl Tables {
 
     /// The entries of the forwards.
     pub fn forwards(&self) -> Result<Vec<(u32, ForwardKey, Forward)>> {
-        let keys = replace::keys(&self.forwards)?.into_iter();
-        keys.map(|(length, key)| {
-            let forward = self.forwards.get(&Key::new(length, key), 0).context("cannot read a forward")?;
-            Ok((length, key, forward))
-        })
-        .collect()
+        replace::entries(&self.forwards, "cannot read a forward")
     }
 
     fn external_keys(&self) -> Result<Vec<ExternalKey>> {

@@ -30,14 +30,9 @@ const DRIVER_MODE: u32 = 1 << 2;
 /// Detaches a pinned link now. Without it the kernel detaches some time after the pin has gone, when the file
 /// system has let go of it.
 pub fn detach_pinned_link(path: &Path) -> io::Result<()> {
-    #[repr(C)]
-    struct Detach {
-        link_fd: u32,
-    }
     let link = open_pin(path)?;
-    let mut detach = Detach { link_fd: link.as_raw_fd().cast_unsigned() };
     // SAFETY: the attributes of BPF_LINK_DETACH.
-    unsafe { bpf(LINK_DETACH, &mut detach) }.map(drop)
+    unsafe { bpf(LINK_DETACH, &mut link.as_raw_fd()) }.map(drop)
 }
 
 /// What a pinned link of TCX or XDP says of itself.
@@ -62,10 +57,7 @@ pub fn pinned_link(path: &Path) -> io::Result<Option<Link>> {
         interface: u32,
         rest: [u32; 11],
     }
-    let link = match open_pin(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    };
+    let Some(link) = if_there(open_pin(path))? else { return Ok(None) };
     let mut info = Info::default();
     get_info(link.as_fd(), &mut info)?;
     Ok(Some(Link { program: info.program, interface: info.interface }))
@@ -80,17 +72,8 @@ pub fn program_name(number: u32) -> io::Result<String> {
         before: [u64; 8],
         name: [u8; 16],
     }
-    #[repr(C)]
-    struct Get {
-        prog_id: u32,
-        next_id: u32,
-        open_flags: u32,
-    }
-    let mut get = Get { prog_id: number, next_id: 0, open_flags: 0 };
-    // SAFETY: the attributes of BPF_PROG_GET_FD_BY_ID.
-    let fd = unsafe { bpf(PROG_GET_FD_BY_ID, &mut get) }?;
-    // SAFETY: a new descriptor that nobody else has.
-    let program = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: the attributes of BPF_PROG_GET_FD_BY_ID, which makes a descriptor: the number, and no flags.
+    let program = unsafe { open(PROG_GET_FD_BY_ID, &mut [number, 0, 0]) }?;
     let mut info = Info::default();
     get_info(program.as_fd(), &mut info)?;
     let name = info.name.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -101,12 +84,12 @@ pub fn program_name(number: u32) -> io::Result<String> {
 fn get_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
     #[repr(C)]
     struct GetInfo {
-        bpf_fd: u32,
+        bpf_fd: i32,
         info_len: u32,
         info: u64,
     }
     let mut get = GetInfo {
-        bpf_fd: object.as_raw_fd().cast_unsigned(),
+        bpf_fd: object.as_raw_fd(),
         info_len: size_of::<T>() as u32,
         info: std::ptr::from_mut(info) as u64,
     };
@@ -114,39 +97,32 @@ fn get_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
     unsafe { bpf(OBJ_GET_INFO, &mut get) }.map(drop)
 }
 
+/// The attributes of `BPF_OBJ_GET` and `BPF_OBJ_PIN`.
+#[repr(C)]
+struct Object {
+    pathname: u64,
+    bpf_fd: i32,
+    file_flags: u32,
+}
+
 fn open_pin(path: &Path) -> io::Result<OwnedFd> {
-    #[repr(C)]
-    struct Get {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut get = Get { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
-    // SAFETY: the attributes of BPF_OBJ_GET; the path is valid while it runs.
-    let fd = unsafe { bpf(OBJ_GET, &mut get) }?;
-    // SAFETY: a new descriptor that nobody else has.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    let mut object = Object { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    // SAFETY: the attributes of BPF_OBJ_GET, which makes a descriptor; the path is valid while it runs.
+    unsafe { open(OBJ_GET, &mut object) }
 }
 
 fn pin_at(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-    #[repr(C)]
-    struct Pin {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut pin =
-        Pin { pathname: path.as_ptr() as u64, bpf_fd: object.as_raw_fd().cast_unsigned(), file_flags: 0 };
+    let mut object = Object { pathname: path.as_ptr() as u64, bpf_fd: object.as_raw_fd(), file_flags: 0 };
     // SAFETY: the attributes of BPF_OBJ_PIN; the path is valid while it runs.
-    unsafe { bpf(OBJ_PIN, &mut pin) }.map(drop)
+    unsafe { bpf(OBJ_PIN, &mut object) }.map(drop)
 }
 
 /// The attributes of a lookup and of an update.
 #[repr(C)]
 struct Element {
-    map_fd: u32,
+    map_fd: i32,
     key: u64,
     value: u64,
     flags: u64,
@@ -156,19 +132,8 @@ struct Element {
 pub fn make_value(path: &Path, size: u32) -> io::Result<()> {
     /// `BPF_MAP_TYPE_ARRAY`
     const ARRAY: u32 = 2;
-    #[repr(C)]
-    struct Create {
-        map_type: u32,
-        key_size: u32,
-        value_size: u32,
-        max_entries: u32,
-        map_flags: u32,
-    }
-    let mut create = Create { map_type: ARRAY, key_size: 4, value_size: size, max_entries: 1, map_flags: 0 };
-    // SAFETY: the attributes of BPF_MAP_CREATE.
-    let fd = unsafe { bpf(MAP_CREATE, &mut create) }?;
-    // SAFETY: a new descriptor that nobody else has.
-    let map = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: the attributes of BPF_MAP_CREATE, which makes a descriptor: kind, sizes of key and value, entries.
+    let map = unsafe { open(MAP_CREATE, &mut [ARRAY, 4, size, 1]) }?;
     pin_at(map.as_fd(), path)
 }
 
@@ -177,7 +142,7 @@ pub fn exchange_value(path: &Path, value: &mut [u8], write: bool) -> io::Result<
     let map = open_pin(path)?;
     let key = 0u32;
     let mut element = Element {
-        map_fd: map.as_raw_fd().cast_unsigned(),
+        map_fd: map.as_raw_fd(),
         key: std::ptr::from_ref(&key) as u64,
         value: value.as_mut_ptr() as u64,
         flags: 0,
@@ -190,23 +155,9 @@ pub fn exchange_value(path: &Path, value: &mut [u8], write: bool) -> io::Result<
 /// Attaches a program to the driver of an interface, and pins the link. (aya would ask again by netlink where the
 /// kernel says `EINVAL`, which makes no link.)
 pub fn attach_xdp(program: BorrowedFd<'_>, interface: u32, path: &Path) -> io::Result<()> {
-    #[repr(C)]
-    struct Create {
-        prog_fd: u32,
-        target_ifindex: u32,
-        attach_type: u32,
-        flags: u32,
-    }
-    let mut create = Create {
-        prog_fd: program.as_raw_fd().cast_unsigned(),
-        target_ifindex: interface,
-        attach_type: XDP,
-        flags: DRIVER_MODE,
-    };
-    // SAFETY: the attributes of BPF_LINK_CREATE.
-    let fd = unsafe { bpf(LINK_CREATE, &mut create) }?;
-    // SAFETY: a new descriptor that nobody else has.
-    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut create = [program.as_raw_fd().cast_unsigned(), interface, XDP, DRIVER_MODE];
+    // SAFETY: the attributes of BPF_LINK_CREATE, which makes a descriptor: program, interface, hook, flags.
+    let link = unsafe { open(LINK_CREATE, &mut create) }?;
     // Without a pin the link ends with its descriptor.
     pin_at(link.as_fd(), path)
 }
@@ -254,6 +205,23 @@ pub fn tcx_programs(interface: u32, attach_type: u32) -> io::Result<Vec<u32>> {
     unsafe { bpf(PROG_QUERY, &mut query) }?;
     programs.truncate(query.count as usize);
     Ok(programs)
+}
+
+/// The system call, by a command that makes a descriptor.
+///
+/// # Safety
+/// As of [`bpf`], and the command has to be such a one.
+unsafe fn open<T>(command: libc::c_long, attributes: &mut T) -> io::Result<OwnedFd> {
+    // SAFETY: the caller's promise; a new descriptor is nobody else's.
+    unsafe { bpf(command, attributes).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}
+
+/// `None` for what is not there. Any other error says nothing of it.
+pub fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 /// The system call.
