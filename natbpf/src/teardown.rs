@@ -6,7 +6,6 @@ use natbpf_common::contract::{gauge::Gauge, settings::Settings};
 use crate::{
     datapath::{Attacher, Pins, Tables},
     netns,
-    network::name_of,
     offload::{
         conntrack::{self, Conntrack},
         put_back,
@@ -24,7 +23,7 @@ pub async fn detach(pins: &Pins, attacher: &Attacher) -> Result<()> {
     let unreadable =
         settings.is_err() && pins.list_all_versions()?.iter().any(|(path, _)| path.ends_with("SETTINGS"));
     // Nothing that may fail stands before it.
-    attacher.detach_all(name_of).await?;
+    attacher.detach_all().await?;
     match settings {
         Ok(settings) if is_here(&settings) => put_back(settings),
         Ok(settings) if settings.changes & Settings::MADE_LIBERAL != 0 => tracing::warn!(

@@ -11,7 +11,7 @@ use super::{house::Outcome, state::Daemon};
 use crate::{
     config::Config,
     datapath::{Attacher, Role, attached, complete},
-    network::{Snapshot, name_of},
+    network::Snapshot,
     plan::{Missing, Plan, plan_without, reverse},
 };
 
@@ -161,7 +161,7 @@ impl Daemon {
                 Ok(()) => tracing::info!("attached to {}{}", place.name, place.role.purpose()),
                 Err(error) => {
                     // Half of it may have succeeded.
-                    self.detach(&[(place.interface, place.role)], name_of, attacher).await;
+                    self.detach(&[(place.interface, place.role)], attacher).await;
                     self.refusals.note_failure(place.interface, place.role);
                     self.refuse(&place, error)?;
                     all = false;
@@ -180,7 +180,7 @@ impl Daemon {
         gone.retain(|(interface, role)| *role != Role::Port || wanted.contains(&(*interface, Role::Uplink)));
         // What sends packets to uplinks goes first.
         gone.sort_by_key(|(_, role)| std::cmp::Reverse(*role));
-        self.detach(&gone, name_of, attacher).await;
+        self.detach(&gone, attacher).await;
         Ok(())
     }
 

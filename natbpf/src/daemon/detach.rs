@@ -6,19 +6,13 @@ use crate::datapath::{Attacher, Role};
 impl Daemon {
     /// Takes the programs of these roles off these interfaces. What does not succeed keeps its pin, and is tried
     /// again when the plan changes.
-    pub(super) async fn detach(
-        &self,
-        places: &[(u32, Role)],
-        name: impl Fn(u32) -> Option<String>,
-        attacher: &Attacher,
-    ) {
+    pub(super) async fn detach(&self, places: &[(u32, Role)], attacher: &Attacher) {
         let mut pinned = match attacher.pinned() {
             Ok(pinned) => pinned,
             Err(error) => return tracing::error!("{error:#}"),
         };
         for (interface, role) in places {
-            let name = name(*interface);
-            if let Err(error) = attacher.detach(&mut pinned, *interface, name.as_deref(), *role).await {
+            if let Err(error) = attacher.detach(&mut pinned, *interface, *role).await {
                 tracing::error!("{error:#}");
             }
         }

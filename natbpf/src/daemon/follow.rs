@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{apply::Wish, look::look, state::Daemon};
 use crate::{
     datapath::{Attacher, Role},
-    network::{ANYWHERE, Change, Network, name_of},
+    network::{ANYWHERE, Change, Network},
     plan::Missing,
 };
 
@@ -69,8 +69,7 @@ impl Daemon {
             ours.filter(|(interface, _)| change.removed.contains(interface)).collect();
         if !removed.is_empty() {
             self.gone = true;
-            // By its name, if it has come back from another namespace.
-            self.detach(&removed, name_of, attacher).await;
+            self.detach(&removed, attacher).await;
         }
         self.xdp.forget(&change.removed);
         self.refusals.forget_removed(&change.removed);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::state::{Daemon, concerns};
 use crate::{
     datapath::{Attacher, Role, attached, complete},
-    network::{Snapshot, name_of},
+    network::Snapshot,
     offload::{Reason, State},
     plan::{Plan, PlannedPort},
 };
@@ -52,10 +52,7 @@ impl Daemon {
                     continue;
                 }
                 // One at least each time.
-                let name = name_of(*interface);
-                if let Err(error) =
-                    attacher.detach(&mut pinned, *interface, name.as_deref(), Role::Port).await
-                {
+                if let Err(error) = attacher.detach(&mut pinned, *interface, Role::Port).await {
                     tracing::error!("{error:#}");
                     self.offloading.stuck.insert(*interface);
                 }
@@ -119,7 +116,7 @@ impl Daemon {
                 }
                 Err(error) => {
                     // Half of it may have succeeded.
-                    self.detach(&[(interface, Role::Port)], name_of, attacher).await;
+                    self.detach(&[(interface, Role::Port)], attacher).await;
                     self.tables.remove_port(interface);
                     left_out.insert(interface, (name, format!("{error:#}")));
                 }

@@ -39,6 +39,14 @@ impl Role {
         }
     }
 
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Uplink => "uplink",
+            Self::Inside => "inside",
+            Self::Port => "port",
+        }
+    }
+
     /// What the log says that it is for.
     pub const fn purpose(self) -> &'static str {
         match self {

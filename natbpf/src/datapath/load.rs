@@ -1,6 +1,6 @@
 //! Loading the object, with the maps that are pinned already.
 
-use std::{fs, io, sync::LazyLock};
+use std::{fs, sync::LazyLock};
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
@@ -11,7 +11,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use tokio::io::unix::AsyncFd;
 
-use super::{Hook, Pins, Role, btf, layout};
+use super::{Hook, Pins, Role, btf, layout, sys::if_there};
 
 /// The object that natbpf-ebpf is built to; empty in a build without it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/datapath"));
@@ -143,12 +143,7 @@ impl Loaded {
     /// Pins the program that removes flows, in the place of an older one.
     pub fn pin_reaper(&mut self, pins: &Pins) -> Result<()> {
         let path = pins.path(REAP);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot replace {}", path.display()));
-            }
-            _ => {}
-        }
+        if_there(fs::remove_file(&path)).with_context(|| format!("cannot replace {}", path.display()))?;
         self.program(REAP)?.pin(&path).with_context(|| format!("cannot pin {}", path.display()))
     }
 

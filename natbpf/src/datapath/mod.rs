@@ -22,14 +22,14 @@ mod tables;
 mod targets;
 
 pub use attach::{
-    Attacher, Attachment, Lost, Mode, Pinned, XdpAttachment, attached, attachments, complete, xdp_attachments,
+    Attacher, Attachment, Lost, Pinned, XdpAttachment, attached, attachments, complete, xdp_attachments,
 };
 pub use epoch::EpochGauge;
 pub use events::Events;
 pub use hook::{Hook, Role};
 pub use load::{Loaded, Sizes, object};
 pub use note::{read_note, write_note};
-pub use pins::Pins;
+pub use pins::{Mode, Pins};
 pub use reaper::Reaper;
 pub use ring::Records;
 pub use scan::Scan;

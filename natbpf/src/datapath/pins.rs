@@ -13,7 +13,7 @@
 //! ```
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirEntry, File},
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -24,15 +24,11 @@ use aya::maps::MapData;
 use natbpf_common::contract::SCHEMA;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{Hook, Role};
+use super::{Hook, Role, sys::if_there};
 
 const NATBPF: &str = "natbpf";
-const TCX: &str = "tcx";
 const XDP: &str = "xdp";
-const CLSACT: &str = "clsact";
 const QDISC: &str = "qdisc";
-const UPLINK: &str = "uplink";
-const PORT: &str = "port";
 
 /// The pins of an instance.
 #[derive(Clone, Debug)]
@@ -40,30 +36,56 @@ pub struct Pins {
     instance: PathBuf,
 }
 
+/// How a program of TC is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// By a link.
+    Tcx,
+    /// By a filter of the clsact qdisc.
+    Clsact,
+}
+
 /// What a pin stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pin {
-    /// A TCX link.
-    Tcx(u32, Hook),
+    Tc(Mode, u32, Hook),
     /// A link of XDP, of an uplink or a port.
     Xdp(u32, Role),
-    /// A filter of the clsact qdisc.
-    Clsact(u32, Hook),
     /// A clsact qdisc.
     Qdisc(u32),
     /// A map, or a program that is not attached.
     Other,
 }
 
+impl Mode {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+}
+
 impl Pin {
     /// Index of the interface that it is for.
     pub const fn interface(self) -> Option<u32> {
         match self {
-            Self::Tcx(interface, _)
-            | Self::Xdp(interface, _)
-            | Self::Clsact(interface, _)
-            | Self::Qdisc(interface) => Some(interface),
+            Self::Tc(_, interface, _) | Self::Xdp(interface, _) | Self::Qdisc(interface) => Some(interface),
             Self::Other => None,
+        }
+    }
+
+    /// That of a program of TC.
+    pub const fn hook(self) -> Option<Hook> {
+        if let Self::Tc(.., hook) = self { Some(hook) } else { None }
+    }
+
+    /// Index and role of the interface whose program it is.
+    pub const fn place(self) -> Option<(u32, Role)> {
+        match self {
+            Self::Tc(_, interface, hook) => Some((interface, hook.role())),
+            Self::Xdp(interface, role) => Some((interface, role)),
+            Self::Qdisc(_) | Self::Other => None,
         }
     }
 }
@@ -83,17 +105,20 @@ impl Pins {
     }
 
     pub fn tcx(&self, interface: u32, hook: Hook) -> PathBuf {
-        self.path(&format!("{TCX}_{interface}_{hook}"))
+        self.tc(Mode::Tcx, interface, hook)
+    }
+
+    pub fn clsact(&self, interface: u32, hook: Hook) -> PathBuf {
+        self.tc(Mode::Clsact, interface, hook)
+    }
+
+    fn tc(&self, mode: Mode, interface: u32, hook: Hook) -> PathBuf {
+        self.path(&format!("{}_{interface}_{hook}", mode.name()))
     }
 
     /// Of an uplink or a port.
     pub fn xdp(&self, interface: u32, role: Role) -> PathBuf {
-        let role = if role == Role::Uplink { UPLINK } else { PORT };
-        self.path(&format!("{XDP}_{interface}_{role}"))
-    }
-
-    pub fn clsact(&self, interface: u32, hook: Hook) -> PathBuf {
-        self.path(&format!("{CLSACT}_{interface}_{hook}"))
+        self.path(&format!("{XDP}_{interface}_{}", role.name()))
     }
 
     pub fn qdisc(&self, interface: u32) -> PathBuf {
@@ -106,8 +131,8 @@ impl Pins {
     }
 
     /// Everything pinned by this version.
-    pub fn list(&self) -> io::Result<Vec<(PathBuf, Pin)>> {
-        list(&self.folder())
+    pub fn list(&self) -> Result<Vec<(PathBuf, Pin)>> {
+        list(&self.folder()).context("cannot list what is pinned")
     }
 
     /// Everything pinned by any version.
@@ -146,12 +171,8 @@ impl Pins {
         for version in versions(&self.instance)? {
             fs::remove_dir(&version).with_context(|| format!("cannot remove {}", version.display()))?;
         }
-        match fs::remove_dir(&self.instance) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", self.instance.display()));
-            }
-            _ => {}
-        }
+        if_there(fs::remove_dir(&self.instance))
+            .with_context(|| format!("cannot remove {}", self.instance.display()))?;
         // The last instance takes the common folder with it.
         if let Some(natbpf) = self.instance.parent() {
             let _ = fs::remove_dir(natbpf);
@@ -199,40 +220,29 @@ fn lock(folder: &Path) -> Result<Option<Flock<File>>> {
 }
 
 fn versions(instance: &Path) -> io::Result<Vec<PathBuf>> {
-    match fs::read_dir(instance) {
-        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
+    let entries = if_there(fs::read_dir(instance))?.into_iter().flatten();
+    entries.map(|entry| Ok(entry?.path())).collect()
 }
 
 fn list(folder: &Path) -> io::Result<Vec<(PathBuf, Pin)>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    entries
-        .map(|entry| {
-            let entry = entry?;
-            Ok((entry.path(), parse(&entry.file_name().to_string_lossy())))
-        })
-        .collect()
+    let entries = if_there(fs::read_dir(folder))?.into_iter().flatten();
+    let pin = |entry: DirEntry| (entry.path(), parse(&entry.file_name().to_string_lossy()));
+    entries.map(|entry| entry.map(pin)).collect()
 }
 
 fn parse(name: &str) -> Pin {
     let mut parts = name.split('_');
-    let mut next = || parts.next();
-    let (kind, interface, last) = (next(), next().and_then(|number| number.parse().ok()), next());
-    match (kind, interface, last) {
-        (Some(XDP), Some(interface), Some(UPLINK)) => return Pin::Xdp(interface, Role::Uplink),
-        (Some(XDP), Some(interface), Some(PORT)) => return Pin::Xdp(interface, Role::Port),
-        _ => {}
+    let kind = parts.next().unwrap_or_default();
+    let Some(interface) = parts.next().and_then(|number| number.parse().ok()) else { return Pin::Other };
+    let last = parts.next();
+    let hook = last.and_then(Hook::from_name);
+    if let Some(mode) = [Mode::Tcx, Mode::Clsact].into_iter().find(|mode| mode.name() == kind) {
+        return hook.map_or(Pin::Other, |hook| Pin::Tc(mode, interface, hook));
     }
-    match (kind, interface, last.and_then(Hook::from_name)) {
-        (Some(TCX), Some(interface), Some(hook)) => Pin::Tcx(interface, hook),
-        (Some(CLSACT), Some(interface), Some(hook)) => Pin::Clsact(interface, hook),
-        (Some(QDISC), Some(interface), None) => Pin::Qdisc(interface),
+    let role = [Role::Uplink, Role::Port].into_iter().find(|role| last == Some(role.name()));
+    match (kind, role) {
+        (XDP, Some(role)) => Pin::Xdp(interface, role),
+        (QDISC, _) if hook.is_none() => Pin::Qdisc(interface),
         _ => Pin::Other,
     }
 }
@@ -245,13 +255,13 @@ mod tests {
     fn names_say_what_is_pinned() {
         let pins = Pins::new(Path::new("/b"), "gw");
         let pin = |path: PathBuf| parse(&path.file_name().unwrap_or_default().to_string_lossy());
-        assert_eq!(pin(pins.tcx(7, Hook::Egress)), Pin::Tcx(7, Hook::Egress));
-        assert_eq!(pin(pins.clsact(7, Hook::Ingress)), Pin::Clsact(7, Hook::Ingress));
-        assert_eq!(pin(pins.tcx(8, Hook::Inside)), Pin::Tcx(8, Hook::Inside));
-        assert_eq!(pin(pins.tcx(7, Hook::PortIngress)), Pin::Tcx(7, Hook::PortIngress));
+        assert_eq!(pin(pins.tcx(7, Hook::Egress)), Pin::Tc(Mode::Tcx, 7, Hook::Egress));
+        assert_eq!(pin(pins.clsact(7, Hook::Ingress)), Pin::Tc(Mode::Clsact, 7, Hook::Ingress));
+        assert_eq!(pin(pins.tcx(8, Hook::Inside)), Pin::Tc(Mode::Tcx, 8, Hook::Inside));
+        assert_eq!(pin(pins.tcx(7, Hook::PortIngress)), Pin::Tc(Mode::Tcx, 7, Hook::PortIngress));
         assert_eq!(pins.tcx(7, Hook::PortIngress).file_name().unwrap(), "tcx_7_port-ingress");
         for hook in Hook::ALL {
-            assert_eq!(pin(pins.clsact(9, hook)), Pin::Clsact(9, hook));
+            assert_eq!(pin(pins.clsact(9, hook)), Pin::Tc(Mode::Clsact, 9, hook));
         }
         for role in [Role::Uplink, Role::Port] {
             assert_eq!(pin(pins.xdp(7, role)), Pin::Xdp(7, role));

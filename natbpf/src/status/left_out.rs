@@ -19,12 +19,7 @@ impl LeftOutStatus {
     const NOTED: usize = 32;
 
     pub fn new(name: &str, role: Role, reason: &str) -> Self {
-        let role = match role {
-            Role::Uplink => "uplink",
-            Role::Inside => "inside",
-            Role::Port => "port",
-        };
-        Self { name: name.to_owned(), role: role.to_owned(), reason: reason.to_owned() }
+        Self { name: name.to_owned(), role: role.name().to_owned(), reason: reason.to_owned() }
     }
 
     /// What the daemon leaves for `natbpf status`; nothing if nothing is left out.

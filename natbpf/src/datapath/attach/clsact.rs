@@ -1,20 +1,20 @@
 //! Attaching by filters of a clsact qdisc. A filter lives by itself; a pin of the program beside it says that
 //! it is ours.
 
-use std::{fs, io, path::Path};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::programs::{
     SchedClassifier,
-    tc::{NlOptions, SchedClassifierLink, TcAttachOptions, qdisc_add_clsact},
+    tc::{NlOptions, TcAttachOptions, qdisc_add_clsact},
 };
 
 use super::{
     Attacher,
     errors::has_code,
-    filter::{HANDLE, priority},
+    filter::{HANDLE, our_filter, priority},
 };
-use crate::datapath::Hook;
+use crate::datapath::{Hook, sys::if_there};
 
 impl Attacher {
     pub(super) async fn attach_clsact(
@@ -45,8 +45,8 @@ impl Attacher {
         // The pin comes first: a filter without one would be taken for somebody else's.
         pin(program, &path)?;
         let options = NlOptions { priority: priority(hook), handle: HANDLE, classid: None };
-        match program.attach_with_options(name, hook.side().attach_type(), TcAttachOptions::Netlink(options))
-        {
+        let options = TcAttachOptions::Netlink(options);
+        match program.attach_with_options(name, hook.side().attach_type(), options) {
             Ok(id) => {
                 // Dropping it would detach.
                 std::mem::forget(program.take_link(id)?);
@@ -79,9 +79,7 @@ fn ingress_qdisc(name: &str) -> anyhow::Error {
 
 /// Puts a program in the place of the one that our filter runs. False: the filter is not there.
 fn replace_filter(program: &mut SchedClassifier, name: &str, hook: Hook) -> Result<bool> {
-    let filter =
-        SchedClassifierLink::attached(name, hook.side().attach_type(), priority(hook), HANDLE, None)?;
-    let Ok(id) = program.attach_to_link(filter) else { return Ok(false) };
+    let Ok(id) = program.attach_to_link(our_filter(name, hook)?) else { return Ok(false) };
     // Dropping it would detach.
     std::mem::forget(program.take_link(id)?);
     Ok(true)
@@ -89,11 +87,6 @@ fn replace_filter(program: &mut SchedClassifier, name: &str, hook: Hook) -> Resu
 
 /// Pins a program in the place of an older one.
 fn pin(program: &mut SchedClassifier, path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).context("cannot remove an old pin");
-        }
-        _ => {}
-    }
+    if_there(fs::remove_file(path)).context("cannot remove an old pin")?;
     program.pin(path).with_context(|| format!("cannot pin {}", path.display()))
 }

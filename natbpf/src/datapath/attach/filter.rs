@@ -1,10 +1,12 @@
 //! Filters of TC: ours, and those of others.
 
+use std::io;
+
 use anyhow::{Context as _, Result};
-use aya::programs::tc::TcHandle;
+use aya::programs::tc::{SchedClassifierLink, TcHandle};
 use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcOption};
 
-use super::Attacher;
+use super::{Attacher, errors::answered};
 use crate::datapath::{Hook, Side};
 
 /// Priority of our filters: behind those of people who chose one. At an inside port hairpinning comes first, since
@@ -19,6 +21,14 @@ pub(super) const fn priority(hook: Hook) -> u16 {
 /// Handle of our filters.
 pub(super) const HANDLE: TcHandle = TcHandle::new(0, 1);
 
+/// Ours, if it is there.
+pub(super) fn our_filter(name: &str, hook: Hook) -> io::Result<SchedClassifierLink> {
+    SchedClassifierLink::attached(name, hook.side().attach_type(), priority(hook), HANDLE, None)
+}
+
+/// What the kernel says where there is no qdisc that could have filters.
+const NO_QDISC: [i32; 4] = [libc::EINVAL, libc::ENOENT, libc::EOPNOTSUPP, libc::ENODEV];
+
 /// A filter of somebody.
 pub(super) struct Filter {
     pub(super) kind: String,
@@ -31,7 +41,6 @@ pub(super) struct Filter {
 impl Filter {
     /// `None` for the entry that stands for a priority as a whole.
     fn of(message: &TcMessage) -> Option<Self> {
-        let handle = u32::from(message.header.handle);
         let kind = message.attributes.iter().find_map(|attribute| match attribute {
             TcAttribute::Kind(kind) => Some(kind.clone()),
             _ => None,
@@ -44,12 +53,14 @@ impl Filter {
             TcOption::Bpf(TcFilterBpfOption::ProgId(program)) => Some(*program),
             _ => None,
         });
-        (handle != 0).then(|| Self {
-            program,
-            kind: kind.unwrap_or_default(),
-            priority: u16::try_from(message.header.info >> 16).unwrap_or_default(),
-            handle,
-        })
+        let priority = u16::try_from(message.header.info >> 16).unwrap_or_default();
+        let handle = u32::from(message.header.handle);
+        (handle != 0).then(|| Self { kind: kind.unwrap_or_default(), priority, handle, program })
+    }
+
+    /// Whether it is the one by which this hook of ours is attached.
+    pub(super) fn is_of(&self, hook: Hook) -> bool {
+        self.handle == u32::from(HANDLE) && self.priority == priority(hook)
     }
 }
 
@@ -65,15 +76,7 @@ impl Attacher {
         // Those of a block that several interfaces share are among them.
         match filters.await {
             Ok(messages) => Ok(messages.iter().filter_map(Filter::of).collect()),
-            // No qdisc that could have filters.
-            Err(rtnetlink::Error::NetlinkError(error))
-                if matches!(
-                    error.raw_code().abs(),
-                    libc::EINVAL | libc::ENOENT | libc::EOPNOTSUPP | libc::ENODEV
-                ) =>
-            {
-                Ok(Vec::new())
-            }
+            Err(error) if NO_QDISC.contains(&answered(&error)) => Ok(Vec::new()),
             Err(error) => Err(error).context("cannot list the TC filters"),
         }
     }

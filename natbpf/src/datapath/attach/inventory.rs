@@ -2,29 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use aya::programs::ProgramInfo;
 
-use crate::datapath::{Hook, Pins, Role, pins::Pin, sys};
-
-/// How a program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    Tcx,
-    Clsact,
-}
-
-impl Mode {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcx => "tcx",
-            Self::Clsact => "clsact",
-        }
-    }
-}
+use crate::datapath::{
+    Hook, Pins, Role,
+    pins::{Mode, Pin},
+    sys,
+};
 
 /// One program on one hook.
 #[derive(Clone, Copy, Debug)]
@@ -39,37 +27,21 @@ pub struct Attachment {
 
 /// What is attached, by the pins.
 pub fn attachments(pins: &Pins) -> Result<Vec<Attachment>> {
-    let mut all = Vec::new();
-    for (path, pin) in pins.list().context("cannot list what is pinned")? {
-        let (interface, hook, mode, program) = match pin {
-            Pin::Tcx(interface, hook) => (interface, hook, Mode::Tcx, program_of(&path)),
-            Pin::Clsact(interface, hook) => {
-                (interface, hook, Mode::Clsact, ProgramInfo::from_pin(&path).ok().map(|program| program.id()))
-            }
-            _ => continue,
+    let attachment = |(path, pin): (PathBuf, Pin)| {
+        let Pin::Tc(mode, interface, hook) = pin else { return None };
+        let program = match mode {
+            Mode::Tcx => program_of(&path),
+            Mode::Clsact => ProgramInfo::from_pin(&path).ok().map(|program| program.id()),
         };
-        if let Some(program) = program {
-            all.push(Attachment { interface, hook, mode, program });
-        }
-    }
-    Ok(all)
+        Some(Attachment { interface, hook, mode, program: program? })
+    };
+    Ok(pins.list()?.into_iter().filter_map(attachment).collect())
 }
 
 /// Interface indexes and roles of everything that something is pinned for.
 pub fn attached(pins: &Pins) -> Result<BTreeSet<(u32, Role)>> {
-    let pins = pins.list().context("cannot list what is pinned")?;
-    let mut attached = BTreeSet::new();
-    for (_, pin) in &pins {
-        match pin {
-            Pin::Tcx(interface, hook) | Pin::Clsact(interface, hook) => {
-                attached.insert((*interface, hook.role()));
-            }
-            Pin::Xdp(interface, role) => {
-                attached.insert((*interface, *role));
-            }
-            Pin::Qdisc(_) | Pin::Other => {}
-        }
-    }
+    let pins = pins.list()?;
+    let mut attached: BTreeSet<(u32, Role)> = pins.iter().filter_map(|(_, pin)| pin.place()).collect();
     // A qdisc alone is what is left of a start that was killed.
     for (_, pin) in pins {
         if let Pin::Qdisc(interface) = pin
@@ -83,22 +55,14 @@ pub fn attached(pins: &Pins) -> Result<BTreeSet<(u32, Role)>> {
 
 /// Interface indexes and roles of what is pinned for every hook of the role.
 pub fn complete(pins: &Pins) -> Result<BTreeSet<(u32, Role)>> {
-    let pins = pins.list().context("cannot list what is pinned")?;
-    let hooks: Vec<(u32, Hook)> = pins
-        .iter()
-        .filter_map(|(_, pin)| match pin {
-            Pin::Tcx(interface, hook) | Pin::Clsact(interface, hook) => Some((*interface, *hook)),
-            _ => None,
-        })
-        .collect();
     let mut counted: BTreeMap<(u32, Role), usize> = BTreeMap::new();
-    for (interface, hook) in hooks {
-        *counted.entry((interface, hook.role())).or_default() += 1;
+    for (_, pin) in pins.list()? {
+        if let Pin::Tc(_, interface, hook) = pin {
+            *counted.entry((interface, hook.role())).or_default() += 1;
+        }
     }
-    let whole = |((interface, role), count): ((u32, Role), usize)| {
-        (count == role.hooks().len()).then_some((interface, role))
-    };
-    Ok(counted.into_iter().filter_map(whole).collect())
+    counted.retain(|(_, role), count| *count == role.hooks().len());
+    Ok(counted.into_keys().collect())
 }
 
 /// The program of a pinned link.

@@ -14,12 +14,13 @@ mod filter;
 mod inventory;
 mod look;
 mod others;
+mod replace;
 mod tcx;
 mod xdp;
 
 pub use attacher::Attacher;
 pub use detach::Pinned;
-pub use inventory::{Attachment, Mode, attached, attachments, complete};
+pub use inventory::{Attachment, attached, attachments, complete};
 pub use look::Lost;
 pub use xdp::{XdpAttachment, xdp_attachments};
 

@@ -2,10 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{
-    Attacher,
-    filter::{HANDLE, priority},
-};
+use super::{Attacher, filter::Filter, look::pinned_link};
 use crate::datapath::{Hook, Role, Side, sys};
 
 impl Attacher {
@@ -39,10 +36,7 @@ impl Attacher {
         // The interface may have another role, too.
         let mut ours = Vec::new();
         for hook in Hook::ALL {
-            let path = self.pins.tcx(interface, hook);
-            let link =
-                sys::pinned_link(&path).with_context(|| format!("cannot look at {}", path.display()))?;
-            ours.extend(link.map(|link| link.program));
+            ours.extend(pinned_link(&self.pins.tcx(interface, hook))?.map(|link| link.program));
         }
         let programs = side
             .tcx_programs(interface)
@@ -50,21 +44,14 @@ impl Attacher {
         if let Some(other) = programs.into_iter().find(|program| !ours.contains(program)) {
             return Ok(Some(describe(other)));
         }
-        let known: Vec<u16> = Hook::ALL
-            .into_iter()
-            .filter(|known| known.side() == side)
-            .filter(|known| self.pins.clsact(interface, *known).exists())
-            .map(priority)
-            .collect();
-        for filter in self.filters(interface, side).await? {
-            if filter.handle != u32::from(HANDLE) || !known.contains(&filter.priority) {
-                return Ok(Some(format!(
-                    "a TC filter of kind {} with priority {}",
-                    filter.kind, filter.priority
-                )));
-            }
-        }
-        Ok(None)
+        let mut known = Hook::ALL.to_vec();
+        known.retain(|hook| hook.side() == side && self.pins.clsact(interface, *hook).exists());
+        let filters = self.filters(interface, side).await?;
+        let other = filters.iter().find(|filter| !known.iter().any(|hook| filter.is_of(*hook)));
+        let describe = |Filter { kind, priority, .. }: &Filter| {
+            format!("a TC filter of kind {kind} with priority {priority}")
+        };
+        Ok(other.map(describe))
     }
 }
 

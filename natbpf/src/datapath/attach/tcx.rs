@@ -1,15 +1,13 @@
 //! Attaching by links of TCX, which are pinned and outlive the daemon.
 
-use std::fs;
-
 use anyhow::{Context as _, Result, bail};
 use aya::programs::{
     LinkOrder, ProgramId, SchedClassifier,
-    links::{FdLink, PinnedLink},
+    links::FdLink,
     tc::{SchedClassifierLink, TcAttachOptions},
 };
 
-use super::{Attacher, errors::has_code, inventory::program_of};
+use super::{Attacher, inventory::program_of, replace::replace};
 use crate::datapath::Hook;
 
 impl Attacher {
@@ -24,20 +22,12 @@ impl Attacher {
             bail!("it is attached by clsact already; run `natbpf detach` before changing to tcx");
         }
         let path = self.pins.tcx(interface, hook);
-        if let Ok(pinned) = PinnedLink::from_pin(&path) {
-            let link: SchedClassifierLink = FdLink::from(pinned).try_into()?;
-            match program.attach_to_link(link) {
-                Ok(id) => {
-                    // Dropping the descriptor leaves the pin.
-                    drop(FdLink::try_from(program.take_link(id)?)?);
-                    return Ok(());
-                }
-                // The interface it belonged to is gone, and another has its number now.
-                Err(error) if has_code(&error, libc::ENOLINK) => {
-                    fs::remove_file(&path).context("cannot remove a dead link")?;
-                }
-                Err(error) => return Err(error.into()),
-            }
+        let replaced = replace(&path, |link| {
+            let id = program.attach_to_link(SchedClassifierLink::try_from(link)?)?;
+            Ok(program.take_link(id)?.try_into()?)
+        });
+        if replaced? {
+            return Ok(());
         }
         let options = TcAttachOptions::TcxOrder(self.order(interface, hook));
         let id = program.attach_with_options(name, hook.side().attach_type(), options)?;

@@ -1,14 +1,11 @@
 //! Attaching to XDP hooks, by links that outlive the daemon.
 
-use std::fs;
+use std::os::fd::AsFd as _;
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use aya::programs::{
-    links::{FdLink, PinnedLink},
-    xdp::XdpLink,
-};
+use anyhow::{Result, anyhow, bail};
+use aya::programs::xdp::XdpLink;
 
-use super::{Attacher, errors::has_code, look::program_at, others::describe};
+use super::{Attacher, look::program_at, others::describe, replace::replace};
 use crate::datapath::{Loaded, Pins, Role, pins::Pin, sys};
 
 /// A program on an XDP hook.
@@ -25,10 +22,9 @@ pub struct XdpAttachment {
 /// What is attached to XDP hooks.
 pub fn xdp_attachments(pins: &Pins) -> Result<Vec<XdpAttachment>> {
     let mut there = Vec::new();
-    for (path, pin) in pins.list().context("cannot list what is pinned")? {
+    for (path, pin) in pins.list()? {
         let Pin::Xdp(interface, role) = pin else { continue };
-        let program =
-            program_at(&path, interface).with_context(|| format!("cannot look at {}", path.display()))?;
+        let program = program_at(&path, interface)?;
         there.extend(program.map(|program| XdpAttachment { interface, role, program }));
     }
     Ok(there)
@@ -46,21 +42,14 @@ impl Attacher {
     ) -> Result<()> {
         let path = self.pins.xdp(interface, role);
         let program = loaded.xdp(role)?;
-        if let Ok(pinned) = PinnedLink::from_pin(&path) {
-            match program.attach_to_link(XdpLink::try_from(FdLink::from(pinned))?) {
-                Ok(id) => {
-                    // Dropping the descriptor leaves the pin.
-                    drop(FdLink::try_from(program.take_link(id)?)?);
-                    return Ok(());
-                }
-                // The interface it belonged to is gone, and another has its number now.
-                Err(error) if has_code(&error, libc::ENOLINK) => {
-                    fs::remove_file(&path).context("cannot remove a dead link")?;
-                }
-                Err(error) => return Err(error.into()),
-            }
+        let replaced = replace(&path, |link| {
+            let id = program.attach_to_link(XdpLink::try_from(link)?)?;
+            Ok(program.take_link(id)?.try_into()?)
+        });
+        if replaced? {
+            return Ok(());
         }
-        match sys::attach_xdp(std::os::fd::AsFd::as_fd(program.fd()?), interface, &path) {
+        match sys::attach_xdp(program.fd()?.as_fd(), interface, &path) {
             Ok(()) => Ok(()),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) => {
                 bail!("{} is there already, by somebody else; remove it", name(other))
