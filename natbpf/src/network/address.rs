@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::Ipv4Net;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 
 /// An IPv4 address of an interface.
@@ -26,6 +27,11 @@ impl Ipv4Address {
     pub const SCOPE_LINK: u8 = 253;
     /// `RT_SCOPE_HOST`
     pub const SCOPE_HOST: u8 = 254;
+
+    /// Its subnet.
+    pub fn network(&self) -> Option<Ipv4Net> {
+        Some(Ipv4Net::new(self.peer, self.prefix_length).ok()?.trunc())
+    }
 }
 
 pub fn address(message: &AddressMessage) -> Option<Ipv4Address> {

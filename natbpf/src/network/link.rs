@@ -38,6 +38,11 @@ pub struct Link {
 }
 
 impl Link {
+    /// Whether it is a virtual interface of this kind.
+    pub fn is(&self, kind: &str) -> bool {
+        self.kind.as_deref() == Some(kind)
+    }
+
     /// Length of the link layer header in bytes: 14 with Ethernet, 0 without any; `None` for others, which
     /// natbpf does not know.
     pub const fn link_header(&self) -> Option<u32> {
@@ -57,19 +62,10 @@ impl Link {
 pub fn link(message: LinkMessage) -> Link {
     let mut link = Link {
         index: message.header.index,
-        name: String::new(),
         up: message.header.flags.contains(LinkFlags::Up),
         running: message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
         link_layer: message.header.link_layer_type.into(),
-        kind: None,
-        mac: None,
-        port: false,
-        master: None,
-        lower: None,
-        abroad: false,
-        queue: false,
-        takes_unfinished: false,
-        xdp: None,
+        ..Link::default()
     };
     for attribute in message.attributes {
         match attribute {

@@ -20,9 +20,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    pub fn link(&self, interface: u32) -> Option<&Link> {
+        self.links.iter().find(|link| link.index == interface)
+    }
+
     /// Name of an interface; its index if it is gone.
     pub fn name(&self, interface: u32) -> String {
-        let link = self.links.iter().find(|link| link.index == interface);
-        link.map_or_else(|| format!("if{interface}"), |link| link.name.clone())
+        self.link(interface).map_or_else(|| format!("if{interface}"), |link| link.name.clone())
     }
 }

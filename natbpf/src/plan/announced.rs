@@ -11,7 +11,7 @@ impl Plan {
     /// At links that are up.
     pub fn announced(&self, snapshot: &Snapshot) -> Vec<Announced> {
         let answered = |(key, external): &&(ExternalKey, External)| {
-            let link = snapshot.links.iter().find(|link| link.index == key.uplink);
+            let link = snapshot.link(key.uplink);
             external.has(External::ANSWER) && link.is_some_and(|link| link.running && link.mac.is_some())
         };
         let announced = |(key, external): &(ExternalKey, External)| Announced {

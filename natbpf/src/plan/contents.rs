@@ -49,11 +49,8 @@ pub struct Plan {
 impl Plan {
     /// Names of the uplinks that have nothing to translate to. What a pattern matches need not have anything.
     pub fn without_address(&self) -> Vec<&str> {
-        self.uplinks
-            .iter()
-            .filter(|uplink| uplink.named && uplink.uplink.address_count == 0)
-            .map(|uplink| uplink.name.as_str())
-            .collect()
+        let without = |uplink: &&PlannedUplink| uplink.named && uplink.uplink.address_count == 0;
+        self.uplinks.iter().filter(without).map(|uplink| &*uplink.name).collect()
     }
 
     /// Interface index, name and role of all that programs are attached to, in this order.
@@ -77,17 +74,13 @@ impl Plan {
             && self.externals == other.externals
             && self.inside == other.inside
             && self.ports == other.ports
-            && self.has_same_hooks(other)
+            // What was chosen, whatever came of it.
+            && self.chosen == other.chosen
     }
 
     /// Back to what was chosen, to be tried again.
     pub fn choose_again(&mut self) {
         self.hooks.clone_from(&self.chosen);
-    }
-
-    /// What was chosen, whatever came of it.
-    fn has_same_hooks(&self, other: &Self) -> bool {
-        self.chosen == other.chosen
     }
 
     /// Whether every running flow is as much in its place as before, see [`Plan::placement`].

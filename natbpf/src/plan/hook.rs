@@ -24,13 +24,6 @@ pub struct PlannedHook {
     pub target: bool,
 }
 
-/// What one device by itself allows.
-enum Fitness {
-    /// With the words for its driver.
-    Fit(String),
-    Unfit(String),
-}
-
 /// The hooks of all uplinks and ports.
 #[derive(Default)]
 pub struct Hooks {
@@ -46,17 +39,17 @@ impl Hooks {
     ) -> Result<Self, PlanError> {
         let uplinks = uplinks.iter().map(|uplink| (uplink.interface, Role::Uplink));
         let ports = ports.iter().map(|port| (port.interface, Role::Port));
-        let links = &given.snapshot.links;
-        let places = uplinks
-            .chain(ports)
-            .filter_map(|(interface, role)| Some((links.iter().find(|link| link.index == interface)?, role)));
+        let places = uplinks.chain(ports);
+        let places = places.filter_map(|(interface, role)| Some((given.snapshot.link(interface)?, role)));
         if !given.config.datapath.wants_offload() {
             let hook = |(link, role): (&Link, Role)| tc(link, role, "offload is off".to_owned());
             return Ok(Self { planned: places.map(hook).collect(), warning: None });
         }
         let hooks: Vec<_> = places.map(|(link, role)| hook(link, role, given)).collect::<Result<_, _>>()?;
         let planned = settle(hooks);
-        let veth = planned.iter().find(|hook| hook.xdp && is_veth(hook.interface, given.snapshot));
+        let veth = planned
+            .iter()
+            .find(|hook| hook.xdp && given.snapshot.link(hook.interface).is_some_and(|link| link.is("veth")));
         let warning = veth.map(|hook| {
             format!(
                 "{} is a veth: XDP sees what its other end sends before checksums are complete, \
@@ -91,14 +84,14 @@ fn tc(link: &Link, role: Role, reason: String) -> PlannedHook {
 fn hook(link: &Link, role: Role, given: &Given<'_>) -> Result<PlannedHook, PlanError> {
     let asked = given.config.hook(&link.name);
     let (xdp, reason) = match (asked, fitness(link, asked, given.snapshot)) {
-        (HookMode::Tc, _) => (false, "that is what was asked for".to_owned()),
-        (HookMode::Auto, Fitness::Fit(driver)) => (true, driver),
-        (HookMode::Auto, Fitness::Unfit(reason)) => (false, reason),
-        (HookMode::Xdp, Fitness::Fit(_)) => (true, "that is what was asked for".to_owned()),
-        (HookMode::Xdp, Fitness::Unfit(reason)) if given.missing == Missing::Refused => {
+        (HookMode::Tc, _) | (HookMode::Xdp, Ok(_)) => {
+            (asked == HookMode::Xdp, "that is what was asked for".to_owned())
+        }
+        (HookMode::Auto, Ok(driver)) => (true, driver),
+        (HookMode::Xdp, Err(reason)) if given.missing == Missing::Refused => {
             return Err(PlanError::Xdp { name: link.name.clone(), reason });
         }
-        (HookMode::Xdp, Fitness::Unfit(reason)) => (false, reason),
+        (HookMode::Auto | HookMode::Xdp, Err(reason)) => (false, reason),
     };
     let target = (xdp || takes_frames(link, given.snapshot)) && asked != HookMode::Tc;
     Ok(PlannedHook { name: link.name.clone(), interface: link.index, role, xdp, asked, reason, target })
@@ -111,8 +104,8 @@ fn settle(hooks: Vec<PlannedHook>) -> Vec<PlannedHook> {
     for hook in settled.iter_mut().filter(|hook| hook.xdp && hook.asked == HookMode::Auto) {
         match hooks.iter().find(|other| other.role != hook.role && other.target) {
             Some(other) => {
-                let role = if other.role == Role::Uplink { "uplink" } else { "port" };
-                hook.reason = format!("{} and {role} {} takes frames", hook.reason, other.name);
+                hook.reason =
+                    format!("{} and {} {} takes frames", hook.reason, other.role.name(), other.name);
             }
             None => {
                 let others = if hook.role == Role::Uplink { "port" } else { "uplink" };
@@ -130,41 +123,39 @@ fn settle(hooks: Vec<PlannedHook>) -> Vec<PlannedHook> {
     settled
 }
 
-fn fitness(link: &Link, asked: HookMode, snapshot: &Snapshot) -> Fitness {
+/// Whether one device by itself can have XDP: the words for its driver, or why not.
+fn fitness(link: &Link, asked: HookMode, snapshot: &Snapshot) -> Result<String, String> {
     let device = snapshot.devices.get(&link.index).cloned().unwrap_or_default();
     if link.link_layer != libc::ARPHRD_ETHER {
-        return Fitness::Unfit("it is no Ethernet device".to_owned());
+        return Err("it is no Ethernet device".to_owned());
     }
     if let Some(kind) = link.kind.as_deref().filter(|_| asked == HookMode::Auto) {
-        return Fitness::Unfit(format!("it is a virtual device ({kind})"));
+        return Err(format!("it is a virtual device ({kind})"));
     }
-    let driver =
-        device.driver.as_ref().map_or_else(|| "its driver".to_owned(), |name| format!("its driver ({name})"));
+    let name = device.driver.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+    let driver = format!("its driver{name}");
     match device.xdp {
-        Some(features) if !features.is_native() => {
-            return Fitness::Unfit(format!("{driver} has no native XDP"));
-        }
+        Some(features) if !features.is_native() => return Err(format!("{driver} has no native XDP")),
         None if asked == HookMode::Auto => {
-            return Fitness::Unfit(
-                "this kernel does not tell whether its driver has native XDP; Linux 6.3 does".to_owned(),
+            return Err(
+                "this kernel does not tell whether its driver has native XDP; Linux 6.3 does".to_owned()
             );
         }
         _ => {}
     }
     if let Some(vlan) = stripped(link, &device, snapshot) {
-        return Fitness::Unfit(format!(
+        return Err(format!(
             "it takes the tags of {vlan} off before XDP sees them; to have XDP: ethtool -K {} rxvlan off",
             link.name
         ));
     }
-    Fitness::Fit(format!("{driver} has it"))
+    Ok(format!("{driver} has it"))
 }
 
 /// The VLAN device whose tags are stripped, on the device or on what it is a port of.
 fn stripped<'a>(link: &Link, device: &Device, snapshot: &'a Snapshot) -> Option<&'a str> {
     let above = |vlan: &&Link| {
-        vlan.kind.as_deref() == Some("vlan")
-            && vlan.lower.is_some_and(|lower| lower == link.index || Some(lower) == link.master)
+        vlan.is("vlan") && vlan.lower.is_some_and(|lower| lower == link.index || Some(lower) == link.master)
     };
     let vlan = snapshot.links.iter().find(above).filter(|_| device.strips_tags);
     vlan.map(|vlan| &*vlan.name)
@@ -173,10 +164,6 @@ fn stripped<'a>(link: &Link, device: &Device, snapshot: &'a Snapshot) -> Option<
 /// A veth does if its other end is ready; what waits in a queue there would go past it.
 fn takes_frames(link: &Link, snapshot: &Snapshot) -> bool {
     let features = snapshot.devices.get(&link.index).and_then(|device| device.xdp);
-    let limited = link.kind.as_deref() == Some("veth") && link.queue;
+    let limited = link.is("veth") && link.queue;
     features.is_some_and(|features| features.takes_frames()) && !limited
-}
-
-fn is_veth(interface: u32, snapshot: &Snapshot) -> bool {
-    snapshot.links.iter().any(|link| link.index == interface && link.kind.as_deref() == Some("veth"))
 }

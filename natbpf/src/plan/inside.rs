@@ -1,11 +1,14 @@
 //! Where inside hosts are: the interfaces whose packets are looked at for hairpinning.
 
 use super::{
-    Given, LeftOut, PlanError, PlannedUplink, Refused, leading::leading_to, left_out::leave_out,
-    rules::PlannedRule, uplinks::Uplinks,
+    Given, LeftOut, PlanError, PlannedUplink, Refused,
+    leading::leading_to,
+    left_out::leave_out,
+    rules::{PlannedRule, translation},
+    uplinks::Uplinks,
 };
 use crate::{
-    config::{Action, Config, Networks, Translation},
+    config::{Config, Networks},
     datapath::Role,
     network::Link,
 };
@@ -23,23 +26,18 @@ pub struct PlannedInside {
     pub named: bool,
 }
 
-/// What has to be behind an interface.
-enum Wanted<'a> {
-    Named(&'a str),
-    /// Some address of these.
-    Behind(Networks),
+/// Which interfaces are meant.
+struct Wanted<'a> {
+    named: Vec<&'a str>,
+    /// Those that have some address of these behind them.
+    behind: Vec<Networks>,
 }
 
 impl Config {
     /// Whether the interfaces of hairpinning are found by address and route.
     pub(super) fn looks_for_inside(&self) -> bool {
-        let found =
-            |translation: &Translation| translation.behaviour.hairpin && translation.inside.is_empty();
-        let by_rule = self
-            .rules
-            .iter()
-            .any(|rule| matches!(&rule.action, Action::Masquerade(translation) if found(translation)));
-        by_rule
+        let mut translations = self.rules.iter().filter_map(translation);
+        translations.any(|translation| translation.behaviour.hairpin && translation.inside.is_empty())
             || self.forwards.iter().any(|forward| forward.hairpin)
             || self.floating.iter().any(|floating| floating.hairpin)
     }
@@ -56,20 +54,13 @@ impl Inside {
     pub fn find(given: &Given<'_>, uplinks: &Uplinks, rules: &[PlannedRule<'_>]) -> Result<Self, PlanError> {
         let mut inside = Self::default();
         let wanted = wanted(given.config, &uplinks.planned, rules);
-        let networks = wanted.iter().filter_map(|wanted| match wanted {
-            Wanted::Named(_) => None,
-            Wanted::Behind(networks) => Some(networks),
-        });
-        let leading = leading_to(&networks.collect::<Vec<_>>(), given.snapshot);
+        let leading = leading_to(&wanted.behind, given.snapshot);
         for link in given.snapshot.links.iter().filter(|link| leading.contains(&link.index)) {
             if link.up && link.link_header() == Some(ETHERNET) && !uplinks.has(link) {
                 inside.add(link, false, given.refused);
             }
         }
-        for name in wanted.iter().filter_map(|wanted| match wanted {
-            Wanted::Named(name) => Some(*name),
-            Wanted::Behind(_) => None,
-        }) {
+        for name in wanted.named {
             let Some(link) = given.find(name)? else { continue };
             let error = if link.link_header() != Some(ETHERNET) {
                 PlanError::InsideLinkLayer(name.to_owned())
@@ -92,40 +83,36 @@ impl Inside {
         if link.name == "lo" {
             return;
         }
-        match refused.get(&(link.index, Role::Inside)) {
+        let (name, interface) = (link.name.clone(), link.index);
+        match refused.get(&(interface, Role::Inside)) {
             Some(reason) => leave_out(&mut self.left_out, link, Role::Inside, reason.clone()),
-            None => {
-                let name = link.name.clone();
-                self.planned.push(PlannedInside { name, interface: link.index, named });
-            }
+            None => self.planned.push(PlannedInside { name, interface, named }),
         }
     }
 }
 
 /// Rules with hairpin want their sources, forwards and floating addresses their host and whoever the rules of their
 /// uplink masquerade, since nobody else is translated on the way round.
-fn wanted<'a>(config: &Config, uplinks: &[PlannedUplink], rules: &[PlannedRule<'a>]) -> Vec<Wanted<'a>> {
-    let targets = config
-        .forwards
-        .iter()
-        .map(|forward| (forward.hairpin, &forward.uplink, forward.redirection.to.address));
-    let hosts =
-        config.floating.iter().map(|floating| (floating.hairpin, &floating.uplink, floating.pair.inside));
-    let reached: Vec<_> = targets.chain(hosts).filter(|(hairpin, ..)| *hairpin).collect();
-    let mut wanted: Vec<Wanted<'a>> =
-        reached.iter().map(|(.., host)| Wanted::Behind(Networks::from(*host))).collect();
+fn wanted<'a>(config: &Config, uplinks: &[PlannedUplink], rules: &[PlannedRule<'a>]) -> Wanted<'a> {
+    let forwards = config.forwards.iter().filter(|forward| forward.hairpin);
+    let targets = forwards.map(|forward| (&forward.uplink, forward.redirection.to.address));
+    let floating = config.floating.iter().filter(|floating| floating.hairpin);
+    let hosts = floating.map(|floating| (&floating.uplink, floating.pair.inside));
+    let reached: Vec<_> = targets.chain(hosts).collect();
+    let behind = reached.iter().map(|(_, host)| Networks::from(*host)).collect();
+    let mut wanted = Wanted { named: Vec::new(), behind };
     for planned in rules {
         let Some(translation) = planned.translation() else { continue };
         let serves = |uplink: &u32| {
             let planned = uplinks.iter().find(|planned| planned.interface == *uplink);
-            planned.is_some_and(|planned| reached.iter().any(|(_, name, _)| **name == planned.name))
+            planned.is_some_and(|planned| reached.iter().any(|(name, _)| **name == planned.name))
         };
         if !translation.behaviour.hairpin && !planned.uplinks.iter().any(serves) {
             continue;
         }
         match &translation.inside[..] {
-            [] => wanted.push(Wanted::Behind(planned.rule.sources.clone())),
-            names => wanted.extend(names.iter().map(|name| Wanted::Named(name))),
+            [] => wanted.behind.push(planned.rule.sources.clone()),
+            names => wanted.named.extend(names.iter().map(|name| &**name)),
         }
     }
     wanted

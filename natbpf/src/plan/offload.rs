@@ -10,11 +10,12 @@ use natbpf_common::{
 use super::{
     Given, Missing, PlanError,
     leading::leading_to,
-    stacks::{Stacks, is_kind, is_stacked},
+    rules::translation,
+    stacks::{Stacks, is_stacked},
     uplinks::Uplinks,
 };
 use crate::{
-    config::{Action, Config, Interfaces, Networks},
+    config::{Config, Interfaces, Networks},
     network::{Link, Snapshot},
 };
 
@@ -50,7 +51,7 @@ impl Config {
     fn wanted_ports(&self) -> Wanted<'_> {
         let mut wanted = Wanted::default();
         for rule in &self.rules {
-            let Action::Masquerade(translation) = &rule.action else { continue };
+            let Some(translation) = translation(rule) else { continue };
             match &translation.ports[..] {
                 [] => wanted.behind.push(rule.sources.clone()),
                 ports => wanted.named.extend(ports),
@@ -81,12 +82,11 @@ impl Ports {
         let wanted = given.config.wanted_ports();
         if given.missing == Missing::Refused {
             let names = wanted.named.iter().filter_map(|ports| ports.name());
-            let links = names.filter_map(|name| snapshot.links.iter().find(|link| link.name == name));
-            for link in links {
+            for link in names.filter_map(|name| snapshot.links.iter().find(|link| link.name == name)) {
                 check(link, uplinks, snapshot)?;
             }
         }
-        let leading = leading_to(&wanted.behind.iter().collect::<Vec<_>>(), snapshot);
+        let leading = leading_to(&wanted.behind, snapshot);
         let mut ports = BTreeMap::new();
         for link in snapshot.links.iter().filter(|link| !uplinks.has(link)) {
             let named = wanted.named.iter().any(|ports| ports.matches(&link.name));
@@ -96,8 +96,8 @@ impl Ports {
                 ports.extend(found.map(|port| (port.index, port)));
             }
         }
-        let stacked: Vec<u32> =
-            ports.values().filter(|port| is_above(port, &ports)).map(|p| p.index).collect();
+        let stacked = ports.values().filter(|port| is_above(port, &ports));
+        let stacked: Vec<u32> = stacked.map(|port| port.index).collect();
         ports.retain(|index, _| !stacked.contains(index));
         let warning = (ports.len() > MAX_PORTS as usize).then(|| {
             format!(
@@ -118,12 +118,11 @@ fn check(link: &Link, uplinks: &Uplinks, snapshot: &Snapshot) -> Result<(), Plan
     if uplinks.has(link) {
         return Err(PlanError::PortUplink(name()));
     }
-    if link.link_layer != libc::ARPHRD_ETHER || link.name == "lo" || is_kind(link, "vrf") {
+    if link.link_layer != libc::ARPHRD_ETHER || link.name == "lo" || link.is("vrf") {
         return Err(PlanError::PortLinkLayer(name()));
     }
-    let master = link.master.and_then(|index| snapshot.links.iter().find(|link| link.index == index));
-    match master {
-        Some(master) if is_kind(master, "bond") || is_kind(master, "team") => {
+    match link.master.and_then(|index| snapshot.link(index)) {
+        Some(master) if master.is("bond") || master.is("team") => {
             Err(PlanError::PortOfBond { name: name(), master: master.name.clone() })
         }
         _ => Ok(()),
@@ -133,11 +132,10 @@ fn check(link: &Link, uplinks: &Uplinks, snapshot: &Snapshot) -> Result<(), Plan
 /// The devices that a device stands for: a bridge, and a VLAN on it, for the bridge's ports, since packets come in
 /// there. But not where packets wait in a queue before they leave by it, since what it limits would go past it.
 fn devices<'a>(link: &'a Link, snapshot: &'a Snapshot) -> Vec<&'a Link> {
-    let lower = link.lower.filter(|_| is_kind(link, "vlan"));
-    let lower = lower.and_then(|index| snapshot.links.iter().find(|link| link.index == index));
+    let lower = link.lower.filter(|_| link.is("vlan")).and_then(|index| snapshot.link(index));
     let above = [Some(link), lower].into_iter().flatten();
     let queue = above.clone().any(|link| link.queue);
-    match above.filter(|link| is_kind(link, "bridge")).find(|_| !queue) {
+    match above.filter(|link| link.is("bridge")).find(|_| !queue) {
         Some(bridge) => snapshot.links.iter().filter(|link| link.master == Some(bridge.index)).collect(),
         None => vec![link],
     }
@@ -151,23 +149,18 @@ fn is_above(link: &Link, ports: &BTreeMap<u32, &Link>) -> bool {
 fn planned(link: &Link, between: Vec<&Link>) -> PlannedPort {
     // A queue, by which many limit how much a container gets, is at this end, and so is what finishes packets for
     // those who cannot.
-    let peer = is_kind(link, "veth") && link.abroad && !link.queue && link.takes_unfinished;
+    let peer = link.is("veth") && link.abroad && !link.queue && link.takes_unfinished;
     let flags = if peer { Offload::PEER } else { 0 };
     let obstacle = between.iter().find_map(|link| match link {
         Link { queue: true, name, .. } => {
             Some(format!("packets wait in a queue before they leave by {name}"))
         }
-        Link { xdp: Some(program), name, .. } => {
-            Some(format!("an XDP program (number {program}) is attached to {name}"))
+        Link { xdp: Some(number), name, .. } => {
+            Some(format!("an XDP program (number {number}) is attached to {name}"))
         }
         _ => None,
     });
     let between = between.into_iter().map(|link| (link.name.clone(), link.index)).collect();
-    PlannedPort {
-        name: link.name.clone(),
-        interface: link.index,
-        port: InsidePort { flags },
-        between,
-        obstacle,
-    }
+    let (name, interface) = (link.name.clone(), link.index);
+    PlannedPort { name, interface, port: InsidePort { flags }, between, obstacle }
 }

@@ -35,12 +35,8 @@ impl<'a> Rules<'a> {
         let mut pools = Vec::new();
         let of_uplinks = config.rules.iter().zip(&uplinks.of_rules);
         let planned = of_uplinks.map(|(rule, uplinks)| {
-            let value = match &rule.action {
-                Action::Masquerade(translation) => {
-                    Some(value::masquerading(translation, max_flows, &mut pools))
-                }
-                Action::Exempt => None,
-            };
+            let value =
+                translation(rule).map(|translation| value::masquerading(translation, max_flows, &mut pools));
             PlannedRule { rule, uplinks: uplinks.clone(), value, decides: false }
         });
         let mut planned: Vec<PlannedRule<'a>> = planned.collect();
@@ -53,17 +49,21 @@ impl<'a> Rules<'a> {
     }
 }
 
+/// What a rule translates to; `None`: what matches is left alone.
+pub fn translation(rule: &MasqueradeRule) -> Option<&Translation> {
+    match &rule.action {
+        Action::Masquerade(translation) => Some(translation),
+        Action::Exempt => None,
+    }
+}
+
 /// Adds the rules of an uplink.
 fn compile(uplink: &PlannedUplink, config: &Config, rules: &mut [PlannedRule<'_>], compiler: &mut Compiler) {
     let everywhere = Networks::default();
-    let floating: Vec<(Networks, Rule)> = config
-        .floating
-        .iter()
-        .filter(|floating| floating.uplink == uplink.name)
-        .map(|floating| {
-            (Networks::from(floating.pair.inside), value::floating(floating, config.datapath.max_flows))
-        })
-        .collect();
+    let floating = config.floating.iter().filter(|floating| floating.uplink == uplink.name);
+    let value = |floating| value::floating(floating, config.datapath.max_flows);
+    let floating: Vec<(Networks, Rule)> =
+        floating.map(|floating| (Networks::from(floating.pair.inside), value(floating))).collect();
     // A host that has an address of its own needs no rule, and none takes it away.
     let floating = floating.iter().map(|(sources, rule)| OrderedRule {
         sources,
@@ -71,27 +71,20 @@ fn compile(uplink: &PlannedUplink, config: &Config, rules: &mut [PlannedRule<'_>
         except: &[],
         value: Some(*rule),
     });
-    let (here, ordered): (Vec<usize>, Vec<OrderedRule<'_>>) = rules
-        .iter()
-        .enumerate()
-        .filter(|(_, planned)| planned.uplinks.contains(&uplink.interface))
-        .map(|(index, planned)| (index, planned.ordered()))
-        .unzip();
+    let here = |planned: &PlannedRule<'_>| planned.uplinks.contains(&uplink.interface);
+    let first = floating.len();
+    let ordered = rules.iter().filter(|planned| here(planned)).map(PlannedRule::ordered);
     let ordered: Vec<OrderedRule<'_>> = floating.chain(ordered).collect();
     let decides = compiler.add_uplink(uplink.interface, &ordered);
-    let first = ordered.len() - here.len();
-    for (index, decides) in here.into_iter().zip(decides.into_iter().skip(first)) {
-        rules[index].decides |= decides;
+    for (rule, decides) in rules.iter_mut().filter(|planned| here(planned)).zip(&decides[first..]) {
+        rule.decides |= decides;
     }
 }
 
 impl<'a> PlannedRule<'a> {
     /// What it translates to; `None`: what matches is left alone.
     pub fn translation(&self) -> Option<&'a Translation> {
-        match &self.rule.action {
-            Action::Masquerade(translation) => Some(translation),
-            Action::Exempt => None,
-        }
+        translation(self.rule)
     }
 
     fn ordered(&self) -> OrderedRule<'a> {

@@ -20,7 +20,7 @@ impl<'a> Stacks<'a> {
     pub fn of(snapshot: &'a Snapshot) -> Self {
         let mut stacks = Self { bridges: BTreeMap::new(), stacked: BTreeMap::new() };
         for link in &snapshot.links {
-            if is_kind(link, "bridge") {
+            if link.is("bridge") {
                 stacks.bridges.insert(link.index, link);
             }
             if let Some(lower) = link.lower.filter(|_| is_stacked(link)) {
@@ -51,9 +51,5 @@ impl<'a> Stacks<'a> {
 }
 
 pub fn is_stacked(link: &Link) -> bool {
-    STACKED.iter().any(|kind| is_kind(link, kind))
-}
-
-pub fn is_kind(link: &Link, kind: &str) -> bool {
-    link.kind.as_deref() == Some(kind)
+    STACKED.iter().any(|kind| link.is(kind))
 }

@@ -61,10 +61,8 @@ impl Uplinks {
 
     /// One that is left out has instances behind it as little as one that is not.
     pub fn has(&self, link: &Link) -> bool {
-        let planned = self.planned.iter().map(|uplink| uplink.interface);
-        planned
-            .chain(self.left_out.iter().map(|left| left.interface))
-            .any(|interface| interface == link.index)
+        self.planned.iter().any(|uplink| uplink.interface == link.index)
+            || self.left_out.iter().any(|left| left.interface == link.index)
     }
 
     /// `named` are the interface indexes of all that are named somewhere. False: it is left out.

@@ -8,13 +8,13 @@ use natbpf_common::{
     contract::{forwards::ForwardKey, uplinks::MAX_ADDRESSES},
 };
 
-use super::{Given, inside::Inside, rules::PlannedRule, serve::Served, uplinks::Uplinks};
+use super::{Given, PlannedUplink, inside::Inside, rules::PlannedRule, serve::Served, uplinks::Uplinks};
 use crate::{
     address::{borrowed_address, own_addresses},
-    network::{Ipv4Address, Snapshot},
+    network::Snapshot,
 };
 
-/// Of all but ports and hooks, which have theirs from where they are chosen.
+/// All but those of ports and hooks, which come from where these are chosen.
 pub fn warnings(
     given: &Given<'_>,
     uplinks: &Uplinks,
@@ -25,7 +25,7 @@ pub fn warnings(
     let mut warnings = Vec::new();
     // What a pattern matches, nobody may have meant.
     for uplink in uplinks.planned.iter().filter(|uplink| uplink.named) {
-        of_uplink(&uplink.name, uplink.interface, uplink.up, given.snapshot, &mut warnings);
+        of_uplink(uplink, given.snapshot, &mut warnings);
     }
     for (number, planned) in (1..).zip(rules) {
         warnings.extend(of_rule(number, planned, uplinks));
@@ -102,8 +102,9 @@ fn of_other_ways_out(snapshot: &Snapshot, uplinks: &Uplinks, inside: &Inside) ->
     unsaid.map(warning).collect()
 }
 
-fn of_uplink(name: &str, interface: u32, up: bool, snapshot: &Snapshot, warnings: &mut Vec<String>) {
-    if !up {
+fn of_uplink(uplink: &PlannedUplink, snapshot: &Snapshot, warnings: &mut Vec<String>) {
+    let (name, interface) = (&uplink.name, uplink.interface);
+    if !uplink.up {
         warnings.push(format!(
             "{name} is down, so nothing leaves by it; bring it up with: ip link set {name} up"
         ));
@@ -136,12 +137,12 @@ fn overlap(planned: &PlannedRule<'_>, uplink: u32, snapshot: &Snapshot) -> Optio
     }
     let name = snapshot.name(uplink);
     own_addresses(snapshot, uplink).find_map(|own| {
-        let outside = network(own)?;
+        let outside = own.network()?;
         if !sources.touches(outside) {
             return None;
         }
         let inside = snapshot.addresses.iter().filter(|other| other.interface != uplink);
-        let mut inside = inside.filter_map(|other| Some((other, network(other)?)));
+        let mut inside = inside.filter_map(|other| Some((other, other.network()?)));
         if let Some((other, inside)) = inside.find(|(_, inside)| overlaps(inside, &outside)) {
             return Some(format!(
                 "the network {outside} of the uplink {name} overlaps {inside} of {}, so the kernel cannot tell \
@@ -164,9 +165,4 @@ fn overlap(planned: &PlannedRule<'_>, uplink: u32, snapshot: &Snapshot) -> Optio
 
 fn overlaps(one: &Ipv4Net, other: &Ipv4Net) -> bool {
     one.contains(other) || other.contains(one)
-}
-
-/// The subnet of an address.
-fn network(address: &Ipv4Address) -> Option<Ipv4Net> {
-    Some(Ipv4Net::new(address.peer, address.prefix_length).ok()?.trunc())
 }
