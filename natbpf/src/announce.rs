@@ -5,10 +5,13 @@ use std::{
     collections::BTreeSet,
     io,
     net::Ipv4Addr,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd},
 };
 
 use natbpf_common::wire::arp::Arp;
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrLike as _, sendto, socket,
+};
 use zerocopy::IntoBytes as _;
 
 /// How often it is said, once a second: a frame may be lost, and a switch may not forward yet.
@@ -72,13 +75,7 @@ impl Announcer {
 
 fn open() -> io::Result<OwnedFd> {
     // No protocol: nothing is to be received.
-    // SAFETY: no pointers are passed.
-    let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-    if socket < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor was just made and belongs to nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
+    Ok(socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?)
 }
 
 fn send(socket: &OwnedFd, announced: Announced) -> io::Result<()> {
@@ -88,21 +85,11 @@ fn send(socket: &OwnedFd, announced: Announced) -> io::Result<()> {
     to.sll_ifindex = announced.interface.cast_signed();
     to.sll_halen = BROADCAST.len() as u8;
     to.sll_addr[..BROADCAST.len()].copy_from_slice(&BROADCAST);
+    // SAFETY: the address is one of AF_PACKET, and as long as said.
+    let to = unsafe { LinkAddr::from_raw((&raw const to).cast(), Some(size_of_val(&to) as libc::socklen_t)) };
+    let to = to.ok_or(io::ErrorKind::InvalidInput)?;
     for frame in frames(announced) {
-        // SAFETY: frame and address are valid while it runs, and as long as said.
-        let sent = unsafe {
-            libc::sendto(
-                socket.as_raw_fd(),
-                frame.as_ptr().cast(),
-                frame.len(),
-                0,
-                (&raw const to).cast(),
-                size_of_val(&to) as libc::socklen_t,
-            )
-        };
-        if sent < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        sendto(socket.as_raw_fd(), &frame, &to, MsgFlags::empty())?;
     }
     Ok(())
 }

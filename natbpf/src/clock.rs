@@ -1,7 +1,8 @@
-//! The datapath's clock, read from user space.
+//! The datapath's clock, read from user space, and waiting by that of the runtime.
 
 use natbpf_common::{Nanoseconds, SECOND};
 use nix::time::{ClockId, clock_gettime};
+use tokio::time::{Instant, sleep_until};
 
 /// Now, as the BPF programs know it: monotonic, as exact as a timer tick. Row X10.
 pub fn now() -> Nanoseconds {
@@ -10,4 +11,12 @@ pub fn now() -> Nanoseconds {
         let (seconds, nanoseconds) = (time.tv_sec().unsigned_abs(), time.tv_nsec().unsigned_abs());
         seconds * SECOND + nanoseconds
     })
+}
+
+/// Waits until then; `None`: for ever.
+pub async fn wait_until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
 }

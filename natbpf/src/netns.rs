@@ -3,14 +3,14 @@
 use std::{
     fs::{self, File},
     io,
-    os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd},
-        unix::fs::MetadataExt,
-    },
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::socket::{AddressFamily, SockFlag, SockType, socket},
+};
 
 /// Where `ip netns` keeps the namespaces that have names (ip-netns(8)).
 const NAMED: &str = "/run/netns";
@@ -53,13 +53,8 @@ pub fn enter(name: &str) -> Result<(), NetnsError> {
 /// The kernel's number of the calling thread's network namespace, which is never used again as long as the
 /// host runs (`SO_NETNS_COOKIE`, Linux 5.14).
 pub fn cookie() -> Result<u64, NetnsError> {
-    // SAFETY: no pointers are passed.
-    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-    if socket < 0 {
-        return Err(NetnsError::Cookie(io::Error::last_os_error()));
-    }
-    // SAFETY: the descriptor was just made and belongs to nobody else.
-    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+        .map_err(|errno| NetnsError::Cookie(errno.into()))?;
     let mut cookie = 0u64;
     let mut length = size_of_val(&cookie) as libc::socklen_t;
     // SAFETY: value and length are valid for writes, and the length is that of the value.
@@ -78,9 +73,7 @@ pub fn cookie() -> Result<u64, NetnsError> {
 /// What to call the calling thread's network namespace: its name, if it has one, else `net:[INODE]` as in
 /// `/proc`.
 pub fn label() -> String {
-    let Ok(current) = fs::metadata(CURRENT) else {
-        return "unknown".to_owned();
-    };
+    let Ok(current) = fs::metadata(CURRENT) else { return "unknown".to_owned() };
     let same = |path: &Path| {
         fs::metadata(path).is_ok_and(|other| (other.dev(), other.ino()) == (current.dev(), current.ino()))
     };

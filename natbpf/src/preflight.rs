@@ -70,20 +70,13 @@ pub fn check() -> Result<(), PreflightError> {
 /// Whether programs may be loaded and attached. Row S40.
 pub fn check_privilege() -> Result<(), PreflightError> {
     // Without /proc nobody can tell; then loading itself fails or not.
-    let Ok(status) = fs::read_to_string("/proc/thread-self/status") else {
-        return Ok(());
-    };
-    if effective_capabilities(&status).is_none_or(privileged) {
-        Ok(())
-    } else {
-        Err(PreflightError::Privilege)
-    }
+    let Ok(status) = fs::read_to_string("/proc/thread-self/status") else { return Ok(()) };
+    let privileged = effective_capabilities(&status).is_none_or(privileged);
+    if privileged { Ok(()) } else { Err(PreflightError::Privilege) }
 }
 
 pub fn check_kernel() -> Result<(), PreflightError> {
-    let Ok(name) = uname() else {
-        return Ok(());
-    };
+    let Ok(name) = uname() else { return Ok(()) };
     let release = name.release().to_string_lossy().into_owned();
     match kernel_version(&release) {
         Some(version) if version < OLDEST_KERNEL => Err(PreflightError::Kernel { release }),

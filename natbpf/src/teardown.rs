@@ -7,7 +7,7 @@ use crate::{
     datapath::{Attacher, Pins, Tables},
     netns,
     offload::{
-        conntrack::{self, Conntrack},
+        conntrack::{self, Conntrack, SYSCTL},
         put_back,
     },
 };
@@ -26,15 +26,13 @@ pub async fn detach(pins: &Pins, attacher: &Attacher) -> Result<()> {
     attacher.detach_all().await?;
     match settings {
         Ok(settings) if is_here(&settings) => put_back(settings),
-        Ok(settings) if settings.changes & Settings::MADE_LIBERAL != 0 => tracing::warn!(
-            "natbpf had set {} = 1 in another network namespace, where it stays so",
-            conntrack::SYSCTL
-        ),
+        Ok(settings) if settings.changes & Settings::MADE_LIBERAL != 0 => {
+            tracing::warn!("natbpf had set {SYSCTL} = 1 in another network namespace, where it stays so");
+        }
         Ok(_) => {}
         Err(_) if unreadable && conntrack::look() == Conntrack::Liberal => tracing::warn!(
-            "nobody can read any more whether natbpf had set {}; if it was 0 before, put it back with: sysctl -w {}=0",
-            conntrack::SYSCTL,
-            conntrack::SYSCTL
+            "nobody can read any more whether natbpf had set {SYSCTL}; if it was 0 before, put it back with: \
+             sysctl -w {SYSCTL}=0"
         ),
         Err(_) => {}
     }

@@ -14,14 +14,16 @@ pub const DUMP: u16 = REQUEST | 0x300;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
 
-/// Asks, and reads what the answers say.
+/// Asks in the network namespace of the calling thread, and reads what the answers say.
 pub fn request<T>(
-    socket: &Socket,
+    protocol: isize,
     family: u16,
     flags: u16,
     body: &[u8],
     read: impl Fn(&[u8]) -> Option<T>,
 ) -> io::Result<Vec<T>> {
+    let mut socket = Socket::new(protocol)?;
+    socket.bind_auto()?;
     socket.send_to(&build::message(family, flags, body), &SocketAddr::new(0, 0), 0)?;
     let mut answers = Vec::new();
     loop {

@@ -9,7 +9,10 @@ use tokio::{
 };
 
 use super::NetworkError;
-use crate::netlink::socket;
+use crate::netlink::{
+    message::{u16_at, u32_at},
+    socket,
+};
 
 /// Between two readings: what comes faster counts as one change, and others get their turn in between.
 const GATHER: Duration = Duration::from_millis(2);
@@ -125,14 +128,7 @@ impl Changes {
     pub async fn next(&mut self) -> Change {
         loop {
             sleep_until(self.due).await;
-            let read = match self.socket.readable().await {
-                // It is ready until reading says that it is empty.
-                Ok(ready) => {
-                    drop(ready);
-                    read(&self.socket)
-                }
-                Err(error) => Err(error),
-            };
+            let read = socket::readable(Some(&self.socket)).await.and_then(|()| read(&self.socket));
             self.due = Instant::now() + GATHER;
             match read {
                 Ok(Some(change)) => return change,
@@ -140,10 +136,7 @@ impl Changes {
                 Err(error) => {
                     self.complain(&error);
                     match listen(self.routes) {
-                        Ok(socket) => {
-                            self.socket = socket;
-                            self.complaint = None;
-                        }
+                        Ok(socket) => (self.socket, self.complaint) = (socket, None),
                         Err(error) => self.complain(&error),
                     }
                     self.due = Instant::now() + PATIENCE;
@@ -204,12 +197,12 @@ fn gather(mut receive: impl FnMut(&mut Vec<u8>) -> io::Result<()>) -> io::Result
 }
 
 fn kind(message: &[u8]) -> Option<u16> {
-    Some(u16::from_ne_bytes(*message.get(4..)?.first_chunk()?))
+    u16_at(message, 4)
 }
 
 /// That of a `struct ifinfomsg` and of a `struct tcmsg`.
 fn interface(message: &[u8]) -> Option<u32> {
-    Some(u32::from_ne_bytes(*message.get(20..)?.first_chunk()?))
+    u32_at(message, 20)
 }
 
 /// The interface that a message says is gone.

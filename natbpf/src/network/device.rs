@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, io};
 
-use rtnetlink::sys::{Socket, protocols::NETLINK_GENERIC};
+use rtnetlink::sys::protocols::NETLINK_GENERIC;
 
 use super::{Link, ethtool::Ethtool};
 use crate::netlink::{
@@ -76,14 +76,12 @@ pub fn features() -> Option<BTreeMap<u32, Features>> {
 }
 
 fn ask() -> io::Result<BTreeMap<u32, Features>> {
-    let mut socket = Socket::new(NETLINK_GENERIC)?;
-    socket.bind_auto()?;
     let name = build::attribute(FAMILY_NAME, b"netdev\0");
-    let family = request(&socket, CONTROL, REQUEST, &[&[GET_FAMILY, 1, 0, 0], &name[..]].concat(), |body| {
-        u16_at(attribute(body.get(HEADER..)?, FAMILY_ID)?, 0)
-    })?;
+    let question = [&[GET_FAMILY, 1, 0, 0], &name[..]].concat();
+    let id = |body: &[u8]| u16_at(attribute(body.get(HEADER..)?, FAMILY_ID)?, 0);
+    let family = request(NETLINK_GENERIC, CONTROL, REQUEST, &question, id)?;
     let family = *family.first().ok_or(io::ErrorKind::NotFound)?;
-    let devices = request(&socket, family, DUMP, &[DEVICE_GET, 1, 0, 0], device_features)?;
+    let devices = request(NETLINK_GENERIC, family, DUMP, &[DEVICE_GET, 1, 0, 0], device_features)?;
     Ok(devices.into_iter().collect())
 }
 

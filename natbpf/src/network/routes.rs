@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 
-/// A way to a network by an interface.
+/// A path to a network by an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Interface index.
@@ -27,8 +27,7 @@ pub fn routes(message: &RouteMessage) -> Vec<Route> {
             _ => {}
         }
     }
-    let Ok(network) = Ipv4Net::new(address, message.header.destination_prefix_length) else {
-        return Vec::new();
-    };
+    let network = Ipv4Net::new(address, message.header.destination_prefix_length);
+    let Ok(network) = network else { return Vec::new() };
     interfaces.into_iter().map(|interface| Route { interface, network }).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rtnetlink::sys::{Socket, protocols::NETLINK_ROUTE};
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
 
 use crate::netlink::{
     REQUEST,
@@ -21,12 +21,10 @@ const PROGRAM: u16 = 4;
 
 /// The kernel's number of it; 0: there is none. In the network namespace of the calling thread.
 pub fn xdp_program(interface: u32) -> io::Result<u32> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
     let mut body = vec![0; HEADER];
     body[4..8].copy_from_slice(&interface.to_ne_bytes());
     body.extend(build::attribute(MASK, &SKIP_STATISTICS.to_ne_bytes()));
-    let programs = request(&socket, libc::RTM_GETLINK, REQUEST, &body, |body| Some(program(body)))?;
+    let programs = request(NETLINK_ROUTE, libc::RTM_GETLINK, REQUEST, &body, |body| Some(program(body)))?;
     Ok(programs.first().copied().unwrap_or_default())
 }
 

@@ -3,8 +3,9 @@
 use std::{
     io,
     net::{SocketAddrV4, UdpSocket},
-    os::fd::{FromRawFd, OwnedFd},
 };
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 use super::answer::Answer;
 
@@ -19,14 +20,8 @@ pub struct RawSocket {
 impl RawSocket {
     /// Opens one in the network namespace of the calling thread. Needs `CAP_NET_RAW`.
     pub fn open() -> io::Result<Self> {
-        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: no pointers are passed.
-        let socket = unsafe { libc::socket(libc::AF_INET, kind, libc::IPPROTO_RAW) };
-        if socket < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor was just made and belongs to nobody else.
-        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Inet, SockType::Raw, flags, SockProtocol::Raw)?;
         Ok(Self { socket: socket.into() })
     }
 

@@ -19,7 +19,7 @@ pub const fn next(epoch: u16) -> u16 {
 /// The epoch, and when the next one is due.
 #[derive(Debug)]
 pub struct Epoch {
-    /// The latest one, also while offload is off, so that none comes back before ways noted under it are over.
+    /// The latest one, also while offload is off, so that none comes back before paths noted under it are over.
     number: u16,
     /// When it was counted up.
     since: Option<Instant>,

@@ -1,7 +1,5 @@
 //! Whether packets are repeated as the kernel has sent those before, and under which epoch.
 
-use std::fmt;
-
 use natbpf_common::contract::settings::Settings;
 
 use crate::config::DatapathConfig;
@@ -21,40 +19,28 @@ pub enum State {
 }
 
 /// Why there is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// The operator wants it so.
+    #[error("as told")]
     Asked,
-    /// Programs of somebody else may be on the same hooks, and are to see every packet.
+    /// Programs of somebody else may be on the same hooks.
+    #[error("since coexist is set, and others' programs are to see every packet")]
     Coexist,
     /// Such a program, or a filter, has come to an uplink; which, in words.
+    #[error("since {0} by somebody else, which is to see every packet; it comes back when that is gone")]
     Others(String),
     /// conntrack is strict, and is to stay so.
+    #[error("since {sysctl} is 0 and natbpf was told to leave it so", sysctl = conntrack::SYSCTL)]
     Strict,
     /// conntrack is strict, and cannot be told otherwise.
+    #[error("since {sysctl} cannot be set: {0}", sysctl = conntrack::SYSCTL)]
     Unwritable(String),
 }
 
 impl State {
     pub const fn is_on(&self) -> bool {
         matches!(self, Self::On)
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Asked => f.write_str("as told"),
-            Self::Coexist => {
-                f.write_str("since coexist is set, and others' programs are to see every packet")
-            }
-            Self::Others(what) => write!(
-                f,
-                "since {what} by somebody else, which is to see every packet; it comes back when that is gone"
-            ),
-            Self::Strict => write!(f, "since {} is 0 and natbpf was told to leave it so", conntrack::SYSCTL),
-            Self::Unwritable(error) => write!(f, "since {} cannot be set: {error}", conntrack::SYSCTL),
-        }
     }
 }
 
@@ -84,7 +70,7 @@ fn decide(config: &DatapathConfig, conntrack: Conntrack, made: bool) -> (State, 
 /// Puts conntrack right for what the configuration wants, and says whether there can be offload. `settings`
 /// remember what natbpf has changed; `remember` writes them.
 ///
-/// `in_use`: ways are in use that were noted before, so conntrack has to stay liberal for flows whose packets
+/// `in_use`: paths are in use that were noted before, so conntrack has to stay liberal for flows whose packets
 /// it has not seen.
 pub fn settle(
     config: &DatapathConfig,
@@ -125,13 +111,12 @@ pub fn put_back(settings: Settings) {
     if settings.changes & Settings::MADE_LIBERAL == 0 {
         return;
     }
+    let sysctl = conntrack::SYSCTL;
     match conntrack::make_strict() {
-        Ok(()) => tracing::info!("set {} = 0, as it was", conntrack::SYSCTL),
-        Err(error) => tracing::warn!(
-            "cannot set {} = 0, as it was: {error}; do it with: sysctl -w {}=0",
-            conntrack::SYSCTL,
-            conntrack::SYSCTL
-        ),
+        Ok(()) => tracing::info!("set {sysctl} = 0, as it was"),
+        Err(error) => {
+            tracing::warn!("cannot set {sysctl} = 0, as it was: {error}; do it with: sysctl -w {sysctl}=0");
+        }
     }
 }
 

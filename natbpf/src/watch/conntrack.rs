@@ -7,11 +7,8 @@ use std::{io, time::Duration};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use tokio::time::Instant;
 
-use super::judge::Reason;
-use crate::{
-    netlink::{message::messages, socket::set},
-    offload::conntrack,
-};
+use super::judge::{Reason, first};
+use crate::{netlink::socket::set, offload::conntrack};
 
 /// `NFNLGRP_CONNTRACK_DESTROY` (linux/netfilter/nfnetlink.h)
 const DESTROYED: u32 = 3;
@@ -59,10 +56,7 @@ fn attach_filter(socket: &Socket) -> io::Result<()> {
 }
 
 pub fn judge(datagram: &[u8]) -> Option<Reason> {
-    messages(datagram).find_map(|message| match message {
-        Some(message) => (message.kind == DELETE).then_some(Reason::Connection),
-        None => Some(Reason::Lost),
-    })
+    first(datagram, Reason::Connection, |kind| kind == DELETE)
 }
 
 /// Lets deletions count at once, and then no more than every [`INTERVAL`].

@@ -1,7 +1,5 @@
 //! Which messages of netlink are a reason to ask the kernel again about every flow.
 
-use std::fmt;
-
 use tokio::time::Instant;
 
 use super::{limit::Limit, links::Links, neighbours::Neighbours};
@@ -23,51 +21,43 @@ const RTM_DELNEXTHOPBUCKET: u16 = 117;
 const NEWGEN: u16 = 10 << 8 | 15;
 
 /// What of the network has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
+    #[error("an interface has changed")]
     Link,
+    #[error("an address has changed")]
     Address,
+    #[error("a route has changed")]
     Route,
+    #[error("a routing rule has changed")]
     Rule,
+    #[error("a next hop has changed")]
     NextHop,
-    /// Forwarding or the like of an interface.
+    /// Forwarding or the like.
+    #[error("a setting of an interface has changed")]
     Setting,
+    #[error("the VLANs of a bridge have changed")]
     Vlan,
+    #[error("a neighbour has moved or gone")]
     Neighbour,
-    /// One that does so all the time; the answer has waited.
+    /// The answer has waited.
+    #[error("what changes all the time has changed")]
     Often,
+    #[error("the rules of nftables have changed")]
     Ruleset,
+    #[error("policies or associations of IPsec have changed")]
     Ipsec,
-    /// Somebody has deleted one from nf_conntrack.
+    #[error("somebody has deleted a connection of conntrack")]
     Connection,
-    /// Nobody knows: messages were lost, or cannot be read.
+    /// Or they cannot be read. Nobody knows what has changed.
+    #[error("messages of the kernel were lost")]
     Lost,
-    /// Neighbours, because there are too many.
+    /// So neighbours are forgotten.
+    #[error("there are more neighbours than are remembered")]
     Forgotten,
     /// All that is known was asked for anew, and may differ from what was known before.
+    #[error("the neighbours were looked up")]
     Asked,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Link => "an interface has changed",
-            Self::Address => "an address has changed",
-            Self::Route => "a route has changed",
-            Self::Rule => "a routing rule has changed",
-            Self::NextHop => "a next hop has changed",
-            Self::Setting => "a setting of an interface has changed",
-            Self::Vlan => "the VLANs of a bridge have changed",
-            Self::Neighbour => "a neighbour has moved or gone",
-            Self::Often => "what changes all the time has changed",
-            Self::Ruleset => "the rules of nftables have changed",
-            Self::Ipsec => "policies or associations of IPsec have changed",
-            Self::Connection => "somebody has deleted a connection of conntrack",
-            Self::Lost => "messages of the kernel were lost",
-            Self::Forgotten => "there are more neighbours than are remembered",
-            Self::Asked => "the neighbours were looked up",
-        })
-    }
 }
 
 /// What a datagram comes to.
@@ -168,11 +158,16 @@ impl Judge {
 
     /// A datagram of `NETLINK_NETFILTER`: the commit counts, and not each of its parts.
     pub fn netfilter(datagram: &[u8]) -> Option<Reason> {
-        messages(datagram).find_map(|message| match message {
-            Some(message) => (message.kind == NEWGEN).then_some(Reason::Ruleset),
-            None => Some(Reason::Lost),
-        })
+        first(datagram, Reason::Ruleset, |kind| kind == NEWGEN)
     }
+}
+
+/// The reason, if a message of a datagram is of a kind that counts.
+pub fn first(datagram: &[u8], reason: Reason, counts: impl Fn(u16) -> bool) -> Option<Reason> {
+    messages(datagram).find_map(|message| match message {
+        Some(message) => counts(message.kind).then_some(reason),
+        None => Some(Reason::Lost),
+    })
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ struct Rate {
     rest: Duration,
 }
 
-/// Of one neighbour or station: what fails over does so a few times at most.
+/// That of one neighbour or station: what fails over does so a few times at most.
 const ONE: Rate = Rate { burst: 5, rest: Duration::from_secs(5) };
 
 /// An interface that is set up says so many times.
@@ -35,33 +35,24 @@ const TOGETHER: Duration = Duration::from_secs(1);
 /// Sources that are remembered; it takes less than this to be rid of the limit of one, and that of its interface stays.
 const REMEMBERED: usize = 1 << 14;
 
-/// The time at which a bucket is empty again, as of a leaky one.
-#[derive(Debug)]
-struct Buckets<K>(HashMap<K, Instant>);
+/// For each source the time at which its bucket is empty again, as of a leaky one.
+type Buckets<K> = HashMap<K, Instant>;
 
-impl<K> Default for Buckets<K> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
-}
-
-impl<K: Eq + Hash + Copy> Buckets<K> {
-    /// Whether there is room for one more.
-    fn takes(&mut self, key: K, rate: Rate, now: Instant) -> bool {
-        if self.0.len() >= REMEMBERED {
-            self.0.retain(|_, empty| *empty > now);
-            if self.0.len() >= REMEMBERED {
-                self.0.clear();
-            }
+/// Whether a bucket has room for one more.
+fn takes<K: Eq + Hash>(buckets: &mut Buckets<K>, key: K, rate: Rate, now: Instant) -> bool {
+    if buckets.len() >= REMEMBERED {
+        buckets.retain(|_, empty| *empty > now);
+        if buckets.len() >= REMEMBERED {
+            buckets.clear();
         }
-        let empty = self.0.entry(key).or_insert(now);
-        let after = (*empty).max(now) + rate.rest;
-        let room = after <= now + rate.rest * rate.burst;
-        if room {
-            *empty = after;
-        }
-        room
     }
+    let empty = buckets.entry(key).or_insert(now);
+    let after = (*empty).max(now) + rate.rest;
+    let room = after <= now + rate.rest * rate.burst;
+    if room {
+        *empty = after;
+    }
+    room
 }
 
 /// What has changed how often.
@@ -80,8 +71,8 @@ impl Limit {
     /// Whether a change is to be answered at once. If not, it is [due](Self::due) later.
     pub fn admits(&mut self, source: Source, now: Instant) -> bool {
         let is_link = matches!(source, Source::Link(_));
-        let own = self.sources.takes(source.own(), if is_link { LINK } else { ONE }, now);
-        if own && self.interfaces.takes((is_link, source.interface()), INTERFACE, now) {
+        let own = takes(&mut self.sources, source.own(), if is_link { LINK } else { ONE }, now);
+        if own && takes(&mut self.interfaces, (is_link, source.interface()), INTERFACE, now) {
             return true;
         }
         if !own {

@@ -6,10 +6,7 @@ use rtnetlink::sys::{
     Socket,
     protocols::{NETLINK_NETFILTER, NETLINK_ROUTE},
 };
-use tokio::{
-    io::unix::AsyncFd,
-    time::{Instant, sleep_until},
-};
+use tokio::{io::unix::AsyncFd, time::Instant};
 
 use super::{
     conntrack,
@@ -17,7 +14,10 @@ use super::{
     tables::{Question, Tables},
     xfrm,
 };
-use crate::netlink::socket::{Received, batch, open, readable, register};
+use crate::{
+    clock::wait_until,
+    netlink::socket::{Received, batch, open, readable, register},
+};
 
 /// Groups of `NETLINK_ROUTE` (`RTNLGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV4_NETCONF`,
 /// `_NEXTHOP`, `_BRVLAN` of linux/rtnetlink.h).
@@ -118,30 +118,15 @@ impl Listener {
 
     /// Waits until something is told, and says whether it is a change; many at once count as one. Cancel safe.
     pub async fn next(&mut self) -> io::Result<Option<Reason>> {
-        let due = self.judge.due();
-        let late = async {
-            match due {
-                Some(due) => sleep_until(due).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            () = late => self.settle(),
-            ready = readable(Some(&self.route.socket)) => {
-                ready?;
-                self.read_route()
-            }
-            ready = readable(Some(&self.neighbours.socket)) => {
-                ready?;
-                self.read_neighbours()
-            }
+            () = wait_until(self.judge.due()) => self.settle(),
+            ready = readable(Some(&self.route.socket)) => ready.and_then(|()| self.read_route()),
+            ready = readable(Some(&self.neighbours.socket)) => ready.and_then(|()| self.read_neighbours()),
             ready = readable(self.netfilter.as_ref()) => {
-                ready?;
-                read(self.netfilter.as_ref(), &mut self.buffer, Judge::netfilter)
+                ready.and_then(|()| read(self.netfilter.as_ref(), &mut self.buffer, Judge::netfilter))
             }
             ready = readable(self.xfrm.as_ref()) => {
-                ready?;
-                read(self.xfrm.as_ref(), &mut self.buffer, xfrm::judge)
+                ready.and_then(|()| read(self.xfrm.as_ref(), &mut self.buffer, xfrm::judge))
             }
             ready = readable(self.conntrack.as_ref()) => {
                 ready?;

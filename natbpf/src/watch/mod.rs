@@ -8,10 +8,10 @@ use tokio::{
     runtime,
     sync::{mpsc, oneshot},
     task::yield_now,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
-use crate::{datapath::EpochGauge, offload::Epoch};
+use crate::{clock::wait_until, datapath::EpochGauge, offload::Epoch};
 
 mod conntrack;
 mod judge;
@@ -132,11 +132,11 @@ impl State {
                         self.follow_conntrack(&mut listener);
                     }
                 },
-                () = wait(deleted) => {
+                () = wait_until(deleted) => {
                     self.deletions.count(Instant::now());
                     self.take(Reason::Connection);
                 }
-                () = wait(due) => self.count_up(),
+                () = wait_until(due) => self.count_up(),
                 _ = patience.tick() => {
                     if let Some(reason) = look_again(&mut listener) {
                         self.take(reason);
@@ -202,12 +202,5 @@ fn look_again(listener: &mut Option<Listener>) -> Option<Reason> {
             *listener = Sockets::open().and_then(Listener::new).ok();
             listener.as_ref().map(|_| Reason::Lost)
         }
-    }
-}
-
-async fn wait(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }

@@ -47,17 +47,10 @@ impl Neighbours {
     /// Whom a message is about, if it can be read.
     pub fn source(message: Message<'_>) -> Option<Source> {
         let entry = Entry::of(message)?;
-        match libc::c_int::from(entry.family) {
-            libc::AF_INET => {
-                let address = attribute(entry.attributes, NDA_DST)?.try_into().ok()?;
-                Some(Source::Neighbour(entry.interface, address))
-            }
-            _ => {
-                let mac = attribute(entry.attributes, NDA_LLADDR).map(link_address)?;
-                let vlan = attribute(entry.attributes, NDA_VLAN).and_then(|value| u16_at(value, 0));
-                Some(Source::Station(entry.interface, vlan.unwrap_or(0), mac))
-            }
-        }
+        Some(match libc::c_int::from(entry.family) {
+            libc::AF_INET => Source::Neighbour(entry.interface, entry.address?),
+            _ => Source::Station(entry.interface, entry.vlan, entry.mac?),
+        })
     }
 
     /// Takes over what a message says; true: somebody known is elsewhere now, or gone. More than `limit` of a kind are
@@ -71,16 +64,13 @@ impl Neighbours {
         }
     }
 
-    fn learn_address(&mut self, entry: &Entry<'_>, limit: usize) -> bool {
-        let Some(address) = attribute(entry.attributes, NDA_DST).and_then(|value| value.try_into().ok())
-        else {
-            return true;
-        };
+    fn learn_address(&mut self, entry: &Entry, limit: usize) -> bool {
+        let Some(address) = entry.address else { return true };
         let key = (entry.interface, address);
         if entry.flags & PROXY != 0 {
             return false;
         }
-        match attribute(entry.attributes, NDA_LLADDR).map(link_address) {
+        match entry.mac {
             Some(link_address) if !entry.gone && entry.state & !WITHOUT_ADDRESS != 0 => {
                 self.overflowed |= make_room(&mut self.addresses, &key, limit);
                 self.addresses.insert(key, link_address).is_some_and(|old| old != link_address)
@@ -89,13 +79,11 @@ impl Neighbours {
         }
     }
 
-    fn learn_station(&mut self, entry: &Entry<'_>, limit: usize) -> bool {
-        let number = |attribute_number| attribute(entry.attributes, attribute_number);
+    fn learn_station(&mut self, entry: &Entry, limit: usize) -> bool {
         // Without a bridge it is a device's own table, as a VXLAN has, which packets that are sent there pass anyway.
-        let Some(bridge) = number(NDA_MASTER).and_then(|value| u32_at(value, 0)) else { return false };
-        let Some(mac) = number(NDA_LLADDR).map(link_address) else { return true };
-        let vlan = number(NDA_VLAN).and_then(|value| u16_at(value, 0)).unwrap_or(0);
-        let key = (bridge, vlan, mac);
+        let Some(bridge) = entry.bridge else { return false };
+        let Some(mac) = entry.mac else { return true };
+        let key = (bridge, entry.vlan, mac);
         if !entry.gone {
             self.overflowed |= make_room(&mut self.stations, &key, limit);
             return self.stations.insert(key, entry.interface).is_some_and(|old| old != entry.interface);
@@ -126,25 +114,34 @@ fn link_address(value: &[u8]) -> LinkAddress {
 }
 
 /// What the messages of both tables have in common.
-struct Entry<'a> {
+struct Entry {
     family: u8,
     interface: u32,
     state: u16,
     flags: u8,
     gone: bool,
-    attributes: &'a [u8],
+    address: Option<[u8; 4]>,
+    mac: Option<LinkAddress>,
+    /// 0: none.
+    vlan: u16,
+    bridge: Option<u32>,
 }
 
-impl<'a> Entry<'a> {
-    fn of(message: Message<'a>) -> Option<Self> {
+impl Entry {
+    fn of(message: Message<'_>) -> Option<Self> {
         let body = message.body;
+        let attributes = body.get(HEADER..)?;
+        let value = |number| attribute(attributes, number);
         Some(Self {
             family: *body.first()?,
             interface: u32_at(body, 4)?,
             state: u16_at(body, 8)?,
             flags: *body.get(10)?,
             gone: message.kind == libc::RTM_DELNEIGH,
-            attributes: body.get(HEADER..)?,
+            address: value(NDA_DST).and_then(|value| value.try_into().ok()),
+            mac: value(NDA_LLADDR).map(link_address),
+            vlan: value(NDA_VLAN).and_then(|value| u16_at(value, 0)).unwrap_or(0),
+            bridge: value(NDA_MASTER).and_then(|value| u32_at(value, 0)),
         })
     }
 }

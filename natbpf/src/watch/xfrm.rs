@@ -1,13 +1,13 @@
 //! IPsec: policies and associations (`NETLINK_XFRM`). A packet that one of them applies to is the kernel's,
-//! since no way is noted for what leaves encrypted: that is another packet, of another protocol. So it is
+//! since no path is noted for what leaves encrypted: that is another packet, of another protocol. So it is
 //! enough that every flow asks again when they change.
 
 use std::io;
 
 use rtnetlink::sys::{Socket, protocols::NETLINK_XFRM};
 
-use super::judge::Reason;
-use crate::netlink::{message::messages, socket};
+use super::judge::{Reason, first};
+use crate::netlink::socket;
 
 /// `XFRMNLGRP_EXPIRE`, `_SA`, `_POLICY`, `_MIGRATE` (linux/xfrm.h).
 const GROUPS: [u32; 4] = [2, 3, 4, 7];
@@ -21,10 +21,7 @@ pub fn open() -> io::Result<Socket> {
 }
 
 pub fn judge(datagram: &[u8]) -> Option<Reason> {
-    messages(datagram).find_map(|message| match message {
-        Some(message) => (message.kind != EXPIRE).then_some(Reason::Ipsec),
-        None => Some(Reason::Lost),
-    })
+    first(datagram, Reason::Ipsec, |kind| kind != EXPIRE)
 }
 
 #[cfg(test)]
