@@ -1,6 +1,7 @@
 //! `natbpf flows`
 
 use std::{
+    fmt,
     io::{self, BufWriter, Write},
     process::ExitCode,
     time::Duration,
@@ -95,25 +96,28 @@ async fn list(tables: &Tables, filter: &Filter, form: Form) -> Result<ExitCode> 
     let mut result = Ok(());
     each(tables, filter, |flow| {
         if result.is_ok() {
-            result = print(&mut out, flow, form, &snapshot);
+            result = print(&mut out, form, flow, || FlowJson::new(flow, snapshot.name(flow.uplink)));
         }
     })?;
     finish(result.and_then(|()| out.flush().map_err(Into::into)))
 }
 
-fn print(out: &mut impl Write, flow: &Flow, form: Form, snapshot: &Snapshot) -> Result<(), OutputError> {
+/// Prints a flow or an event, as a line.
+fn print<J: Serialize>(
+    out: &mut impl Write,
+    form: Form,
+    what: &impl fmt::Display,
+    json: impl FnOnce() -> J,
+) -> Result<(), OutputError> {
     match form {
-        Form::Line => writeln!(out, "{flow}")?,
-        Form::Extended => writeln!(out, "{flow:#}")?,
-        Form::Json => print_json(out, &FlowJson::new(flow, snapshot.name(flow.uplink)))?,
+        Form::Line => writeln!(out, "{what}")?,
+        Form::Extended => writeln!(out, "{what:#}")?,
+        Form::Json => {
+            serde_json::to_writer(&mut *out, &json()).map_err(io::Error::from)?;
+            writeln!(out)?;
+        }
     }
     Ok(())
-}
-
-/// As a line.
-fn print_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
-    writeln!(out)
 }
 
 /// Whoever reads our output may stop reading: `natbpf flows list | head` is no failure.
@@ -204,22 +208,8 @@ fn show(
             continue;
         }
         let event = Event { kind, flow };
-        print_event(&mut out, &event, form, snapshot)?;
+        print(&mut out, form, &event, || EventJson::new(&event, snapshot.name(flow.uplink)))?;
     }
     out.flush().map_err(OutputError::from)?;
-    Ok(())
-}
-
-fn print_event(
-    out: &mut impl Write,
-    event: &Event,
-    form: Form,
-    snapshot: &Snapshot,
-) -> Result<(), OutputError> {
-    match form {
-        Form::Line => writeln!(out, "{event}")?,
-        Form::Extended => writeln!(out, "{event:#}")?,
-        Form::Json => print_json(out, &EventJson::new(event, snapshot.name(event.flow.uplink)))?,
-    }
     Ok(())
 }

@@ -23,8 +23,8 @@ pub async fn run(cli: &Cli, pins: &Pins, arguments: StatusArgs) -> Result<ExitCo
     let tables = Tables::open(pins)?;
     let snapshot = Network::open()?.snapshot().await?;
     let attacher = Attacher::new(pins.clone(), AttachMode::Auto, true)?;
-    let programs = Programs(attacher.look().await?);
-    let mut report = report(cli, pins, &tables, &snapshot, &programs)?;
+    let programs = attacher.look().await?;
+    let mut report = View { pins, tables, snapshot: &snapshot, programs }.report(cli)?;
     report.others = others(pins, &snapshot).await?;
     if arguments.json {
         output::print(serde_json::to_string_pretty(&report)?)?;
@@ -34,93 +34,105 @@ pub async fn run(cli: &Cli, pins: &Pins, arguments: StatusArgs) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-fn report(
-    cli: &Cli,
-    pins: &Pins,
-    tables: &Tables,
-    snapshot: &Snapshot,
-    programs: &Programs,
-) -> Result<Report> {
-    let mut flows = 0;
-    tables.each_entry(|key, _| flows += u64::from(key.direction() == Direction::Original))?;
-    let mut mappings = 0;
-    tables.each_mapping(|_, _| mappings += 1)?;
-    let (forwards, floating) = forwards(&tables.forwards()?, |interface| snapshot.name(interface));
-    Ok(Report {
-        instance: cli.instance_name(),
-        netns: netns::label(),
-        schema: SCHEMA,
-        daemon_running: pins.locked()?,
-        offload: OffloadStatus::new(tables.epoch()?, tables.settings()?.revalidate),
-        uplinks: uplinks(pins, tables, snapshot, programs)?,
-        inside: inside(pins, snapshot, programs)?,
-        ports: ports(pins, tables, snapshot, programs)?,
-        left_out: LeftOutStatus::of_note(read_note(pins)),
-        hooks: hooks(pins, tables, snapshot)?,
-        others: Vec::new(),
-        forwards,
-        floating,
-        pools: tables.pools()?.iter().map(PoolStatus::from).collect(),
-        flows: Usage { count: flows, max: tables.max_entries()? / 2 },
-        mappings: Usage { count: mappings, max: tables.max_mappings()? },
-        counters: CounterReport::from(&tables.counters()?),
-    })
+/// What there is to be looked at.
+struct View<'a> {
+    pins: &'a Pins,
+    tables: Tables,
+    snapshot: &'a Snapshot,
+    /// Those on hooks of TC.
+    programs: Vec<Attachment>,
 }
 
-/// Programs that are on hooks.
-struct Programs(Vec<Attachment>);
-
-impl Programs {
-    fn on(&self, interface: u32, hook: Hook) -> Option<AttachInfo> {
-        let found = self.0.iter().find(|attached| attached.interface == interface && attached.hook == hook);
-        found.map(|attached| AttachInfo {
-            mode: attached.mode.name().to_owned(),
-            program_id: attached.program,
+impl View<'_> {
+    fn report(&self, cli: &Cli) -> Result<Report> {
+        let tables = &self.tables;
+        let mut flows = 0;
+        tables.each_entry(|key, _| flows += u64::from(key.direction() == Direction::Original))?;
+        let mut mappings = 0;
+        tables.each_mapping(|_, _| mappings += 1)?;
+        let (forwards, floating) = forwards(&tables.forwards()?, |interface| self.snapshot.name(interface));
+        Ok(Report {
+            instance: cli.instance_name(),
+            netns: netns::label(),
+            schema: SCHEMA,
+            daemon_running: self.pins.locked()?,
+            offload: OffloadStatus::new(tables.epoch()?, tables.settings()?.revalidate),
+            uplinks: self.uplinks()?,
+            inside: self.inside()?,
+            ports: self.ports()?,
+            left_out: LeftOutStatus::of_note(read_note(self.pins)),
+            hooks: self.hooks()?,
+            others: Vec::new(),
+            forwards,
+            floating,
+            pools: tables.pools()?.iter().map(PoolStatus::from).collect(),
+            flows: Usage { count: flows, max: tables.max_entries()? / 2 },
+            mappings: Usage { count: mappings, max: tables.max_mappings()? },
+            counters: CounterReport::from(&tables.counters()?),
         })
     }
-}
 
-/// Interface indexes of everything with a role.
-fn with_role(pins: &Pins, wanted: Role) -> Result<impl Iterator<Item = u32>> {
-    let with_role = move |(interface, role)| (role == wanted).then_some(interface);
-    Ok(attached(pins)?.into_iter().filter_map(with_role))
-}
+    fn program(&self, interface: u32, hook: Hook) -> Option<AttachInfo> {
+        let found = self.programs.iter().find(|there| (there.interface, there.hook) == (interface, hook))?;
+        Some(AttachInfo { mode: found.mode.name().to_owned(), program_id: found.program })
+    }
 
-fn inside(pins: &Pins, snapshot: &Snapshot, programs: &Programs) -> Result<Vec<InsideStatus>> {
-    let inside = with_role(pins, Role::Inside)?.map(|interface| InsideStatus {
-        name: snapshot.name(interface),
-        interface,
-        attached: programs.on(interface, Hook::Inside),
-    });
-    Ok(inside.collect())
-}
+    /// Interface indexes and names of everything with a role.
+    fn with_role(&self, wanted: Role) -> Result<impl Iterator<Item = (u32, String)>> {
+        let there = attached(self.pins)?.into_iter().filter(move |(_, role)| *role == wanted);
+        Ok(there.map(|(interface, _)| (interface, self.snapshot.name(interface))))
+    }
 
-fn ports(pins: &Pins, tables: &Tables, snapshot: &Snapshot, programs: &Programs) -> Result<Vec<PortStatus>> {
-    let known = tables.ports()?;
-    let ports = with_role(pins, Role::Port)?.map(|interface| {
-        let attached = PortAttached {
-            ingress: programs.on(interface, Hook::PortIngress),
-            egress: programs.on(interface, Hook::PortEgress),
-        };
-        let port = known.get(&interface).copied().unwrap_or_default();
-        PortStatus::new(snapshot.name(interface), interface, port, attached)
-    });
-    Ok(ports.collect())
-}
+    fn uplinks(&self) -> Result<Vec<UplinkStatus>> {
+        let known = self.tables.uplinks()?;
+        let uplinks = self.with_role(Role::Uplink)?.map(|(interface, name)| {
+            let egress = self.program(interface, Hook::Egress);
+            let ingress = self.program(interface, Hook::Ingress);
+            let addresses = known
+                .find(interface)
+                .into_iter()
+                .flat_map(|uplink| uplink.addresses.iter().take(uplink.address_count as usize))
+                .map(|address| address.local.into());
+            let addresses = addresses.collect();
+            UplinkStatus { name, interface, attached: Attached { egress, ingress }, addresses }
+        });
+        Ok(uplinks.collect())
+    }
 
-fn hooks(pins: &Pins, tables: &Tables, snapshot: &Snapshot) -> Result<Vec<HookStatus>> {
-    let (programs, targets) = (xdp_attachments(pins)?, tables.targets()?);
-    let devices = devices(&snapshot.links);
-    let places = attached(pins)?.into_iter().filter(|(_, role)| *role != Role::Inside);
-    let hooks = places.map(|(interface, role)| {
-        let found = programs.iter().find(|program| (program.interface, program.role) == (interface, role));
-        let program = found.map(|program| AttachInfo { mode: "xdp".to_owned(), program_id: program.program });
-        let kind =
-            snapshot.links.iter().find(|link| link.index == interface).and_then(|link| link.kind.clone());
-        HookStatus::new(snapshot.name(interface), interface, program, targets.contains(&interface))
-            .on_device(kind, devices.get(&interface).cloned().unwrap_or_default())
-    });
-    Ok(hooks.collect())
+    fn inside(&self) -> Result<Vec<InsideStatus>> {
+        let inside = self.with_role(Role::Inside)?.map(|(interface, name)| {
+            let attached = self.program(interface, Hook::Inside);
+            InsideStatus { name, interface, attached }
+        });
+        Ok(inside.collect())
+    }
+
+    fn ports(&self) -> Result<Vec<PortStatus>> {
+        let known = self.tables.ports()?;
+        let ports = self.with_role(Role::Port)?.map(|(interface, name)| {
+            let ingress = self.program(interface, Hook::PortIngress);
+            let egress = self.program(interface, Hook::PortEgress);
+            let port = known.get(&interface).copied().unwrap_or_default();
+            PortStatus::new(name, interface, port, PortAttached { ingress, egress })
+        });
+        Ok(ports.collect())
+    }
+
+    fn hooks(&self) -> Result<Vec<HookStatus>> {
+        let (programs, targets) = (xdp_attachments(self.pins)?, self.tables.targets()?);
+        let devices = devices(&self.snapshot.links);
+        let places = attached(self.pins)?.into_iter().filter(|(_, role)| *role != Role::Inside);
+        let hooks = places.map(|(interface, role)| {
+            let found =
+                programs.iter().find(|program| (program.interface, program.role) == (interface, role));
+            let program = found.map(|found| AttachInfo { mode: "xdp".to_owned(), program_id: found.program });
+            let name = self.snapshot.name(interface);
+            let kind = self.snapshot.link(interface).and_then(|link| link.kind.clone());
+            HookStatus::new(name, interface, program, targets.contains(&interface))
+                .on_device(kind, devices.get(&interface).cloned().unwrap_or_default())
+        });
+        Ok(hooks.collect())
+    }
 }
 
 /// On all interfaces: which of them are between ports and uplinks only the daemon knows.
@@ -129,47 +141,22 @@ async fn others(pins: &Pins, snapshot: &Snapshot) -> Result<Vec<OtherStatus>> {
     let ours = xdp_attachments(pins)?;
     let mut others = Vec::new();
     for link in &snapshot.links {
+        let mut found = Vec::new();
         if let Some(program) = link.xdp.filter(|program| ours.iter().all(|ours| ours.program != *program)) {
-            let (name, interface) = (link.name.clone(), link.index);
-            let what = format!("the BPF program number {program}");
-            others.push(OtherStatus { name, interface, hook: "xdp", what });
+            found.push(("xdp", format!("the BPF program number {program}")));
         }
         for side in Side::BOTH {
             // One that has gone meanwhile has nothing.
-            if let Ok(Some(what)) = attacher.other(link.index, &link.name, side).await {
-                let (name, interface) = (link.name.clone(), link.index);
-                others.push(OtherStatus { name, interface, hook: side.name(), what });
-            }
+            let other = attacher.other(link.index, &link.name, side).await.ok().flatten();
+            found.extend(other.map(|what| (side.name(), what)));
         }
+        let (name, interface) = (&link.name, link.index);
+        others.extend(found.into_iter().map(|(hook, what)| OtherStatus {
+            name: name.clone(),
+            interface,
+            hook,
+            what,
+        }));
     }
     Ok(others)
-}
-
-fn uplinks(
-    pins: &Pins,
-    tables: &Tables,
-    snapshot: &Snapshot,
-    programs: &Programs,
-) -> Result<Vec<UplinkStatus>> {
-    let known = tables.uplinks()?;
-    let uplinks = with_role(pins, Role::Uplink)?.map(|interface| UplinkStatus {
-        name: snapshot.name(interface),
-        interface,
-        attached: Attached {
-            egress: programs.on(interface, Hook::Egress),
-            ingress: programs.on(interface, Hook::Ingress),
-        },
-        addresses: known
-            .find(interface)
-            .map(|uplink| {
-                uplink
-                    .addresses
-                    .iter()
-                    .take(uplink.address_count as usize)
-                    .map(|address| address.local.into())
-                    .collect()
-            })
-            .unwrap_or_default(),
-    });
-    Ok(uplinks.collect())
 }

@@ -107,12 +107,8 @@ impl fmt::Display for Flow {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            EventKind::New => "[NEW]",
-            EventKind::Update => "[UPDATE]",
-            EventKind::Destroy => "[DESTROY]",
-        };
         // Row O04.
+        let kind = format!("[{}]", self.name().to_uppercase());
         write!(f, "{kind:>9} ")?;
         // A flow that has expired has no time left, and the kernel then sends none.
         let ended = self.kind == EventKind::Destroy && self.flow.remaining.is_zero();

@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use natbpf_common::{
-    contract::event::EventKind,
     flow::FlowKey,
     wire::protocol::{ICMP, TCP, UDP},
 };
@@ -99,11 +98,6 @@ impl TupleJson {
 impl EventJson {
     /// `uplink` is the name of the interface that the flow leaves by.
     pub fn new(event: &Event, uplink: String) -> Self {
-        let kind = match event.kind {
-            EventKind::New => "new",
-            EventKind::Update => "update",
-            EventKind::Destroy => "destroy",
-        };
-        Self { event: kind, flow: FlowJson::new(&event.flow, uplink) }
+        Self { event: event.name(), flow: FlowJson::new(&event.flow, uplink) }
     }
 }

@@ -39,6 +39,17 @@ pub struct Event {
     pub flow: Flow,
 }
 
+impl Event {
+    /// What happened, in a word.
+    pub const fn name(&self) -> &'static str {
+        match self.kind {
+            EventKind::New => "new",
+            EventKind::Update => "update",
+            EventKind::Destroy => "destroy",
+        }
+    }
+}
+
 impl Flow {
     pub fn state(&self) -> State {
         State::from_number(self.status.state())

@@ -3,8 +3,6 @@
 //! The datapath hands over one such packet a millisecond at most. What becomes of it is decided by `answer`,
 //! `limit` and `warning`, which know no I/O.
 
-use std::net::Ipv4Addr;
-
 use anyhow::Result;
 use natbpf_common::{
     Nanoseconds,
@@ -78,16 +76,15 @@ impl Notices {
         let reason = DropReason::from_number(notice.reason);
         let bytes = notice.packet.get(..notice.length as usize);
         let (Some(reason), Some(packet)) = (reason, bytes.and_then(Packet::parse)) else {
-            return tracing::debug!(
-                "the datapath wrote a notice of reason {} that says nothing",
-                notice.reason
-            );
+            let number = notice.reason;
+            return tracing::debug!("the datapath wrote a notice of reason {number} that says nothing");
         };
         self.answer(reason, &packet, now);
         match self.warnings.due(packet.source(), reason, now) {
             Due::Named => {
                 let quota = Quota::of(plan, packet.source(), packet.destination());
-                warn(packet.source(), reason, &warning::sentence(reason, &packet, Room { flows, quota }));
+                let sentence = warning::sentence(reason, &packet, Room { flows, quota });
+                tracing::warn!(source = %packet.source(), reason = reason.counter().name(), "{sentence}");
             }
             Due::More => {
                 tracing::warn!("more sources get no new flow than are named here; see `natbpf status`");
@@ -105,8 +102,4 @@ impl Notices {
             tracing::debug!("cannot tell {} by ICMP that it gets no flow: {error}", answer.to);
         }
     }
-}
-
-fn warn(source: Ipv4Addr, reason: DropReason, sentence: &str) {
-    tracing::warn!(%source, reason = reason.counter().name(), "{sentence}");
 }

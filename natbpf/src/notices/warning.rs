@@ -1,10 +1,6 @@
 //! What the operator is told: who gets no flow, why, and what to do about it.
 
-use std::{
-    collections::HashMap,
-    fmt::{self, Display},
-    net::Ipv4Addr,
-};
+use std::{collections::HashMap, net::Ipv4Addr};
 
 use natbpf_common::{Nanoseconds, SECOND, contract::counter::DropReason};
 
@@ -64,7 +60,7 @@ impl Warnings {
 /// Writes the sentence about a packet.
 pub fn sentence(reason: DropReason, packet: &Packet<'_>, room: Room) -> String {
     let source = packet.source();
-    let look = Look(source);
+    let look = format!("look for a flood with `natbpf flows list -s {source}`");
     match reason {
         DropReason::TableFull => format!(
             "{source} gets no new flow: the flow table is full ({} flows); raise max_flows (counts after \
@@ -72,7 +68,7 @@ pub fn sentence(reason: DropReason, packet: &Packet<'_>, room: Room) -> String {
             room.flows
         ),
         DropReason::NoPort => {
-            format!("{source} gets no new flow: no external port is free; widen to_ports, or {look}",)
+            format!("{source} gets no new flow: no external port is free; widen to_ports, or {look}")
         }
         DropReason::NoAddress => format!(
             "{source} gets no new flow: the uplink has no address to translate to; \
@@ -101,15 +97,6 @@ pub fn sentence(reason: DropReason, packet: &Packet<'_>, room: Room) -> String {
             ),
         },
         other => format!("a packet of {source} was dropped: {}", other.counter().help().trim()),
-    }
-}
-
-/// How to see what a source is doing.
-struct Look(Ipv4Addr);
-
-impl Display for Look {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "look for a flood with `natbpf flows list -s {}`", self.0)
     }
 }
 

@@ -43,11 +43,10 @@ impl HookStatus {
     }
 
     pub(super) fn row(&self) -> Vec<String> {
-        let program = self.program.as_ref();
         vec![
             self.name.clone(),
             self.interface.to_string(),
-            program.map_or_else(|| "tc".to_owned(), |program| attachment(Some(program))),
+            self.program.as_ref().map_or_else(|| "tc".to_owned(), |program| attachment(Some(program))),
             if self.takes_frames { "yes" } else { "no" }.to_owned(),
             self.driver(),
         ]

@@ -45,7 +45,7 @@ pub struct PortAttached {
 }
 
 impl OffloadStatus {
-    /// Of an epoch and of the interval in the settings.
+    /// By an epoch and by the interval in the settings.
     pub const fn new(epoch: u16, revalidate: natbpf_common::time::Ticks) -> Self {
         // A tick is 2^20 ns. Nobody asks for more than milliseconds.
         let milliseconds = ((revalidate as u64) << 20).div_ceil(1_000_000);
@@ -53,13 +53,12 @@ impl OffloadStatus {
     }
 
     pub(super) fn text(&self) -> String {
-        if self.on {
-            format!(
-                "on, each flow asks the kernel again every {} s, epoch {}",
-                self.revalidate_seconds, self.epoch
-            )
-        } else {
-            "off".to_owned()
+        let Self { on, epoch, revalidate_seconds } = self;
+        match on {
+            true => {
+                format!("on, each flow asks the kernel again every {revalidate_seconds} s, epoch {epoch}")
+            }
+            false => "off".to_owned(),
         }
     }
 }

@@ -46,31 +46,26 @@ pub fn forwards(
 ) -> (Vec<ForwardStatus>, Vec<FloatingStatus>) {
     let (fixed, by_port): (Vec<_>, Vec<_>) =
         entries.iter().partition(|(.., forward)| u32::from(forward.flags) & Rule::FIXED != 0);
-    let mut floating: Vec<FloatingStatus> = fixed
-        .into_iter()
-        .map(|(_, key, forward)| FloatingStatus {
-            uplink: name(key.uplink),
-            address: key.address.into(),
-            to: forward.address.into(),
-        })
-        .collect();
+    let floating = fixed.into_iter().map(|(_, key, forward)| {
+        let (address, to) = (key.address.into(), forward.address.into());
+        FloatingStatus { uplink: name(key.uplink), address, to }
+    });
+    let mut floating: Vec<FloatingStatus> = floating.collect();
     floating.sort_by_key(|floating| (floating.uplink.clone(), floating.address));
-    let mut by_port: Vec<ForwardStatus> = by_port
-        .into_iter()
-        .map(|(length, key, forward)| {
-            let first_port = key.port.number();
-            let more = u16::MAX.checked_shr(length.saturating_sub(ForwardKey::PORT_BITS - 16)).unwrap_or(0);
-            ForwardStatus {
-                uplink: name(key.uplink),
-                protocol: if key.protocol == TCP { "tcp" } else { "udp" },
-                address: key.address.into(),
-                first_port,
-                last_port: first_port | more,
-                to: forward.address.into(),
-                to_port: first_port.wrapping_add(forward.port_offset),
-            }
-        })
-        .collect();
+    let by_port = by_port.into_iter().map(|(length, key, forward)| {
+        let first_port = key.port.number();
+        let more = u16::MAX.checked_shr(length.saturating_sub(ForwardKey::PORT_BITS - 16)).unwrap_or(0);
+        ForwardStatus {
+            uplink: name(key.uplink),
+            protocol: if key.protocol == TCP { "tcp" } else { "udp" },
+            address: key.address.into(),
+            first_port,
+            last_port: first_port | more,
+            to: forward.address.into(),
+            to_port: first_port.wrapping_add(forward.port_offset),
+        }
+    });
+    let mut by_port: Vec<ForwardStatus> = by_port.collect();
     by_port.sort_by_key(|forward| {
         (forward.uplink.clone(), forward.address, forward.protocol, forward.first_port)
     });
@@ -98,12 +93,10 @@ impl ForwardStatus {
     /// `tcp 203.0.113.1:8000-8099`
     pub fn external(&self) -> String {
         let Self { protocol, address, first_port, last_port, .. } = self;
-        let ports = if first_port == last_port {
-            first_port.to_string()
-        } else {
-            format!("{first_port}-{last_port}")
-        };
-        format!("{protocol} {address}:{ports}")
+        if first_port == last_port {
+            return format!("{protocol} {address}:{first_port}");
+        }
+        format!("{protocol} {address}:{first_port}-{last_port}")
     }
 
     /// `10.0.0.11:80`, with the last port of a range too.

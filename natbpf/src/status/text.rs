@@ -100,10 +100,8 @@ fn leading_inside(report: &Report) -> Vec<Table> {
     let forwards = report.forwards.iter();
     let forwards = forwards.map(|forward| vec![forward.uplink.clone(), forward.external(), forward.inside()]);
     add(&["forward at", "external", "inside"], forwards.collect());
-    let floating = report
-        .floating
-        .iter()
-        .map(|floating| vec![floating.uplink.clone(), floating.address.to_string(), floating.to.to_string()]);
+    let floating = report.floating.iter();
+    let floating = floating.map(|one| vec![one.uplink.clone(), one.address.to_string(), one.to.to_string()]);
     add(&["floating at", "address", "host"], floating.collect());
     let pools = report.pools.iter().map(|pool| {
         let addresses: Vec<String> = pool.addresses.iter().map(Ipv4Addr::to_string).collect();
@@ -125,11 +123,8 @@ fn write_counters(
         if let Some(&count) = counters.get(counter.name())
             && (zeros || count > 0)
         {
-            table.add_row([
-                format!("  {}", counter.name()),
-                count.to_string(),
-                counter.help().trim().to_owned(),
-            ]);
+            let name = format!("  {}", counter.name());
+            table.add_row([name, count.to_string(), counter.help().trim().to_owned()]);
         }
     }
     if let Some(column) = table.column_mut(1) {
