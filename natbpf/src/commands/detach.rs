@@ -15,22 +15,19 @@ use crate::{
 pub async fn run(cli: &Cli, pins: Pins) -> Result<ExitCode> {
     preflight::check_privilege()?;
     preflight::check_bpffs(&cli.bpffs)?;
+    let name = cli.instance_name();
     if pins.list_all_versions()?.is_empty() {
         // A folder may be left of a start that failed.
         pins.remove()?;
-        output::print(format_args!("nothing to detach: instance {} is not attached", cli.instance_name()))?;
+        output::print(format_args!("nothing to detach: instance {name} is not attached"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let Some(_lock) = pins.lock()? else {
-        bail!(
-            "a natbpf runs as instance {} and would attach again; end it, which detaches too",
-            cli.instance_name()
-        );
+        bail!("a natbpf runs as instance {name} and would attach again; end it, which detaches too");
     };
     check_namespace(&pins)?;
     let attacher = Attacher::new(pins.clone(), AttachMode::Auto, true)?;
     teardown::detach(&pins, &attacher).await?;
-    let name = cli.instance_name();
     output::print(format_args!("detached: the programs of instance {name} and everything pinned are gone"))?;
     Ok(ExitCode::SUCCESS)
 }

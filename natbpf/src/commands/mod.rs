@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::{
-    cli::{CheckArgs, Cli, Command, MasqueradeArgs, RunArgs},
+    cli::{CheckArgs, Cli, Command},
     config::Config,
     daemon::{self, Options, Source},
     datapath::Pins,
@@ -21,24 +21,20 @@ mod status;
 pub async fn run(cli: &Cli) -> Result<ExitCode> {
     let pins = Pins::new(&cli.bpffs, &cli.instance_name());
     match &cli.command {
-        Command::Run(arguments) => run_file(cli, pins, arguments).await,
-        Command::Masquerade(arguments) => masquerade(cli, pins, arguments).await,
+        Command::Run(arguments) => {
+            let source = Source::File(arguments.file.config.clone(), arguments.datapath.clone());
+            start(cli, pins, source, arguments.datapath.stay).await
+        }
+        Command::Masquerade(arguments) => {
+            let source = Source::Arguments(Box::new(Config::from_masquerade(arguments)?));
+            start(cli, pins, source, arguments.datapath.stay).await
+        }
         Command::Check(arguments) => check(arguments),
         Command::Status(arguments) => status::run(cli, &pins, *arguments).await,
         Command::Flows(arguments) => flows::run(&pins, arguments).await,
         Command::Import(arguments) => import::run(arguments),
         Command::Detach => detach::run(cli, pins).await,
     }
-}
-
-async fn run_file(cli: &Cli, pins: Pins, arguments: &RunArgs) -> Result<ExitCode> {
-    let source = Source::File(arguments.file.config.clone(), arguments.datapath.clone());
-    start(cli, pins, source, arguments.datapath.stay).await
-}
-
-async fn masquerade(cli: &Cli, pins: Pins, arguments: &MasqueradeArgs) -> Result<ExitCode> {
-    let source = Source::Arguments(Box::new(Config::from_masquerade(arguments)?));
-    start(cli, pins, source, arguments.datapath.stay).await
 }
 
 async fn start(cli: &Cli, pins: Pins, source: Source, stay: bool) -> Result<ExitCode> {

@@ -3,6 +3,8 @@
 
 use std::{fs, path::Path};
 
+use crate::netlink::message::{u16_at, u32_at};
+
 /// Where the kernel describes its types.
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
@@ -15,7 +17,7 @@ pub fn offset_in_kernel(structure: &str, member: &str) -> Option<u32> {
 }
 
 fn offset(btf: &[u8], structure: &str, member: &str) -> Option<u32> {
-    if u16::from_ne_bytes(btf.get(..2)?.try_into().ok()?) != MAGIC {
+    if u16_at(btf, 0)? != MAGIC {
         return None;
     }
     let header = word(btf, 4)?;
@@ -23,8 +25,8 @@ fn offset(btf: &[u8], structure: &str, member: &str) -> Option<u32> {
     let strings = header + word(btf, 16)?;
     let is_named = |name: u32, wanted: &str| {
         let start = (strings + name) as usize;
-        btf.get(start..start + wanted.len() + 1)
-            .is_some_and(|bytes| bytes.strip_suffix(&[0]).is_some_and(|bytes| bytes == wanted.as_bytes()))
+        let bytes = btf.get(start..start + wanted.len() + 1);
+        bytes.and_then(|bytes| bytes.strip_suffix(&[0])) == Some(wanted.as_bytes())
     };
     let (mut at, end) = (types, types + types_length);
     while at < end {
@@ -63,8 +65,7 @@ fn trailer(kind: u32, count: u32) -> Option<u32> {
 }
 
 fn word(bytes: &[u8], at: u32) -> Option<u32> {
-    let at = at as usize;
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+    u32_at(bytes, at as usize)
 }
 
 #[cfg(test)]

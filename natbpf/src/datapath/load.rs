@@ -123,9 +123,11 @@ impl Loaded {
 
     /// A program of the object.
     pub fn program(&mut self, name: &str) -> Result<&mut SchedClassifier> {
-        let program =
-            self.ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
-        program.try_into().with_context(|| format!("{name} is no TC program"))
+        self.named(name)?.try_into().with_context(|| format!("{name} is no TC program"))
+    }
+
+    fn named(&mut self, name: &str) -> Result<&mut Program> {
+        self.ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))
     }
 
     pub fn hook(&mut self, hook: Hook) -> Result<&mut SchedClassifier> {
@@ -135,9 +137,7 @@ impl Loaded {
     /// The XDP program of an uplink or a port.
     pub(super) fn xdp(&mut self, role: Role) -> Result<&mut Xdp> {
         let name = if role == Role::Uplink { "uplink_xdp" } else { "port_xdp" };
-        let program =
-            self.ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
-        program.try_into().with_context(|| format!("{name} is no XDP program"))
+        self.named(name)?.try_into().with_context(|| format!("{name} is no XDP program"))
     }
 
     /// Pins the program that removes flows, in the place of an older one.
