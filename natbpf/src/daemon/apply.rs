@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     datapath::{Attacher, Role, attached, complete},
     network::Snapshot,
-    plan::{Missing, Plan, plan_without, reverse},
+    plan::{Missing, Place, Plan, plan_without, reverse},
 };
 
 /// What there is to be.
@@ -22,14 +22,8 @@ pub struct Wish<'a> {
     pub missing: Missing,
 }
 
-/// Where a program is to be attached.
-struct Place {
-    interface: u32,
-    name: String,
-    role: Role,
-    /// Not to be had is a mistake, see [`Missing`].
-    strict: bool,
-}
+/// Comes, if something is to be ended, when the flows that lost their place have been ended.
+pub type Answer = Option<oneshot::Receiver<Outcome>>;
 
 impl Daemon {
     pub(super) fn propose(&self, wish: &Wish<'_>) -> Result<Plan> {
@@ -37,13 +31,8 @@ impl Daemon {
         Ok(plan.with_offload(self.offloading.state.is_on()))
     }
 
-    /// Makes the datapath what is wished for. The answer, if there is one, comes when the flows that lost their
-    /// place have been ended.
-    pub(super) async fn apply(
-        &mut self,
-        wish: &Wish<'_>,
-        attacher: &Attacher,
-    ) -> Result<Option<oneshot::Receiver<Outcome>>> {
+    /// Makes the datapath what is wished for.
+    pub(super) async fn apply(&mut self, wish: &Wish<'_>, attacher: &Attacher) -> Result<Answer> {
         // Before anything is changed: this is what fails most.
         let plan = self.possible(wish, attacher).await?;
         self.enforce(plan, wish, attacher).await
@@ -55,7 +44,7 @@ impl Daemon {
         mut plan: Plan,
         wish: &Wish<'_>,
         attacher: &Attacher,
-    ) -> Result<Option<oneshot::Receiver<Outcome>>> {
+    ) -> Result<Answer> {
         self.offloading.watcher.change();
         if !self.offloading.state.is_on() {
             // No reply goes straight to a port any more.
@@ -101,10 +90,9 @@ impl Daemon {
             let places = self.new_places(&plan)?;
             let mut refused = false;
             for place in &places {
-                if self.claimed.contains(&(place.interface, place.role)) {
-                    continue;
-                }
-                if let Err(error) = attacher.check_foreign(place.interface, &place.name, place.role).await {
+                if !self.claimed.contains(&place.at)
+                    && let Err(error) = attacher.check_foreign(place.at, place.name).await
+                {
                     self.refuse(place, error)?;
                     refused = true;
                 }
@@ -118,7 +106,7 @@ impl Daemon {
             });
             let Err(error) = room else { return Ok(plan) };
             // Each uplink that a pattern matches needs room for all sources.
-            let last = places.iter().rev().find(|place| place.role == Role::Uplink && !place.strict);
+            let last = places.iter().rev().find(|place| place.at.1 == Role::Uplink && !place.strict);
             match last.filter(|_| self.started) {
                 Some(place) => self.refuse(place, error)?,
                 None => return Err(error),
@@ -127,29 +115,16 @@ impl Daemon {
     }
 
     /// Where programs are to be attached that are not there yet, but for ports.
-    fn new_places(&self, plan: &Plan) -> Result<Vec<Place>> {
+    fn new_places<'a>(&self, plan: &'a Plan) -> Result<Vec<Place<'a>>> {
         let there = complete(&self.options.pins)?;
-        let strict = plan.missing == Missing::Refused;
-        let uplinks = plan.uplinks.iter();
-        let uplinks = uplinks.map(|uplink| (uplink.interface, &uplink.name, Role::Uplink, uplink.named));
-        let inside = plan.inside.iter();
-        let inside = inside.map(|inside| (inside.interface, &inside.name, Role::Inside, inside.named));
-        let new =
-            uplinks.chain(inside).filter(|(interface, _, role, _)| !there.contains(&(*interface, *role)));
-        let place = |(interface, name, role, named): (u32, &String, Role, bool)| Place {
-            interface,
-            name: name.clone(),
-            role,
-            strict: strict && named,
-        };
-        Ok(new.map(place).collect())
+        Ok(plan.few().filter(|place| !there.contains(&place.at)).collect())
     }
 
-    fn refuse(&mut self, place: &Place, error: anyhow::Error) -> Result<()> {
+    fn refuse(&mut self, place: &Place<'_>, error: anyhow::Error) -> Result<()> {
         if place.strict {
             return Err(error);
         }
-        self.refusals.now.insert((place.interface, place.role), format!("{error:#}"));
+        self.refusals.now.insert(place.at, format!("{error:#}"));
         Ok(())
     }
 
@@ -157,12 +132,12 @@ impl Daemon {
     async fn attach_new(&mut self, plan: &Plan, attacher: &Attacher) -> Result<bool> {
         let mut all = true;
         for place in self.new_places(plan)? {
-            match attacher.attach(&mut self.loaded, place.interface, &place.name, place.role).await {
-                Ok(()) => tracing::info!("attached to {}{}", place.name, place.role.purpose()),
+            match attacher.attach(&mut self.loaded, place.at, place.name).await {
+                Ok(()) => tracing::info!("attached to {}{}", place.name, place.at.1.purpose()),
                 Err(error) => {
                     // Half of it may have succeeded.
-                    self.detach(&[(place.interface, place.role)], attacher).await;
-                    self.refusals.note_failure(place.interface, place.role);
+                    self.detach(&[place.at], attacher).await;
+                    self.refusals.note_failure(place.at);
                     self.refuse(&place, error)?;
                     all = false;
                 }
@@ -174,8 +149,7 @@ impl Daemon {
     /// Ports have time, and go slice by slice, see [`Daemon::attach_ports`]; but where an uplink is to be, nothing
     /// else is before.
     async fn detach_all_but(&self, plan: &Plan, attacher: &Attacher) -> Result<()> {
-        let wanted: BTreeSet<(u32, Role)> =
-            plan.interfaces().map(|(interface, _, role)| (interface, role)).collect();
+        let wanted: BTreeSet<(u32, Role)> = plan.places().map(|place| place.at).collect();
         let mut gone: Vec<(u32, Role)> = attached(&self.options.pins)?.difference(&wanted).copied().collect();
         gone.retain(|(interface, role)| *role != Role::Port || wanted.contains(&(*interface, Role::Uplink)));
         // What sends packets to uplinks goes first.
@@ -208,11 +182,10 @@ impl Daemon {
     /// Puts the programs just loaded in the place of those an earlier daemon attached.
     pub(super) async fn replace_programs(&mut self, attacher: &Attacher) -> Result<()> {
         let attached = attached(&self.options.pins)?;
-        let ours = self.plan.interfaces().filter(|place| attached.contains(&(place.0, place.2)));
-        for (interface, name, role) in ours {
-            match attacher.attach(&mut self.loaded, interface, name, role).await {
+        for place in self.plan.places().filter(|place| attached.contains(&place.at)) {
+            match attacher.attach(&mut self.loaded, place.at, place.name).await {
                 // What does not work by the old program any more is looked at by and by.
-                Err(error) if role == Role::Port => tracing::error!("{error:#}"),
+                Err(error) if place.at.1 == Role::Port => tracing::error!("{error:#}"),
                 other => other?,
             }
         }

@@ -35,7 +35,7 @@ impl Daemon {
             || !self.in_force
             || self.routes_changed
             || self.offloading.unfinished
-            || self.rota.is_over() && self.refusals.any()
+            || self.rota.is_over() && !self.refusals.now.is_empty()
             || self.is_incomplete().unwrap_or(true);
         if lost {
             // It is told of once a second at most, and packets leave untranslated meanwhile.
@@ -54,19 +54,18 @@ impl Daemon {
         // In bursts, on some routers: the next look around is early enough.
         self.routes_changed |= change.routes;
         if let Err(error) = self.try_follow(network, attacher).await {
-            let failure = format!("{error:#}");
-            if self.failure.as_ref() != Some(&failure) {
-                tracing::error!("cannot follow a change of the interfaces, and tries again: {failure}");
+            let failure = Some(format!("{error:#}"));
+            if self.failure != failure {
+                tracing::error!("cannot follow a change of the interfaces, and tries again: {error:#}");
             }
-            self.failure = Some(failure);
+            self.failure = failure;
         }
     }
 
     /// An interface that has the number of one that is gone has none of its programs.
     async fn forget_removed(&mut self, change: &Change, attacher: &Attacher) {
-        let ours = self.plan.interfaces().map(|(interface, _, role)| (interface, role));
-        let removed: Vec<(u32, Role)> =
-            ours.filter(|(interface, _)| change.removed.contains(interface)).collect();
+        let ours = self.plan.places().map(|place| place.at);
+        let removed: Vec<(u32, Role)> = ours.filter(|(index, _)| change.removed.contains(index)).collect();
         if !removed.is_empty() {
             self.gone = true;
             self.detach(&removed, attacher).await;
@@ -115,11 +114,11 @@ impl Daemon {
                 self.filters_failure = None;
             }
             Err(error) => {
-                let failure = format!("{error:#}");
-                if self.filters_failure.as_ref() != Some(&failure) {
-                    tracing::error!("cannot follow a change of filters, and tries again: {failure}");
+                let failure = Some(format!("{error:#}"));
+                if self.filters_failure != failure {
+                    tracing::error!("cannot follow a change of filters, and tries again: {error:#}");
                 }
-                self.filters_failure = Some(failure);
+                self.filters_failure = failure;
                 self.filters_failed.extend(changed);
             }
         }
@@ -129,7 +128,8 @@ impl Daemon {
     async fn follow_others(&mut self, changed: &BTreeSet<u32>, attacher: &Attacher) -> Result<bool> {
         let decisive = self.recheck_others(changed, attacher).await?;
         if decisive {
-            self.settle_again().await?;
+            let config = Arc::clone(&self.config);
+            self.settle_again(&config).await?;
         }
         Ok(decisive)
     }
@@ -143,11 +143,11 @@ impl Daemon {
         // Where there are as many routes as in the Internet, they change all the time.
         self.routes_due = Instant::now() + started.elapsed() * ROUTES_SHARE;
         self.notices.follow(&snapshot);
-        self.settle_again().await?;
         let config = Arc::clone(&self.config);
+        self.settle_again(&config).await?;
         let wish = Wish { config: &config, snapshot: &snapshot, missing: Missing::LeftOut };
         let plan = self.possible(&wish, attacher).await?;
-        let claims = plan.interfaces().any(|(interface, _, role)| self.claimed.contains(&(interface, role)));
+        let claims = plan.places().any(|place| self.claimed.contains(&place.at));
         let incomplete =
             self.gone || claims || !self.in_force || self.offloading.unfinished || self.is_incomplete()?;
         if plan.is_same(&self.plan) && !incomplete {

@@ -24,8 +24,7 @@ impl Daemon {
 
     /// The interfaces of the plan but for the ports.
     pub(super) fn few(&self) -> BTreeSet<u32> {
-        let few = self.plan.interfaces().filter(|(.., role)| *role != Role::Port);
-        few.map(|(interface, ..)| interface).collect()
+        self.plan.few().map(|place| place.at.0).collect()
     }
 
     /// The same for these interfaces. What is lost is forgotten, so that it is attached again.
@@ -41,10 +40,8 @@ impl Daemon {
             let what = lost.hook.map_or_else(|| "XDP".to_owned(), |hook| hook.to_string());
             let leak = if lost.role == Role::Uplink { "; packets may have left untranslated" } else { "" };
             tracing::error!(
-                "somebody has taken natbpf's program off {} ({what}){leak}. It is attached again; find out who does that: \
-                 bpftool net show dev {}",
-                name,
-                name
+                "somebody has taken natbpf's program off {name} ({what}){leak}. It is attached again; find out who does \
+                 that: bpftool net show dev {name}"
             );
         }
         self.claimed.extend(lost.iter().map(|lost| (lost.interface, lost.role)));
@@ -54,7 +51,6 @@ impl Daemon {
     /// Whether a program of the plan is not attached, but for those of ports, which have their own turn.
     pub(super) fn is_incomplete(&self) -> Result<bool> {
         let there = complete(&self.options.pins)?;
-        let mut wanted = self.plan.interfaces().filter(|(.., role)| *role != Role::Port);
-        Ok(wanted.any(|(interface, _, role)| !there.contains(&(interface, role))))
+        Ok(self.plan.few().any(|place| !there.contains(&place.at)))
     }
 }

@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use crate::{
+    clock::wait_until,
     datapath::Attacher,
     network::{Change, Network},
     preflight, teardown,
@@ -100,7 +101,7 @@ pub async fn run(options: Options) -> Result<()> {
             () = sleep_until(daemon.due), if daemon.has_changes() => {
                 daemon.follow(&Change::default(), &network, &attacher).await;
             }
-            () = sleep_until(daemon.leases.due().unwrap_or(daemon.due)), if daemon.leases.due().is_some() => {
+            () = wait_until(daemon.leases.due()) => {
                 daemon.leases.expire(Instant::now());
                 daemon.interfaces_changed = true;
                 daemon.follow(&Change::default(), &network, &attacher).await;

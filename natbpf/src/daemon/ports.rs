@@ -86,9 +86,8 @@ impl Daemon {
         });
         self.tables.add_ports(&table)?;
         let mut left_out = BTreeMap::new();
-        self.offloading
-            .left_out
-            .retain(|interface, _| plan.ports.iter().any(|port| port.interface == *interface));
+        let planned = |interface: &u32| plan.ports.iter().any(|port| port.interface == *interface);
+        self.offloading.left_out.retain(|interface, _| planned(interface));
         let mut new = false;
         // What came before takes its time, too, and one at least gets its turn.
         let (until, mut begun) = (Instant::now() + SLICE, false);
@@ -164,11 +163,11 @@ impl Daemon {
 
     async fn attach_port(&mut self, port: &PlannedPort, attacher: &Attacher) -> Result<()> {
         let (interface, name) = (port.interface, &*port.name);
-        attacher.check_foreign(interface, name, Role::Port).await?;
+        attacher.check_foreign((interface, Role::Port), name).await?;
         self.tables.add_port(interface, port.port)?;
-        let attached = attacher.attach(&mut self.loaded, interface, name, Role::Port).await;
+        let attached = attacher.attach(&mut self.loaded, (interface, Role::Port), name).await;
         if attached.is_err() {
-            self.refusals.note_failure(interface, Role::Port);
+            self.refusals.note_failure((interface, Role::Port));
         }
         attached
     }
@@ -212,14 +211,14 @@ impl Daemon {
                 continue;
             }
             let there = known.contains_key(&interface);
-            if !there && self.refusals.just_failed(interface, Role::Port) {
+            if !there && self.refusals.just_failed((interface, Role::Port)) {
                 continue;
             }
             // Whoever is attached to again is looked at before, and a thousand ports need not be because of
             // their bridge.
             let free = self.others.obstacle(port).is_none()
                 && (!concerns(changed, interface)
-                    || attacher.check_foreign(interface, name, Role::Port).await.is_ok());
+                    || attacher.check_foreign((interface, Role::Port), name).await.is_ok());
             if there && !free {
                 self.tables.remove_port(interface);
             }

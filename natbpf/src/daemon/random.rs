@@ -5,10 +5,9 @@ use std::io;
 use anyhow::{Context as _, Result};
 
 pub fn secret() -> Result<[u64; 2]> {
-    let bytes = random::<16>()?;
-    let (low, high) = bytes.split_at(8);
+    let [low, high]: [u64; 2] = zerocopy::transmute!(random::<16>()?);
     // Never zero, which says that there is none yet.
-    Ok([u64::from_ne_bytes(low.try_into()?) | 1, u64::from_ne_bytes(high.try_into()?)])
+    Ok([low | 1, high])
 }
 
 pub fn random<const LENGTH: usize>() -> Result<[u8; LENGTH]> {

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use tokio::sync::oneshot;
 
 use super::{
-    apply::Wish,
-    house::{self, Outcome},
+    apply::{Answer, Wish},
+    house,
     look::look,
     settings::configured,
     state::Daemon,
@@ -25,24 +24,20 @@ impl Daemon {
     }
 
     /// The answer, if there is one, comes when nothing of the old configuration goes on.
-    async fn try_reload(
-        &mut self,
-        network: &Network,
-        attacher: &Attacher,
-    ) -> Result<Option<oneshot::Receiver<Outcome>>> {
+    async fn try_reload(&mut self, network: &Network, attacher: &Attacher) -> Result<Answer> {
         let mut config = self.options.source.read()?;
         let fixed = config.datapath.keep_fixed(&self.config.datapath);
         let config = Arc::new(config);
         let snapshot = look(network, &config, &mut self.leases).await?;
         let wish = Wish { config: &config, snapshot: &snapshot, missing: Missing::Refused };
         // What could not be had before is tried again: by now it may be mended, or the operator is told once more.
-        self.refusals.forget_all();
+        self.refusals.now.clear();
         let plan = self.propose(&wish)?;
-        self.settle_again_with(&config).await?;
+        self.settle_again(&config).await?;
         for warning in fixed.into_iter().chain(plan.warnings.iter().map(String::as_str)) {
             tracing::warn!("{warning}");
         }
-        self.xdp.forget_refusals();
+        self.xdp.refused.clear();
         let misplaced = match self.apply(&wish, attacher).await {
             Ok(misplaced) => misplaced,
             Err(error) => {
@@ -75,7 +70,7 @@ impl Daemon {
     /// Makes the datapath what the old configuration says, after another one has failed half way.
     async fn go_back(&mut self, network: &Network, attacher: &Attacher) -> Result<()> {
         let old = Arc::clone(&self.config);
-        self.settle_again().await?;
+        self.settle_again(&old).await?;
         let snapshot = look(network, &old, &mut self.leases).await?;
         let wish = Wish { config: &old, snapshot: &snapshot, missing: Missing::LeftOut };
         self.apply(&wish, attacher).await.map(drop)

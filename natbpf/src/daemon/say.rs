@@ -21,16 +21,13 @@ impl Daemon {
             said.insert(key, left.reason.clone());
         }
         self.refusals.said = said;
-        let left_out = self.plan.left_out.iter().map(|left| (&*left.name, left.role, &*left.reason));
-        let ports = self.plan.ports.iter();
-        let ports = ports.filter_map(|port| {
-            let reason = self.offloading.reason_against(port.interface)?;
-            Some((&*port.name, Role::Port, reason))
+        let left_out = self.plan.left_out.iter();
+        let left_out = left_out.map(|left| LeftOutStatus::new(&left.name, left.role, &left.reason));
+        let ports = self.plan.ports.iter().filter_map(|port| {
+            let reason = self.offloading.left_out.get(&port.interface)?;
+            Some(LeftOutStatus::new(&port.name, Role::Port, reason))
         });
-        let note: Vec<LeftOutStatus> = left_out
-            .chain(ports)
-            .map(|(name, role, reason)| LeftOutStatus::new(name, role, reason))
-            .collect();
+        let note: Vec<LeftOutStatus> = left_out.chain(ports).collect();
         if let Err(error) = write_note(&self.options.pins, LeftOutStatus::to_note(&note).as_deref()) {
             tracing::warn!("{error:#}");
         }

@@ -2,21 +2,17 @@
 
 use natbpf_common::{Nanoseconds, contract::settings::Settings, time::ticks};
 
-use crate::config::{Config, DatapathConfig};
+use crate::config::Config;
 
-/// Of the flow table one part in so many may be reservations for the host's own pings and protocols without ports.
+/// One part in so many of the flow table may be reservations for the host's own pings and protocols without ports.
 const HOST_SHARE: u32 = 16;
 
 /// The others stay as they are.
 pub fn configured(config: &Config, settings: Settings) -> Settings {
     Settings {
         timeouts: config.timeouts,
-        revalidate: revalidate(&config.datapath),
+        revalidate: ticks(config.datapath.revalidate.as_nanos() as Nanoseconds),
         host_share: config.datapath.max_flows / HOST_SHARE,
         ..settings
     }
-}
-
-fn revalidate(config: &DatapathConfig) -> u32 {
-    ticks(config.revalidate.as_nanos() as Nanoseconds)
 }

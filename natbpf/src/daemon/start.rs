@@ -133,14 +133,8 @@ pub async fn start(
 
 /// Refuses if somebody else's programs are where ours are to be and are not yet.
 async fn check_foreign(plan: &Plan, claimed: &BTreeSet<(u32, Role)>, attacher: &Attacher) -> Result<()> {
-    let uplinks = plan.uplinks.iter().filter(|uplink| uplink.named);
-    let uplinks = uplinks.map(|uplink| (uplink.interface, &uplink.name, Role::Uplink));
-    let inside = plan.inside.iter().filter(|inside| inside.named);
-    let inside = inside.map(|inside| (inside.interface, &inside.name, Role::Inside));
-    for (interface, name, role) in uplinks.chain(inside) {
-        if !claimed.contains(&(interface, role)) {
-            attacher.check_foreign(interface, name, role).await?;
-        }
+    for place in plan.few().filter(|place| place.strict && !claimed.contains(&place.at)) {
+        attacher.check_foreign(place.at, place.name).await?;
     }
     Ok(())
 }

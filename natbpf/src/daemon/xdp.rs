@@ -1,8 +1,10 @@
 //! The daemon's part in XDP: which interfaces have it, and which take frames from it.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result};
 
-use super::state::Daemon;
+use super::state::{Daemon, Others};
 use crate::{
     config::HookMode,
     datapath::{Attacher, Role, Side, complete, xdp_attachments},
@@ -13,8 +15,8 @@ use crate::{
 impl Daemon {
     /// To be done before programs are taken off: no frame is sent to who does not take it any more.
     pub(super) fn withdraw_targets(&mut self, plan: &Plan) -> Result<()> {
-        self.tables
-            .keep_targets(&plan.hooks.iter().filter(|hook| hook.target).map(|hook| hook.interface).collect())
+        let targets = plan.hooks.iter().filter(|hook| hook.target).map(|hook| hook.interface);
+        self.tables.keep_targets(&targets.collect())
     }
 
     /// Makes the XDP hooks what a plan says. To be done after the TC programs are attached, which do what XDP
@@ -50,17 +52,16 @@ impl Daemon {
                 }
                 self.xdp.ours.remove(&place);
             } else if !self.xdp.ours.contains(&place) {
-                let link = snapshot.links.iter().find(|link| link.index == hook.interface);
-                let other = link.and_then(|link| link.xdp);
+                let other = snapshot.link(hook.interface).and_then(|link| link.xdp);
                 match attacher.attach_xdp(&mut self.loaded, hook.interface, hook.role, other) {
                     Ok(()) => {
                         self.xdp.ours.insert(place);
                     }
                     Err(error) if hook.asked == HookMode::Xdp && strict => {
                         return Err(error).with_context(|| {
+                            let name = &hook.name;
                             format!(
-                                "{0} cannot have hook = \"xdp\"; mend that, or write hook = \"tc\" for it",
-                                hook.name
+                                "{name} cannot have hook = \"xdp\"; mend that, or write hook = \"tc\" for it"
                             )
                         });
                     }
@@ -74,24 +75,7 @@ impl Daemon {
                 }
             }
         }
-        self.set_targets(plan)
-    }
-
-    /// A driver may take frames only since it has a program, or the far end of a veth has come to be ready. Row X07.
-    fn set_targets(&mut self, plan: &Plan) -> Result<()> {
-        let runs = |role| plan.hooks.iter().any(|hook| hook.xdp && hook.role != role);
-        let takes = features();
-        let ready = |hook: &PlannedHook| match &takes {
-            Some(features) => features.get(&hook.interface).is_some_and(|features| features.takes_frames()),
-            // The kernel does not tell; whoever asked for XDP knows.
-            None => hook.asked == HookMode::Xdp,
-        };
-        // Frames that leave from XDP go past what is at the egress.
-        let free = |hook: &PlannedHook| !self.others.are_at(hook.interface, Side::Egress);
-        let targets =
-            plan.hooks.iter().filter(|hook| hook.target && runs(hook.role) && ready(hook) && free(hook));
-        let targets = targets.map(|hook| hook.interface).collect();
-        self.tables.set_targets(&targets)
+        self.tables.set_targets(&targets(plan, &self.others))
     }
 
     /// Whether frames are taken is nothing that netlink tells of with the interfaces.
@@ -99,12 +83,26 @@ impl Daemon {
         if self.xdp.ours.is_empty() {
             return;
         }
-        let plan = std::mem::take(&mut self.plan);
-        if let Err(error) = self.set_targets(&plan) {
+        if let Err(error) = self.tables.set_targets(&targets(&self.plan, &self.others)) {
             tracing::error!("{error:#}");
         }
-        self.plan = plan;
     }
+}
+
+/// A driver may take frames only since it has a program, or the far end of a veth has come to be ready. Row X07.
+fn targets(plan: &Plan, others: &Others) -> BTreeSet<u32> {
+    let runs = |role| plan.hooks.iter().any(|hook| hook.xdp && hook.role != role);
+    let takes = features();
+    let ready = |hook: &PlannedHook| match &takes {
+        Some(features) => features.get(&hook.interface).is_some_and(|features| features.takes_frames()),
+        // The kernel does not tell; the operator who asked for XDP knows.
+        None => hook.asked == HookMode::Xdp,
+    };
+    // Frames that leave from XDP go past what is at the egress.
+    let free = |hook: &PlannedHook| !others.are_at(hook.interface, Side::Egress);
+    let targets =
+        plan.hooks.iter().filter(|hook| hook.target && runs(hook.role) && ready(hook) && free(hook));
+    targets.map(|hook| hook.interface).collect()
 }
 
 fn refuse(hook: &mut PlannedHook, reason: &str) {

@@ -46,6 +46,16 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
+/// Where programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// Interface index and role.
+    pub at: (u32, Role),
+    pub name: &'a str,
+    /// Not to be had is a mistake, see [`Missing`].
+    pub strict: bool,
+}
+
 impl Plan {
     /// Names of the uplinks that have nothing to translate to. What a pattern matches need not have anything.
     pub fn without_address(&self) -> Vec<&str> {
@@ -53,12 +63,27 @@ impl Plan {
         self.uplinks.iter().filter(without).map(|uplink| &*uplink.name).collect()
     }
 
-    /// Interface index, name and role of all that programs are attached to, in this order.
-    pub fn interfaces(&self) -> impl Iterator<Item = (u32, &str, Role)> {
-        let uplinks = self.uplinks.iter().map(|uplink| (uplink.interface, &*uplink.name, Role::Uplink));
-        let inside = self.inside.iter().map(|inside| (inside.interface, &*inside.name, Role::Inside));
-        let ports = self.ports.iter().map(|port| (port.interface, &*port.name, Role::Port));
+    /// All that programs are attached to, in this order.
+    pub fn places(&self) -> impl Iterator<Item = Place<'_>> {
+        let strict = self.missing == Missing::Refused;
+        let place = move |interface, name, role, named| Place {
+            at: (interface, role),
+            name,
+            strict: strict && named,
+        };
+        let uplinks = self.uplinks.iter();
+        let uplinks =
+            uplinks.map(move |uplink| place(uplink.interface, &*uplink.name, Role::Uplink, uplink.named));
+        let inside = self.inside.iter();
+        let inside =
+            inside.map(move |inside| place(inside.interface, &*inside.name, Role::Inside, inside.named));
+        let ports = self.ports.iter().map(move |port| place(port.interface, &*port.name, Role::Port, false));
         uplinks.chain(inside).chain(ports)
+    }
+
+    /// The same without the ports, which have time, and a turn of their own.
+    pub fn few(&self) -> impl Iterator<Item = Place<'_>> {
+        self.places().filter(|place| place.at.1 != Role::Port)
     }
 
     /// What the table of inside ports has to hold.

@@ -26,7 +26,7 @@ mod value;
 mod warn;
 
 pub use compile::{DestinationEntry, SourceEntry};
-pub use contents::Plan;
+pub use contents::{Place, Plan};
 pub use error::PlanError;
 pub use forward::ForwardEntry;
 pub use given::{Missing, Refused};

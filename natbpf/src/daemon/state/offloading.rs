@@ -48,7 +48,7 @@ pub struct Offloading {
 impl Offloading {
     /// Goes on from the epoch that is pinned; off until [`Offloading::settle`] says otherwise.
     pub fn new(pins: &Pins, tables: &Tables) -> Result<Self> {
-        // Ways may be noted still from before it was switched off, nobody knows under which number: hardly
+        // Paths may be noted still from before it was switched off, nobody knows under which number: hardly
         // under this one.
         let any = secret()?[0] as u16;
         Ok(Self {
@@ -113,11 +113,6 @@ impl Offloading {
         self.owed |= !self.left_out.is_empty() || self.paused;
         self.tried.clear();
         self.stuck.clear();
-    }
-
-    /// Why a port is not attached to.
-    pub fn reason_against(&self, interface: u32) -> Option<&str> {
-        self.left_out.get(&interface).map(String::as_str)
     }
 
     /// Says why ports are not attached to, once, and with one sentence for all that have the same reason.

@@ -30,33 +30,22 @@ impl Refusals {
         self.now.retain(|place, _| self.failed.contains_key(place));
     }
 
-    /// All of them are tried again, and where they cannot be had that is told once more.
-    pub fn forget_all(&mut self) {
-        self.now.clear();
-    }
-
     /// The numbers of interfaces that are gone may be others' soon.
     pub fn forget_removed(&mut self, removed: &BTreeSet<u32>) {
         self.failed.retain(|(interface, _), _| !removed.contains(interface));
         self.now.retain(|(interface, _), _| !removed.contains(interface));
     }
 
-    pub fn note_failure(&mut self, interface: u32, role: Role) {
-        self.failed.insert((interface, role), Instant::now());
+    pub fn note_failure(&mut self, place: (u32, Role)) {
+        self.failed.insert(place, Instant::now());
     }
 
     /// Whether changes there may be what we have done ourselves.
-    pub fn just_failed(&self, interface: u32, role: Role) -> bool {
-        self.failed.get(&(interface, role)).is_some_and(|failed| failed.elapsed() < PAUSE)
-    }
-
-    pub fn any(&self) -> bool {
-        !self.now.is_empty()
+    pub fn just_failed(&self, place: (u32, Role)) -> bool {
+        self.failed.get(&place).is_some_and(|failed| failed.elapsed() < PAUSE)
     }
 
     pub fn concern(&self, interfaces: &BTreeSet<u32>) -> bool {
-        let mut refused = self.now.keys();
-        refused
-            .any(|&(interface, role)| concerns(interfaces, interface) && !self.just_failed(interface, role))
+        self.now.keys().any(|place| concerns(interfaces, place.0) && !self.just_failed(*place))
     }
 }

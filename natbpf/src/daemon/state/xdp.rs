@@ -17,11 +17,6 @@ pub struct XdpState {
 }
 
 impl XdpState {
-    /// Reasons of old count no more.
-    pub fn forget_refusals(&mut self) {
-        self.refused.clear();
-    }
-
     /// The numbers of interfaces that are gone may be others' soon.
     pub fn forget(&mut self, gone: &BTreeSet<u32>) {
         self.ours.retain(|(interface, _)| !gone.contains(interface));

@@ -29,7 +29,12 @@ use errors::unsupported;
 impl Attacher {
     /// Puts the programs of a role on an interface, in the place of an older version's if there is one: no packet goes
     /// past in between. Row M26.
-    pub async fn attach(&self, loaded: &mut Loaded, interface: u32, name: &str, role: Role) -> Result<()> {
+    pub async fn attach(
+        &self,
+        loaded: &mut Loaded,
+        (interface, role): (u32, Role),
+        name: &str,
+    ) -> Result<()> {
         for &hook in role.hooks() {
             let program = loaded.hook(hook)?;
             let attached = match self.mode {

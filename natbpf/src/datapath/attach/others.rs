@@ -17,7 +17,7 @@ impl Attacher {
     }
 
     /// Refuses if somebody else's TC programs are on the interface, unless told to live with them. Row X05.
-    pub async fn check_foreign(&self, interface: u32, name: &str, role: Role) -> Result<()> {
+    pub async fn check_foreign(&self, (interface, role): (u32, Role), name: &str) -> Result<()> {
         if self.coexist {
             return Ok(());
         }

@@ -301,7 +301,7 @@ fn what_was_refused_is_neither_an_uplink_nor_anything_else() {
     let config = config(vec![rule("eth0", &[]), rule("ppp0", &[])]);
     let plan = plan_without(&config, &snapshot(), Missing::LeftOut, &refused).unwrap();
     assert_eq!(names(&plan), ["ppp0"]);
-    assert!(plan.interfaces().all(|(interface, ..)| interface != 3));
+    assert!(plan.places().all(|place| place.at.0 != 3));
     let [left] = &plan.left_out[..] else { panic!("{:?}", plan.left_out) };
     assert_eq!((&*left.name, &*left.reason), ("eth0", "a filter is there"));
 }
