@@ -80,9 +80,9 @@ fn is_idle(endpoint: &Endpoint, mapping: &Mapping, now: Nanoseconds) -> bool {
     endpoint.side != Side::Inside as u8 && unused && rest > Mapping::rest(mapping.flags)
 }
 
-/// Whether the reaper should look at an entry. Of the reply direction it is asked about those that nothing
-/// has renewed for the whole timeout, or that are marked: what it knows and this does not is whether their
-/// flow is still there.
+/// Whether the reaper should look at an entry. Entries of the reply direction are looked at if they are marked, or
+/// nothing has renewed them for the whole timeout: what the reaper knows and this does not is whether their flow is
+/// still there.
 fn is_over(key: &FlowKey, entry: &FlowEntry, now: Nanoseconds, timeouts: &Timeouts) -> bool {
     let timeout = timeouts.of(Status::from_word(entry.status));
     let life = Life::from_word(entry.life);

@@ -11,10 +11,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{cli::LogFormat, output::Queue};
 
-/// So long whoever reads may take for what was said last.
+/// So long a reader may take for what was said last.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Not before the first line: a thread would stay behind in the network namespace of whoever has started the program.
+/// Not before the first line: a thread would stay behind in the network namespace that the program was started in.
 static QUEUE: OnceLock<Option<Queue>> = OnceLock::new();
 
 /// Starts logging. `RUST_LOG` wins over the number of `-v`.

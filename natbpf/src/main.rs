@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 fn complain(cli: &Cli, error: &anyhow::Error) {
     let line = format!("natbpf: {error:#}");
     if cli.command.is_daemon() {
-        // It ends, whoever reads why or not, so that its supervisor starts it again.
+        // It ends, whether somebody reads why or not, so that its supervisor starts it again.
         logging::say(line);
     } else {
         logging::drain();

@@ -15,7 +15,7 @@ pub use queue::Queue;
 /// Why something could not be printed.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
-    /// Whoever has read so far has had enough, as in `natbpf flows list | head`: no failure.
+    /// The reader has had enough, as in `natbpf flows list | head`: no failure.
     #[error("nobody reads the output any more")]
     Closed,
     #[error("cannot write the output: {0}")]

@@ -120,18 +120,13 @@ pub fn check_bpffs(path: &Path) -> Result<(), PreflightError> {
     }
 }
 
-/// What keeps traffic from flowing although natbpf works, a sentence each, for the calling thread's network
-/// namespace. Row M22.
-pub fn warnings() -> Vec<String> {
-    let mut warnings = Vec::new();
-    if fs::read_to_string(IP_FORWARD).is_ok_and(|value| value.trim() == "0") {
-        warnings.push(
-            "IPv4 forwarding is off, so no packet of an instance gets as far as the uplink; \
-             switch it on with: sysctl -w net.ipv4.ip_forward=1"
-                .to_owned(),
-        );
-    }
-    warnings
+/// What keeps traffic from flowing although natbpf works, for the calling thread's network namespace. Row M22.
+pub fn warning() -> Option<&'static str> {
+    let off = fs::read_to_string(IP_FORWARD).is_ok_and(|value| value.trim() == "0");
+    off.then_some(
+        "IPv4 forwarding is off, so no packet of an instance gets as far as the uplink; \
+         switch it on with: sysctl -w net.ipv4.ip_forward=1",
+    )
 }
 
 /// Major and minor number of a release such as `6.1.0-28-cloud-amd64`.

@@ -25,7 +25,8 @@ pub async fn detach(pins: &Pins, attacher: &Attacher) -> Result<()> {
     // Nothing that may fail stands before it.
     attacher.detach_all().await?;
     match settings {
-        Ok(settings) if is_here(&settings) => put_back(settings),
+        // They are about the calling thread's network namespace.
+        Ok(settings) if netns::cookie().is_ok_and(|here| here == settings.netns) => put_back(settings),
         Ok(settings) if settings.changes & Settings::MADE_LIBERAL != 0 => {
             tracing::warn!("natbpf had set {SYSCTL} = 1 in another network namespace, where it stays so");
         }
@@ -37,9 +38,4 @@ pub async fn detach(pins: &Pins, attacher: &Attacher) -> Result<()> {
         Err(_) => {}
     }
     Ok(())
-}
-
-/// Whether the settings are about the calling thread's network namespace.
-fn is_here(settings: &Settings) -> bool {
-    netns::cookie().is_ok_and(|cookie| cookie == settings.netns)
 }

@@ -120,7 +120,7 @@ fn print<J: Serialize>(
     Ok(())
 }
 
-/// Whoever reads our output may stop reading: `natbpf flows list | head` is no failure.
+/// A reader of our output may stop reading: `natbpf flows list | head` is no failure.
 fn finish(result: Result<(), OutputError>) -> Result<ExitCode> {
     match result {
         Ok(()) | Err(OutputError::Closed) => Ok(ExitCode::SUCCESS),
@@ -196,7 +196,7 @@ fn show(
             key: event.key,
             rewrite: Rewrite::from_word(event.rewrite),
             status,
-            // Of a flow that is gone conntrack shows no time, as it has none left.
+            // Conntrack shows no time for a flow that is gone, as it has none left.
             remaining: match kind {
                 EventKind::Destroy => Duration::ZERO,
                 _ => Duration::from_nanos(timeouts.of(status)),

@@ -32,7 +32,7 @@ pub fn run(arguments: &ImportArgs) -> Result<ExitCode> {
         })?
     };
     let import = import::import_bytes(&bytes, &arguments.uplink).with_context(|| name.to_string())?;
-    // Whoever reads the one need not read the other.
+    // A reader of the one need not read the other.
     let printed = output::print(format_args!("{HEADER}\n{}", import.toml().trim_end_matches('\n')));
     let said = output::complain(&import);
     printed.and(said)?;

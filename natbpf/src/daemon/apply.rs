@@ -70,7 +70,7 @@ impl Daemon {
         self.offloading.try_all_ports();
         self.attach_ports(&plan, attacher).await?;
         self.attach_xdp(&mut plan, wish.snapshot, attacher).await?;
-        // What is done for it later leaves out what cannot be had, whoever asked for it.
+        // What is done for it later leaves out what cannot be had, even if the operator named it.
         plan.missing = Missing::LeftOut;
         self.plan = plan;
         self.in_force = true;

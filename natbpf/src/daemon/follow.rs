@@ -12,11 +12,11 @@ use crate::{
     plan::Missing,
 };
 
-/// After following changes so many times as long as that took nothing is followed: whoever can change an interface
-/// all the time, as a container can its end of a veth, is not to have all the time.
+/// After following changes so many times as long as that took nothing is followed: something that changes an
+/// interface all the time, as a container can its end of a veth, is not to have all the time.
 const SHARE: u32 = 4;
 
-/// At most, or as long as it took: who waits for an address does not wait long, and all the rest gets half of the time.
+/// At most, or as long as it took: nothing waits long for an address, and all the rest gets half of the time.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Looking at routes because of changes among them takes at most one part of so many of the time.

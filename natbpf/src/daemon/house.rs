@@ -75,7 +75,7 @@ impl House {
     }
 
     /// Ends the flows that are misplaced. What was ordered before and is not done yet goes on with the new places.
-    /// Who waits for the answer waits for the whole table; none comes if the daemon ends before.
+    /// The answer comes when the whole table was looked through; none comes if the daemon ends before.
     pub fn evict(&self, placement: Placement) -> oneshot::Receiver<Outcome> {
         let (done, answer) = oneshot::channel();
         if let Some(orders) = &self.orders {
@@ -247,7 +247,7 @@ pub async fn done(answer: oneshot::Receiver<Outcome>) -> Result<()> {
     }
 }
 
-/// Says that a reload is done, when nothing of the old configuration goes on: whoever asked for it wants to know.
+/// Says that a reload is done, when nothing of the old configuration goes on, since the operator wants to know.
 /// `None`: nothing had to be ended.
 pub async fn say_reloaded(answer: Option<oneshot::Receiver<Outcome>>) {
     let outcome = match answer {

@@ -94,7 +94,7 @@ pub async fn run(options: Options) -> Result<()> {
             _ = reload.recv() => daemon.reload(&network, &attacher).await,
             _ = tick.tick() => daemon.look_around(&network, &attacher).await,
             change = daemon.others.changed() => {
-                // Once a round at most, and whoever has come is to see every packet.
+                // Once a round at most, and a program that has come is to see every packet.
                 daemon.due = Instant::now();
                 daemon.follow(&change, &network, &attacher).await;
             }
@@ -115,7 +115,7 @@ pub async fn run(options: Options) -> Result<()> {
                     notices = false;
                 }
             },
-            // By way of the runtime, which sees only then what has come meanwhile.
+            // Through the runtime, which sees only then what has come meanwhile.
             () = yield_now(), if daemon.offloading.owed => daemon.attach_more_ports(&attacher).await,
         }
     }

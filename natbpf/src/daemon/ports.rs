@@ -1,4 +1,4 @@
-//! Inside ports: what is attached to them, and what others have on the way that their packets take.
+//! Inside ports: what is attached to them, and what others have on the path that their packets take.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -69,7 +69,7 @@ impl Daemon {
     }
 
     /// Makes the ports what the plan says, for a while: of a thousand the rest waits until nothing else is to
-    /// be done. One that cannot be had is no reason to give up the rest: its traffic takes its way through
+    /// be done. One that cannot be had is no reason to give up the rest: its traffic takes its path through
     /// the kernel. True: there is a new one.
     pub(super) async fn attach_ports(&mut self, plan: &Plan, attacher: &Attacher) -> Result<bool> {
         self.offloading.owed = false;
@@ -214,7 +214,7 @@ impl Daemon {
             if !there && self.refusals.just_failed((interface, Role::Port)) {
                 continue;
             }
-            // Whoever is attached to again is looked at before, and a thousand ports need not be because of
+            // What is attached to again is looked at before, and a thousand ports need not be because of
             // their bridge.
             let free = self.others.obstacle(port).is_none()
                 && (!concerns(changed, interface)

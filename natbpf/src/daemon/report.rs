@@ -44,7 +44,7 @@ impl Daemon {
         self.counters = counters;
     }
 
-    /// Says that traffic flows, to whoever waits for it.
+    /// Says that traffic flows, to those who wait for it.
     pub(super) fn announce(&self) {
         // Nothing of this is a reason to end what runs.
         let attachments = attachments(&self.options.pins).unwrap_or_default();
@@ -61,7 +61,7 @@ impl Daemon {
         );
         // What was logged before stands before it, where both go to one place.
         logging::drain();
-        // Traffic flows, whoever reads it or not.
+        // Traffic flows, whether somebody reads it or not.
         if let Ok(queue) = Queue::start(io::stdout()) {
             queue.push(format!("{ready}\n").as_bytes());
         }

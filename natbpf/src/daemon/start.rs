@@ -125,7 +125,7 @@ pub async fn start(
     }
     daemon.started = true;
     daemon.say_hooks();
-    for warning in preflight::warnings().iter().chain(&daemon.plan.warnings) {
+    for warning in preflight::warning().into_iter().chain(daemon.plan.warnings.iter().map(String::as_str)) {
         tracing::warn!("{warning}");
     }
     Ok(daemon)

@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Daemon {
-    /// To be done before programs are taken off: no frame is sent to who does not take it any more.
+    /// To be done before programs are taken off: no frame is sent to an interface that does not take it any more.
     pub(super) fn withdraw_targets(&mut self, plan: &Plan) -> Result<()> {
         let targets = plan.hooks.iter().filter(|hook| hook.target).map(|hook| hook.interface);
         self.tables.keep_targets(&targets.collect())

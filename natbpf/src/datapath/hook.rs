@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Side;
 
-/// Which way packets go through an interface.
+/// Where packets pass an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hook {
     /// Out of an uplink.

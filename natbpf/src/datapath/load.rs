@@ -27,7 +27,7 @@ pub const REAP: &str = "reap";
 /// Sizes of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// Of the flow table: two a flow.
+    /// Entries of the flow table: two a flow.
     pub entries: u32,
     pub mappings: u32,
 }

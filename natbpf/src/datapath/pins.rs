@@ -116,7 +116,7 @@ impl Pins {
         self.path(&format!("{}_{interface}_{hook}", mode.name()))
     }
 
-    /// Of an uplink or a port.
+    /// For an uplink or a port.
     pub fn xdp(&self, interface: u32, role: Role) -> PathBuf {
         self.path(&format!("{XDP}_{interface}_{}", role.name()))
     }

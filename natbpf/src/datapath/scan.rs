@@ -27,7 +27,7 @@ struct Attributes {
     flags: u64,
 }
 
-/// A way through a map, slice by slice.
+/// Going through a map, slice by slice.
 #[derive(Debug)]
 pub struct Scan<K, V> {
     keys: Vec<K>,

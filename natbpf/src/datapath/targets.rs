@@ -16,7 +16,7 @@ impl Tables {
             let _ = self.targets.remove(interface);
         }
         for &interface in targets.difference(&known) {
-            // It may be gone by now; what is to come this way takes the way by TC.
+            // It may be gone by now; what is to come by this path takes that by TC.
             if let Err(error) = self.targets.insert(interface, interface, None, 0) {
                 tracing::debug!("interface {interface} takes no frames from XDP: {error}");
             }

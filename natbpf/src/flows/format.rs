@@ -37,7 +37,7 @@ pub fn icmp_reply(request: u8) -> u8 {
 }
 
 impl Flow {
-    /// The tuple of the packets of whoever began, as they arrive, as conntrack has it: from the instance, or
+    /// The tuple of the packets of the side that began, as they arrive, as conntrack has it: from the instance, or
     /// of a flow from outside as the client sends them.
     pub fn first(&self) -> FlowKey {
         if self.status.inbound() { self.inbound_tuple() } else { self.key }
@@ -52,7 +52,7 @@ impl Flow {
         self.key.peer(self.rewrite)
     }
 
-    /// The type of the ICMP query that the flow consists of: where the port of who is asked would be.
+    /// The type of the ICMP query that the flow consists of: where the port of the host that is asked would be.
     pub fn icmp_request(&self) -> u8 {
         self.first().destination_port.number() as u8
     }

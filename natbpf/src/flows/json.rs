@@ -25,7 +25,7 @@ pub struct FlowJson {
     pub timeout_seconds: u64,
     /// Where it began: `inside` or `outside`.
     pub began: &'static str,
-    /// As the packets of whoever began arrive.
+    /// As the packets of the side that began arrive.
     pub original: TupleJson,
     /// As the answers arrive.
     pub reply: TupleJson,

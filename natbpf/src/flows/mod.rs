@@ -19,7 +19,7 @@ pub use json::{EventJson, FlowJson};
 /// A flow at one moment. `Display` prints the line of `conntrack -L`, with `#` that of `-o extended`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// Of the original direction: from inside, whoever began.
+    /// That of the original direction: from inside, whichever side began.
     pub key: FlowKey,
     /// The external source.
     pub rewrite: Rewrite,

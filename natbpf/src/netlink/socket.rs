@@ -13,7 +13,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 /// default is full after some hundred messages.
 const ROOM: i32 = 8 << 20;
 
-/// So many datagrams are read at a time, so that who sends them as fast as they are read holds up nothing else.
+/// So many datagrams are read at a time, so that a sender who is as fast as reading holds up nothing else.
 const BATCH: usize = 1000;
 
 /// And for so long: each piece of an answer takes the kernel the longer, the larger the table of a bridge is.
@@ -24,7 +24,7 @@ const TURN: Duration = Duration::from_millis(10);
 pub fn open(protocol: isize, groups: &[u32]) -> io::Result<Socket> {
     let mut socket = Socket::new(protocol)?;
     socket.set_non_blocking(true)?;
-    // More than `net.core.rmem_max` is for who has CAP_NET_ADMIN on the host, and not only in a container.
+    // More than `net.core.rmem_max` is for those with CAP_NET_ADMIN on the host, and not only in a container.
     set(&socket, libc::SO_RCVBUFFORCE, &ROOM).or_else(|_| set(&socket, libc::SO_RCVBUF, &ROOM))?;
     socket.bind(&SocketAddr::new(0, 0))?;
     for group in groups {

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of a `struct nlmsghdr` and a `struct ifinfomsg` (rtnetlink(7)).
 const LINK_MESSAGE: usize = 32;
 
-/// So many messages are read at a time. Who brings them about as fast as they are read does not keep others waiting.
+/// So many messages are read at a time. If they come as fast as they are read, others are not kept waiting.
 const BATCH: usize = 10_000;
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_TC` and `RTNLGRP_IPV4_ROUTE` (linux/rtnetlink.h)

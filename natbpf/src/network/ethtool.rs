@@ -41,7 +41,7 @@ impl Ethtool {
     }
 
     /// Whether a device takes packets whose checksums are to be completed and which are to be cut into
-    /// segments. An operator who has switched that off wants whoever is behind it to see them complete. What
+    /// segments. An operator who has switched that off wants the host behind it to see them complete. What
     /// cannot be asked does not.
     pub fn takes_unfinished(&self, name: &str) -> bool {
         [CHECKSUMS, SEGMENTS].into_iter().all(|command| self.number(name, command).is_some_and(|on| on != 0))

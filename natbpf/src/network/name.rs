@@ -4,7 +4,7 @@ use nix::net::if_::if_indextoname;
 
 /// The name that an interface has now, in the network namespace of the calling thread; `None`: it is gone.
 pub fn name_of(interface: u32) -> Option<String> {
-    // Of an index that is nobody's nix makes an empty name: it takes the null pointer for success.
+    // For an index that is nobody's nix makes an empty name: it takes the null pointer for success.
     let name = if_indextoname(interface).ok()?.to_string_lossy().into_owned();
     (!name.is_empty()).then_some(name)
 }

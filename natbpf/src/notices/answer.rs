@@ -51,7 +51,11 @@ pub struct Answer {
 /// The packet is quoted as it came to the uplink. Its time to live has been decremented already, which need not be
 /// undone (RFC 1812, section 4.3.2.3), and the kernel does not undo it in its own errors either.
 pub fn answer(reason: DropReason, packet: &Packet<'_>, own: &Own) -> Option<Answer> {
-    let code = code(reason)?;
+    let code = match reason.told() {
+        Told::Unreachable => HOST_UNREACHABLE,
+        Told::Prohibited => PROHIBITED,
+        Told::Nothing => return None,
+    };
     if !may_be_answered(packet, own) {
         return None;
     }
@@ -71,15 +75,6 @@ pub fn answer(reason: DropReason, packet: &Packet<'_>, own: &Own) -> Option<Answ
     let sum = internet_checksum(&bytes[HEADER..]);
     bytes[HEADER + 2..HEADER + 4].copy_from_slice(&sum.to_be_bytes());
     Some(Answer { to: packet.source(), bytes })
-}
-
-/// What the sender is told of the reason; `None`: nothing.
-const fn code(reason: DropReason) -> Option<u8> {
-    match reason.told() {
-        Told::Unreachable => Some(HOST_UNREACHABLE),
-        Told::Prohibited => Some(PROHIBITED),
-        Told::Nothing => None,
-    }
 }
 
 /// RFC 1812, section 4.3.2.7. What the host itself sends is no concern of ICMP either: it has the counters. Row I29.

@@ -10,7 +10,7 @@ const SOURCE: Rate = Rate { interval: SECOND, burst: 6 };
 /// In all: the kernel's `icmp_msgs_per_sec` and `icmp_msgs_burst` as they are by default.
 const TOTAL: Rate = Rate { interval: SECOND / 1000, burst: 50 };
 
-/// How many sources are remembered. Whoever was not told within the time of a burst need not be, and the rate in all
+/// How many sources are remembered. One that was not told within the time of a burst need not be, and the rate in all
 /// does not let so many be told in that time: there always is room.
 const SOURCES: usize = 8192;
 

@@ -1,4 +1,4 @@
-//! The way out for ICMP errors.
+//! The socket by which ICMP errors leave.
 
 use std::{
     io,

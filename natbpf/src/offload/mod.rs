@@ -83,7 +83,7 @@ pub fn settle(
     match step {
         Step::Nothing => {}
         Step::MakeLiberal => {
-            // Remembered first: whoever is killed in between puts back what is as it was.
+            // Remembered first: a daemon that is killed in between puts back what is as it was.
             settings.changes |= Settings::MADE_LIBERAL;
             remember(*settings)?;
             if let Err(error) = conntrack::make_liberal() {

@@ -34,7 +34,7 @@ pub struct Plan {
     pub inside: Vec<PlannedInside>,
     /// Whose flows are offloaded.
     pub ports: Vec<PlannedPort>,
-    /// Of the uplinks and ports.
+    /// Those of the uplinks and ports.
     pub hooks: Vec<PlannedHook>,
     /// The same, before anybody has tried.
     pub(super) chosen: Vec<PlannedHook>,

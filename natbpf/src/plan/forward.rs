@@ -84,7 +84,7 @@ pub fn range(length: u32, key: &ForwardKey) -> (u16, u16) {
 /// Whether most ports of an uplink lead inside by these, its own: if flows avoided those there would be hardly any left
 /// for them.
 pub fn leads_mostly_inside(uplink: &PlannedUplink, forwards: &[ForwardEntry]) -> bool {
-    // Of the ports that flows mostly have.
+    // The first of the ports that flows mostly have.
     const FIRST: u32 = 1024;
     let ports = |(length, key, _): &ForwardEntry| {
         let (first, last) = range(*length, key);

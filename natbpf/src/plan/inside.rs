@@ -91,8 +91,8 @@ impl Inside {
     }
 }
 
-/// Rules with hairpin want their sources, forwards and floating addresses their host and whoever the rules of their
-/// uplink masquerade, since nobody else is translated on the way round.
+/// Rules with hairpin want their sources. Forwards and floating addresses want their host, and the sources that rules
+/// of their uplink masquerade, since nothing else is translated on the path round.
 fn wanted<'a>(config: &Config, uplinks: &[PlannedUplink], rules: &[PlannedRule<'a>]) -> Wanted<'a> {
     let forwards = config.forwards.iter().filter(|forward| forward.hairpin);
     let targets = forwards.map(|forward| (&forward.uplink, forward.redirection.to.address));

@@ -26,7 +26,7 @@ pub struct PlannedPort {
     /// Interface index.
     pub interface: u32,
     pub port: InsidePort,
-    /// Interfaces that its packets would pass on their way to an uplink and back, and do not: name and index.
+    /// Interfaces that its packets would pass on their path to an uplink and back, and do not: name and index.
     pub between: Vec<(String, u32)>,
     /// What of theirs would have to see each packet, in words.
     pub obstacle: Option<String>,
@@ -47,7 +47,7 @@ impl Config {
     }
 
     /// Rules have their sources, forwards and floating addresses their hosts. Where a rule names ports, the latter
-    /// add none: whoever counts them up means these.
+    /// add none: an operator who counts them up means these.
     fn wanted_ports(&self) -> Wanted<'_> {
         let mut wanted = Wanted::default();
         for rule in &self.rules {

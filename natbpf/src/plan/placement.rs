@@ -48,8 +48,8 @@ impl Plan {
 }
 
 impl Placement {
-    /// Whether a flow has lost its uplink, its external address, or what led it inside. Of a flow that is the
-    /// entry of the original direction is asked for; the other one follows it.
+    /// Whether a flow has lost its uplink, its external address, or what led it inside. The entry of
+    /// the original direction decides for its flow; the other one follows it.
     pub fn is_misplaced(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
         let place = self.uplinks.get(&entry.uplink);
         let status = Status::from_word(entry.status);

@@ -1,5 +1,5 @@
 //! Forwards as they are asked for from inside: which external endpoint leads to an inside one. What its owner
-//! begins by itself leaves from there, so that whoever it speaks to reaches it where it said to be (SIP,
+//! begins by itself leaves from there, so that its peers reach it where it said to be (SIP,
 //! WireGuard).
 
 use std::collections::BTreeSet;

@@ -94,7 +94,7 @@ impl Uplinks {
         Ok(false)
     }
 
-    /// Whatever else a pattern matches, who is named has a place.
+    /// Whatever else a pattern matches, an interface that is named has a place.
     fn has_room(&self, link: &Link, named: &BTreeSet<u32>) -> bool {
         let is_planned = |index: &u32| self.planned.iter().any(|uplink| uplink.interface == *index);
         let named_still = named.iter().filter(|index| !is_planned(index)).count();

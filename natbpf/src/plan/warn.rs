@@ -33,7 +33,7 @@ pub fn warnings(
         warnings.extend(overlaps);
     }
     warnings.extend(of_own_addresses(uplinks, served));
-    warnings.extend(of_other_ways_out(given.snapshot, uplinks, inside));
+    warnings.extend(of_other_paths_out(given.snapshot, uplinks, inside));
     if inside.planned.is_empty() && given.config.looks_for_inside() {
         warnings.push(
             "hairpin is on, and no Ethernet interface leads to the hosts that it is for; \
@@ -80,7 +80,7 @@ fn of_own_addresses(uplinks: &Uplinks, served: &Served) -> Vec<String> {
 
 /// Netfilter translates an answer back wherever it comes in; natbpf at its uplinks alone. (Where the plan asks for no
 /// routes, there are none to see.)
-fn of_other_ways_out(snapshot: &Snapshot, uplinks: &Uplinks, inside: &Inside) -> Vec<String> {
+fn of_other_paths_out(snapshot: &Snapshot, uplinks: &Uplinks, inside: &Inside) -> Vec<String> {
     if uplinks.planned.is_empty() {
         return Vec::new();
     }

@@ -27,7 +27,7 @@ pub struct Report {
     pub ports: Vec<PortStatus>,
     /// Interfaces that are meant and cannot be had, as the daemon has noted.
     pub left_out: Vec<LeftOutStatus>,
-    /// Of uplinks and ports: where packets of offloaded flows are served.
+    /// For uplinks and ports: where packets of offloaded flows are served.
     pub hooks: Vec<HookStatus>,
     /// What somebody else has on hooks, wherever in the namespace.
     pub others: Vec<OtherStatus>,
@@ -73,15 +73,11 @@ pub struct CounterReport {
     pub drops: BTreeMap<&'static str, u64>,
 }
 
-impl Usage {
-    fn percent(self) -> f64 {
-        if self.max == 0 { 0.0 } else { self.count as f64 * 100.0 / self.max as f64 }
-    }
-}
-
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} ({:.1} %)", self.count, self.max, self.percent())
+        let Self { count, max } = *self;
+        let percent = if max == 0 { 0.0 } else { count as f64 * 100.0 / max as f64 };
+        write!(f, "{count} of {max} ({percent:.1} %)")
     }
 }
 

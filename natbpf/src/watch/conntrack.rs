@@ -1,4 +1,4 @@
-//! Entries of nf_conntrack that somebody deletes (`conntrack -D`, `conntrack -F`): whoever does means that the
+//! Entries of nf_conntrack that somebody deletes (`conntrack -D`, `conntrack -F`), which means that the
 //! connection is to be judged anew, or to end. Most entries are deleted by nobody: they expire, on a busy host
 //! thousands a second, and nothing of them is to be heard here.
 
@@ -16,11 +16,11 @@ const DESTROYED: u32 = 3;
 /// `NFNL_SUBSYS_CTNETLINK` and `IPCTNL_MSG_CT_DELETE` (linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h).
 const DELETE: u16 = 1 << 8 | 2;
 
-/// Where a `struct nlmsghdr` has the port of whoever has asked for what it tells; 0: nobody, the kernel did
-/// it by itself.
+/// Where a `struct nlmsghdr` has the port of the program that has asked for what it tells; 0: none, the kernel
+/// did it by itself.
 const PORT: u32 = 12;
 
-/// Of the socket. If there is no room, something was deleted: more need not be known.
+/// Bytes that the socket keeps. If there is no room, something was deleted: more need not be known.
 const BUFFER: i32 = 1 << 16;
 
 /// Between two that count, while somebody deletes one after the other, such as a daemon that keeps the tables

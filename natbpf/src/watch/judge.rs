@@ -139,7 +139,7 @@ impl Judge {
             libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH => {
                 let moved = self.neighbours.learn(message, LIMIT).then_some(Reason::Neighbour);
                 if self.neighbours.take_overflow() {
-                    // Whoever makes up stations brings it about as often as he likes.
+                    // An instance that makes up stations brings it about as often as it likes.
                     self.owe(Reason::Forgotten, now);
                 }
                 moved

@@ -147,7 +147,7 @@ impl State {
         }
     }
 
-    /// While offload is on. Whoever listens has conntrack keep account of what it tells, so nobody does without need.
+    /// While offload is on. A listener has conntrack keep account of what it tells, so there is none without need.
     fn follow_conntrack(&self, listener: &mut Option<Listener>) {
         if let Some(listener) = listener {
             listener.follow_conntrack(self.on);
@@ -164,7 +164,7 @@ impl State {
         if let Order::Switch(on, done) = order {
             self.on = on;
             self.count_up();
-            // Whoever has asked may have given up.
+            // The daemon may have given up.
             let _ = done.send(());
         }
     }

@@ -1,5 +1,5 @@
 //! Hearing of programs that others attach by BPF links, of which no message tells: each hook is asked now and
-//! then, in a thread of its own, since the kernel may let whoever asks wait for whoever changes interfaces.
+//! then, in a thread of its own, since the kernel may let a question wait until a change of interfaces is done.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

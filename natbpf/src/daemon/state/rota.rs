@@ -1,4 +1,4 @@
-//! Who is looked at when.
+//! Which interface is looked at when.
 
 /// Between two looks at the same port; uplinks are looked at each time.
 const ROUND: u32 = 8;

@@ -1,4 +1,4 @@
-//! Who attaches and detaches.
+//! What attaches and detaches.
 
 use anyhow::{Context as _, Result};
 

@@ -37,7 +37,7 @@ impl Attacher {
     }
 
     /// Programs that should be at these interfaces and are not. Their pins are removed, so that they can be
-    /// attached again. Of what could not be looked at nothing is known, and it keeps its pin, which may be all that
+    /// attached again. Nothing is known of what could not be looked at, and it keeps its pin, which may be all that
     /// holds it; the first such error is told.
     pub async fn find_lost(&self, interfaces: impl Fn(u32) -> bool) -> (Vec<Lost>, Result<()>) {
         let mut lost = Vec::new();

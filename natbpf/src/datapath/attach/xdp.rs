@@ -13,7 +13,7 @@ use crate::datapath::{Loaded, Pins, Role, pins::Pin, sys};
 pub struct XdpAttachment {
     /// Interface index.
     pub interface: u32,
-    /// Of an uplink or a port.
+    /// That of an uplink or a port.
     pub role: Role,
     /// The kernel's number of the program.
     pub program: u32,
