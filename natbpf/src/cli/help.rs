@@ -1,5 +1,7 @@
 //! What the help says beyond the list of options.
 
+use crate::config::keys;
+
 pub const EXAMPLES: &str = "\
 Examples:
   natbpf masquerade -o eth0 -s 10.0.0.0/24
@@ -12,63 +14,26 @@ Examples:
 
 Exit status: 0 done, 1 failed, 2 wrong usage.";
 
-pub const RUN_EXAMPLE: &str = "\
-An example of a configuration, with every key:
+pub fn run() -> String {
+    let example: String = example().lines().map(|line| format!("  {line}\n")).collect();
+    format!("An example of a configuration, with every key:\n\n{}\n{RUN_END}", example.replace("  \n", "\n"))
+}
 
-  [[masquerade]]                    # in order: the first rule that matches a new flow decides
-  out = \"eth0\"                      # or \"eth*\": all that begin so; \"!eth0\": all others
-  source = [\"10.0.0.0/24\", \"!10.0.0.5\"]  # left out: every source; \"!\": not these
-  destination = [\"!192.0.2.0/24\"]   # left out: every destination; where none matches the next rule is asked
-  except = [\"10.0.0.0/8\"]           # destinations left alone; no later rule is asked
-  action = \"masquerade\"             # or \"exempt\": what matches is left alone
-  profile = \"rfc\"                   # or \"netfilter\": sets the defaults of the seven keys that follow
-  mapping = \"endpoint-independent\"  # or \"address-and-port-dependent\"
-  filtering = \"endpoint-independent\"  # or \"address-dependent\", \"address-and-port-dependent\"
-  hairpin = true                    # inside hosts reach each other by external addresses
-  inbound_refresh = false           # packets from outside keep a flow alive
-  unsolicited = \"drop\"              # a SYN that nobody wants; or \"answer\": the host's RST
-  max_flows_per_source = 20000      # 0: no limit; left out: a quarter of max_flows, at most 32256
-  inside = [\"br0\"]                  # where inside hosts are; left out: found by address and route
-  ports = [\"vnet0\", \"veth*\"]       # inside ports to offload; left out: found by address and route
-  to = [\"203.0.113.1\", \"203.0.113.9-203.0.113.11\"]  # left out: the uplink's address
-  to_ports = \"50000-50010\"          # TCP and UDP; left out: the source port where it is free
-  random = false                    # a random port for every mapping
-  new_flows_per_second = 0          # for each source; 0: no limit
+/// A configuration with every key.
+pub fn example() -> String {
+    keys::example() + TIMEOUTS
+}
 
-  [[forward]]                       # external ports that lead inside
-  in = \"eth0\"
-  address = \"203.0.113.1\"           # left out: every address of the uplink
-  protocol = \"tcp\"                  # or \"udp\"; left out: both
-  port = \"8000-8099\"
-  to = \"10.0.0.11:80\"               # the first port of as many; without a port: ports stay
-  hairpin = true                    # inside hosts reach it by the external address, too; left out: they do not
+const TIMEOUTS: &str = "
+[timeouts]                        # idle times: tcp_established, tcp_syn_sent, tcp_fin_wait, ...
+tcp_established = \"2h 4m\"
+udp = \"5m\"                        # no reply seen yet
+udp_stream = \"5m\"
+icmp = \"1m\"
+other = \"10m\"
+";
 
-  [[floating]]                      # an external address that is an inside host's alone
-  uplink = \"eth0\"
-  address = \"203.0.113.50\"          # answered by ARP, unless the host has it
-  to = \"10.0.0.12\"
-  hairpin = true
-
-  [[interface]]                     # what holds for one interface alone
-  name = \"eth0\"
-  hook = \"xdp\"
-
-  [datapath]
-  max_flows = 262144
-  attach = \"auto\"                   # or \"tcx\", \"clsact\"
-  hook = \"auto\"                     # of offload: or \"tc\", \"xdp\"
-  coexist = false                   # stay beside TC programs of somebody else
-  offload = \"on\"                    # or \"off\": every packet takes its way through the kernel
-  revalidate = \"10s\"                # how often an offloaded flow asks the kernel again
-  conntrack_liberal = true          # set nf_conntrack_tcp_be_liberal, which offload needs beside conntrack
-
-  [timeouts]                        # idle times: tcp_established, tcp_syn_sent, tcp_fin_wait, ...
-  tcp_established = \"2h 4m\"
-  udp = \"5m\"                        # no reply seen yet
-  udp_stream = \"5m\"
-  icmp = \"1m\"
-  other = \"10m\"
-
+const RUN_END: &str = "\
 Signals: SIGHUP reads the file again and keeps the flows. SIGTERM and SIGINT detach, unless --stay is given.
 When traffic flows, one line that begins with \"ready\" goes to standard output; logs go to standard error.
 

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use clap::{Args, value_parser};
 use natbpf_common::flow::timeouts::Timeouts;
 
-use super::{DatapathArgs, RuleArgs};
-use crate::config::{Action, Config, DatapathConfig, Floating, Pair, PortForward, Problem, Redirection};
+use super::daemon::DaemonArgs;
+use crate::config::{
+    Action, Config, DatapathConfig, Floating, Pair, PortForward, Problem, Redirection, keys::RuleKeys,
+};
 
 #[derive(Clone, Debug, Args)]
 pub struct MasqueradeArgs {
     #[command(flatten)]
-    pub rule: RuleArgs,
+    pub rule: RuleKeys,
 
     /// Forward external ports to an inside host, tcp:8080:10.0.0.11:80 for instance; may be repeated
     #[arg(long = "forward", value_name = "[ADDR:]PROTO:PORT[-PORT]:INSIDE[:PORT]")]
@@ -26,15 +28,14 @@ pub struct MasqueradeArgs {
     pub max_flows: Option<u32>,
 
     #[command(flatten)]
-    pub datapath: DatapathArgs,
+    pub daemon: DaemonArgs,
 }
 
 impl Config {
     /// The configuration that `natbpf masquerade` was given.
     pub fn from_masquerade(arguments: &MasqueradeArgs) -> Result<Self, Problem> {
         let mut config = config(arguments)?;
-        config.check().map_err(|misfit| misfit.problem)?;
-        config.datapath.apply(&arguments.datapath);
+        config.check()?;
         if let Some(max_flows) = arguments.max_flows {
             config.datapath.max_flows = max_flows;
         }
@@ -57,7 +58,8 @@ fn config(arguments: &MasqueradeArgs) -> Result<Config, Problem> {
         }));
         floating.extend(arguments.floating.iter().map(|&pair| Floating { uplink: uplink(), pair, hairpin }));
     }
-    let (datapath, timeouts) = (DatapathConfig::default(), Timeouts::default());
+    let datapath = DatapathConfig::default().with(&arguments.daemon.datapath)?;
+    let timeouts = Timeouts::default();
     Ok(Config { rules: vec![rule], forwards, floating, interfaces: BTreeMap::new(), datapath, timeouts })
 }
 

@@ -6,18 +6,16 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::values;
 
-mod datapath;
+mod daemon;
 mod flows;
 mod help;
 mod masquerade;
-mod rule;
 #[cfg(test)]
 mod tests;
 
-pub use datapath::DatapathArgs;
+pub use daemon::DaemonArgs;
 pub use flows::{FilterArgs, FlowsAction, FlowsArgs, FlowsOutput};
 pub use masquerade::MasqueradeArgs;
-pub use rule::RuleArgs;
 
 /// Options that every command has stand apart in its help.
 const GLOBAL: &str = "Global options";
@@ -53,7 +51,7 @@ pub struct Cli {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Translate as a configuration says, in the foreground
-    #[command(after_help = help::RUN_EXAMPLE)]
+    #[command(after_help = help::run())]
     Run(RunArgs),
     /// Translate as the arguments say, in the foreground: the iptables rule, spelled almost the same
     #[command(after_help = help::MASQUERADE_EXAMPLES)]
@@ -88,7 +86,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub file: FileArgs,
     #[command(flatten)]
-    pub datapath: DatapathArgs,
+    pub daemon: DaemonArgs,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -4,16 +4,26 @@ use clap::CommandFactory;
 use natbpf_common::flow::state::State;
 
 use super::*;
-use crate::config::{Action, AttachMode, Config, DatapathConfig, Filtering, Networks, Ports, Quota, Switch};
+use crate::config::{
+    Action, AttachMode, Config, DatapathConfig, Filtering, Networks, Ports, Quota, Switch, Translation,
+    keys::{DatapathKeys, Row, RuleKeys},
+};
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(std::iter::once("natbpf").chain(line.split_whitespace()))
 }
 
-fn masquerade(line: &str) -> RuleArgs {
+fn masquerade(line: &str) -> RuleKeys {
     match parse(&format!("masquerade {line}")).unwrap().command {
         Command::Masquerade(arguments) => arguments.rule,
         other => panic!("{other:?}"),
+    }
+}
+
+fn translation(keys: &RuleKeys) -> Translation {
+    match keys.rule().unwrap().action {
+        Action::Masquerade(translation) => translation,
+        Action::Exempt => panic!("{keys:?}"),
     }
 }
 
@@ -31,29 +41,31 @@ fn the_command_line_is_consistent() {
 #[test]
 fn the_iptables_rule_spelled_almost_the_same() {
     let arguments = masquerade("-s 10.0.0.0/24 -s 10.1.0.5 -o eth0 --to-ports 50010-50000 --random");
-    assert_eq!(arguments.out.name(), Some("eth0"));
-    assert_eq!(arguments.sources, ["10.0.0.0/24".parse().unwrap(), "10.1.0.5/32".parse().unwrap()]);
-    assert_eq!(arguments.to_ports, Ports::new(50000, 50010));
-    assert!(arguments.random);
-    assert_eq!((arguments.mapping, arguments.hairpin), (None, None));
-    assert_eq!(arguments.ports, []);
+    let (rule, translation) = (arguments.rule().unwrap(), translation(&arguments));
+    assert_eq!(rule.out.name(), Some("eth0"));
+    assert_eq!(rule.sources.included, ["10.0.0.0/24".parse().unwrap(), "10.1.0.5/32".parse().unwrap()]);
+    assert_eq!(translation.to_ports, Ports::new(50000, 50010));
+    assert!(translation.random);
+    assert_eq!((arguments.mapping, arguments.hairpin, arguments.inbound_refresh), (None, None, None));
+    assert_eq!(translation.ports, []);
 }
 
 #[test]
 fn ports_and_offload() {
     let arguments = masquerade("-o eth0 -i vnet0 --port veth* --in-interface br0");
-    let ports: Vec<String> = arguments.ports.iter().map(ToString::to_string).collect();
+    let ports: Vec<String> = translation(&arguments).ports.iter().map(ToString::to_string).collect();
     assert_eq!(ports, ["vnet0", "veth*", "br0"]);
     for command in ["run", "masquerade -o eth0"] {
         let datapath = |line: &str| match parse(&format!("{command} {line}")).unwrap().command {
-            Command::Run(arguments) => arguments.datapath,
-            Command::Masquerade(arguments) => arguments.datapath,
+            Command::Run(arguments) => arguments.daemon.datapath,
+            Command::Masquerade(arguments) => arguments.daemon.datapath,
             other => panic!("{other:?}"),
         };
         assert_eq!(datapath("").offload, None);
         let said = datapath("--offload off --revalidate 1500ms --no-conntrack-liberal");
-        assert_eq!((said.offload, said.revalidate), (Some(Switch::Off), Some(Duration::from_millis(1500))));
-        assert!(said.no_conntrack_liberal);
+        let said = DatapathConfig::default().with(&said).unwrap();
+        assert_eq!((said.offload, said.revalidate), (Some(Switch::Off), Duration::from_millis(1500)));
+        assert!(!said.conntrack_liberal);
     }
     assert!(error("run --offload maybe").contains("on, off"));
     assert!(error("run --revalidate 10").contains("write it like"));
@@ -121,7 +133,7 @@ fn flows_are_filtered_by_typed_values() {
 
 #[test]
 fn the_example_in_the_help_is_a_configuration() {
-    let example: String = help::RUN_EXAMPLE
+    let example: String = help::run()
         .lines()
         .filter(|line| line.starts_with("  "))
         .map(|line| format!("{}\n", line.trim()))
@@ -152,7 +164,8 @@ fn keys(table: &str) -> Vec<String> {
 #[test]
 fn every_key_is_in_the_example() {
     for table in ["[[masquerade]]", "[[forward]]", "[[floating]]", "[[interface]]", "[datapath]"] {
-        let (_, example) = help::RUN_EXAMPLE.split_once(&format!("\n  {table}")).unwrap();
+        let help = help::run();
+        let (_, example) = help.split_once(&format!("\n  {table}")).unwrap();
         let (example, _) = example.split_once("\n\n").unwrap();
         for key in keys(table) {
             assert!(example.contains(&format!("\n  {key} = ")), "{key} is not in the example of {table}");
@@ -161,19 +174,58 @@ fn every_key_is_in_the_example() {
 }
 
 #[test]
-fn every_key_is_an_option_and_in_the_manual() {
-    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
-    let manual = fs::read_to_string(manual).unwrap();
+fn every_key_is_an_option() {
     let command = Cli::command();
     let options = command.find_subcommand("masquerade").unwrap().get_arguments();
     let options: Vec<&str> = options.map(|option| option.get_id().as_str()).collect();
     for key in ["[[masquerade]]", "[datapath]"].into_iter().flat_map(keys) {
-        let names = [key.clone(), format!("{key}s"), format!("no_{key}")];
         // Where there is one rule, nothing has to be exempt from the next.
-        let option = key == "action" || names.iter().any(|name| options.contains(&name.as_str()));
-        assert!(option, "{key} is no option of `natbpf masquerade`");
-        assert!(manual.contains(&format!("`{key}`")), "{key} is not in docs/operations.md");
+        assert!(key == "action" || options.contains(&&*key), "{key} is no option of `natbpf masquerade`");
     }
+}
+
+/// A row of the manual for each key: its option, and what that says.
+fn table(rows: &[Row]) -> String {
+    let command = Cli::command();
+    let masquerade = command.find_subcommand("masquerade").unwrap();
+    let row = |&(key, value, note): &Row| {
+        let option = masquerade.get_arguments().find(|option| option.get_id() == key);
+        let short = option.and_then(|option| option.get_short()).map(|short| format!("`-{short}`"));
+        let long = option.and_then(|option| option.get_long()).map(|long| format!("`--{long}`"));
+        let help = option
+            .and_then(|option| option.get_help())
+            .map_or_else(|| format!("`{value}`, {note}"), ToString::to_string);
+        let options: Vec<String> = short.into_iter().chain(long).collect();
+        format!("| `{key}` | {} | {help} |\n", options.join(", "))
+    };
+    let (header, keys) = rows.split_first().unwrap();
+    let head = format!("| key of `{}` | option | what the option says |\n|---|---|---|\n", header.0);
+    keys.iter().map(row).fold(head, |table, row| table + &row)
+}
+
+/// What stands in the manual between a comment of this name and its end is this; it is written with NATBPF_RENEW.
+fn in_the_manual(name: &str, made: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+    let manual = fs::read_to_string(&path).unwrap();
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+    let (before, rest) = manual.split_once(&begin).expect(&begin);
+    let (found, after) = rest.split_once(&end).expect(&end);
+    if std::env::var_os("NATBPF_RENEW").is_some() {
+        fs::write(&path, [before, &begin, made, &end, after].concat()).unwrap();
+        return;
+    }
+    assert!(
+        found == made,
+        "\"{name}\" in docs/operations.md is not up to date; renew it by \
+         `NATBPF_RENEW=1 cargo test -p natbpf the_manual_has_every_key`. It is now\n{made}"
+    );
+}
+
+#[test]
+fn the_manual_has_every_key() {
+    in_the_manual("example", &format!("```toml\n{}```\n", help::example()));
+    in_the_manual("keys of a rule", &table(RuleKeys::EXAMPLE));
+    in_the_manual("keys of the datapath", &table(DatapathKeys::EXAMPLE));
 }
 
 #[test]
@@ -206,7 +258,12 @@ fn arguments_are_checked_like_a_file() {
     assert_eq!(translation.pool.as_ref().map(|pool| pool.addresses().len()), Some(4));
     let inside = config("masquerade -o eth0 --inside br0").unwrap_err();
     assert!(inside.to_string().contains("hairpin"), "{inside}");
-    assert!(config("masquerade -o eth0 --hairpin --inside br0 --no-inbound-refresh").is_ok());
+    let closed = config("masquerade -o eth0 --hairpin --inside br0 --no-inbound-refresh").unwrap();
+    let Action::Masquerade(translation) = &closed.rules[0].action else { panic!("{closed:?}") };
+    assert_eq!(
+        (translation.behaviour.inbound_refresh, &*translation.inside),
+        (false, &["br0".to_owned()][..])
+    );
     let contradiction =
         "masquerade -o eth0 --mapping address-and-port-dependent --filtering address-dependent";
     assert!(config(contradiction).unwrap_err().to_string().contains("choose filtering"));
@@ -222,19 +279,17 @@ fn arguments_are_checked_like_a_file() {
 
 #[test]
 fn what_the_command_line_says_wins() {
-    let mut datapath = DatapathConfig { attach: AttachMode::Tcx, coexist: true, ..DatapathConfig::default() };
-    datapath.apply(&DatapathArgs::default());
-    assert_eq!((datapath.attach, datapath.coexist), (AttachMode::Tcx, true));
-    datapath.apply(&DatapathArgs { attach: Some(AttachMode::Clsact), ..DatapathArgs::default() });
-    assert_eq!(datapath.attach, AttachMode::Clsact);
-    assert_eq!((datapath.offload, datapath.conntrack_liberal), (None, true));
-    let revalidate = Some(Duration::from_secs(3));
-    datapath.apply(&DatapathArgs {
-        offload: Some(Switch::Off),
-        revalidate,
-        no_conntrack_liberal: true,
-        ..DatapathArgs::default()
-    });
-    assert_eq!((datapath.offload, datapath.conntrack_liberal), (Some(Switch::Off), false));
-    assert_eq!(datapath.revalidate, Duration::from_secs(3));
+    let datapath = |line: &str| match parse(&format!("run {line}")).unwrap().command {
+        Command::Run(arguments) => arguments.daemon.datapath,
+        other => panic!("{other:?}"),
+    };
+    let file = DatapathConfig { attach: AttachMode::Tcx, coexist: true, ..DatapathConfig::default() };
+    assert_eq!(file.with(&datapath("")).unwrap(), file);
+    let clsact = file.with(&datapath("--attach clsact")).unwrap();
+    assert_eq!(clsact, DatapathConfig { attach: AttachMode::Clsact, ..file });
+    let said = file.with(&datapath("--offload off --revalidate 3s --no-conntrack-liberal")).unwrap();
+    let (offload, revalidate) = (Some(Switch::Off), Duration::from_secs(3));
+    assert_eq!(said, DatapathConfig { offload, revalidate, conntrack_liberal: false, ..file });
+    let coexist = DatapathConfig::default().with(&datapath("--coexist")).unwrap();
+    assert_eq!(coexist, DatapathConfig { coexist: true, ..DatapathConfig::default() });
 }

@@ -22,12 +22,12 @@ pub async fn run(cli: &Cli) -> Result<ExitCode> {
     let pins = Pins::new(&cli.bpffs, &cli.instance_name());
     match &cli.command {
         Command::Run(arguments) => {
-            let source = Source::File(arguments.file.config.clone(), arguments.datapath.clone());
-            start(cli, pins, source, arguments.datapath.stay).await
+            let source = Source::File(arguments.file.config.clone(), arguments.daemon.datapath.clone());
+            start(cli, pins, source, arguments.daemon.stay).await
         }
         Command::Masquerade(arguments) => {
             let source = Source::Arguments(Box::new(Config::from_masquerade(arguments)?));
-            start(cli, pins, source, arguments.datapath.stay).await
+            start(cli, pins, source, arguments.daemon.stay).await
         }
         Command::Check(arguments) => check(arguments),
         Command::Status(arguments) => status::run(cli, &pins, *arguments).await,

@@ -3,18 +3,6 @@
 
 use super::{Filtering, Mapping, Profile, Unsolicited};
 
-/// What the operator said of it; the rest is left to the profile.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Choices {
-    pub profile: Option<Profile>,
-    pub mapping: Option<Mapping>,
-    pub filtering: Option<Filtering>,
-    pub hairpin: Option<bool>,
-    pub inbound_refresh: Option<bool>,
-    pub unsolicited: Option<Unsolicited>,
-    pub max_flows_per_source: Option<u32>,
-}
-
 /// All questions answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Behaviour {
@@ -47,29 +35,17 @@ pub struct Contradiction {
     filtering: Filtering,
 }
 
-impl Choices {
-    /// Answers what is left open.
-    pub fn settle(self) -> Result<Behaviour, Contradiction> {
-        let default = Behaviour::of(self.profile);
-        let behaviour = Behaviour {
-            mapping: self.mapping.unwrap_or(default.mapping),
-            filtering: self.filtering.unwrap_or(default.filtering),
-            hairpin: self.hairpin.unwrap_or(default.hairpin),
-            inbound_refresh: self.inbound_refresh.unwrap_or(default.inbound_refresh),
-            unsolicited: self.unsolicited.unwrap_or(default.unsolicited),
-            max_flows_per_source: self
-                .max_flows_per_source
-                .map_or(default.max_flows_per_source, Quota::Flows),
-        };
-        match (behaviour.mapping, behaviour.filtering) {
-            (Mapping::EndpointIndependent, _) | (_, Filtering::AddressAndPortDependent) => Ok(behaviour),
+impl Behaviour {
+    /// Whether the answers go together.
+    pub const fn check(&self) -> Result<(), Contradiction> {
+        match (self.mapping, self.filtering) {
+            (Mapping::EndpointIndependent, _) | (_, Filtering::AddressAndPortDependent) => Ok(()),
             (Mapping::AddressAndPortDependent, filtering) => Err(Contradiction { filtering }),
         }
     }
-}
 
-impl Behaviour {
-    const fn of(profile: Option<Profile>) -> Self {
+    /// What is so where nothing else is said.
+    pub const fn of(profile: Option<Profile>) -> Self {
         let plain = Self {
             mapping: Mapping::EndpointIndependent,
             filtering: Filtering::AddressAndPortDependent,
@@ -122,10 +98,24 @@ impl Quota {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{
+        Action,
+        keys::{RuleKeys, Wrong},
+    };
+
+    /// The behaviour of a rule with these keys.
+    fn said(profile: Option<Profile>, keys: &str) -> Result<Behaviour, Wrong> {
+        let mut rule: RuleKeys = toml::from_str(&format!("out = \"eth0\"\n{keys}")).unwrap();
+        rule.profile = profile;
+        match rule.rule()?.action {
+            Action::Masquerade(translation) => Ok(translation.behaviour),
+            Action::Exempt => panic!("nothing is translated"),
+        }
+    }
 
     #[test]
     fn a_profile_is_a_set_of_defaults() {
-        let of = |profile| Choices { profile, ..Choices::default() }.settle().unwrap();
+        let of = |profile| said(profile, "").unwrap();
         let plain = of(None);
         assert_eq!(plain, Behaviour::default());
         assert_eq!(plain.max_flows_per_source.limit(1000), 250);
@@ -145,16 +135,9 @@ mod tests {
 
     #[test]
     fn what_is_said_wins_over_the_profile() {
-        let said = Choices {
-            profile: Some(Profile::Rfc),
-            filtering: Some(Filtering::AddressDependent),
-            hairpin: Some(false),
-            inbound_refresh: Some(true),
-            unsolicited: Some(Unsolicited::Answer),
-            max_flows_per_source: Some(7),
-            mapping: None,
-        };
-        let behaviour = said.settle().unwrap();
+        let all = "filtering = \"address-dependent\"\nhairpin = false\ninbound_refresh = true\n\
+                   unsolicited = \"answer\"\nmax_flows_per_source = 7";
+        let behaviour = said(Some(Profile::Rfc), all).unwrap();
         assert_eq!(behaviour.filtering, Filtering::AddressDependent);
         assert_eq!(behaviour.unsolicited, Unsolicited::Answer);
         assert_eq!(behaviour.max_flows_per_source, Quota::Flows(7));
@@ -163,16 +146,14 @@ mod tests {
 
     #[test]
     fn open_filtering_needs_a_mapping_to_be_open() {
-        let choices =
-            |profile, mapping, filtering| Choices { profile, mapping, filtering, ..Choices::default() };
-        let per_destination = Some(Mapping::AddressAndPortDependent);
+        let per_destination = "mapping = \"address-and-port-dependent\"\n";
+        let with = |filtering: Filtering| format!("{per_destination}filtering = \"{filtering}\"");
         for filtering in [Filtering::EndpointIndependent, Filtering::AddressDependent] {
-            let error = choices(None, per_destination, Some(filtering)).settle().unwrap_err();
-            assert_eq!(error, Contradiction { filtering });
+            let error = said(None, &with(filtering)).unwrap_err();
+            assert_eq!(error.to_string(), Contradiction { filtering }.to_string());
         }
-        assert!(choices(Some(Profile::Rfc), per_destination, None).settle().is_err());
-        let closed = Some(Filtering::AddressAndPortDependent);
-        assert!(choices(Some(Profile::Rfc), per_destination, closed).settle().is_ok());
-        assert!(choices(Some(Profile::Netfilter), None, None).settle().is_ok());
+        assert!(said(Some(Profile::Rfc), per_destination).is_err());
+        assert!(said(Some(Profile::Rfc), &with(Filtering::AddressAndPortDependent)).is_ok());
+        assert!(said(Some(Profile::Netfilter), "").is_ok());
     }
 }

@@ -6,6 +6,7 @@ mod datapath;
 mod file;
 mod forward;
 mod interfaces;
+pub mod keys;
 mod networks;
 mod pool;
 mod problem;
@@ -17,7 +18,7 @@ pub mod values;
 mod whole;
 mod words;
 
-pub use behaviour::{Behaviour, Choices, Quota};
+pub use behaviour::{Behaviour, Quota};
 pub use datapath::DatapathConfig;
 pub use file::ConfigError;
 pub use forward::{Floating, Pair, PortForward, Redirection, Target};

@@ -4,13 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::{cli::DatapathArgs, config::Config, datapath::Pins};
+use crate::{
+    config::{Config, keys::DatapathKeys},
+    datapath::Pins,
+};
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// A file, which is read again on SIGHUP.
-    File(PathBuf, DatapathArgs),
+    File(PathBuf, DatapathKeys),
     /// The command line.
     Arguments(Box<Config>),
 }
@@ -20,7 +23,7 @@ impl Source {
         match self {
             Self::File(path, arguments) => {
                 let mut config = Config::from_file(path)?;
-                config.datapath.apply(arguments);
+                config.datapath = config.datapath.with(arguments)?;
                 Ok(config)
             }
             Self::Arguments(config) => Ok((**config).clone()),

@@ -7,7 +7,7 @@ use crate::{
 };
 
 fn hairpin(source: &[&str], inside: &[&str]) -> MasqueradeRule {
-    let behaviour = Choices { hairpin: Some(true), ..Choices::default() }.settle().unwrap();
+    let behaviour = Behaviour { hairpin: true, ..Behaviour::default() };
     let inside = inside.iter().copied().map(str::to_owned).collect();
     rule_with("eth0", source, Translation { behaviour, inside, ..Translation::default() })
 }

@@ -13,7 +13,7 @@ use natbpf_common::{
 use super::*;
 use crate::{
     config::{
-        Action, Choices, DatapathConfig, Filtering, MasqueradeRule, NetworkMatch, Networks, Ports, Profile,
+        Action, Behaviour, DatapathConfig, Filtering, MasqueradeRule, NetworkMatch, Networks, Ports, Profile,
         Switch, Translation,
     },
     datapath::Role,
@@ -94,7 +94,7 @@ fn rules_become_entries_under_the_index_of_their_uplink() {
         new_flows_per_second: 1000,
         ..Translation::default()
     };
-    let netfilter = Choices { profile: Some(Profile::Netfilter), ..Choices::default() }.settle().unwrap();
+    let netfilter = Behaviour::of(Some(Profile::Netfilter));
     let second = Translation { behaviour: netfilter, ..Translation::default() };
     let plan = planned(
         vec![
@@ -136,15 +136,14 @@ fn rules_become_entries_under_the_index_of_their_uplink() {
 
 #[test]
 fn what_a_profile_says_is_in_the_flags() {
-    let flags = |choices: Choices| {
-        let behaviour = choices.settle().unwrap();
+    let flags = |behaviour: Behaviour| {
         let rule = rule_with("eth0", &[], Translation { behaviour, ..Translation::default() });
         planned(vec![rule], &snapshot()).unwrap().sources[0].2.flags
     };
-    assert_eq!(flags(Choices::default()), 0);
-    let rfc = Choices { profile: Some(Profile::Rfc), ..Choices::default() };
+    assert_eq!(flags(Behaviour::default()), 0);
+    let rfc = Behaviour::of(Some(Profile::Rfc));
     assert_eq!(flags(rfc), Rule::OPEN | Rule::OUTBOUND_REFRESH);
-    let peers = Choices { filtering: Some(Filtering::AddressDependent), ..Choices::default() };
+    let peers = Behaviour { filtering: Filtering::AddressDependent, ..Behaviour::default() };
     assert_eq!(flags(peers), Rule::OPEN_TO_PEERS);
 }
 

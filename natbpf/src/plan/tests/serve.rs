@@ -167,17 +167,13 @@ fn equal_pools_are_one() {
 
 #[test]
 fn an_uplink_serves_if_something_may_begin_outside() {
-    let flags = |choices: Choices| {
-        let behaviour = choices.settle().unwrap();
+    let flags = |behaviour: Behaviour| {
         let rule = rule_with("eth0", &[], Translation { behaviour, ..Translation::default() });
         served(vec![rule], &[], &[], &snapshot()).uplinks[0].uplink.flags
     };
-    assert_eq!(flags(Choices::default()), 0);
-    assert_eq!(
-        flags(Choices { profile: Some(Profile::Rfc), ..Choices::default() }),
-        Uplink::SERVES | Uplink::SILENT
-    );
-    let peers = Choices { filtering: Some(Filtering::AddressDependent), ..Choices::default() };
+    assert_eq!(flags(Behaviour::default()), 0);
+    assert_eq!(flags(Behaviour::of(Some(Profile::Rfc))), Uplink::SERVES | Uplink::SILENT);
+    let peers = Behaviour { filtering: Filtering::AddressDependent, ..Behaviour::default() };
     assert_eq!(flags(peers), Uplink::SERVES);
     let pool = served(vec![rule_with("eth0", &[], with_pool("203.0.113.1"))], &[], &[], &snapshot());
     assert_eq!(pool.uplinks[0].uplink.flags, Uplink::SERVES);
