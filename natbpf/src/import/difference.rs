@@ -49,19 +49,15 @@ impl Side {
     fn common(self, piece: &Match) -> Match {
         let (input, output, protocol) = (piece.input.clone(), piece.output.clone(), piece.protocol.clone());
         let bare = Match { input, output, protocol, ..Match::default() };
+        let source =
+            Match { source: piece.source.clone(), source_ports: piece.source_ports.clone(), ..bare.clone() };
+        let destination =
+            Match { destination: piece.destination.clone(), ports: piece.ports.clone(), ..bare };
         match self {
-            Self::SourceAddress => {
-                Match { source_ports: piece.source_ports.clone(), ..Self::Source.common(piece) }
-            }
-            Self::DestinationAddress => {
-                Match { ports: piece.ports.clone(), ..Self::Destination.common(piece) }
-            }
-            Self::Source => {
-                Match { destination: piece.destination.clone(), ports: piece.ports.clone(), ..bare }
-            }
-            Self::Destination => {
-                Match { source: piece.source.clone(), source_ports: piece.source_ports.clone(), ..bare }
-            }
+            Self::Source => destination,
+            Self::Destination => source,
+            Self::SourceAddress => Match { source_ports: source.source_ports, ..destination },
+            Self::DestinationAddress => Match { ports: destination.ports, ..source },
         }
     }
 

@@ -7,7 +7,7 @@ use super::{
     difference::{Dropped, How, Side, dropped},
     flatten::{Item, items},
     inward::Inward,
-    line::Line,
+    line::{Line, push_new},
     matching::{Addresses, Match, Pattern, Ports, minus, overlap},
     ruleset::{Hook, Kind, Ruleset},
     target::Verdict,
@@ -67,13 +67,15 @@ impl Filters {
 
     /// Why a forward would let something in that the rules keep out.
     pub fn opens(&self, inward: &Inward) -> Result<(), String> {
-        if let Some(item) = self.untracked.iter().find(|item| item.may_take(&[inward.arriving()])) {
+        let untracked =
+            |packet: Match| self.untracked.iter().find(|item| item.may_take(std::slice::from_ref(&packet)));
+        if let Some(item) = untracked(inward.arriving()) {
             let line = item.line.number;
             return Err(format!(
                 "line {line} keeps it from being tracked, and netfilter translates nothing untracked"
             ));
         }
-        if let Some(item) = self.untracked.iter().find(|item| item.may_take(&[inward.answer()])) {
+        if let Some(item) = untracked(inward.answer()) {
             let line = item.line.number;
             return Err(format!(
                 "line {line} keeps the answers from being tracked, so netfilter does not translate them"
@@ -101,15 +103,9 @@ impl Filters {
         let mut remarks: Vec<String> = Vec::new();
         for filter in &self.chains {
             let of_forwards = inwards.iter().flat_map(|inward| filter.remarks_on_forward(inward));
-            let of_rules = written
-                .iter()
-                .filter(|rule| rule.nat.is_some())
-                .flat_map(|rule| filter.remarks_on_rule(rule));
-            for remark in of_forwards.chain(of_rules) {
-                if !remarks.contains(&remark) {
-                    remarks.push(remark);
-                }
-            }
+            let masquerading = written.iter().filter(|rule| rule.nat.is_some());
+            let of_rules = masquerading.flat_map(|rule| filter.remarks_on_rule(rule));
+            of_forwards.chain(of_rules).for_each(|remark| push_new(&mut remarks, remark));
         }
         remarks
     }
@@ -167,12 +163,8 @@ impl Filter {
         let mut remarks: Vec<_> = said.iter().map(|(line, what)| self.remark(line, what, why)).collect();
         if self.hook == Hook::Postrouting && self.priority >= AFTER_ROUTING {
             let answer = inward.answer();
-            let before = Match {
-                source: Addresses::default(),
-                source_ports: Ports::default(),
-                from_host: None,
-                ..answer.clone()
-            };
+            let (source, source_ports) = (Addresses::default(), Ports::default());
+            let before = Match { source, source_ports, from_host: None, ..answer.clone() };
             for Dropped { item, how } in dropped(&self.later, &answer, &before, Side::Source) {
                 let what = format!("{how}the answers of {} to what line {forward} sends", inward.host());
                 remarks.push(self.remark(&item.line, &what, INSIDE_ADDRESSES));

@@ -1,9 +1,9 @@
 //! From chains that call each other to one list, of which the first item that matches decides.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, mem};
 
 use super::{
-    line::{Line, Lines},
+    line::{Line, Lines, printable, push_new},
     matching::{Match, and, minus, overlap},
     ruleset::{Base, Hook, Kind, Policy, Rule, Ruleset, Table},
     target::{Target, Verdict},
@@ -52,7 +52,7 @@ impl Cause {
     /// Why a line is left out.
     pub fn reason(self) -> String {
         match self {
-            Self::Line(line) => asked_before(&[line]),
+            Self::Line(line) => asked_before(&Lines::new(&[line])),
             Self::Many => {
                 "so many rules are asked before it that it is not calculated what they leave for it; join some of them"
                     .to_owned()
@@ -63,22 +63,20 @@ impl Cause {
     /// What is missing of a line.
     pub fn missing(self) -> String {
         match self {
-            Self::Line(line) => without(&[line]),
+            Self::Line(line) => without(&Lines::new(&[line])),
             Self::Many => "without all that the many rules before it may take".to_owned(),
         }
     }
 }
 
 /// Why a line is left out because of others.
-pub fn asked_before(numbers: &[usize]) -> String {
-    let lines = Lines(numbers);
+pub fn asked_before(lines: &Lines) -> String {
     let are = lines.or("is", "are");
     format!("{lines} {are} asked before it and {are} not imported")
 }
 
 /// What is missing of a line because of others.
-pub fn without(numbers: &[usize]) -> String {
-    let lines = Lines(numbers);
+pub fn without(lines: &Lines) -> String {
     format!("without all that {lines} may take, which {} asked before it", lines.or("is", "are"))
 }
 
@@ -99,10 +97,16 @@ impl Skipped {
     }
 
     pub fn part(&mut self, line: &Line, why: impl Into<String>) {
-        let (why, parts) = (why.into(), self.parts.entry(line.id).or_default());
-        if !parts.contains(&why) {
-            parts.push(why);
-        }
+        push_new(self.parts.entry(line.id).or_default(), why.into());
+    }
+
+    /// Leaves out all lines that say an item.
+    pub fn add_all(&mut self, item: &Item, why: &str) {
+        item.lines().for_each(|line| self.add(line, why));
+    }
+
+    pub fn part_all(&mut self, item: &Item, why: &str) {
+        item.lines().for_each(|line| self.part(line, why));
     }
 
     pub fn idle(&mut self, line: &Line, why: impl Into<String>) {
@@ -200,16 +204,15 @@ impl Walk {
         let all = Reach { certain: vec![Match::default()], ..Reach::default() };
         self.accepts = last && base.policy == Policy::Accept;
         self.ways = WAYS.max(4 * table.rules().count());
-        self.chain(table, name, all.clone(), 0, skipped);
+        self.chain(table, name, all.clone(), skipped);
         if base.policy == Policy::Drop {
             let line = Line { text: format!("the policy of {name} is DROP"), ..base.line.clone() };
             self.push(&line, Verdict::Drop, all);
         }
     }
 
-    fn chain(&mut self, table: &Table, name: &str, reach: Reach, depth: usize, skipped: &mut Skipped) {
+    fn chain(&mut self, table: &Table, name: &str, mut reach: Reach, skipped: &mut Skipped) {
         let Some(chain) = table.chains.get(name) else { return };
-        let mut reach = reach;
         self.path.push(name.to_owned());
         for rule in &chain.rules {
             if self.ways == 0 {
@@ -221,7 +224,7 @@ impl Walk {
                 break;
             }
             self.reached.push(rule.line.id);
-            reach = self.rule(table, rule, reach, depth, skipped);
+            reach = self.rule(table, rule, reach, skipped);
         }
         self.path.pop();
     }
@@ -237,18 +240,10 @@ impl Walk {
     }
 
     /// Returns what gets to the next rule of the chain.
-    fn rule(
-        &mut self,
-        table: &Table,
-        rule: &Rule,
-        reach: Reach,
-        depth: usize,
-        skipped: &mut Skipped,
-    ) -> Reach {
+    fn rule(&mut self, table: &Table, rule: &Rule, reach: Reach, skipped: &mut Skipped) -> Reach {
         let line = &rule.line;
         let known = rule.unknown.is_none();
         let pieces = &self.of_flow(&rule.pieces);
-        let left = |reach: &Reach| reach.without(pieces, known, line.number, rule.asks_destination);
         let here = reach.matching(pieces);
         let here = if known { here } else { here.uncertain(Cause::Line(line.number), rule.asks_destination) };
         match (&rule.unknown, &rule.target) {
@@ -264,53 +259,46 @@ impl Walk {
         if rule.untracks {
             self.push(line, Verdict::Untracked, here.clone());
         }
+        let mut returns = false;
         match &rule.target {
-            Target::None => reach,
-            Target::Pass(name) => {
-                skipped.add(line, format!("{name} stays with iptables"));
-                reach
-            }
-            // A RETURN of a base chain is what its policy says: ACCEPT.
-            Target::Return if depth == 0 && self.accepts => {
-                self.push(line, Verdict::Accept, here);
-                reach
-            }
-            Target::Return => left(&reach),
-            Target::Do(verdict) => {
-                self.push(line, verdict.clone(), here);
-                reach
-            }
-            Target::Jump(name)
-                if table.chains.contains_key(name) && depth < DEPTH && !self.path.contains(name) =>
-            {
-                self.chain(table, name, here.clone(), depth + 1, skipped);
-                match rule.goto {
-                    false => reach,
-                    true if depth == 0 && self.accepts => {
-                        self.push(line, Verdict::Accept, here);
-                        reach
-                    }
-                    true => left(&reach),
+            Target::None => {}
+            Target::Pass(name) => skipped.add(line, format!("{name} stays with iptables")),
+            Target::Return => returns = true,
+            Target::Do(verdict) => self.push(line, verdict.clone(), here.clone()),
+            Target::Jump(name) => match self.not_followed(table, name) {
+                None => {
+                    self.chain(table, name, here.clone(), skipped);
+                    returns = rule.goto;
                 }
-            }
-            Target::Jump(name) => {
-                let is_chain = table.chains.contains_key(name);
-                let circle = is_chain && self.path.contains(name);
-                let name = super::line::printable(name);
-                let why = match (is_chain, circle) {
-                    (false, _) => format!("natbpf has no {name}"),
-                    (true, true) => "its chains call each other in a circle".to_owned(),
-                    (true, false) => {
-                        format!(
-                            "its chains call each other more than {DEPTH} deep, which natbpf does not follow"
-                        )
-                    }
-                };
-                skipped.add(line, why);
-                self.push(line, Verdict::Other(name), here.uncertain(Cause::Line(line.number), true));
-                reach
-            }
+                Some(why) => {
+                    skipped.add(line, why);
+                    let here = here.uncertain(Cause::Line(line.number), true);
+                    self.push(line, Verdict::Other(printable(name)), here);
+                }
+            },
         }
+        if !returns {
+            return reach;
+        }
+        // A RETURN of a base chain is what its policy says: ACCEPT.
+        if self.path.len() == 1 && self.accepts {
+            self.push(line, Verdict::Accept, here);
+            return reach;
+        }
+        reach.without(pieces, known, line.number, rule.asks_destination)
+    }
+
+    /// Why it is not known what becomes of packets that jump to a chain, if it is not.
+    fn not_followed(&self, table: &Table, name: &String) -> Option<String> {
+        if !table.chains.contains_key(name) {
+            return Some(format!("natbpf has no {}", printable(name)));
+        }
+        if self.path.contains(name) {
+            return Some("its chains call each other in a circle".to_owned());
+        }
+        (self.path.len() > DEPTH).then(|| {
+            format!("its chains call each other more than {DEPTH} deep, which natbpf does not follow")
+        })
     }
 
     fn push(&mut self, line: &Line, verdict: Verdict, reach: Reach) {
@@ -335,9 +323,8 @@ impl Walk {
         }
         let asked = self.items.clone();
         let base = |at: usize| starts.iter().rev().find(|(_, start)| *start <= at).copied();
-        for (at, item) in
-            self.items.iter_mut().enumerate().filter(|(_, item)| item.verdict != Verdict::Accept)
-        {
+        let items = self.items.iter_mut().enumerate();
+        for (at, item) in items.filter(|(_, item)| item.verdict != Verdict::Accept) {
             let Some((priority, start)) = base(at) else { continue };
             for (other, rival) in asked.iter().enumerate() {
                 let equal = base(other).is_some_and(|base| base.0 == priority && base.1 != start);
@@ -350,14 +337,12 @@ impl Walk {
                 if both.is_empty() && !overlap(&item.maybe, &pieces) {
                     continue;
                 }
-                skipped.add(
-                    &item.line,
-                    format!(
-                        "line {} is in a chain of the same priority, and nothing says which of them is asked first; give \
-                         them different priorities",
-                        rival.line.number
-                    ),
+                let why = format!(
+                    "line {} is in a chain of the same priority, and nothing says which of them is asked first; give \
+                     them different priorities",
+                    rival.line.number
                 );
+                skipped.add(&item.line, why);
                 item.certain = minus(&item.certain, &pieces);
                 item.maybe.extend(both);
             }
@@ -374,9 +359,9 @@ impl Walk {
             }
             for later in &mut self.items[at + 1..] {
                 let number = item.line.number;
-                let (certain, maybe) = (later.certain.clone(), later.maybe.clone());
-                let (cause, asks_destination) = (later.cause, later.asks_destination);
-                let reach = Reach { certain, maybe, cause, asks_destination };
+                let (certain, maybe) = (mem::take(&mut later.certain), mem::take(&mut later.maybe));
+                let reach =
+                    Reach { certain, maybe, cause: later.cause, asks_destination: later.asks_destination };
                 let reach = reach.without(&item.certain, true, number, false);
                 let reach = reach.without(&item.maybe, false, number, item.asks_destination);
                 (later.certain, later.maybe, later.cause) = (reach.certain, reach.maybe, reach.cause);

@@ -4,34 +4,26 @@
 use std::net::Ipv4Addr;
 
 use super::{
-    flatten::Item,
     inside::Inside,
     inward::Inward,
-    matching::{Addresses, Devices, Match, Pattern},
-    site::Site,
-    target::DestinationNat,
+    matching::{Addresses, Devices, Match},
+    site::Redirect,
     toml::Table,
     written::Written,
 };
 
 /// The table for what an item does with all that arrives for an address.
-pub fn table(
-    item: &Item,
-    piece: &Match,
-    nat: &DestinationNat,
-    uplink: &str,
-    site: &Site<'_>,
-    tables: &[Inward],
-) -> Result<Inward, String> {
+pub fn table(redirect: Redirect<'_>, piece: &Match, tables: &[Inward]) -> Result<Inward, String> {
+    let Redirect { site, item, nat, uplink } = redirect;
     let whole = piece.source.is_everything() && piece.source_ports.is_all() && piece.ports.is_all();
     let external = piece.destination.single().filter(|_| whole && piece.to_host != Some(false));
     let half = "without ports it is half of a floating address; the other half is an SNAT of that host to this address";
     let external = external.ok_or(half)?;
     let host = nat.address;
     let partner = partner(site.written, external, host, uplink).ok_or(half)?;
-    let arrival = Match { destination: Addresses::host(host), ..Match::default() };
-    let inside = Inside { uplink, external: piece, ports: (0, u16::MAX), nat, arrival: &arrival };
-    let said = inside.check(site)?;
+    let arrival = Match::destination(Addresses::host(host));
+    let inside = Inside { redirect, external: piece.clone(), arrival };
+    let said = inside.check()?;
     let pooled = site.written.iter().find(|rule| {
         let range = rule.nat.as_ref().and_then(|nat| nat.to);
         range.is_some_and(|(first, last)| (first..=last).contains(&external)) && !is_half(rule, host, uplink)
@@ -39,12 +31,11 @@ pub fn table(
     if let Some(rule) = pooled {
         return Err(format!("line {} translates others to its address {external}, too", rule.line.number));
     }
-    let others = tables.iter().filter(|other| other.table.is("floating"));
-    for other in others {
+    for other in tables.iter().filter(|other| other.table.is("floating")) {
         if other.address == Some(external) {
             return Err(format!("{external} is the floating address of line {} already", other.line.number));
         }
-        if other.uplink == uplink && other.arrival == arrival {
+        if other.uplink == uplink && other.arrival == inside.arrival {
             return Err(format!("{host} has the floating address of line {} already", other.line.number));
         }
     }
@@ -55,22 +46,16 @@ pub fn table(
         );
     }
     let mut table = Table::new("floating", [&item.line, &partner.line].into_iter());
-    table.text("uplink", uplink.to_owned());
-    table.text("address", external.to_string());
-    table.text("to", host.to_string());
-    if let Some(lines) = inside.hairpin(site) {
-        table.flag("hairpin");
-        lines.iter().for_each(|line| table.also(line));
-    }
-    let (line, uplink) = (item.line.clone(), uplink.to_owned());
-    Ok(Inward { table, line, uplink, address: Some(external), external: piece.clone(), arrival, said })
+    table.text("uplink", uplink);
+    table.text("address", external);
+    table.text("to", host);
+    Ok(inside.inward(table, Some(external), said))
 }
 
 /// The rule that gives the host this address. A floating address goes before every rule, so nothing may go before the
 /// partner that has the host's packets.
 fn partner(written: &[Written], external: Ipv4Addr, host: Ipv4Addr, uplink: &str) -> Option<Written> {
-    let out = Match { output: Devices::is(Pattern::exact(uplink)), ..Match::default() };
-    let all = Match { source: Addresses::host(host), ..out };
+    let all = Match { source: Addresses::host(host), ..Match::output(Devices::named(uplink)) };
     let first = written.iter().find(|rule| rule.piece.overlaps(&all))?;
     let nat = first.nat.as_ref()?;
     let is_it = nat.single() == Some(external) && nat.ports.is_none() && is_half(first, host, uplink);

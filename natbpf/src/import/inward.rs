@@ -28,24 +28,17 @@ impl Inward {
     pub fn arriving(&self) -> Match {
         // Those for all addresses are for those of the uplink.
         let to_host = if self.address.is_none() { Some(true) } else { self.external.to_host };
-        Match {
-            input: self.input(),
-            redirected: Some(false),
-            from_host: Some(false),
-            to_host,
-            ..self.external.clone()
-        }
+        self.entering(&self.external, false, to_host)
     }
 
     /// A packet after it has been translated: by netfilter, whose conntrack then knows of it, or by natbpf.
     pub fn translated(&self, by_netfilter: bool) -> Match {
-        Match {
-            input: self.input(),
-            redirected: Some(by_netfilter),
-            from_host: Some(false),
-            to_host: Some(false),
-            ..self.arrival.clone()
-        }
+        self.entering(&self.arrival, by_netfilter, Some(false))
+    }
+
+    fn entering(&self, packet: &Match, redirected: bool, to_host: Option<bool>) -> Match {
+        let (redirected, from_host) = (Some(redirected), Some(false));
+        Match { input: self.input(), redirected, from_host, to_host, ..packet.clone() }
     }
 
     /// The protocol and the ports that it is for.
@@ -69,7 +62,7 @@ impl Inward {
     }
 
     fn input(&self) -> Devices {
-        Devices::is(Pattern::exact(&self.uplink))
+        Devices::named(&self.uplink)
     }
 
     /// The host that it leads to.

@@ -1,4 +1,4 @@
-//! Of what a configuration can have so many and no more.
+//! What a configuration can have so many of and no more.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -49,10 +49,9 @@ pub fn pools(rules: &[Written]) -> Refused {
         if pools.contains(&pool) || pools.len() < MAX_POOLS as usize {
             pools.insert(pool);
         } else {
-            refused.insert(
-                rule.line.id,
-                format!("its addresses are one pool too many; natbpf has at most {MAX_POOLS} different ones"),
-            );
+            let why =
+                format!("its addresses are one pool too many; natbpf has at most {MAX_POOLS} different ones");
+            refused.insert(rule.line.id, why);
         }
     }
     refused

@@ -1,6 +1,9 @@
 //! Places in what is read, and text that may be printed.
 
-use std::fmt::{self, Write as _};
+use std::{
+    collections::BTreeSet,
+    fmt::{self, Write as _},
+};
 
 /// Where a rule stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,16 +20,21 @@ pub struct Line {
 const NAMED: usize = 8;
 
 /// Lines by their numbers, as the subject of a sentence.
-pub struct Lines<'a>(pub &'a [usize]);
+pub struct Lines(Vec<usize>);
 
-impl Lines<'_> {
+impl Lines {
+    pub fn new<'a>(numbers: impl IntoIterator<Item = &'a usize>) -> Self {
+        let numbers: BTreeSet<_> = numbers.into_iter().copied().collect();
+        Self(numbers.into_iter().collect())
+    }
+
     /// One word or the other, by how many they are.
     pub fn or(&self, one: &'static str, several: &'static str) -> &'static str {
         if self.0.len() == 1 { one } else { several }
     }
 }
 
-impl fmt::Display for Lines<'_> {
+impl fmt::Display for Lines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let numbers: Vec<_> = self.0.iter().take(NAMED).map(usize::to_string).collect();
         match (&numbers[..], self.0.len() - numbers.len()) {
@@ -34,6 +42,13 @@ impl fmt::Display for Lines<'_> {
             ([first @ .., last], 0) => write!(f, "lines {} and {last}", first.join(", ")),
             (named, more) => write!(f, "lines {} and {more} more", named.join(", ")),
         }
+    }
+}
+
+/// Adds to a list what is not in it.
+pub fn push_new<T: PartialEq>(list: &mut Vec<T>, one: T) {
+    if !list.contains(&one) {
+        list.push(one);
     }
 }
 
@@ -61,11 +76,11 @@ mod tests {
 
     #[test]
     fn lines_in_a_sentence() {
-        let said = |numbers: &[usize]| Lines(numbers).to_string();
+        let said = |numbers: &[usize]| Lines::new(numbers).to_string();
         assert_eq!([said(&[3]), said(&[3, 5])], ["line 3", "lines 3 and 5"]);
         assert_eq!(said(&[1, 2, 3]), "lines 1, 2 and 3");
         assert_eq!(said(&(1..=10).collect::<Vec<_>>()), "lines 1, 2, 3, 4, 5, 6, 7, 8 and 2 more");
-        assert_eq!([Lines(&[1]).or("is", "are"), Lines(&[1, 2]).or("is", "are")], ["is", "are"]);
+        assert_eq!([Lines::new(&[1]).or("is", "are"), Lines::new(&[1, 2]).or("is", "are")], ["is", "are"]);
     }
 
     #[test]

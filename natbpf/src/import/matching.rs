@@ -107,62 +107,76 @@ impl Match {
 
     /// Each single condition, with all that fails it.
     fn conditions(&self) -> Vec<(Self, Vec<Self>)> {
-        let all = Self::default;
-        let mut conditions = Vec::new();
-        let mut add = |yes: Self, no: Vec<Self>| {
-            if yes != Self::default() {
-                conditions.push((yes, no));
-            }
-        };
-        let devices = |devices: &Devices, set: fn(Devices) -> Self| {
-            (set(devices.clone()), devices.opposite().into_iter().map(set).collect())
-        };
-        let (yes, no) = devices(&self.output, |output| Self { output, ..Self::default() });
-        add(yes, no);
-        let (yes, no) = devices(&self.input, |input| Self { input, ..Self::default() });
-        add(yes, no);
-        let opposite = self.source.opposite().into_iter();
-        add(
-            Self { source: self.source.clone(), ..all() },
-            opposite.map(|source| Self { source, ..all() }).collect(),
-        );
-        let opposite = self.destination.opposite().into_iter();
-        add(
-            Self { destination: self.destination.clone(), ..all() },
-            opposite.map(|destination| Self { destination, ..all() }).collect(),
-        );
-        let opposite = self.protocol.opposite().into_iter();
-        add(
-            Self { protocol: self.protocol.clone(), ..all() },
-            opposite.map(|protocol| Self { protocol, ..all() }).collect(),
-        );
-        let opposite = self.source_ports.opposite();
-        add(
-            Self { source_ports: self.source_ports.clone(), ..all() },
-            opposite.map(|source_ports| Self { source_ports, ..all() }).into_iter().collect(),
-        );
-        let opposite = self.ports.opposite();
-        add(
-            Self { ports: self.ports.clone(), ..all() },
-            opposite.map(|ports| Self { ports, ..all() }).into_iter().collect(),
-        );
-        for (flag, set) in [
-            (self.to_host, (|to_host| Self { to_host, ..Self::default() }) as fn(Option<bool>) -> Self),
-            (self.from_host, |from_host| Self { from_host, ..Self::default() }),
-            (self.redirected, |redirected| Self { redirected, ..Self::default() }),
-            (self.established, |established| Self { established, ..Self::default() }),
-        ] {
-            add(set(flag), vec![set(flag.map(|flag| !flag))]);
+        fn one<T: Clone>(
+            is: &T,
+            not: impl IntoIterator<Item = T>,
+            set: fn(T) -> Match,
+        ) -> (Match, Vec<Match>) {
+            (set(is.clone()), not.into_iter().map(set).collect())
         }
-        conditions
+        let not = |flag: Option<bool>| flag.map(|flag| Some(!flag));
+        let all = [
+            one(&self.output, self.output.opposite(), Self::output),
+            one(&self.input, self.input.opposite(), Self::input),
+            one(&self.source, self.source.opposite(), Self::source),
+            one(&self.destination, self.destination.opposite(), Self::destination),
+            one(&self.protocol, self.protocol.opposite(), Self::protocol),
+            one(&self.source_ports, self.source_ports.opposite(), Self::source_ports),
+            one(&self.ports, self.ports.opposite(), Self::ports),
+            one(&self.to_host, not(self.to_host), |to_host| Self { to_host, ..Self::default() }),
+            one(&self.from_host, not(self.from_host), |from_host| Self { from_host, ..Self::default() }),
+            one(&self.redirected, not(self.redirected), |redirected| Self { redirected, ..Self::default() }),
+            one(&self.established, not(self.established), |established| Self {
+                established,
+                ..Self::default()
+            }),
+        ];
+        all.into_iter().filter(|(yes, _)| *yes != Self::default()).collect()
+    }
+}
+
+/// With one condition and no other.
+impl Match {
+    pub fn input(input: Devices) -> Self {
+        Self { input, ..Self::default() }
+    }
+
+    pub fn output(output: Devices) -> Self {
+        Self { output, ..Self::default() }
+    }
+
+    pub fn source(source: Addresses) -> Self {
+        Self { source, ..Self::default() }
+    }
+
+    pub fn destination(destination: Addresses) -> Self {
+        Self { destination, ..Self::default() }
+    }
+
+    pub fn protocol(protocol: Protocols) -> Self {
+        Self { protocol, ..Self::default() }
+    }
+
+    pub fn source_ports(source_ports: Ports) -> Self {
+        Self { source_ports, ..Self::default() }
+    }
+
+    /// Destination ports.
+    pub fn ports(ports: Ports) -> Self {
+        Self { ports, ..Self::default() }
     }
 }
 
 /// What is left of `pieces` without `taken`.
 pub fn minus(pieces: &[Match], taken: &[Match]) -> Vec<Match> {
-    taken
-        .iter()
-        .fold(pieces.to_vec(), |left, taken| left.iter().flat_map(|piece| piece.minus(taken)).collect())
+    let without =
+        |left: Vec<Match>, taken: &Match| left.iter().flat_map(|piece| piece.minus(taken)).collect();
+    taken.iter().fold(pieces.to_vec(), without)
+}
+
+/// What none of the pieces matches.
+pub fn outside(pieces: &[Match]) -> Vec<Match> {
+    minus(&[Match::default()], pieces)
 }
 
 /// What both have in common.
@@ -189,6 +203,20 @@ impl Devices {
 
     pub fn not(pattern: Pattern) -> Self {
         Self { is: None, not: vec![pattern] }
+    }
+
+    /// The one device of this name.
+    pub fn named(name: &str) -> Self {
+        Self::is(Pattern::exact(name))
+    }
+
+    /// A name, or the beginning of names with `mark` behind it: `eth0`, `eth+`.
+    pub fn read(text: &str, mark: char) -> Self {
+        match text.strip_suffix(mark) {
+            Some("") => Self::default(),
+            Some(start) => Self::is(Pattern { name: start.to_owned(), wildcard: true }),
+            None => Self::named(text),
+        }
     }
 
     /// `None`: no name is in both.
@@ -231,7 +259,7 @@ impl Devices {
 
     /// Whether a device of this name is meant.
     pub fn includes(&self, name: &str) -> bool {
-        self.and(&Self::is(Pattern::exact(name))).is_some()
+        self.and(&Self::named(name)).is_some()
     }
 }
 
@@ -251,7 +279,7 @@ impl Addresses {
         Self { within, without: Vec::new() }
     }
 
-    pub fn not(network: Ipv4Net) -> Self {
+    fn not(network: Ipv4Net) -> Self {
         Self { within: Ipv4Net::default(), without: vec![network] }
     }
 
@@ -274,7 +302,7 @@ impl Addresses {
     }
 
     /// `None`: no address is in both.
-    pub fn and(&self, other: &Self) -> Option<Self> {
+    fn and(&self, other: &Self) -> Option<Self> {
         let within = match () {
             () if self.within.contains(&other.within) => other.within,
             () if other.within.contains(&self.within) => self.within,
@@ -305,7 +333,7 @@ impl Protocols {
         Self { is: Some(number), not: Vec::new() }
     }
 
-    pub fn not(number: u8) -> Self {
+    fn not(number: u8) -> Self {
         Self { is: None, not: vec![number] }
     }
 
@@ -356,6 +384,10 @@ impl Ports {
         (!joined.is_empty()).then_some(Self(joined))
     }
 
+    pub fn range(range: (u16, u16)) -> Self {
+        Self(vec![range])
+    }
+
     pub fn is_all(&self) -> bool {
         *self == Self::default()
     }
@@ -371,7 +403,7 @@ impl Ports {
     }
 
     /// All others; `None` if there are none.
-    pub fn opposite(&self) -> Option<Self> {
+    fn opposite(&self) -> Option<Self> {
         let mut others = Vec::new();
         let mut next = Some(0);
         for (first, last) in &self.0 {
@@ -389,26 +421,19 @@ impl Ports {
 mod tests {
     use super::*;
 
-    fn pattern(text: &str) -> Pattern {
-        match text.strip_suffix('+') {
-            Some(start) => Pattern { name: start.to_owned(), wildcard: true },
-            None => Pattern::exact(text),
-        }
-    }
-
     fn devices(text: &str) -> Devices {
         match text.strip_prefix('!') {
-            Some(name) => Devices::not(pattern(name)),
-            None => Devices::is(pattern(text)),
+            Some(name) => Devices::read(name, '+').opposite().remove(0),
+            None => Devices::read(text, '+'),
         }
     }
 
     fn from(network: &str) -> Match {
-        Match { source: Addresses::network(network.parse().unwrap()), ..Match::default() }
+        Match::source(Addresses::network(network.parse().unwrap()))
     }
 
     fn to(network: &str) -> Match {
-        Match { destination: Addresses::network(network.parse().unwrap()), ..Match::default() }
+        Match::destination(Addresses::network(network.parse().unwrap()))
     }
 
     #[test]
@@ -452,7 +477,7 @@ mod tests {
         assert_eq!(left[1].ports.ranges(), [(0, 79), (81, 442), (444, u16::MAX)]);
         assert_eq!(tcp.minus(&tcp), []);
         assert_eq!(Ports::default().opposite(), None);
-        let udp = Match { protocol: Protocols::is(UDP), ..Match::default() };
+        let udp = Match::protocol(Protocols::is(UDP));
         assert!(!udp.overlaps(&tcp) && Match::default().overlaps(&tcp));
     }
 }

@@ -3,11 +3,13 @@
 //! First every item is reduced to what natbpf's rules look at. What is more than that makes the item uncertain: it may
 //! match, and later rules have no say there. Then each item is written for the uplinks, and for them alone.
 
+use std::collections::BTreeSet;
+
 use super::{
     flatten::{Item, Skipped, asked_before, without},
     limits::{self, Refused},
     line::{Lines, printable},
-    matching::{Devices, Match, Pattern, Ports, Protocols, TCP, UDP, and, minus, overlap},
+    matching::{Devices, Match, Pattern, Protocols, TCP, UDP, and, minus, overlap},
     target::{SourceNat, Verdict},
     uplinks::Uplinks,
     written::Written,
@@ -42,26 +44,17 @@ pub fn reduce(items: &mut [Item], refused: &Refused, skipped: &mut Skipped) {
             }
         }
         maybe.extend(item.maybe.iter().filter_map(at_uplink).map(|piece| strip(&piece)));
-        let translates = !matches!(item.verdict, Verdict::Accept);
+        let translates = item.verdict != Verdict::Accept;
         if certain.is_empty() && maybe.is_empty() && translates {
-            skipped.idle(
-                &item.line,
-                "it is for what the gateway itself sends or redirects, which natbpf does not translate",
-            );
+            let why = "it is for what the gateway itself sends or redirects, which natbpf does not translate";
+            skipped.idle(&item.line, why);
         }
-        if let Some(cause) = item.cause.filter(|_| item.verdict != Verdict::Accept) {
-            item.lines().for_each(|line| match certain.is_empty() {
-                true => skipped.add(line, cause.reason()),
-                false => skipped.part(line, cause.missing()),
-            });
-        }
-        if let Some(why) = why {
-            // Part of the line may be said all the same.
-            for line in item.lines() {
-                match certain.is_empty() {
-                    true => skipped.add(line, why.clone()),
-                    false => skipped.part(line, why.clone()),
-                }
+        let cause = item.cause.filter(|_| translates).map(|cause| (cause.reason(), cause.missing()));
+        for (reason, missing) in cause.into_iter().chain(why.map(|why| (why.clone(), why))) {
+            match certain.is_empty() {
+                true => skipped.add_all(item, &reason),
+                // Part of the line may be said all the same.
+                false => skipped.part_all(item, &missing),
             }
         }
         (item.certain, item.maybe) = (certain, maybe);
@@ -78,45 +71,35 @@ fn at_uplink(piece: &Match) -> Option<Match> {
 
 /// Why natbpf has no rule like this.
 fn unsayable(item: &Item, piece: &Match) -> Option<String> {
-    match &item.verdict {
-        Verdict::Source(_) | Verdict::Accept | Verdict::Untracked => {}
+    let nat = match &item.verdict {
+        Verdict::Source(nat) => Some(nat),
+        Verdict::Accept | Verdict::Untracked => None,
         Verdict::Destination(_) => return Some("DNAT belongs into PREROUTING".to_owned()),
         Verdict::Drop => return Some("natbpf drops nothing in POSTROUTING".to_owned()),
         Verdict::Other(name) => return Some(format!("natbpf has no {name}")),
-    }
-    if let Verdict::Source(nat) = &item.verdict
-        && let Some(why) = limits::pool(nat)
-    {
+    };
+    if let Some(why) = nat.and_then(limits::pool) {
         return Some(why);
     }
-    if let Verdict::Source(nat) = &item.verdict
-        && nat.ports.is_some()
-        && item.joined.is_empty()
-    {
-        return Some(match piece.protocol.is {
-            Some(_) => {
-                "ports for one protocol alone; natbpf's rules are for all protocols at once".to_owned()
-            }
-            None => "ports want -p tcp or -p udp".to_owned(),
-        });
-    }
-    if piece.redirected == Some(true) {
-        return Some("natbpf has no rules for redirected packets alone".to_owned());
-    }
-    if is_to_itself(piece) {
-        return Some("it is for a host that reaches itself by its published port, see `hairpin`".to_owned());
-    }
-    if let Some(why) = odd_name(&piece.output) {
-        return Some(why);
-    }
-    if !piece.input.is_any() {
-        return Some("natbpf's rules do not look at where a packet came in (-i)".to_owned());
-    }
-    if !piece.source_ports.is_all() {
-        return Some("natbpf's rules do not look at the source port".to_owned());
-    }
-    (!piece.protocol.is_any() || !piece.ports.is_all())
-        .then(|| "natbpf's rules are for all protocols at once".to_owned())
+    let has_ports = nat.is_some_and(|nat| nat.ports.is_some()) && item.joined.is_empty();
+    let why = match () {
+        () if has_ports && piece.protocol.is.is_some() => {
+            "ports for one protocol alone; natbpf's rules are for all protocols at once"
+        }
+        () if has_ports => "ports want -p tcp or -p udp",
+        () if piece.redirected == Some(true) => "natbpf has no rules for redirected packets alone",
+        () if is_to_itself(piece) => {
+            "it is for a host that reaches itself by its published port, see `hairpin`"
+        }
+        () if let Some(why) = odd_name(&piece.output) => return Some(why),
+        () if !piece.input.is_any() => "natbpf's rules do not look at where a packet came in (-i)",
+        () if !piece.source_ports.is_all() => "natbpf's rules do not look at the source port",
+        () if !piece.protocol.is_any() || !piece.ports.is_all() => {
+            "natbpf's rules are for all protocols at once"
+        }
+        () => return None,
+    };
+    Some(why.to_owned())
 }
 
 fn is_to_itself(piece: &Match) -> bool {
@@ -133,20 +116,16 @@ pub fn odd_name(devices: &Devices) -> Option<String> {
         };
         // Each program has its own signs for patterns.
         let same = !pattern.name.starts_with('!') && read.name().is_some() != pattern.wildcard;
-        (!same).then(|| {
-            format!("natbpf would take {name} for a pattern, and an interface of that name is meant")
-        })
+        let why =
+            || format!("natbpf would take {name} for a pattern, and an interface of that name is meant");
+        (!same).then(why)
     })
 }
 
 /// What natbpf can see of it: at least as much.
 fn strip(piece: &Match) -> Match {
-    Match {
-        output: piece.output.clone(),
-        source: piece.source.clone(),
-        destination: piece.destination.clone(),
-        ..Match::default()
-    }
+    let Match { output, source, destination, .. } = piece.clone();
+    Match { output, source, destination, ..Match::default() }
 }
 
 /// What has been taken from all later rules, and by which line.
@@ -154,108 +133,84 @@ struct Taken {
     pieces: Vec<Match>,
     /// The verdict that it may have got; `None`: not known.
     verdict: Option<Verdict>,
-    by: By,
+    /// The number of the line.
+    line: usize,
+    /// By that line it is not tracked.
+    untracked: bool,
     /// Another line has taken it from this one.
     lost: bool,
 }
 
-/// What has taken something.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum By {
-    Line(usize),
-    /// A rule by which it is not tracked.
-    Untracked(usize),
+impl Taken {
+    fn by(item: &Item, pieces: Vec<Match>) -> Self {
+        Self { pieces, verdict: None, line: item.line.number, untracked: false, lost: false }
+    }
 }
 
-/// All that has taken something of a rule.
+/// The lines that have taken something of a rule, and those by which it is not tracked.
+#[derive(Default)]
 struct Causes {
-    lines: Vec<usize>,
-    untracked: Vec<usize>,
+    lines: BTreeSet<usize>,
+    untracked: BTreeSet<usize>,
 }
 
 impl Causes {
-    fn new(by: &[By]) -> Self {
-        let mut causes = Self { lines: Vec::new(), untracked: Vec::new() };
-        for by in by {
-            let (numbers, line) = match by {
-                By::Line(line) => (&mut causes.lines, line),
-                By::Untracked(line) => (&mut causes.untracked, line),
-            };
-            if !numbers.contains(line) {
-                numbers.push(*line);
-            }
-        }
-        causes.lines.sort_unstable();
-        causes.untracked.sort_unstable();
-        causes
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.untracked.is_empty()
     }
 
     /// Why nothing is left for a rule.
     fn reason(&self) -> String {
-        let untracked = |lines: &Lines<'_>| {
+        self.both(asked_before, |lines| {
             let keeps = lines.or("keeps", "keep");
             format!("{lines} {keeps} it from being tracked, and netfilter translates nothing untracked")
-        };
-        self.both(asked_before, untracked)
+        })
     }
 
     /// What is missing of a rule.
     fn missing(&self) -> String {
-        let untracked = |lines: &Lines<'_>| {
+        self.both(without, |lines| {
             format!(
                 "without all that {lines} may keep from being tracked, which netfilter does not translate"
             )
-        };
-        self.both(without, untracked)
+        })
     }
 
-    fn both(&self, lines: fn(&[usize]) -> String, untracked: impl Fn(&Lines<'_>) -> String) -> String {
-        let of_lines = (!self.lines.is_empty()).then(|| lines(&self.lines));
-        let of_untracked = (!self.untracked.is_empty()).then(|| untracked(&Lines(&self.untracked)));
-        of_lines.into_iter().chain(of_untracked).collect::<Vec<_>>().join("; ")
+    fn both(&self, lines: fn(&Lines) -> String, untracked: fn(&Lines) -> String) -> String {
+        let both = [(&self.lines, lines), (&self.untracked, untracked)].into_iter();
+        let said = both.filter(|(numbers, _)| !numbers.is_empty());
+        said.map(|(numbers, say)| say(&Lines::new(numbers))).collect::<Vec<_>>().join("; ")
     }
 }
 
 /// The rules for all that can be said, in their order.
 pub fn rules(items: &[Item], to: &Uplinks, untracked: &[Item], skipped: &mut Skipped) -> Vec<Written> {
     let uplinks = &to.patterns[..];
-    let everywhere: Vec<_> = uplinks
-        .iter()
-        .map(|uplink| Match { output: Devices::is(uplink.clone()), ..Match::default() })
-        .collect();
+    let everywhere: Vec<_> =
+        uplinks.iter().cloned().map(|uplink| Match::output(Devices::is(uplink))).collect();
     let mut taken: Vec<Taken> = untracked.iter().map(|item| not_tracked(item, uplinks)).collect();
     let mut written: Vec<Written> = Vec::new();
     for item in items {
-        let by = By::Line(item.line.number);
         if !item.maybe.is_empty() {
-            taken.push(Taken {
-                pieces: item.maybe.clone(),
-                verdict: Some(item.verdict.clone()),
-                by,
-                lost: false,
-            });
+            let verdict = Some(item.verdict.clone());
+            taken.push(Taken { verdict, ..Taken::by(item, item.maybe.clone()) });
         }
         let here = and(&item.certain, &everywhere);
         match &item.verdict {
             Verdict::Source(nat) if !item.certain.is_empty() => {
                 if here.is_empty() {
-                    item.lines().for_each(|line| skipped.add(line, no_uplink(item, to)));
-                    continue;
-                }
-                match source(item, nat, here, &mut taken, skipped) {
-                    Some(pieces) => {
-                        say_parts(item, nat, uplinks, skipped);
-                        written.extend(pieces.into_iter().map(|piece| Written::new(item, Some(nat), piece)));
-                    }
-                    None => taken.push(Taken { pieces: item.certain.clone(), verdict: None, by, lost: true }),
+                    skipped.add_all(item, &no_uplink(item, to));
+                } else if let Some(pieces) = source(item, here, &mut taken, skipped) {
+                    say_parts(item, nat, uplinks, skipped);
+                    written.extend(pieces.into_iter().map(|piece| Written::new(item, Some(nat), piece)));
+                } else {
+                    taken.push(Taken { lost: true, ..Taken::by(item, item.certain.clone()) });
                 }
             }
             Verdict::Accept => {
                 let (said, unsaid): (Vec<_>, Vec<_>) =
                     here.into_iter().partition(|piece| piece.output.not.is_empty());
-                if !unsaid.is_empty() {
-                    taken.push(Taken { pieces: unsaid, verdict: None, by, lost: false });
-                }
+                taken.push(Taken::by(item, unsaid));
                 written.extend(said.into_iter().map(|piece| Written::new(item, None, piece)));
             }
             _ => {}
@@ -270,11 +225,13 @@ fn no_uplink(item: &Item, uplinks: &Uplinks) -> String {
         return limits::too_many(name);
     }
     let named = item.certain.iter().any(|piece| piece.output.is.is_some());
-    if named || !uplinks.patterns.is_empty() {
-        return "it is for interfaces that are no uplinks here; name those that are with --uplink".to_owned();
-    }
-    "it names no interface with -o, and natbpf would take every one for an uplink; name yours with --uplink"
-        .to_owned()
+    let why = match named || !uplinks.patterns.is_empty() {
+        true => "it is for interfaces that are no uplinks here; name those that are with --uplink",
+        false => {
+            "it names no interface with -o, and natbpf would take every one for an uplink; name yours with --uplink"
+        }
+    };
+    why.to_owned()
 }
 
 /// What a rule keeps from being tracked where it comes in, of what leaves by the uplinks.
@@ -288,33 +245,31 @@ fn not_tracked(item: &Item, uplinks: &[Pattern]) -> Taken {
         leaving
     };
     let pieces = item.all().iter().filter_map(at_uplink).map(leaving).collect();
-    Taken { pieces, verdict: None, by: By::Untracked(item.line.number), lost: false }
+    Taken { untracked: true, ..Taken::by(item, pieces) }
 }
 
 /// What of a source translation can be written; `None` if it is left out.
 fn source(
     item: &Item,
-    nat: &SourceNat,
     here: Vec<Match>,
     taken: &mut Vec<Taken>,
     skipped: &mut Skipped,
 ) -> Option<Vec<Match>> {
-    let verdict = Verdict::Source(nat.clone());
     let mut left = here.clone();
-    let mut by = Vec::new();
-    for taken in taken.iter().filter(|taken| taken.verdict.as_ref().is_none_or(|other| !other.same(&verdict)))
-    {
+    let mut causes = Causes::default();
+    let differs = |taken: &&Taken| taken.verdict.as_ref().is_none_or(|other| !other.same(&item.verdict));
+    for taken in taken.iter().filter(differs) {
         let takes = overlap(&left, &taken.pieces);
         // Also what would take it if those before it did not. Where a line has lost it, the one it was lost
         // by is named.
         if takes || (!taken.lost && overlap(&here, &taken.pieces)) {
-            by.push(taken.by);
+            let numbers = if taken.untracked { &mut causes.untracked } else { &mut causes.lines };
+            numbers.insert(taken.line);
         }
         if takes {
             left = minus(&left, &taken.pieces);
         }
     }
-    let causes = Causes::new(&by);
     let some_of_pattern = left.iter().any(|piece| !piece.output.not.is_empty());
     if some_of_pattern || left.len() > PIECES {
         let why = match some_of_pattern {
@@ -323,22 +278,20 @@ fn source(
                 format!("it would be more than {PIECES} rules of natbpf; join some of the networks before it")
             }
         };
-        let first = if by.is_empty() { String::new() } else { format!("; {}", causes.reason()) };
-        let why = format!("{why}{first}");
-        item.lines().for_each(|line| skipped.add(line, why.clone()));
+        let first = if causes.is_empty() { String::new() } else { format!("; {}", causes.reason()) };
+        skipped.add_all(item, &format!("{why}{first}"));
         return None;
     }
-    if by.is_empty() {
+    if causes.is_empty() {
         return Some(left);
     }
     if left.is_empty() {
-        item.lines().for_each(|line| skipped.add(line, causes.reason()));
+        skipped.add_all(item, &causes.reason());
         return None;
     }
-    item.lines().for_each(|line| skipped.part(line, causes.missing()));
+    skipped.part_all(item, &causes.missing());
     // What is lost here is not for a later rule either.
-    let by = By::Line(item.line.number);
-    taken.push(Taken { pieces: minus(&here, &left), verdict: None, by, lost: true });
+    taken.push(Taken { lost: true, ..Taken::by(item, minus(&here, &left)) });
     Some(left)
 }
 
@@ -348,13 +301,12 @@ fn say_parts(item: &Item, nat: &SourceNat, uplinks: &[Pattern], skipped: &mut Sk
         let there = Devices::is((*uplink).clone());
         item.certain.iter().any(|piece| piece.output.and(&there).is_some())
     };
-    let names: Vec<_> = uplinks.iter().filter(leaves_by).map(Pattern::to_string).collect();
-    let names = names.join(", ");
+    let names = uplinks.iter().filter(leaves_by).map(Pattern::to_string).collect::<Vec<_>>().join(", ");
     let everywhere = |piece: &Match| {
         piece.output.is.as_ref().is_some_and(|is| uplinks.iter().any(|uplink| uplink.covers(is)))
     };
     if !item.certain.iter().all(everywhere) {
-        item.lines().for_each(|line| skipped.part(line, format!("only for what leaves by {names}")));
+        skipped.part_all(item, &format!("only for what leaves by {names}"));
     }
     let own = item.certain.iter().any(|piece| match nat.to {
         Some((first, last)) => piece.source.holds(first) || piece.source.holds(last),
@@ -364,8 +316,8 @@ fn say_parts(item: &Item, nat: &SourceNat, uplinks: &[Pattern], skipped: &mut Sk
         skipped.part(&item.line, "what the gateway itself sends keeps its address and port");
     }
     if let Some(to) = nat.range() {
-        skipped
-            .part(&item.line, format!("natbpf answers ARP for {to} on {names} if the host does not have it"));
+        let why = format!("natbpf answers ARP for {to} on {names} if the host does not have it");
+        skipped.part(&item.line, why);
     }
     if nat.to.is_some() && nat.single().is_none() && !nat.persistent {
         skipped.part(&item.line, "a source always gets the same of these addresses, as with --persistent");
@@ -381,13 +333,11 @@ pub fn say_redirected(items: &[Item], written: &[Written], arriving: &[Item], sk
         _ => false,
     };
     let stays = |item: &&Item| redirects(&item.verdict) && skipped.lines.contains_key(&item.line.id);
-    let mut stay: Vec<_> = arriving.iter().filter(stays).map(|item| item.line.number).collect();
-    stay.sort_unstable();
-    stay.dedup();
+    let stay: BTreeSet<_> = arriving.iter().filter(stays).map(|item| item.line.number).collect();
     if stay.is_empty() {
         return;
     }
-    let lines = Lines(&stay);
+    let lines = Lines::new(&stay);
     let why = format!(
         "also for what {lines} {}, which {} with iptables: natbpf's rules do not ask whether it was redirected",
         lines.or("redirects", "redirect"),
@@ -431,9 +381,7 @@ fn join_protocols(items: &mut [Item]) {
         protocols.sort_unstable();
         let joined = certain
             && protocols == [Some(TCP), Some(UDP)]
-            && [a, b, c]
-                .iter()
-                .all(|piece| piece.ports == Ports::default() && piece.source_ports == Ports::default())
+            && [a, b, c].iter().all(|piece| piece.ports.is_all() && piece.source_ports.is_all())
             && bare(a) == *c
             && bare(b) == *c
             && first.ports.is_some()

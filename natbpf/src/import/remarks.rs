@@ -14,7 +14,7 @@ use super::{
 /// Tables of iptables that may drop what is translated.
 const OTHERS: [&str; 3] = ["filter", "mangle", "raw"];
 
-/// Of each table, what does not translate, and what natbpf has not.
+/// What in each table does not translate, and what natbpf has not.
 pub fn on_tables(ruleset: &Ruleset) -> Vec<String> {
     ruleset.tables.iter().flat_map(|table| policies(table).into_iter().chain(filtering(table))).collect()
 }
@@ -23,12 +23,9 @@ fn policies(table: &Table) -> Vec<String> {
     let drops = table.chains.iter().filter(|(_, chain)| {
         chain.base.as_ref().is_some_and(|base| base.kind == Kind::Nat && base.policy == Policy::Drop)
     });
-    drops
-        .map(|(name, _)| {
-            let name = printable(name);
-            format!("the policy of {name} in the table {} is DROP, which natbpf has not", table.name)
-        })
-        .collect()
+    let say =
+        |name| format!("the policy of {name} in the table {} is DROP, which natbpf has not", table.name);
+    drops.map(|(name, _)| say(printable(name))).collect()
 }
 
 /// What of a table does not translate.
@@ -38,8 +35,7 @@ fn filtering(table: &Table) -> Option<String> {
     let (line, count) = (others().map(|(_, rule)| rule.line.number).min()?, others().count());
     let (name, of) = (&table.name, if table.is_nat() { "what filters in the table" } else { "the table" });
     let program = if table.is_of_nftables() { "nftables" } else { "iptables" };
-    let around =
-        table.chains.values().any(|chain| chain.base.as_ref().is_some_and(|base| base.hook == Hook::Device));
+    let around = table.bases().any(|base| base.hook == Hook::Device);
     let around = if around { format!("; {}", filters::AROUND) } else { String::new() };
     Some(format!("{of} {name} (from line {line}, rules: {count}) stays with {program}{around}"))
 }
@@ -48,10 +44,7 @@ fn filtering(table: &Table) -> Option<String> {
 pub fn not_given(ruleset: &Ruleset) -> Option<String> {
     let tables = &ruleset.tables;
     if tables.iter().any(Table::is_of_nftables) {
-        let filters = tables
-            .iter()
-            .flat_map(|table| table.chains.values())
-            .any(|chain| chain.base.as_ref().is_some_and(|base| base.kind == Kind::Filter));
+        let filters = tables.iter().flat_map(Table::bases).any(|base| base.kind == Kind::Filter);
         return (!filters).then(|| {
             "no chain that filters was given: if there are some, what they drop of what is translated was not looked at"
                 .to_owned()

@@ -16,11 +16,11 @@ pub struct Import {
     pub tables: Vec<Table>,
     /// Rules that translate, or could, that are in the configuration, or of which nothing is needed there.
     imported: usize,
-    skipped: Vec<SkippedLine>,
+    pub skipped: Vec<SkippedLine>,
     /// Lines that are no rules.
     odd: Vec<SkippedLine>,
     /// Lines that were imported in part, with what is missing, or with what else there is to be said.
-    parts: Vec<SkippedLine>,
+    pub parts: Vec<SkippedLine>,
     /// Remarks on other tables.
     pub remarks: Vec<String>,
 }
@@ -84,31 +84,22 @@ pub fn report(ruleset: &Ruleset, tables: Vec<Table>, reached: &BTreeSet<usize>, 
 impl Import {
     /// The configuration, each table under the lines that it comes from.
     pub fn toml(&self) -> String {
-        let tables: Vec<_> = self.tables.iter().map(Table::to_string).collect();
-        tables.join("\n")
-    }
-
-    pub fn skipped(&self) -> &[SkippedLine] {
-        &self.skipped
-    }
-
-    /// Lines of which a part was left out, or of which there is something to say.
-    pub fn parts(&self) -> &[SkippedLine] {
-        &self.parts
+        self.tables.iter().map(Table::to_string).collect::<Vec<_>>().join("\n")
     }
 }
 
 /// What was left out, for the operator.
 impl fmt::Display for Import {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in &self.odd {
-            writeln!(f, "not read line {}: {}\n    {}", line.number, line.why, line.text)?;
-        }
-        for line in &self.skipped {
-            writeln!(f, "skipped line {}: {}\n    {}", line.number, line.why, line.text)?;
-        }
-        for line in &self.parts {
-            writeln!(f, "imported line {} in part: {}\n    {}", line.number, line.why, line.text)?;
+        let lines = [
+            ("not read line", "", &self.odd),
+            ("skipped line", "", &self.skipped),
+            ("imported line", " in part", &self.parts),
+        ];
+        for (what, how, lines) in lines {
+            for SkippedLine { number, why, text } in lines {
+                writeln!(f, "{what} {number}{how}: {why}\n    {text}")?;
+            }
         }
         for remark in &self.remarks {
             writeln!(f, "{remark}")?;

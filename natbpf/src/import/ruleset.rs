@@ -101,15 +101,13 @@ impl Rule {
 impl Ruleset {
     /// The base chains of a kind at a hook, in the order in which the kernel calls them, each with its table.
     pub fn bases(&self, kind: Kind, hook: Hook) -> Vec<(&Table, &str, &Base)> {
-        let mut bases: Vec<_> = self
-            .tables
-            .iter()
-            .flat_map(|table| table.chains.iter().map(move |(name, chain)| (table, name, chain)))
-            .filter_map(|(table, name, chain)| {
-                let base = chain.base.as_ref().filter(|base| base.kind == kind && base.hook == hook)?;
-                Some((table, name.as_str(), base))
-            })
-            .collect();
+        let chains =
+            self.tables.iter().flat_map(|table| table.chains.iter().map(move |chain| (table, chain)));
+        let bases = chains.filter_map(|(table, (name, chain))| {
+            let base = chain.base.as_ref().filter(|base| base.kind == kind && base.hook == hook)?;
+            Some((table, name.as_str(), base))
+        });
+        let mut bases: Vec<_> = bases.collect();
         bases.sort_by_key(|(_, _, base)| base.priority);
         bases
     }
@@ -123,12 +121,11 @@ impl Ruleset {
 impl Table {
     /// Whether it has a chain that translates. That of iptables has, also if it is not mentioned.
     pub fn is_nat(&self) -> bool {
-        let named = self.name == "nat";
-        named
-            || self
-                .chains
-                .values()
-                .any(|chain| chain.base.as_ref().is_some_and(|base| base.kind == Kind::Nat))
+        self.name == "nat" || self.bases().any(|base| base.kind == Kind::Nat)
+    }
+
+    pub fn bases(&self) -> impl Iterator<Item = &Base> {
+        self.chains.values().filter_map(|chain| chain.base.as_ref())
     }
 
     /// Names of nftables have a family in front.
@@ -150,11 +147,11 @@ impl Table {
         let mut reached = BTreeSet::new();
         while let Some(name) = next.pop() {
             if reached.insert(name) {
-                let rules = self.chains.get(name).into_iter().flat_map(|chain| &chain.rules);
-                next.extend(rules.filter_map(|rule| match &rule.target {
-                    Target::Jump(name) => Some(name.as_str()),
-                    _ => None,
-                }));
+                for rule in self.chains.get(name).into_iter().flat_map(|chain| &chain.rules) {
+                    if let Target::Jump(name) = &rule.target {
+                        next.push(name);
+                    }
+                }
             }
         }
         reached

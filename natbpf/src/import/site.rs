@@ -1,8 +1,14 @@
-//! What is the same for all that leads inside.
+//! What is the same for all that leads inside, and for all that one rule leads there.
 
 use std::net::Ipv4Addr;
 
-use super::{filters::Filters, flatten::Item, matching::Pattern, target::Verdict, written::Written};
+use super::{
+    filters::Filters,
+    flatten::Item,
+    matching::Pattern,
+    target::{DestinationNat, Verdict},
+    written::Written,
+};
 
 /// What is the same for all forwards.
 #[derive(Debug)]
@@ -34,6 +40,15 @@ impl Site<'_> {
         let translates = |item: &Item| matches!(item.verdict, Verdict::Source(_) | Verdict::Other(_));
         self.named.is_empty() && self.uplinks.is_empty() && !self.after.iter().any(translates)
     }
+}
+
+/// A DNAT as it is written for one uplink.
+#[derive(Clone, Copy, Debug)]
+pub struct Redirect<'a> {
+    pub site: &'a Site<'a>,
+    pub item: &'a Item,
+    pub nat: &'a DestinationNat,
+    pub uplink: &'a str,
 }
 
 /// Networks of which every site has its own.

@@ -73,60 +73,46 @@ impl SourceNat {
     }
 }
 
-/// Targets of iptables that the next rule is asked after.
-const PASSING: &[(&str, &[&str])] = &[
-    ("AUDIT", &["--type"]),
-    ("CHECKSUM", &["--checksum-fill"]),
-    ("CLASSIFY", &["--set-class"]),
+/// Targets of iptables that the next rule is asked after, with the options that they have; one that ends in a dash is
+/// the beginning of several.
+const PASSING: &[(&str, &str)] = &[
+    ("AUDIT", "--type"),
+    ("CHECKSUM", "--checksum-fill"),
+    ("CLASSIFY", "--set-class"),
     ("CONNMARK", MARKS),
-    ("CONNSECMARK", &["--save", "--restore"]),
-    (
-        "CT",
-        &["--notrack", "--helper", "--ctevents", "--expevents", "--zone-orig", "--zone-reply", "--timeout"],
-    ),
-    ("DSCP", &["--set-dscp-class"]),
-    ("HMARK", &["--hmark-"]),
-    ("LED", &["--led-"]),
-    ("LOG", &["--log-"]),
+    ("CONNSECMARK", "--save --restore"),
+    ("CT", "--notrack --helper --ctevents --expevents --zone-orig --zone-reply --timeout"),
+    ("DSCP", "--set-dscp-class"),
+    ("HMARK", "--hmark-"),
+    ("LED", "--led-"),
+    ("LOG", "--log-"),
     ("MARK", MARKS),
-    ("NFLOG", &["--nflog-"]),
-    ("NOTRACK", &[]),
-    ("RATEEST", &["--rateest-"]),
-    ("SECMARK", &["--selctx"]),
-    ("SET", &["--add-set", "--del-set", "--map-", "--exist", "--timeout"]),
-    ("TCPMSS", &["--set-mss", "--clamp-mss-to-pmtu"]),
-    ("TEE", &["--gateway", "--oif"]),
-    ("TOS", &["--set-tos", "--and-tos", "--or-tos", "--xor-tos"]),
-    ("TRACE", &[]),
-    ("TTL", &["--ttl-"]),
-    ("ULOG", &["--ulog-"]),
+    ("NFLOG", "--nflog-"),
+    ("NOTRACK", ""),
+    ("RATEEST", "--rateest-"),
+    ("SECMARK", "--selctx"),
+    ("SET", "--add-set --del-set --map- --exist --timeout"),
+    ("TCPMSS", "--set-mss --clamp-mss-to-pmtu"),
+    ("TEE", "--gateway --oif"),
+    ("TOS", "--set-tos --and-tos --or-tos --xor-tos"),
+    ("TRACE", ""),
+    ("TTL", "--ttl-"),
+    ("ULOG", "--ulog-"),
 ];
 
-const MARKS: &[&str] = &[
-    "--set-xmark",
-    "--set-mark",
-    "--and-mark",
-    "--or-mark",
-    "--xor-mark",
-    "--save-mark",
-    "--restore-mark",
-    "--nfmask",
-    "--ctmask",
-    "--mask",
-    "--left-shift-mark",
-    "--right-shift-mark",
-];
+const MARKS: &str = "--set-xmark --set-mark --and-mark --or-mark --xor-mark --save-mark --restore-mark --nfmask \
+                     --ctmask --mask --left-shift-mark --right-shift-mark";
 
 /// Targets of iptables that decide, without an address that natbpf has to know.
-const DECIDING: &[(&str, &[&str])] = &[
-    ("REJECT", &["--reject-with"]),
-    ("QUEUE", &[]),
-    ("NFQUEUE", &["--queue-"]),
-    ("REDIRECT", &["--to-ports", "--random-fully"]),
-    ("NETMAP", &["--to"]),
-    ("TPROXY", &["--on-port", "--on-ip", "--tproxy-mark"]),
-    ("SYNPROXY", &["--sack-perm", "--timestamp", "--wscale", "--mss", "--ecn"]),
-    ("CLUSTERIP", &["--new", "--hashmode", "--clustermac", "--total-nodes", "--local-node", "--hash-init"]),
+const DECIDING: &[(&str, &str)] = &[
+    ("REJECT", "--reject-with"),
+    ("QUEUE", ""),
+    ("NFQUEUE", "--queue-"),
+    ("REDIRECT", "--to-ports --random-fully"),
+    ("NETMAP", "--to"),
+    ("TPROXY", "--on-port --on-ip --tproxy-mark"),
+    ("SYNPROXY", "--sack-perm --timestamp --wscale --mss --ecn"),
+    ("CLUSTERIP", "--new --hashmode --clustermac --total-nodes --local-node --hash-init"),
 ];
 
 /// Whether the next rule is asked after a target of iptables.
@@ -138,9 +124,9 @@ pub fn passes(target: &str) -> bool {
 /// reads it, and a chain has no options at all.
 pub fn owns(target: &str, option: &str) -> bool {
     let mut known = PASSING.iter().chain(DECIDING);
-    let own = known.find(|(name, _)| *name == target).map_or(&[][..], |(_, own)| own);
-    let is = |own: &&str| own.starts_with(option) || (own.ends_with('-') && option.starts_with(own));
-    option.len() > 2 && own.iter().any(is)
+    let own = known.find(|(name, _)| *name == target).map_or("", |(_, own)| own);
+    let is = |own: &str| own.starts_with(option) || (own.ends_with('-') && option.starts_with(own));
+    option.len() > 2 && own.split(' ').any(is)
 }
 
 /// An address, or two of them in order.

@@ -3,7 +3,7 @@
 use std::{fmt, net::Ipv4Addr};
 
 use super::{
-    line::Line,
+    line::{Line, push_new},
     matching::{Addresses, Pattern},
 };
 
@@ -27,9 +27,7 @@ impl Table {
 
     /// Another line that it comes from.
     pub fn also(&mut self, line: &Line) {
-        if !self.lines.contains(line) {
-            self.lines.push(line.clone());
-        }
+        push_new(&mut self.lines, line.clone());
     }
 
     pub fn is(&self, name: &str) -> bool {
@@ -41,8 +39,8 @@ impl Table {
         self.keys.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_str())
     }
 
-    pub fn text(&mut self, key: &'static str, value: String) {
-        self.keys.push((key, toml::Value::String(value).to_string()));
+    pub fn text(&mut self, key: &'static str, value: impl ToString) {
+        self.keys.push((key, toml::Value::String(value.to_string()).to_string()));
     }
 
     /// Left out if it is empty.

@@ -2,46 +2,10 @@
 //! for some chains with netfilter and for others with natbpf.
 
 /// Conditions that look at something else, as they are named where they are not known.
-const OTHERS: &[&str] = &[
-    "connbytes",
-    "connlimit",
-    "connmark",
-    "cpu",
-    "ct count",
-    "ct mark",
-    "ct state",
-    "ether",
-    "fib saddr",
-    "fragments",
-    "geoip",
-    "hashlimit",
-    "helper",
-    "icmp",
-    "ip saddr",
-    "ipsec",
-    "length",
-    "limit",
-    "mac",
-    "mark",
-    "meta",
-    "numgen",
-    "owner",
-    "physdev",
-    "pkttype",
-    "policy",
-    "quota",
-    "recent",
-    "rpfilter",
-    "rt ipsec",
-    "sctp",
-    "set",
-    "skuid",
-    "statistic",
-    "tcp flags",
-    "time",
-    "tos",
-    "ttl",
-];
+const OTHERS: &str = "connbytes, connlimit, connmark, cpu, ct count, ct mark, ct state, ether, fib saddr, \
+                      fragments, geoip, hashlimit, helper, icmp, ip saddr, ipsec, length, limit, mac, mark, \
+                      meta, numgen, owner, physdev, pkttype, policy, quota, recent, rpfilter, rt ipsec, sctp, \
+                      set, skuid, statistic, tcp flags, time, tos, ttl";
 
 /// What names a destination, be it in a set, a hash or the state of a connection.
 const DESTINATION: &[&str] =
@@ -58,7 +22,7 @@ pub fn may_ask_destination(what: &str) -> bool {
     }
     // Options belong to a match, which is named by itself, or to one that is known.
     let option = what.contains("the match --") || what.contains("the match ! --");
-    !option && !OTHERS.iter().any(|word| what.contains(word))
+    !option && !OTHERS.split(", ").any(|word| what.contains(word))
 }
 
 /// Whether something follows that is looked at together with it, and is not named.

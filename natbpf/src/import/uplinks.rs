@@ -24,8 +24,8 @@ impl Uplinks {
     pub fn new(named: &[String], own: Vec<Pattern>) -> Self {
         let patterns = widest(named.iter().map(|name| Pattern::exact(name)).chain(own).collect());
         // What a pattern is for is counted when natbpf starts.
-        let (mut names, mut patterns): (Vec<_>, Vec<_>) =
-            patterns.into_iter().partition(|pattern| !pattern.wildcard);
+        let (mut patterns, mut names): (Vec<_>, Vec<_>) =
+            patterns.into_iter().partition(|pattern| pattern.wildcard);
         names.sort_by_key(|pattern| !named.contains(&pattern.name));
         let too_many = names.split_off(names.len().min(MAX_UPLINKS));
         let too_many: Vec<_> = too_many.into_iter().map(|pattern| pattern.name).collect();

@@ -39,7 +39,7 @@ impl Written {
                     table.flag("random");
                 }
             }
-            None => table.text("action", "exempt".to_owned()),
+            None => table.text("action", "exempt"),
         }
         table
     }

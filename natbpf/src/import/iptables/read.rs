@@ -18,8 +18,6 @@ use crate::import::{
 
 /// Reads all lines. Which tables are IPv6's is found out, and they are left alone.
 pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
-    let mut ruleset = Ruleset::default();
-    let mut sections: Vec<Section> = Vec::new();
     let mut reader = Reader::default();
     let mut lines = (1..).zip(text.lines());
     while let Some((number, line)) = lines.next() {
@@ -30,8 +28,9 @@ pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
             whole.pop();
             whole.push_str(next);
         }
-        reader.line(number, &whole, &mut sections, &mut ruleset)?;
+        reader.line(number, &whole)?;
     }
+    let Reader { mut sections, mut ruleset, .. } = reader;
     for section in &mut sections {
         section.settle_table()?;
         section.check_chains()?;
@@ -39,42 +38,31 @@ pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
     ruleset.single_tables = sections.iter().any(|section| !section.named);
     let mut tables: BTreeMap<String, Section> = BTreeMap::new();
     for section in joined(sections) {
+        let (name, new) = (&section.table, section.line.number);
         if section.family() == Some(Family::V6) {
-            let (name, line, rules) = (&section.table, section.line.number, section.rules());
+            let rules = section.rules();
             if rules > 0 {
-                let said = format!(
-                    "the table {name} of IPv6 (from line {line}, rules: {rules}) is not read: natbpf translates IPv4"
-                );
-                ruleset.remarks.push(said);
+                ruleset.remarks.push(format!(
+                    "the table {name} of IPv6 (from line {new}, rules: {rules}) is not read: natbpf translates IPv4"
+                ));
             }
             continue;
         }
-        match tables.entry(section.table.clone()) {
-            std::collections::btree_map::Entry::Vacant(place) => {
-                place.insert(section);
+        if let Some(first) = tables.get(name) {
+            let old = first.line.number;
+            // What `iptables -S` prints nobody restores.
+            let clear = |section: &Section| section.named && section.family().is_some();
+            if !clear(first) || !clear(&section) {
+                return Err(ImportError::TwoTables { table: printable(name), first: old, second: new });
             }
-            std::collections::btree_map::Entry::Occupied(mut first) => {
-                // What `iptables -S` prints nobody restores.
-                let clear = |section: &Section| section.named && section.family().is_some();
-                if !clear(first.get()) || !clear(&section) {
-                    return Err(ImportError::TwoTables {
-                        table: printable(&section.table),
-                        first: first.get().line.number,
-                        second: section.line.number,
-                    });
-                }
-                // iptables-restore empties a table before it fills it.
-                let (name, old, new) = (&section.table, first.get().line.number, section.line.number);
-                ruleset.remarks.push(format!(
-                    "the table {name} from line {old} on is replaced by that from line {new} on, as iptables-restore does"
-                ));
-                first.insert(section);
-            }
+            // iptables-restore empties a table before it fills it.
+            ruleset.remarks.push(format!(
+                "the table {name} from line {old} on is replaced by that from line {new} on, as iptables-restore does"
+            ));
         }
+        tables.insert(name.clone(), section);
     }
-    for section in tables.into_values() {
-        ruleset.tables.push(table(section));
-    }
+    ruleset.tables = tables.into_values().map(table).collect();
     Ok(ruleset)
 }
 
@@ -92,6 +80,8 @@ fn joined(sections: Vec<Section>) -> Vec<Section> {
 
 #[derive(Default)]
 struct Reader {
+    sections: Vec<Section>,
+    ruleset: Ruleset,
     /// What the last comment of iptables-save said.
     family: Option<Family>,
     /// Whether a table was named and has not ended.
@@ -100,17 +90,11 @@ struct Reader {
 }
 
 impl Reader {
-    fn line(
-        &mut self,
-        number: usize,
-        text: &str,
-        sections: &mut Vec<Section>,
-        ruleset: &mut Ruleset,
-    ) -> Result<(), ImportError> {
+    fn line(&mut self, number: usize, text: &str) -> Result<(), ImportError> {
         if let Some(comment) = text.strip_prefix('#') {
             let named = Family::of_header(comment);
             self.family = named.or(self.family.filter(|_| !comment.contains("Completed on")));
-            ruleset.remarks.extend(unread_by_save(comment));
+            self.ruleset.remarks.extend(unread_by_save(comment));
             return Ok(());
         }
         let text = without_counters(text);
@@ -125,30 +109,28 @@ impl Reader {
         let line = Line { id: self.next, number, text: printable(text.trim_end()) };
         if let Some(name) = text.strip_prefix('*') {
             self.inside = true;
-            sections.push(Section::new(name.trim(), self.family, line));
+            self.sections.push(Section::new(name.trim(), self.family, line));
             return Ok(());
         }
         if self.inside {
-            return self.listed(line, text, sections);
+            return self.listed(line, text);
         }
         let command = shell::split(text).map_err(|open| match open {
             Open::Backslash => unread(&line, "it ends with a backslash, and nothing follows"),
             Open::Quotation => unread(&line, QUOTATION),
         })?;
         if let Some((family, words)) = family::program(&command.words) {
-            if !command.is_plain() {
-                return Err(ImportError::Script { line: number });
-            }
-            return command_of(line, family, words, sections);
+            let order = Order::parse(words).filter(|_| command.is_plain());
+            return self.command(line, family, order.ok_or(ImportError::Script { line: number })?);
         }
         if text.starts_with('-') && Order::parse(&command.words).is_some() {
-            return self.listed(line, text, sections);
+            return self.listed(line, text);
         }
-        outside(line, &command, ruleset)
+        self.outside(line, &command)
     }
 
     /// A line as iptables-restore reads it, and as `iptables -S` prints it.
-    fn listed(&mut self, line: Line, text: &str, sections: &mut Vec<Section>) -> Result<(), ImportError> {
+    fn listed(&mut self, line: Line, text: &str) -> Result<(), ImportError> {
         let words = words::split(text).ok_or_else(|| unread(&line, QUOTATION))?;
         // A comment may have one.
         if words.iter().any(|word| word.starts_with('\\')) {
@@ -161,46 +143,52 @@ impl Reader {
             // iptables-restore leaves it to ip6tables-restore.
             return Ok(());
         }
-        let section = match sections.last_mut() {
+        let section = match self.sections.last_mut() {
             Some(section) if self.inside || (!section.named && !section.is_over(&order.step)) => section,
-            _ => {
-                sections.push(Section::unnamed(self.family, line.clone()));
-                let last = sections.len() - 1;
-                &mut sections[last]
-            }
+            _ => self.sections.push_mut(Section::unnamed(self.family, line.clone())),
         };
         if order.table.is_some_and(|table| section.named && table != section.table) {
             return Err(unread(&line, "it names another table than that in which it stands"));
         }
         section.apply(order.step, line)
     }
-}
 
-/// `iptables -t nat -A …`
-fn command_of(
-    line: Line,
-    family: Family,
-    words: &[String],
-    sections: &mut Vec<Section>,
-) -> Result<(), ImportError> {
-    let Some(order) = Order::parse(words) else {
-        return Err(ImportError::Script { line: line.number });
-    };
-    if order.family.is_some_and(|other| other != family) {
-        // iptables refuses it.
-        return Ok(());
-    }
-    let table = order.table.unwrap_or_else(|| "filter".to_owned());
-    let same = |section: &&mut Section| section.table == table && section.header == Some(family);
-    let section = match sections.iter_mut().find(same) {
-        Some(section) => section,
-        None => {
-            sections.push(Section::new(&table, Some(family), line.clone()));
-            let last = sections.len() - 1;
-            &mut sections[last]
+    /// `iptables -t nat -A …`
+    fn command(&mut self, line: Line, family: Family, order: Order) -> Result<(), ImportError> {
+        if order.family.is_some_and(|other| other != family) {
+            // iptables refuses it.
+            return Ok(());
         }
-    };
-    section.apply(order.step, line)
+        let table = order.table.unwrap_or_else(|| "filter".to_owned());
+        let same = |section: &&mut Section| section.table == table && section.header == Some(family);
+        let section = match self.sections.iter_mut().find(same) {
+            Some(section) => section,
+            None => self.sections.push_mut(Section::new(&table, Some(family), line.clone())),
+        };
+        section.apply(order.step, line)
+    }
+
+    /// A line that belongs to no table.
+    fn outside(&mut self, line: Line, command: &shell::Command<'_>) -> Result<(), ImportError> {
+        if line.text.starts_with("Chain ") && line.text.contains('(') {
+            return Err(ImportError::Listing);
+        }
+        let first = command.words.first().map_or("", String::as_str);
+        let controls = "if for while case until function fi done esac . source eval { }";
+        // A part of a rule, or one with a variable in front.
+        let parts = ["-A", "-I", "-j", "-g", "--append", "--insert", "--jump", "--goto"];
+        let live = command.live.unwrap_or_default();
+        if controls.split(' ').any(|control| control == first)
+            || live.starts_with('(')
+            || live.contains("<<")
+            || line.text.contains("iptables")
+            || line.text.split_whitespace().any(|word| parts.contains(&word))
+        {
+            return Err(ImportError::Script { line: line.number });
+        }
+        self.ruleset.odd.push((line, "it is no rule".to_owned()));
+        Ok(())
+    }
 }
 
 const QUOTATION: &str = "a quotation in it does not end";
@@ -222,31 +210,6 @@ fn unread_by_save(comment: &str) -> Option<String> {
     }
     let legacy = comment.starts_with("Warning: ") && comment.contains("legacy");
     legacy.then(|| "tables of iptables-legacy are not read; `iptables-legacy-save` prints them".to_owned())
-}
-
-/// A line that belongs to no table.
-fn outside(line: Line, command: &shell::Command<'_>, ruleset: &mut Ruleset) -> Result<(), ImportError> {
-    if line.text.starts_with("Chain ") && line.text.contains('(') {
-        return Err(ImportError::Listing);
-    }
-    let first = command.words.first().map_or("", String::as_str);
-    let controls = [
-        "if", "for", "while", "case", "until", "function", "fi", "done", "esac", ".", "source", "eval", "{",
-        "}",
-    ];
-    // A part of a rule, or one with a variable in front.
-    let parts = ["-A", "-I", "-j", "-g", "--append", "--insert", "--jump", "--goto"];
-    let live = command.live.unwrap_or_default();
-    let controls = controls.contains(&first)
-        || live.starts_with('(')
-        || live.contains("<<")
-        || line.text.contains("iptables")
-        || line.text.split_whitespace().any(|word| parts.contains(&word));
-    if controls {
-        return Err(ImportError::Script { line: line.number });
-    }
-    ruleset.odd.push((line, "it is no rule".to_owned()));
-    Ok(())
 }
 
 /// `iptables-save -c` writes packets and bytes in front: `[12:3456]`.

@@ -10,41 +10,34 @@ use super::{
 };
 use crate::import::{
     line::printable,
-    matching::{Addresses, Devices, Match, Pattern, Ports, Protocols, and},
+    matching::{Addresses, Devices, Match, Ports, Protocols, and, outside},
     names,
     ruleset::Rule,
     unknown,
 };
 
-/// Options by all the names that they have. iptables takes every beginning of a name that is one option's alone.
+/// Options, each with all the names that it has. iptables takes every beginning of a name that is one option's alone.
 const OPTIONS: &[(&str, &str)] = &[
-    ("--source", "-s"),
-    ("--src", "-s"),
-    ("--destination", "-d"),
-    ("--dst", "-d"),
-    ("--protocol", "-p"),
-    ("--proto", "-p"),
-    ("--in-interface", "-i"),
-    ("--out-interface", "-o"),
-    ("--match", "-m"),
-    ("--jump", "-j"),
-    ("--goto", "-g"),
-    ("--table", "-t"),
-    ("--set-counters", "-c"),
-    ("--ipv4", "-4"),
-    ("--wait", "-w"),
-    ("--verbose", "-v"),
-    ("--numeric", "-n"),
-    ("--fragment", "-f"),
+    ("-s", "--source --src"),
+    ("-d", "--destination --dst"),
+    ("-p", "--protocol --proto"),
+    ("-i", "--in-interface"),
+    ("-o", "--out-interface"),
+    ("-m", "--match"),
+    ("-j", "--jump"),
+    ("-g", "--goto"),
+    ("-t", "--table"),
+    ("-c", "--set-counters"),
+    ("-4", "--ipv4"),
+    ("-w", "--wait"),
+    ("-v", "--verbose"),
+    ("-n", "--numeric"),
+    ("-f", "--fragment"),
     ("--comment", "--comment"),
-    ("--dport", "--dport"),
-    ("--destination-port", "--dport"),
-    ("--sport", "--sport"),
-    ("--source-port", "--sport"),
-    ("--dports", "--dports"),
-    ("--destination-ports", "--dports"),
-    ("--sports", "--sports"),
-    ("--source-ports", "--sports"),
+    ("--dport", "--dport --destination-port"),
+    ("--sport", "--sport --source-port"),
+    ("--dports", "--dports --destination-ports"),
+    ("--sports", "--sports --source-ports"),
     ("--ports", "--ports"),
     ("--ctstate", "--ctstate"),
     ("--state", "--state"),
@@ -57,8 +50,7 @@ const MODULES: &[&str] = &["tcp", "udp", "comment", "conntrack", "state", "addrt
 
 /// Reads what follows the name of the chain.
 pub fn parse(words: &[String]) -> Rule {
-    let mut parser =
-        Parser { rule: Rule { pieces: vec![Match::default()], ..Rule::default() }, ..Parser::new(words) };
+    let mut parser = Parser::new(words);
     while let Some(word) = parser.words.next() {
         let (negated, word) = match word {
             "!" => (true, parser.words.next().unwrap_or_default()),
@@ -80,16 +72,10 @@ struct Parser<'a> {
     seen: Vec<&'static str>,
 }
 
-/// Why an option is not understood.
-enum Odd {
-    Unknown,
-    Why(String),
-}
-
 impl<'a> Parser<'a> {
     fn new(words: &'a [String]) -> Self {
-        let (jump, target_options, seen) = (None, Vec::new(), Vec::new());
-        Self { words: Words::new(words), rule: Rule::default(), jump, target_options, seen }
+        let rule = Rule { pieces: vec![Match::default()], ..Rule::default() };
+        Self { words: Words::new(words), rule, jump: None, target_options: Vec::new(), seen: Vec::new() }
     }
 
     fn word(&mut self, word: &'a str, negated: bool) {
@@ -107,23 +93,22 @@ impl<'a> Parser<'a> {
         if matches!(name, "--random" | "--random-fully" | "--persistent") {
             return self.target_options.push((name, None));
         }
-        let canonical = canonical(name);
-        let result = match canonical {
-            Some(option) => self.option(option, negated, attached),
+        match canonical(name) {
+            Some(option) => {
+                if let Err(why) = self.option(option, negated, attached) {
+                    self.rule.do_not_know(why);
+                }
+            }
             // The target's, or those of a match: that is seen when both are known.
             None if self.jump.is_some() => {
                 let next = || if is_before_text(name) { self.words.next() } else { self.words.value() };
                 let value = attached.or_else(next);
                 self.target_options.push((name, value));
                 let more = std::iter::from_fn(|| self.words.value());
-                return self.target_options.extend(more.map(|value| (name, Some(value))));
+                self.target_options.extend(more.map(|value| (name, Some(value))));
             }
-            None => Err(Odd::Unknown),
-        };
-        let not = if negated { "! " } else { "" };
-        match result {
-            Ok(()) => {}
-            Err(Odd::Unknown) => {
+            None => {
+                let not = if negated { "! " } else { "" };
                 self.rule.do_not_know(format!("natbpf does not know the match {not}{}", printable(name)));
                 if attached.is_none() && is_before_text(name) {
                     self.words.next();
@@ -131,24 +116,27 @@ impl<'a> Parser<'a> {
                 let values = std::iter::from_fn(|| self.words.value());
                 self.rule.asks_destination |= unknown::names_destination(values);
             }
-            Err(Odd::Why(why)) => self.rule.do_not_know(why),
         }
     }
 
-    fn option(&mut self, option: &'static str, negated: bool, attached: Option<&'a str>) -> Result<(), Odd> {
-        match option {
-            "-4" | "-v" | "-n" => return Ok(()),
-            "-w" => {
+    fn option(
+        &mut self,
+        option: &'static str,
+        negated: bool,
+        attached: Option<&'a str>,
+    ) -> Result<(), String> {
+        let passed_over = match option {
+            "-4" | "-v" | "-n" => Some(0),
+            "-w" => Some(1),
+            "-c" => Some(2),
+            "-f" => return Err("natbpf's rules do not look at fragments (-f)".to_owned()),
+            _ => None,
+        };
+        if let Some(values) = passed_over {
+            for _ in 0..values {
                 self.words.value();
-                return Ok(());
             }
-            "-c" => {
-                self.words.value();
-                self.words.value();
-                return Ok(());
-            }
-            "-f" => return Err(Odd::Why("natbpf's rules do not look at fragments (-f)".to_owned())),
-            _ => {}
+            return Ok(());
         }
         let mut negated = negated;
         let is_match = !matches!(option, "--comment" | "-m" | "-j" | "-g" | "-t");
@@ -160,7 +148,7 @@ impl<'a> Parser<'a> {
         let value = attached.or_else(|| self.words.next()).unwrap_or_default();
         if matches!(option, "-s" | "-d" | "-i" | "-o" | "-p" | "-j" | "-g") {
             if self.seen.contains(&option) {
-                return Err(Odd::Why(format!("it has {option} twice, which iptables refuses")));
+                return Err(format!("it has {option} twice, which iptables refuses"));
             }
             self.seen.push(option);
         }
@@ -169,16 +157,10 @@ impl<'a> Parser<'a> {
                 self.jump = Some(value);
                 self.rule.goto = option == "-g";
             }
-            "-t" => {}
+            "-t" | "--comment" => {}
             "-m" if MODULES.contains(&value) => {}
-            "-m" => {
-                self.rule.do_not_know(format!("natbpf does not know the match {}", printable(value)));
-            }
-            "--comment" => {}
-            _ => {
-                let alternatives = alternatives(option, value, negated)?;
-                self.rule.pieces = and(&self.rule.pieces, &alternatives);
-            }
+            "-m" => return Err(format!("natbpf does not know the match {}", printable(value))),
+            _ => self.rule.pieces = and(&self.rule.pieces, &alternatives(option, value, negated)?),
         }
         Ok(())
     }
@@ -240,7 +222,7 @@ fn options(words: &[String]) -> Vec<Vec<String>> {
 /// `--option=value`, `-ovalue`, or the option alone.
 fn split_option(word: &str) -> (&str, Option<&str>) {
     if word.starts_with("--") {
-        return word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+        return names::cut(word, '=');
     }
     let takes_value = ["-s", "-d", "-i", "-o", "-p", "-j", "-g", "-m", "-t"];
     match word.get(..2) {
@@ -250,108 +232,77 @@ fn split_option(word: &str) -> (&str, Option<&str>) {
 }
 
 fn canonical(name: &str) -> Option<&'static str> {
-    let exact = OPTIONS.iter().find(|(long, short)| *long == name || *short == name);
-    if let Some((_, short)) = exact {
-        return Some(short);
+    let by = |fits: &dyn Fn(&str) -> bool| {
+        let fitting = OPTIONS.iter().filter(|(option, names)| fits(option) || names.split(' ').any(fits));
+        fitting.map(|(option, _)| *option).collect::<Vec<_>>()
+    };
+    if let [exact, ..] = by(&|known| known == name)[..] {
+        return Some(exact);
     }
-    let mut begun: Vec<_> = OPTIONS
-        .iter()
-        .filter(|(long, _)| name.len() > 2 && long.starts_with(name))
-        .map(|(_, short)| *short)
-        .collect();
-    begun.dedup();
-    match begun[..] {
+    match by(&|known| name.len() > 2 && known.starts_with(name))[..] {
         [one] => Some(one),
         _ => None,
     }
 }
 
 /// What an option matches, any of them.
-fn alternatives(option: &str, value: &str, negated: bool) -> Result<Vec<Match>, Odd> {
-    let all = Match::default;
-    Ok(match option {
+fn alternatives(option: &str, value: &str, negated: bool) -> Result<Vec<Match>, String> {
+    let some = match option {
         "-s" | "-d" => {
             let networks: Option<Vec<_>> = value.split(',').map(network).collect();
-            let Some(networks) = networks else {
-                let why = format!("{option} {} is no IPv4 network; write its number", printable(value));
-                return Err(Odd::Why(why));
-            };
+            let networks = networks.ok_or_else(|| {
+                format!("{option} {} is no IPv4 network; write its number", printable(value))
+            })?;
             if negated && networks.len() > 1 {
-                return Err(Odd::Why(format!("iptables takes no ! before the several networks of {option}")));
+                return Err(format!("iptables takes no ! before the several networks of {option}"));
             }
-            let addresses = networks.into_iter().map(|network| match negated {
-                true => Addresses::not(network),
-                false => Addresses::network(network),
-            });
-            let source = option == "-s";
-            // Nothing is outside of all addresses.
-            let possible = addresses.filter_map(|addresses| Addresses::default().and(&addresses));
-            possible
-                .map(|addresses| match source {
-                    true => Match { source: addresses, ..all() },
-                    false => Match { destination: addresses, ..all() },
-                })
-                .collect()
+            let of = if option == "-s" { Match::source } else { Match::destination };
+            networks.into_iter().map(|network| of(Addresses::network(network))).collect()
         }
-        "-i" | "-o" => {
-            let devices = devices(value, negated);
-            let matching = devices.map(|devices| match option {
-                "-i" => Match { input: devices, ..all() },
-                _ => Match { output: devices, ..all() },
-            });
-            matching.into_iter().collect()
-        }
+        "-i" => vec![Match::input(Devices::read(value, '+'))],
+        "-o" => vec![Match::output(Devices::read(value, '+'))],
         "-p" => match names::protocol(value) {
             // iptables refuses its negation.
-            Some(0) if negated => return Err(Odd::Why("! -p all matches nothing".to_owned())),
-            Some(0) => vec![all()],
-            Some(number) if negated => vec![Match { protocol: Protocols::not(number), ..all() }],
-            Some(number) => vec![Match { protocol: Protocols::is(number), ..all() }],
+            Some(0) if negated => return Err("! -p all matches nothing".to_owned()),
+            Some(0) => vec![Match::default()],
+            Some(number) => vec![Match::protocol(Protocols::is(number))],
             None => {
-                let why = format!("natbpf does not know the protocol {}; write its number", printable(value));
-                return Err(Odd::Why(why));
+                return Err(format!(
+                    "natbpf does not know the protocol {}; write its number",
+                    printable(value)
+                ));
             }
         },
-        "--dport" | "--sport" | "--dports" | "--sports" | "--ports" => ports(option, value, negated)?,
-        "--ctstate" | "--state" => states::alternatives(value, negated)
-            .ok_or_else(|| Odd::Why(format!("natbpf does not know the state {}", printable(value))))?,
-        "--dst-type" if value == "LOCAL" => vec![Match { to_host: Some(!negated), ..all() }],
-        "--src-type" if value == "LOCAL" => vec![Match { from_host: Some(!negated), ..all() }],
-        _ => return Err(Odd::Why(format!("natbpf does not know {option} {}", printable(value)))),
-    })
+        "--dport" | "--sport" | "--dports" | "--sports" | "--ports" => ports(option, value)?,
+        "--ctstate" | "--state" => states::alternatives(value)
+            .ok_or_else(|| format!("natbpf does not know the state {}", printable(value)))?,
+        "--dst-type" if value == "LOCAL" => vec![Match { to_host: Some(true), ..Match::default() }],
+        "--src-type" if value == "LOCAL" => vec![Match { from_host: Some(true), ..Match::default() }],
+        _ => return Err(format!("natbpf does not know {option} {}", printable(value))),
+    };
+    Ok(if negated { outside(&some) } else { some })
 }
 
-fn ports(option: &str, value: &str, negated: bool) -> Result<Vec<Match>, Odd> {
-    let list = option.ends_with('s');
-    let texts: Vec<_> = if list { value.split(',').collect() } else { vec![value] };
+fn ports(option: &str, value: &str) -> Result<Vec<Match>, String> {
+    let texts: Vec<_> = if option.ends_with('s') { value.split(',').collect() } else { vec![value] };
     let ranges: Option<Vec<_>> = texts.into_iter().map(|text| names::ports(text, &[':'])).collect();
-    let unknown =
-        || Odd::Why(format!("natbpf does not know the port {}; write its number", printable(value)));
-    let some = ranges.and_then(Ports::new).ok_or_else(unknown)?;
-    let destination = |ports: Ports| Match { ports, ..Match::default() };
-    let source = |source_ports: Ports| Match { source_ports, ..Match::default() };
-    let opposite = some.opposite();
-    Ok(match (option, negated) {
-        ("--dport" | "--dports", false) => vec![destination(some)],
-        ("--dport" | "--dports", true) => opposite.map(destination).into_iter().collect(),
-        ("--sport" | "--sports", false) => vec![source(some)],
-        ("--sport" | "--sports", true) => opposite.map(source).into_iter().collect(),
-        (_, false) => {
-            let neither = Match { source_ports: some.clone(), ..Match::default() };
-            let mut either = vec![neither.clone()];
-            either.extend(destination(some).minus(&neither));
-            either
+    let ports = ranges
+        .and_then(Ports::new)
+        .ok_or_else(|| format!("natbpf does not know the port {}; write its number", printable(value)))?;
+    Ok(match option {
+        "--dport" | "--dports" => vec![Match::ports(ports)],
+        "--sport" | "--sports" => vec![Match::source_ports(ports)],
+        _ => {
+            let source = Match::source_ports(ports.clone());
+            let destination_alone = Match::ports(ports).minus(&source);
+            [vec![source], destination_alone].concat()
         }
-        (_, true) => opposite
-            .map(|others| Match { source_ports: others.clone(), ports: others, ..Match::default() })
-            .into_iter()
-            .collect(),
     })
 }
 
 /// `10.0.0.0/24`, `10.0.0.0/255.255.255.0`, an address, or one whose last bytes are left out: `10/8`.
 pub fn network(text: &str) -> Option<Ipv4Net> {
-    let (address, mask) = text.split_once('/').map_or((text, "32"), |(address, mask)| (address, mask));
+    let (address, mask) = text.split_once('/').unwrap_or((text, "32"));
     // What is before a mask of nothing is not even read.
     if mask == "0" || mask == "0.0.0.0" {
         return Some(Ipv4Net::default());
@@ -372,20 +323,6 @@ pub fn network(text: &str) -> Option<Ipv4Net> {
     Some(network.ok()?.trunc())
 }
 
-/// `None`: no device is meant.
-fn devices(text: &str, negated: bool) -> Option<Devices> {
-    let pattern = match text.strip_suffix('+') {
-        Some(start) => Pattern { name: start.to_owned(), wildcard: true },
-        None => Pattern::exact(text),
-    };
-    match (negated, pattern.wildcard && pattern.name.is_empty()) {
-        (false, true) => Some(Devices::default()),
-        (true, true) => None,
-        (true, false) => Some(Devices::not(pattern)),
-        (false, false) => Some(Devices::is(pattern)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -403,7 +340,7 @@ mod tests {
         let [piece] = &all.pieces[..] else { panic!("{all:?}") };
         assert_eq!(piece.source.within.to_string(), "10.0.0.0/24");
         assert_eq!(piece.destination.without[0].to_string(), "10.0.0.0/8");
-        assert_eq!(piece.output, Devices::not(Pattern { name: "eth".to_owned(), wildcard: true }));
+        assert_eq!((&piece.output.is, piece.output.not[0].to_string()), (&None, "eth*".to_owned()));
         assert_eq!((piece.protocol.is, piece.ports.ranges()), (Some(6), &[(80, 90)][..]));
         assert_eq!(all.target, Target::Do(Verdict::Accept));
         let multiport = rule("-p udp -m multiport --dports 53,1000:1010 -j RETURN");

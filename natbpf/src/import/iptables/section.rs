@@ -37,54 +37,44 @@ impl Section {
 
     pub fn apply(&mut self, step: Step, line: Line) -> Result<(), ImportError> {
         let number = line.number;
-        let out_of_place = || ImportError::Place { line: number };
+        let place = |at: usize, places: usize| {
+            at.checked_sub(1).filter(|at| *at < places).ok_or(ImportError::Place { line: number })
+        };
         match step {
             Step::Append { chain, rule } => self.chain(chain).rules.push((line, rule)),
             Step::Insert { chain, at, rule } => {
                 let rules = &mut self.chain(chain).rules;
-                let at = at.checked_sub(1).filter(|at| *at <= rules.len()).ok_or_else(out_of_place)?;
-                rules.insert(at, (line, rule));
+                rules.insert(place(at, rules.len() + 1)?, (line, rule));
             }
             Step::Replace { chain, at, rule } => {
                 let rules = &mut self.chain(chain).rules;
-                let place = at.checked_sub(1).and_then(|at| rules.get_mut(at)).ok_or_else(out_of_place)?;
-                *place = (line, rule);
+                let at = place(at, rules.len())?;
+                rules[at] = (line, rule);
             }
             Step::Delete { chain, rule } => {
                 let rules = &mut self.chain(chain).rules;
-                let by_number = match &rule[..] {
-                    [word] => word.parse::<usize>().ok(),
-                    _ => None,
+                let by_number = if let [word] = &rule[..] { word.parse().ok() } else { None };
+                let at = match by_number {
+                    Some(at) => Some(place(at, rules.len())?),
+                    None => rules.iter().position(|(_, words)| rule::is_same(words, &rule)),
                 };
-                match by_number {
-                    Some(at) => {
-                        let at = at.checked_sub(1).filter(|at| *at < rules.len()).ok_or_else(out_of_place)?;
-                        rules.remove(at);
-                    }
-                    // What is not there was there before, and is of no concern.
-                    None => {
-                        let same = rules.iter().position(|(_, words)| rule::is_same(words, &rule));
-                        if let Some(at) = same {
-                            rules.remove(at);
-                        } else if let Some((like, _)) =
-                            rules.iter().find(|(_, words)| rule::may_be_same(words, &rule))
-                        {
-                            let like = like.number;
-                            let why = format!("it is not certain whether it deletes the rule of line {like}");
-                            return Err(ImportError::Unread { line: number, why });
-                        }
-                    }
+                if let Some(at) = at {
+                    rules.remove(at);
+                } else if let Some((like, _)) =
+                    rules.iter().find(|(_, words)| rule::may_be_same(words, &rule))
+                {
+                    let why =
+                        format!("it is not certain whether it deletes the rule of line {}", like.number);
+                    return Err(ImportError::Unread { line: number, why });
                 }
+                // What is not there was there before, and is of no concern.
             }
             Step::Declare { chain, policy } => {
                 let chain = self.chain(chain);
-                (chain.declared, chain.line) = (true, line);
-                chain.policy = policy;
+                (chain.declared, chain.line, chain.policy) = (true, line, policy);
             }
-            Step::Flush { chain } => match chain {
-                Some(chain) => self.chain(chain).rules.clear(),
-                None => self.chains.values_mut().for_each(|chain| chain.rules.clear()),
-            },
+            Step::Flush { chain: Some(chain) } => self.chain(chain).rules.clear(),
+            Step::Flush { chain: None } => self.chains.values_mut().for_each(|chain| chain.rules.clear()),
             Step::Nothing => {}
         }
         Ok(())
@@ -100,10 +90,8 @@ impl Section {
             "INPUT" => self.chains.keys().any(|name| name != "PREROUTING"),
             _ => false,
         };
-        if first {
-            return true;
-        }
-        self.chains.get(chain).is_some_and(has_policy)
+        first
+            || self.chains.get(chain).is_some_and(has_policy)
             || self.chains.values().any(|chain| !has_policy(chain) || !chain.rules.is_empty())
     }
 

@@ -1,9 +1,9 @@
 //! States of conntrack, as packets have them that conntrack has not translated before.
 
-use crate::import::matching::{Match, minus};
+use crate::import::matching::{Match, outside};
 
-/// What `--ctstate` matches; `None` if there is no such state.
-pub fn alternatives(list: &str, negated: bool) -> Option<Vec<Match>> {
+/// What one of the states in a list matches; `None` if there is no such state.
+pub fn alternatives(list: &str) -> Option<Vec<Match>> {
     let mut some = Vec::new();
     for state in list.split(',') {
         some.push(match state.to_ascii_uppercase().as_str() {
@@ -15,7 +15,6 @@ pub fn alternatives(list: &str, negated: bool) -> Option<Vec<Match>> {
             _ => return None,
         });
     }
-    let none = minus(&[Match::default()], &some);
-    // Both are without overlaps.
-    Some(if negated { none } else { minus(&[Match::default()], &none) })
+    // So they do not overlap.
+    Some(outside(&outside(&some)))
 }

@@ -4,7 +4,7 @@ use super::{
     family::Family,
     words::{Words, is_before_text},
 };
-use crate::import::ruleset::Policy;
+use crate::import::{names, ruleset::Policy};
 
 /// What a line does to a table.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,35 +29,10 @@ pub struct Order {
 }
 
 /// Long options with the letter that each stands for. Their beginnings are not taken: those of matches are alike.
-const LONG: &[(&str, char)] = &[
-    ("--append", 'A'),
-    ("--check", 'C'),
-    ("--delete", 'D'),
-    ("--insert", 'I'),
-    ("--replace", 'R'),
-    ("--list", 'L'),
-    ("--list-rules", 'S'),
-    ("--flush", 'F'),
-    ("--zero", 'Z'),
-    ("--new-chain", 'N'),
-    ("--new", 'N'),
-    ("--delete-chain", 'X'),
-    ("--policy", 'P'),
-    ("--version", 'V'),
-    ("--help", 'h'),
-    ("--table", 't'),
-    ("--tabl", 't'),
-    ("--tab", 't'),
-    ("--ta", 't'),
-    ("--wait", 'w'),
-    ("--wait-interval", 'W'),
-    ("--modprobe", 'M'),
-    ("--verbose", 'v'),
-    ("--numeric", 'n'),
-    ("--exact", 'x'),
-    ("--ipv4", '4'),
-    ("--ipv6", '6'),
-];
+const LONG: &str = "--append/A --check/C --delete/D --insert/I --replace/R --list/L --list-rules/S --flush/F \
+                    --zero/Z --new-chain/N --new/N --delete-chain/X --policy/P --version/V --help/h --table/t \
+                    --tabl/t --tab/t --ta/t --wait/w --wait-interval/W --modprobe/M --verbose/v --numeric/n \
+                    --exact/x --ipv4/4 --ipv6/6";
 
 impl Order {
     /// `None` if it is no line that iptables takes, or one of which natbpf does not know what it does.
@@ -103,10 +78,9 @@ struct Parser<'a> {
 impl<'a> Parser<'a> {
     fn word(&mut self, word: &'a str) -> Option<()> {
         if word.starts_with("--") {
-            let (name, attached) =
-                word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
-            if let Some((_, letter)) = LONG.iter().find(|(long, _)| *long == name) {
-                return self.option(*letter, attached);
+            let (name, attached) = names::cut(word, '=');
+            if let Some(letter) = names::lookup(LONG, name) {
+                return self.option(letter, attached);
             }
             self.rule.push(word.to_owned());
             if attached.is_none() && is_before_text(name) {

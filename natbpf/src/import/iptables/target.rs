@@ -57,21 +57,21 @@ fn do_not_know_matches(rule: &mut Rule, jump: &str, options: &[(&str, Option<&st
 }
 
 fn parse(jump: &str, options: &[(&str, Option<&str>)]) -> Option<Target> {
-    let none = |target: Target| options.is_empty().then_some(target);
-    match jump {
-        "ACCEPT" => none(Target::Do(Verdict::Accept)),
-        "RETURN" => none(Target::Return),
-        "DROP" => none(Target::Do(Verdict::Drop)),
-        "REJECT" => Some(Target::Do(Verdict::Drop)),
-        "MASQUERADE" => Some(Target::Do(Verdict::Source(source_nat(options, "--to-ports")?))),
-        "SNAT" => Some(Target::Do(Verdict::Source(source_nat(options, "--to-source")?))),
-        "DNAT" => Some(Target::Do(Verdict::Destination(destination_nat(options)?))),
+    let verdict = match jump {
+        "ACCEPT" | "RETURN" | "DROP" if !options.is_empty() => return None,
+        "RETURN" => return Some(Target::Return),
+        "ACCEPT" => Verdict::Accept,
+        "DROP" | "REJECT" => Verdict::Drop,
+        "MASQUERADE" => Verdict::Source(source_nat(options, "--to-ports")?),
+        "SNAT" => Verdict::Source(source_nat(options, "--to-source")?),
+        "DNAT" => Verdict::Destination(destination_nat(options)?),
         "QUEUE" | "NFQUEUE" | "REDIRECT" | "NETMAP" | "TPROXY" | "SYNPROXY" | "CLUSTERIP" => {
-            Some(Target::Do(Verdict::Other(jump.to_owned())))
+            Verdict::Other(jump.to_owned())
         }
-        _ if passes(jump) => Some(Target::Pass(jump.to_owned())),
-        _ => Some(Target::Jump(jump.to_owned())),
-    }
+        _ if passes(jump) => return Some(Target::Pass(jump.to_owned())),
+        _ => return Some(Target::Jump(jump.to_owned())),
+    };
+    Some(Target::Do(verdict))
 }
 
 fn source_nat(options: &[(&str, Option<&str>)], to: &str) -> Option<SourceNat> {
@@ -83,11 +83,8 @@ fn source_nat(options: &[(&str, Option<&str>)], to: &str) -> Option<SourceNat> {
             (name, Some(text)) if name.len() > 3 && to.starts_with(name) => match to {
                 "--to-ports" if nat.ports.is_none() => nat.ports = Some(names::ports(text, &['-'])?),
                 "--to-source" if nat.to.is_none() => {
-                    let (range, ports) =
-                        text.split_once(':').map_or((text, None), |(range, ports)| (range, Some(ports)));
-                    if let Some(ports) = ports {
-                        nat.ports = Some(names::ports(ports, &['-'])?);
-                    }
+                    let (range, ports) = names::cut(text, ':');
+                    nat.ports = names::ports_if_any(ports)?;
                     nat.to = Some(addresses(range)?);
                 }
                 _ => return None,
@@ -108,13 +105,13 @@ fn destination_nat(options: &[(&str, Option<&str>)]) -> Option<DestinationNat> {
             ("--persistent", None) => {}
             ("--random", None) => random = true,
             (name, Some(text)) if name.len() > 3 && "--to-destination".starts_with(name) && nat.is_none() => {
-                let (address, rest) =
-                    text.split_once(':').map_or((text, None), |(address, rest)| (address, Some(rest)));
-                let (ports, base) = match rest.map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
-                    None => (None, ""),
-                    Some((range, base)) => (Some(names::ports(range, &['-'])?), base),
+                let (address, rest) = names::cut(text, ':');
+                let (range, base) = rest.map(|rest| names::cut(rest, '/')).unzip();
+                let ports = names::ports_if_any(range)?;
+                let base = match base.flatten() {
+                    None | Some("") => None,
+                    Some(base) => Some(names::port(base)?),
                 };
-                let base = if base.is_empty() { None } else { Some(names::port(base)?) };
                 nat = Some(DestinationNat { address: address.parse().ok()?, ports, base });
             }
             _ => return None,

@@ -2,10 +2,10 @@
 
 use std::{fmt, net::Ipv4Addr};
 
-use ipnet::{Ipv4Net, Ipv4Subnets};
+use ipnet::Ipv4Subnets;
 
 use crate::import::{
-    matching::{Addresses, Devices, Match, Pattern, Ports, Protocols, TCP, UDP, and},
+    matching::{Addresses, Devices, Match, Ports, Protocols, TCP, UDP, and, outside},
     names,
 };
 
@@ -37,124 +37,81 @@ impl Field<'_> {
 
 /// What a condition matches, any of them; `None` if it is not known.
 pub fn alternatives(field: &Field<'_>, negated: bool, values: &[String]) -> Option<Vec<Match>> {
-    match (field.of, field.key) {
-        ("ip", "saddr") => {
-            each(negated, values, |value| networks(value).map(|all| all.map(source).collect()))
-        }
-        ("ip", "daddr") => {
-            each(negated, values, |value| networks(value).map(|all| all.map(destination).collect()))
-        }
-        // An interface that is not there has a number alone.
-        ("meta", "iif" | "oif") if values.iter().any(|value| value.parse::<u32>().is_ok()) => None,
-        ("meta", "iifname" | "iif") => each(negated, values, |value| Some(vec![input(device(value)?)])),
-        ("meta", "oifname" | "oif") => each(negated, values, |value| Some(vec![output(device(value)?)])),
+    let opposite = |some: Vec<Match>| if negated { outside(&some) } else { some };
+    Some(opposite(match (field.of, field.key) {
+        ("ip", "saddr") => networks(values)?.into_iter().map(Match::source).collect(),
+        ("ip", "daddr") => networks(values)?.into_iter().map(Match::destination).collect(),
+        ("meta", "iifname" | "iif") => devices(field, values)?.into_iter().map(Match::input).collect(),
+        ("meta", "oifname" | "oif") => devices(field, values)?.into_iter().map(Match::output).collect(),
         ("meta", "l4proto") | ("ip", "protocol") => {
-            each(negated, values, |value| names::protocol(value).map(|number| vec![protocol(number)]))
+            let numbers = values.iter().map(|value| names::protocol(value));
+            numbers.map(|number| Some(Match::protocol(Protocols::is(number?)))).collect::<Option<_>>()?
         }
-        ("tcp" | "udp" | "th", "dport" | "sport") => ports(field, negated, values),
-        ("meta", "nfproto") => family(negated, values, "ipv4", "ipv6"),
-        ("meta", "protocol") => family(negated, values, "ip", "ip6"),
+        ("tcp" | "udp" | "th", "dport" | "sport") => {
+            let ports = opposite(vec![ports(field.key, values)?]);
+            return Some(and(&[Match::protocol(protocol(field.of))], &ports));
+        }
+        ("meta", "nfproto") => family(values, "ipv4", "ipv6")?,
+        ("meta", "protocol") => family(values, "ip", "ip6")?,
         // No packet of IPv4 is like that.
-        ("ip6" | "icmpv6", _) => Some(Vec::new()),
-        ("ct", "state") => state(negated, values),
-        ("ct", "status") if values == ["dnat"] => {
-            Some(vec![Match { redirected: Some(!negated), ..Match::default() }])
-        }
+        ("ip6" | "icmpv6", _) => return Some(Vec::new()),
+        ("ct", "state") => state(values)?,
+        ("ct", "status") if values == ["dnat"] => vec![Match { redirected: Some(true), ..Match::default() }],
         ("fib", "daddr type") if values == ["local"] => {
-            Some(vec![Match { to_host: Some(!negated), ..Match::default() }])
+            vec![Match { to_host: Some(true), ..Match::default() }]
         }
         ("fib", "saddr type") if values == ["local"] => {
-            Some(vec![Match { from_host: Some(!negated), ..Match::default() }])
+            vec![Match { from_host: Some(true), ..Match::default() }]
         }
-        _ => None,
-    }
+        _ => return None,
+    }))
 }
 
-/// Any of the values, or none of them.
-fn each(negated: bool, values: &[String], of: impl Fn(&str) -> Option<Vec<Match>>) -> Option<Vec<Match>> {
-    let mut some = Vec::new();
+/// Addresses, networks, or ranges, each of which is several networks.
+fn networks(values: &[String]) -> Option<Vec<Addresses>> {
+    let mut networks = Vec::new();
     for value in values {
-        some.extend(of(value)?);
-    }
-    if !negated {
-        return Some(some);
-    }
-    Some(some.iter().fold(vec![Match::default()], |left, one| and(&left, &Match::default().minus(one))))
-}
-
-fn source(network: Ipv4Net) -> Match {
-    Match { source: Addresses::network(network), ..Match::default() }
-}
-
-fn destination(network: Ipv4Net) -> Match {
-    Match { destination: Addresses::network(network), ..Match::default() }
-}
-
-fn input(input: Devices) -> Match {
-    Match { input, ..Match::default() }
-}
-
-fn output(output: Devices) -> Match {
-    Match { output, ..Match::default() }
-}
-
-fn protocol(number: u8) -> Match {
-    Match { protocol: Protocols::is(number), ..Match::default() }
-}
-
-/// An address, a network, or a range, which is several networks.
-fn networks(text: &str) -> Option<impl Iterator<Item = Ipv4Net>> {
-    let networks: Vec<_> = match text.split_once('-') {
-        Some((first, last)) => {
-            let (first, last): (Ipv4Addr, Ipv4Addr) = (first.parse().ok()?, last.parse().ok()?);
-            Ipv4Subnets::new(first, last, 0).collect()
+        match value.split_once('-') {
+            Some((first, last)) => {
+                let (first, last): (Ipv4Addr, Ipv4Addr) = (first.parse().ok()?, last.parse().ok()?);
+                networks.extend(Ipv4Subnets::new(first, last, 0).map(Addresses::network));
+            }
+            None => networks.push(Addresses::network(crate::import::iptables::network(value)?)),
         }
-        None => vec![crate::import::iptables::network(text)?],
-    };
-    Some(networks.into_iter())
-}
-
-fn device(text: &str) -> Option<Devices> {
-    // A set and a variable are no names.
-    if text.contains('\\') || text.starts_with(['@', '$']) {
-        return None;
     }
-    let pattern = match text.strip_suffix('*') {
-        Some(start) => Pattern { name: start.to_owned(), wildcard: true },
-        None => Pattern::exact(text),
-    };
-    let all = pattern.wildcard && pattern.name.is_empty();
-    Some(if all { Devices::default() } else { Devices::is(pattern) })
+    Some(networks)
 }
 
-fn ports(field: &Field<'_>, negated: bool, values: &[String]) -> Option<Vec<Match>> {
-    let ranges: Option<Vec<_>> = values.iter().map(|value| names::ports(value, &['-'])).collect();
-    let some = Ports::new(ranges?)?;
-    let ports = if negated { some.opposite() } else { Some(some) };
-    let protocol = match field.of {
+fn devices(field: &Field<'_>, values: &[String]) -> Option<Vec<Devices>> {
+    // A set and a variable are no names, and an interface that is not there has a number alone.
+    let is_name = |value: &String| !value.contains('\\') && !value.starts_with(['@', '$']);
+    let numbered = |value: &String| matches!(field.key, "iif" | "oif") && value.parse::<u32>().is_ok();
+    let known = values.iter().all(|value| is_name(value) && !numbered(value));
+    known.then(|| values.iter().map(|value| Devices::read(value, '*')).collect())
+}
+
+fn protocol(name: &str) -> Protocols {
+    match name {
         "tcp" => Protocols::is(TCP),
         "udp" => Protocols::is(UDP),
         _ => Protocols::default(),
-    };
-    let matching = ports.map(|ports| match field.key {
-        "sport" => Match { source_ports: ports, protocol, ..Match::default() },
-        _ => Match { ports, protocol, ..Match::default() },
-    });
-    Some(matching.into_iter().collect())
-}
-
-fn family(negated: bool, values: &[String], four: &str, six: &str) -> Option<Vec<Match>> {
-    if !values.iter().all(|value| value == four || value == six) {
-        return None;
     }
-    let matches = values.iter().any(|value| value == four) != negated;
-    Some(if matches { vec![Match::default()] } else { Vec::new() })
 }
 
-fn state(negated: bool, values: &[String]) -> Option<Vec<Match>> {
+fn ports(key: &str, values: &[String]) -> Option<Match> {
+    let ranges: Option<Vec<_>> = values.iter().map(|value| names::ports(value, &['-'])).collect();
+    let ports = Ports::new(ranges?)?;
+    Some(if key == "sport" { Match::source_ports(ports) } else { Match::ports(ports) })
+}
+
+fn family(values: &[String], four: &str, six: &str) -> Option<Vec<Match>> {
+    let known = values.iter().all(|value| value == four || value == six);
+    let matches = values.iter().any(|value| value == four);
+    known.then(|| matches.then(Match::default).into_iter().collect())
+}
+
+fn state(values: &[String]) -> Option<Vec<Match>> {
     let known = ["new", "established", "related", "invalid", "untracked"];
-    if !values.iter().all(|value| known.contains(&value.as_str())) {
-        return None;
-    }
-    crate::import::iptables::states(&values.join(","), negated)
+    let all_known = values.iter().all(|value| known.contains(&value.as_str()));
+    all_known.then(|| crate::import::iptables::states(&values.join(",")))?
 }

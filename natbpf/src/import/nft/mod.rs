@@ -43,7 +43,7 @@ table ip6 nat {
     #[test]
     fn a_ruleset_as_it_is_printed() {
         let import = import(TEXT, &["eth0".to_owned()]).unwrap();
-        let lines: Vec<_> = import.skipped().iter().map(|line| (line.number, line.why.as_str())).collect();
+        let lines: Vec<_> = import.skipped.iter().map(|line| (line.number, line.why.as_str())).collect();
         assert_eq!(lines.len(), 3, "{import}");
         assert_eq!(lines[0], (12, "natbpf does not know the match meta mark 0x00000001"));
         assert_eq!(lines[1], (13, "line 12 is asked before it and is not imported"));
@@ -56,7 +56,7 @@ table ip6 nat {
 
         let known = TEXT.replace("meta mark 0x00000001 accept", "ip daddr 10.7.0.0/16 accept");
         let import = crate::import::import(&known, &[]).unwrap();
-        assert_eq!(import.skipped(), []);
+        assert_eq!(import.skipped, []);
         let toml = import.toml();
         for part in [
             "destination = [\"10.8.0.0/16\"]\naction = \"exempt\"",
@@ -129,7 +129,7 @@ table ip6 nat {
         let toml = import.toml();
         assert!(toml.contains("[[masquerade]]\nout = \"eth0\"\nsource = [\"10.0.0.0/24\"]\n"), "{toml}");
         // A range that leads to one port is no forward.
-        let numbers: Vec<_> = import.skipped().iter().map(|line| line.number).collect();
+        let numbers: Vec<_> = import.skipped.iter().map(|line| line.number).collect();
         assert_eq!(numbers, [6, 7], "{import}");
     }
 

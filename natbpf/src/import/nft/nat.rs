@@ -7,10 +7,10 @@ use crate::import::{
 
 /// What a statement of this name says; `None` if it is not known.
 pub fn verdict(name: &str, address: Option<&str>, ports: Option<&str>, flags: &[&str]) -> Option<Verdict> {
-    let ports = match ports {
-        Some(text) => Some(names::ports(text, &['-']).filter(|(first, _)| *first > 0)?),
-        None => None,
-    };
+    let ports = names::ports_if_any(ports)?;
+    if ports.is_some_and(|(first, _)| first == 0) {
+        return None;
+    }
     let mut nat = SourceNat { ports, ..SourceNat::default() };
     for flag in flags {
         match *flag {

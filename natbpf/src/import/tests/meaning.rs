@@ -312,7 +312,7 @@ impl Both {
             std::fs::write(&file, &toml).unwrap();
             Config::from_file(file.path()).unwrap_or_else(|error| panic!("{text}\n{toml}\n{error:#}"))
         });
-        let said = import.skipped().iter().chain(import.parts()).map(|line| line.number).collect();
+        let said = import.skipped.iter().chain(&import.parts).map(|line| line.number).collect();
         let report = import.to_string();
         Self { rules: Rules::read(text).unwrap(), config, said, import, report, seed }
     }

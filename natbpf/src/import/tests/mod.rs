@@ -26,12 +26,12 @@ fn toml(import: &Import) -> String {
 
 /// Numbers and reasons.
 fn skipped(import: &Import) -> Vec<(usize, &str)> {
-    import.skipped().iter().map(|line| (line.number, &*line.why)).collect()
+    import.skipped.iter().map(|line| (line.number, &*line.why)).collect()
 }
 
 /// What was said of a line that was imported.
 fn part(import: &Import, number: usize) -> &str {
-    import.parts().iter().find(|line| line.number == number).map_or("", |line| &line.why)
+    import.parts.iter().find(|line| line.number == number).map_or("", |line| &line.why)
 }
 
 fn fixture(name: &str) -> String {
