@@ -8,28 +8,25 @@ use crate::import::{
     line::{Line, printable},
     matching::Match,
     ruleset::{Rule, Ruleset},
-    target::Target,
 };
 
 pub fn is_it(text: &str) -> bool {
     text.trim_start().starts_with('{')
 }
 
-pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
-    let json: Value = serde_json::from_str(text).map_err(|error| ImportError::Json(error.to_string()))?;
-    let objects = json.get("nftables").and_then(Value::as_array);
-    let objects =
-        objects.ok_or_else(|| ImportError::Json("there is no list \"nftables\" in it".to_owned()))?;
+pub fn parse(json: &str) -> Result<Ruleset, ImportError> {
+    let json: Value = serde_json::from_str(json).map_err(|error| ImportError::Json(error.to_string()))?;
+    let Some(objects) = list(&json, "nftables") else {
+        return Err(ImportError::Json("there is no list \"nftables\" in it".to_owned()));
+    };
     let mut ruleset = Ruleset::default();
     let mut numbered = false;
     let mut dormant = Vec::new();
     for (number, object) in (1..).zip(objects) {
-        let Some((kind, value)) = object.as_object().and_then(|object| object.iter().next()) else {
-            continue;
-        };
-        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
+        let Some((kind, value)) = entry(object) else { continue };
+        let text = |key: &str| text(value, key).unwrap_or_default();
         let family = text("family");
-        match kind.as_str() {
+        match kind {
             "table" if !parts::is_ipv4(family) => parts::remark_foreign(&mut ruleset, family, text("name")),
             _ if !parts::is_ipv4(family) => {}
             "table" => {
@@ -46,16 +43,13 @@ pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
                     base.policy = parts::policy(text("policy"));
                     base.line = line(number, value);
                 }
-                parts::table(&mut ruleset, family, text("table"))
-                    .chains
-                    .entry(text("name").to_owned())
-                    .or_default()
-                    .base = base;
+                let chains = &mut parts::table(&mut ruleset, family, text("table")).chains;
+                chains.entry(text("name").to_owned()).or_default().base = base;
             }
             "rule" => {
                 numbered = true;
-                let mut rule = rule(value.get("expr").and_then(Value::as_array).map_or(&[], Vec::as_slice));
-                rule.line = line(number, value.get("expr").unwrap_or(value));
+                let line = line(number, value.get("expr").unwrap_or(value));
+                let rule = Rule { line, ..rule(list(value, "expr").unwrap_or_default()) };
                 let chains = &mut parts::table(&mut ruleset, family, text("table")).chains;
                 chains.entry(text("chain").to_owned()).or_default().rules.push(rule);
             }
@@ -71,6 +65,19 @@ pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
     Ok(ruleset)
 }
 
+/// The name of an object, and what it has.
+fn entry(object: &Value) -> Option<(&str, &Value)> {
+    object.as_object()?.iter().next().map(|(name, value)| (name.as_str(), value))
+}
+
+fn text<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object.get(key)?.as_str()
+}
+
+fn list<'a>(object: &'a Value, key: &str) -> Option<&'a [Value]> {
+    object.get(key)?.as_array().map(Vec::as_slice)
+}
+
 fn line(number: usize, value: &Value) -> Line {
     Line { id: number, number, text: printable(&value.to_string()) }
 }
@@ -78,43 +85,33 @@ fn line(number: usize, value: &Value) -> Line {
 fn rule(statements: &[Value]) -> Rule {
     let mut rule = Rule { pieces: vec![Match::default()], ..Rule::default() };
     for statement in statements {
-        let named = statement.as_object().and_then(|object| object.iter().next());
-        let Some((name, value)) = named else {
-            // So nft prints what iptables put there. It may be a target, unless one follows.
+        let Some((name, value)) = entry(statement) else {
+            // So nft prints what iptables put there.
             rule.do_not_know("natbpf does not know what nft cannot print; give what iptables-save writes");
-            if rule.target == Target::None {
-                parts::other(&mut rule, "null");
-            }
+            parts::may_decide(&mut rule, "null");
             continue;
         };
-        match name.as_str() {
+        let chain = text(value, "target");
+        match name {
             "match" => condition(&mut rule, value),
             "counter" | "comment" => {}
-            "log" | "mangle" => {
-                if rule.target == Target::None {
-                    rule.target = Target::Pass(name.clone());
-                }
-            }
+            "log" | "mangle" => parts::pass(&mut rule, name),
             "masquerade" | "snat" | "dnat" => translation(&mut rule, name, value),
-            _ => {
-                let chain = value.get("target").and_then(Value::as_str);
-                if matches!(name.as_str(), "jump" | "goto") && chain.is_none() {
-                    rule.do_not_know("natbpf does not know a chain without a name in JSON; give what `nft list ruleset` writes");
-                    parts::other(&mut rule, name);
-                } else if !parts::verdict(&mut rule, name, chain.unwrap_or_default()) {
-                    rule.do_not_know(format!("natbpf does not know {}", printable(name)));
-                    if rule.target == Target::None && !parts::passes(name) {
-                        parts::other(&mut rule, name);
-                    }
-                }
+            "jump" | "goto" if chain.is_none() => {
+                rule.do_not_know(
+                    "natbpf does not know a chain without a name in JSON; give what `nft list ruleset` writes",
+                );
+                parts::other(&mut rule, name);
             }
+            _ if parts::verdict(&mut rule, name, chain.unwrap_or_default()) => {}
+            _ => parts::unknown(&mut rule, name, true),
         }
     }
     rule
 }
 
 fn condition(rule: &mut Rule, value: &Value) {
-    let operator = value.get("op").and_then(Value::as_str).unwrap_or_default();
+    let operator = text(value, "op").unwrap_or_default();
     let known = || {
         let (of, key) = field(value.get("left")?)?;
         Some((of, key, values(value.get("right")?)?))
@@ -129,14 +126,13 @@ fn condition(rule: &mut Rule, value: &Value) {
 
 /// What is looked at, in the words of the other form.
 fn field(left: &Value) -> Option<(&str, String)> {
-    let (kind, value) = left.as_object()?.iter().next()?;
-    let text = |key: &str| value.get(key).and_then(Value::as_str);
-    match kind.as_str() {
-        "payload" => Some((text("protocol")?, text("field")?.to_owned())),
-        "meta" | "ct" => Some((kind, text("key")?.to_owned())),
+    let (kind, value) = entry(left)?;
+    match kind {
+        "payload" => Some((text(value, "protocol")?, text(value, "field")?.to_owned())),
+        "meta" | "ct" => Some((kind, text(value, "key")?.to_owned())),
         "fib" => {
             let flags = values(value.get("flags")?)?.join(" . ");
-            Some(("fib", format!("{flags} {}", text("result")?)))
+            Some(("fib", format!("{flags} {}", text(value, "result")?)))
         }
         _ => None,
     }
@@ -169,32 +165,20 @@ fn value(value: &Value) -> Option<String> {
 }
 
 fn translation(rule: &mut Rule, name: &str, statement: &Value) {
-    let part = |key: &str| match statement.get(key) {
-        None | Some(Value::Null) => Some(None),
-        Some(found) => value(found).map(Some),
-    };
-    let flags = match statement.get("flags") {
-        None | Some(Value::Null) => Some(Vec::new()),
-        Some(flags) => values(flags),
-    };
+    let given = |key: &str| statement.get(key).filter(|value| !value.is_null());
+    let part = |key: &str| given(key).map_or(Some(None), |part| value(part).map(Some));
     let verdict = || {
-        let (address, ports, flags) = (part("addr")?, part("port")?, flags?);
+        let (address, ports) = (part("addr")?, part("port")?);
+        let flags = given("flags").map_or(Some(Vec::new()), values)?;
         let flags: Vec<_> = flags.iter().map(String::as_str).collect();
         nat::verdict(name, address.as_deref(), ports.as_deref(), &flags)
     };
-    if statement.get("family").and_then(Value::as_str) == Some("ip6") {
+    if text(statement, "family") == Some("ip6") {
         parts::of_ipv6(rule);
     }
-    match verdict() {
-        Some(verdict) => rule.verdict(verdict),
-        None => {
-            let map = ["addr", "port"]
-                .iter()
-                .any(|key| statement.get(key).is_some_and(|part| part.get("map").is_some()));
-            let text = |key: &str| part(key).flatten();
-            let why = nat::why_not(name, text("addr").as_deref(), text("port").as_deref(), map);
-            rule.do_not_know(why);
-            parts::other(rule, name);
-        }
-    }
+    nat::finish(rule, name, verdict(), || {
+        let [address, ports] = ["addr", "port"].map(|key| part(key).flatten());
+        let map = ["addr", "port"].iter().any(|key| given(key).is_some_and(|part| part.get("map").is_some()));
+        nat::why_not(name, address.as_deref(), ports.as_deref(), map)
+    });
 }

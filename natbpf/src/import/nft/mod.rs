@@ -4,6 +4,7 @@ mod condition;
 pub mod json;
 mod nat;
 mod parts;
+mod statement;
 pub mod text;
 mod token;
 

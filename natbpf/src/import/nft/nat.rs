@@ -1,7 +1,9 @@
 //! `snat`, `dnat` and `masquerade`
 
+use super::parts;
 use crate::import::{
     names,
+    ruleset::Rule,
     target::{self, DestinationNat, SourceNat, Verdict, addresses},
 };
 
@@ -31,15 +33,24 @@ pub fn verdict(name: &str, address: Option<&str>, ports: Option<&str>, flags: &[
     }
 }
 
+/// Sets what a rule does: a translation that is known, or one that is not.
+pub fn finish(rule: &mut Rule, name: &str, verdict: Option<Verdict>, why_not: impl FnOnce() -> String) {
+    match verdict {
+        Some(verdict) => rule.verdict(verdict),
+        None => {
+            rule.do_not_know(why_not());
+            parts::other(rule, name);
+        }
+    }
+}
+
 /// Why a statement is not known.
 pub fn why_not(name: &str, address: Option<&str>, ports: Option<&str>, map: bool) -> String {
     if map {
         return format!("natbpf does not know the map after {name}");
     }
-    let to = match (address, ports) {
-        (address, None) => address.unwrap_or_default().to_owned(),
-        (address, Some(ports)) => format!("{}:{ports}", address.unwrap_or_default()),
-    };
+    let address = address.unwrap_or_default();
+    let to = ports.map_or(address.to_owned(), |ports| format!("{address}:{ports}"));
     let known = (name == "dnat" && !to.is_empty()).then(|| target::why_not(&to)).flatten();
     known.unwrap_or_else(|| format!("natbpf does not know what follows {name}"))
 }

@@ -34,7 +34,6 @@ pub fn policy(word: &str) -> Policy {
 
 /// Adds a condition to a rule.
 pub fn add(rule: &mut Rule, field: &Field<'_>, negated: bool, values: &[String]) {
-    let of = |values: &[String]| printable(&values.join(", "));
     if field.is_port_alone() && !rule.pieces.iter().all(|piece| piece.protocol.is.is_some()) {
         return rule.do_not_know("natbpf does not know ports of all protocols at once");
     }
@@ -43,7 +42,10 @@ pub fn add(rule: &mut Rule, field: &Field<'_>, negated: bool, values: &[String])
         Some(alternatives) => rule.pieces = and(&rule.pieces, &alternatives),
         None => {
             let not = if negated { "!= " } else { "" };
-            rule.do_not_know(format!("natbpf does not know the match {field} {not}{}", of(values)));
+            rule.do_not_know(format!(
+                "natbpf does not know the match {field} {not}{}",
+                printable(&values.join(", "))
+            ));
         }
     }
 }
@@ -54,13 +56,35 @@ pub fn of_ipv6(rule: &mut Rule) {
     rule.do_not_know("it is for IPv6, which natbpf does not translate");
 }
 
+/// What is no statement that is known. Where `may_decide`, it may be the verdict, unless one follows.
+pub fn unknown(rule: &mut Rule, name: &str, may_decide: bool) {
+    rule.do_not_know(format!("natbpf does not know {}", printable(name)));
+    if may_decide && !passes(name) {
+        self::may_decide(rule, name);
+    }
+}
+
+/// What may be a target, unless one follows.
+pub fn may_decide(rule: &mut Rule, name: &str) {
+    if rule.target == Target::None {
+        other(rule, name);
+    }
+}
+
+/// What the next rule is asked after.
+pub fn pass(rule: &mut Rule, name: &str) {
+    if rule.target == Target::None {
+        rule.target = Target::Pass(name.to_owned());
+    }
+}
+
 /// Whether no rule after it is asked for what it matches.
 pub fn decides(rule: &Rule) -> bool {
     !matches!(rule.target, Target::None | Target::Pass(_))
 }
 
 /// Whether the next rule is asked after a statement of this name.
-pub fn passes(name: &str) -> bool {
+fn passes(name: &str) -> bool {
     const PASSING: &str = "limit, quota, add, update, delete, set, dup, flow, last, meter, ct helper, \
                            ct timeout, ct expectation, ct count, secmark, optstrip, reset";
     PASSING.split(", ").any(|passing| passing == name)

@@ -1,17 +1,17 @@
 //! `nft list ruleset`
 
+use std::ops::Range;
+
 use super::{
-    condition::Field,
-    nat, parts,
-    token::{END, Token, split},
+    parts, statement,
+    token::{END, Token, end_of_block, split},
 };
 use crate::import::{
     ImportError,
     flatten::DEPTH,
     line::{Line, printable},
-    matching::Match,
+    names,
     ruleset::{Chain, Rule, Ruleset},
-    target::Target,
 };
 
 const FAMILIES: [&str; 6] = ["ip", "ip6", "inet", "arp", "bridge", "netdev"];
@@ -28,7 +28,8 @@ pub fn is_it(text: &str) -> bool {
 }
 
 pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
-    let mut reader = Reader::new(split(text), text.lines().collect());
+    let (tokens, lines) = (&split(text)[..], text.lines().collect());
+    let mut reader = Reader { tokens, lines, at: 0, rules: 0, anonymous: Vec::new(), depth: 0 };
     let mut ruleset = Ruleset::default();
     while let Some(token) = reader.word() {
         match token.text.as_str() {
@@ -53,7 +54,7 @@ fn odd(line: usize, text: &str) -> ImportError {
 }
 
 struct Reader<'a> {
-    tokens: Vec<Token>,
+    tokens: &'a [Token],
     at: usize,
     lines: Vec<&'a str>,
     rules: usize,
@@ -64,24 +65,23 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(tokens: Vec<Token>, lines: Vec<&'a str>) -> Self {
-        Self { tokens, at: 0, lines, rules: 0, anonymous: Vec::new(), depth: 0 }
-    }
-
     /// The next word, past ends of lines.
-    fn word(&mut self) -> Option<Token> {
+    fn word(&mut self) -> Option<&'a Token> {
         loop {
-            let token = self.tokens.get(self.at)?.clone();
+            let token = self.tokens.get(self.at)?;
             self.at += 1;
-            if token.text != END && !token.remark && (token.text != ";" || token.quoted) {
+            if !token.remark && !matches!(token.mark(), END | ";") {
                 return Some(token);
             }
         }
     }
 
-    fn need(&mut self) -> Result<Token, ImportError> {
-        let last = self.lines.len();
-        self.word().ok_or_else(|| odd(last, "it ends in the middle"))
+    fn need(&mut self) -> Result<&'a Token, ImportError> {
+        self.word().ok_or_else(|| self.over())
+    }
+
+    fn over(&self) -> ImportError {
+        odd(self.lines.len(), "it ends in the middle")
     }
 
     fn open(&mut self) -> Result<(), ImportError> {
@@ -94,8 +94,7 @@ impl<'a> Reader<'a> {
         let mut depth = 0_usize;
         let mut words = Vec::new();
         while let Some(token) = self.tokens.get(self.at) {
-            match token.text.as_str() {
-                _ if token.quoted || token.remark => {}
+            match token.mark() {
                 "{" => depth += 1,
                 "}" if depth == 0 => break,
                 "}" => depth -= 1,
@@ -111,40 +110,32 @@ impl<'a> Reader<'a> {
     }
 
     fn skip_block(&mut self) -> Result<(), ImportError> {
-        let mut depth = 0_usize;
-        loop {
-            let token = self.need()?;
-            match token.text.as_str() {
-                _ if token.quoted => {}
-                "{" => depth += 1,
-                "}" if depth <= 1 => return Ok(()),
-                "}" => depth -= 1,
-                _ => {}
-            }
-        }
+        let end = end_of_block(&self.tokens[self.at..]).ok_or_else(|| self.over())?;
+        self.at += end + 1;
+        Ok(())
     }
 
     fn table(&mut self, ruleset: &mut Ruleset) -> Result<(), ImportError> {
-        let first = self.need()?.text;
+        let first = &self.need()?.text;
         // Without a family it is IPv4's.
         let named = self.tokens.get(self.at).is_some_and(|token| token.text == "{");
-        let (family, name) = if named { ("ip".to_owned(), first) } else { (first, self.need()?.text) };
-        if !parts::is_ipv4(&family) {
-            parts::remark_foreign(ruleset, &family, &name);
+        let (family, name) = if named { ("ip", first) } else { (first.as_str(), &self.need()?.text) };
+        if !parts::is_ipv4(family) {
+            parts::remark_foreign(ruleset, family, name);
             return self.skip_block();
         }
         self.open()?;
-        parts::table(ruleset, &family, &name);
+        parts::table(ruleset, family, name);
         let mut dormant = false;
         loop {
             let token = self.need()?;
             match token.text.as_str() {
                 "}" => break,
                 "chain" => {
-                    let chain_name = self.need()?.text;
+                    let chain_name = self.need()?.text.clone();
                     self.open()?;
                     let chain = self.chain()?;
-                    let chains = &mut parts::table(ruleset, &family, &name).chains;
+                    let chains = &mut parts::table(ruleset, family, name).chains;
                     // The same chain may be written in several parts.
                     let whole = chains.entry(chain_name).or_default();
                     whole.base = chain.base.or(whole.base.take());
@@ -170,7 +161,7 @@ impl<'a> Reader<'a> {
             }
         }
         if dormant {
-            parts::dormant(ruleset, &family, &name);
+            parts::dormant(ruleset, family, name);
         }
         Ok(())
     }
@@ -207,36 +198,26 @@ impl<'a> Reader<'a> {
                         Some(block) => self.without_block(start, block)?,
                         None => words,
                     };
-                    let mut rule = rule(&words);
-                    rule.line = line;
-                    chain.rules.push(rule);
+                    chain.rules.push(Rule { line, ..statement::rule(&words) });
                 }
             }
         }
     }
 
     /// A rule with `jump { … }`: the name of a chain takes the place of what is in braces.
-    fn without_block(
-        &mut self,
-        start: usize,
-        block: std::ops::RangeInclusive<usize>,
-    ) -> Result<Vec<Token>, ImportError> {
-        let (first, last) = (start + block.start(), start + block.end());
+    fn without_block(&mut self, start: usize, block: Range<usize>) -> Result<Vec<Token>, ImportError> {
+        let opening = &self.tokens[start + block.start];
         if self.depth == DEPTH {
-            let (line, what) = (self.tokens[first].line, format!("its chains are more than {DEPTH} deep"));
-            return Err(ImportError::Nft { line, what });
+            let what = format!("its chains are more than {DEPTH} deep");
+            return Err(ImportError::Nft { line: opening.line, what });
         }
-        let end = std::mem::replace(&mut self.at, first + 1);
+        let end = std::mem::replace(&mut self.at, start + block.start + 1);
         self.depth += 1;
         let chain = self.chain()?;
         self.depth -= 1;
-        let name = format!("{{ of line {} }}", self.tokens[first].line);
-        let name = format!("{name} {}", self.anonymous.len());
+        let name = format!("{{ of line {} }} {}", opening.line, self.anonymous.len());
         let mut words = self.tokens[start..end].to_vec();
-        words.splice(
-            first - start..=last - start,
-            [Token { text: name.clone(), ..self.tokens[first].clone() }],
-        );
+        words.splice(block, [Token { text: name.clone(), ..opening.clone() }]);
         words.retain(|word| word.text != END);
         self.anonymous.push((name, chain));
         self.at = end;
@@ -251,36 +232,23 @@ impl<'a> Reader<'a> {
 }
 
 /// Where in a rule the braces of a chain without a name are.
-fn block(tokens: &[Token]) -> Option<std::ops::RangeInclusive<usize>> {
-    let word =
-        |at: usize| tokens.get(at).filter(|word| !word.quoted && !word.remark).map_or("", |word| &word.text);
-    let first = (1..tokens.len()).find(|at| word(*at) == "{" && matches!(word(*at - 1), "jump" | "goto"))?;
-    let mut depth = 0_usize;
-    for at in first..tokens.len() {
-        match word(at) {
-            "{" => depth += 1,
-            "}" if depth == 1 => return Some(first..=at),
-            "}" => depth -= 1,
-            _ => {}
-        }
-    }
-    None
+fn block(tokens: &[Token]) -> Option<Range<usize>> {
+    let leads = |pair: &[Token]| matches!(pair[0].mark(), "jump" | "goto") && pair[1].mark() == "{";
+    let first = tokens.windows(2).position(leads)? + 1;
+    let end = end_of_block(&tokens[first..])?;
+    Some(first..first + end + 1)
 }
+
+const PRIORITIES: &str = "raw/-300 mangle/-150 dstnat/-100 filter/0 security/50 srcnat/100";
 
 /// `priority srcnat`, `priority dstnat + 10`, `priority -100`
 fn priority(words: &[Token]) -> Result<i64, ImportError> {
     let mut parts = words.iter().skip_while(|word| word.text != "priority").skip(1);
     let Some(first) = parts.next() else { return Ok(0) };
-    let named = match first.text.as_str() {
-        "raw" => Some(-300),
-        "mangle" => Some(-150),
-        "dstnat" => Some(-100),
-        "filter" => Some(0),
-        "security" => Some(50),
-        "srcnat" => Some(100),
-        number => number.parse().ok(),
+    let number = || first.text.parse().ok();
+    let Some(named) = names::lookup::<i64>(PRIORITIES, &first.text).or_else(number) else {
+        return Err(odd(first.line, &first.text));
     };
-    let Some(named) = named else { return Err(odd(first.line, &first.text)) };
     let (sign, more) = (parts.next().map(|sign| sign.text.as_str()), parts.next());
     let more: i64 = more.and_then(|more| more.text.parse().ok()).unwrap_or_default();
     Ok(match sign {
@@ -288,254 +256,4 @@ fn priority(words: &[Token]) -> Result<i64, ImportError> {
         Some("+") => named + more,
         _ => named,
     })
-}
-
-/// The words of a rule, one statement after the other.
-struct Words<'a> {
-    words: &'a [Token],
-    at: usize,
-    /// Something was not understood, so what follows may belong to it: a verdict is all that is looked for.
-    blind: bool,
-}
-
-impl<'a> Words<'a> {
-    fn peek(&self) -> &'a str {
-        self.words.get(self.at).map_or("", |word| word.text.as_str())
-    }
-
-    fn next(&mut self) -> &'a str {
-        let word = self.peek();
-        self.at += 1;
-        word
-    }
-
-    /// Whether the next word is this one, and not a text.
-    fn is(&self, mark: &str) -> bool {
-        self.words.get(self.at).is_some_and(|word| !word.quoted && word.text == mark)
-    }
-
-    fn is_remark(&self) -> bool {
-        self.words.get(self.at).is_some_and(|word| word.remark)
-    }
-
-    fn is_over(&self) -> bool {
-        self.at >= self.words.len()
-    }
-
-    /// One value, several after each other with commas, or a set.
-    fn values(&mut self) -> Vec<String> {
-        let mut values = Vec::new();
-        if self.is("{") {
-            self.next();
-            while !self.is_over() && !self.is("}") {
-                let mut value = String::new();
-                while !self.is_over() && !self.is(",") && !self.is("}") {
-                    // What belongs together with a blank, as `80 : accept`, is no value that is known.
-                    value.push_str(self.next());
-                }
-                values.push(value);
-                if self.is(",") {
-                    self.next();
-                }
-            }
-            self.next();
-            return values;
-        }
-        values.push(self.next().to_owned());
-        while self.is(",") {
-            self.next();
-            values.push(self.next().to_owned());
-        }
-        values
-    }
-
-    /// Leaves out a block in braces.
-    fn skip(&mut self) {
-        if !self.is("{") {
-            self.next();
-            return;
-        }
-        let mut depth = 0_usize;
-        while !self.is_over() {
-            let (opens, closes) = (self.is("{"), self.is("}"));
-            self.next();
-            depth = if closes { depth - 1 } else { depth + usize::from(opens) };
-            if depth == 0 {
-                return;
-            }
-        }
-    }
-}
-
-fn rule(tokens: &[Token]) -> Rule {
-    let mut rule = Rule { pieces: vec![Match::default()], ..Rule::default() };
-    let mut words = Words { words: tokens, at: 0, blind: false };
-    while !words.is_over() {
-        statement(&mut rule, &mut words);
-    }
-    rule
-}
-
-fn statement(rule: &mut Rule, words: &mut Words<'_>) {
-    if words.words[words.at].remark {
-        let remark = words.next();
-        words.at = words.words.len();
-        if !parts::decides(rule) {
-            foreign(rule, &format!("# {remark}"));
-        }
-        return;
-    }
-    let quoted = words.words[words.at].quoted;
-    let word = words.next();
-    if quoted {
-        return unknown(rule, words, word);
-    }
-    match word {
-        "ip" | "ip6" | "tcp" | "udp" | "th" | "meta" | "ct" | "icmpv6" => {
-            let key = words.next();
-            condition(rule, words, &Field { of: word, key });
-        }
-        "fib" => {
-            let mut key = words.next().to_owned();
-            // Several things may be looked up at once: `saddr . iif oif`.
-            while words.peek() == "." {
-                words.next();
-                key = format!("{key} . {}", words.next());
-            }
-            let key = format!("{key} {}", words.next());
-            condition(rule, words, &Field { of: word, key: &key });
-        }
-        "iifname" | "oifname" | "iif" | "oif" => condition(rule, words, &Field { of: "meta", key: word }),
-        "counter" => {
-            while matches!(words.peek(), "packets" | "bytes" | "name") {
-                words.next();
-                words.next();
-            }
-        }
-        "comment" => {
-            words.next();
-        }
-        "log" => {
-            while matches!(
-                words.peek(),
-                "prefix" | "group" | "level" | "flags" | "snaplen" | "queue-threshold"
-            ) {
-                words.next();
-                words.next();
-            }
-            pass(rule, "log");
-        }
-        "masquerade" | "snat" | "dnat" => translation(rule, words, word),
-        "jump" | "goto" => {
-            let chain = words.next();
-            parts::verdict(rule, word, chain);
-        }
-        "xt" => {
-            let kind = words.next();
-            foreign(rule, &format!("the {kind} {} of iptables", words.next()));
-        }
-        "vmap" => {
-            rule.do_not_know("natbpf does not know vmap");
-            parts::other(rule, word);
-            words.skip();
-        }
-        _ if parts::verdict(rule, word, "") => {
-            // What a reject answers, or where a redirect leads, is of no concern. After a notrack the rule goes on.
-            while word != "notrack" && !words.is_over() && !words.is_remark() && words.peek() != "comment" {
-                words.next();
-            }
-        }
-        "{" => {
-            words.at -= 1;
-            words.skip();
-        }
-        _ => unknown(rule, words, word),
-    }
-}
-
-/// What is no statement that is known. It may be the verdict, unless one follows.
-fn unknown(rule: &mut Rule, words: &mut Words<'_>, word: &str) {
-    rule.do_not_know(format!("natbpf does not know {}", printable(word)));
-    if !words.blind && rule.target == Target::None && !parts::passes(word) {
-        parts::other(rule, word);
-    }
-    words.blind = true;
-}
-
-/// What iptables put there. It may be a target, unless one follows.
-fn foreign(rule: &mut Rule, name: &str) {
-    rule.do_not_know(format!("natbpf does not know {}; give what iptables-save writes", printable(name)));
-    if rule.target == Target::None {
-        parts::other(rule, name);
-    }
-}
-
-fn pass(rule: &mut Rule, name: &str) {
-    if rule.target == Target::None {
-        rule.target = Target::Pass(name.to_owned());
-    }
-}
-
-fn condition(rule: &mut Rule, words: &mut Words<'_>, field: &Field<'_>) {
-    let mut negated = false;
-    match words.peek() {
-        "set" => {
-            words.next();
-            words.next();
-            return pass(rule, &field.to_string());
-        }
-        "!=" => {
-            words.next();
-            negated = true;
-        }
-        "==" => {
-            words.next();
-        }
-        "." | "&" | "|" | "^" | "<<" | ">>" | "<" | ">" | "<=" | ">=" | "vmap" => {
-            words.blind = true;
-            return rule.do_not_know(format!("natbpf does not know the match {field} {}", words.peek()));
-        }
-        _ => {}
-    }
-    let values = words.values();
-    if words.blind {
-        // It may be half of a match.
-        return;
-    }
-    // `tcp option maxseg size 1`: more than the words of any match that is known.
-    words.blind = matches!(field.key, "option" | "exthdr");
-    parts::add(rule, field, negated, &values);
-}
-
-fn translation(rule: &mut Rule, words: &mut Words<'_>, name: &str) {
-    let mut address = None;
-    let mut ports = None;
-    if words.peek() == "ip6" {
-        parts::of_ipv6(rule);
-    }
-    if matches!(words.peek(), "ip" | "ip6") {
-        words.next();
-    }
-    if words.peek() == "to" {
-        words.next();
-        let to = words.next();
-        let (before, after) = to.split_once(':').map_or((to, None), |(before, after)| (before, Some(after)));
-        address = (!before.is_empty()).then_some(before);
-        ports = after;
-    }
-    let mut flags = Vec::new();
-    while !words.is_over() && !words.is_remark() && !matches!(words.peek(), "comment" | "counter") {
-        let flag = words.next();
-        if flag != "," {
-            flags.push(flag);
-        }
-    }
-    match nat::verdict(name, address, ports, &flags) {
-        Some(verdict) => rule.verdict(verdict),
-        None => {
-            let map = flags.contains(&"map");
-            rule.do_not_know(nat::why_not(name, address, ports, map));
-            parts::other(rule, name);
-        }
-    }
 }

@@ -16,10 +16,31 @@ impl Token {
     fn new(line: usize, text: String) -> Self {
         Self { line, text, quoted: false, remark: false }
     }
+
+    /// The word, if it is one and no text.
+    pub fn mark(&self) -> &str {
+        if self.quoted || self.remark { "" } else { &self.text }
+    }
 }
 
 /// Ends a line.
 pub const END: &str = "\n";
+
+/// Where the block ends that begins with the next brace.
+pub fn end_of_block(tokens: &[Token]) -> Option<usize> {
+    let mut depth = 0_usize;
+    tokens.iter().position(|token| match token.mark() {
+        "{" => {
+            depth += 1;
+            false
+        }
+        "}" => {
+            depth = depth.saturating_sub(1);
+            depth == 0
+        }
+        _ => false,
+    })
+}
 
 /// Splits a text. Braces, commas and semicolons are words of their own, and so are ends of lines.
 pub fn split(text: &str) -> Vec<Token> {
@@ -65,9 +86,8 @@ fn split_line(line: usize, content: &str, tokens: &mut Vec<Token>) -> usize {
             }
             '"' => {
                 push(&mut word, false, tokens);
-                word.extend(
-                    characters.by_ref().map(|(_, character)| character).take_while(|end| *end != '"'),
-                );
+                let text = characters.by_ref().map(|(_, character)| character);
+                word.extend(text.take_while(|end| *end != '"'));
                 push(&mut word, true, tokens);
             }
             '{' | '}' | ',' | ';' => {
