@@ -71,7 +71,7 @@ fn attempt(ruleset: &Ruleset, named: &[String], refused: &Refused) -> (Import, R
 
 /// Lines that are left out but for another's hairpin.
 fn say_hairpins(inwards: &[Inward], skipped: &mut Skipped) {
-    for inward in inwards.iter().filter(|inward| inward.table.key("hairpin").is_some()) {
+    for inward in inwards.iter().filter(|inward| inward.is_hairpin()) {
         for id in inward.table.lines().filter(|id| *id != inward.line.id) {
             if skipped.lines.remove(&id).is_some() {
                 let why = format!("only as hairpin of line {}", inward.line.number);

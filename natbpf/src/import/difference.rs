@@ -40,7 +40,7 @@ struct Hit {
     certain: Vec<Match>,
     /// If what is not known of it holds.
     unknown: Vec<Match>,
-    /// By something that the other packet may have otherwise.
+    /// What it matches by something in which the other packet may differ.
     partly: Vec<Match>,
 }
 

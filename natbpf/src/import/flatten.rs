@@ -135,7 +135,7 @@ pub struct Walk {
 struct Reach {
     certain: Vec<Match>,
     maybe: Vec<Match>,
-    /// By what something became uncertain.
+    /// Why something became uncertain.
     cause: Option<Cause>,
     asks_destination: bool,
 }

@@ -24,6 +24,10 @@ pub struct Inward {
 }
 
 impl Inward {
+    pub fn is_hairpin(&self) -> bool {
+        self.table.has("hairpin")
+    }
+
     /// A packet before it is translated.
     pub fn arriving(&self) -> Match {
         // Those for all addresses are for those of the uplink.

@@ -8,7 +8,7 @@ use std::{
 /// Where a rule stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
-    /// Of the rule among all; no two have the same.
+    /// The number of the rule among all; no two rules have the same.
     pub id: usize,
     /// From 1.
     pub number: usize,
@@ -45,7 +45,7 @@ impl fmt::Display for Lines {
     }
 }
 
-/// Adds to a list what is not in it.
+/// Adds to a list what is not in it, so that nothing is said twice.
 pub fn push_new<T: PartialEq>(list: &mut Vec<T>, one: T) {
     if !list.contains(&one) {
         list.push(one);

@@ -7,7 +7,7 @@ use std::{cell::Cell, net::Ipv4Addr};
 
 use super::{
     ImportError,
-    matching::{Devices, Match, Pattern},
+    matching::{Devices, Match, Pattern, Ports},
     read,
     ruleset::{Hook, Kind, Policy, Ruleset, Table},
     target::{DestinationNat, Target, Verdict},
@@ -182,12 +182,10 @@ impl<'a> Way<'a> {
 fn contains(piece: &Match, packet: &Packet) -> bool {
     let device = |devices: &Devices, name: &str| {
         let name = Pattern::exact(name);
-        devices.is.as_ref().is_none_or(|is| is.covers(&name))
-            && !devices.not.iter().any(|not| not.covers(&name))
+        devices.is.iter().all(|is| is.covers(&name)) && !devices.not.iter().any(|not| not.covers(&name))
     };
-    let ports = |ports: &super::matching::Ports, port: u16| {
-        ports.is_all() || ports.ranges().iter().any(|(first, last)| (*first..=*last).contains(&port))
-    };
+    let ports =
+        |ports: &Ports, port| ports.ranges().iter().any(|(first, last)| (*first..=*last).contains(&port));
     let flag = |wanted: Option<bool>, is: bool| wanted.is_none_or(|wanted| wanted == is);
     device(&piece.input, &packet.input)
         && device(&piece.output, &packet.output)
@@ -229,11 +227,8 @@ fn destination_port(nat: &DestinationNat, port: u16) -> Option<u16> {
 
 /// What natbpf does with what leaves from behind the gateway.
 pub fn leaving(config: &Config, packet: &Packet) -> Fate {
-    let floating = config
-        .floating
-        .iter()
-        .find(|floating| floating.uplink == packet.output && floating.pair.inside == packet.source);
-    if let Some(floating) = floating {
+    let mut floating = config.floating.iter().filter(|floating| floating.uplink == packet.output);
+    if let Some(floating) = floating.find(|floating| floating.pair.inside == packet.source) {
         let address = floating.pair.external;
         return Fate::Source { to: Some((address, address)), ports: None };
     }
@@ -256,18 +251,27 @@ pub fn leaving(config: &Config, packet: &Packet) -> Fate {
 
 /// What natbpf does with what arrives at an interface that has the address `own`.
 pub fn arriving(config: &Config, own: Ipv4Addr, packet: &Packet) -> Fate {
-    let forward = config.forwards.iter().filter(|forward| forward.uplink == packet.input);
-    let forward =
-        forward.map(|forward| forwarded(forward, own, packet)).find(|fate| *fate != Fate::Untouched);
-    let floating = config
-        .floating
-        .iter()
-        .filter(|floating| floating.uplink == packet.input && floating.pair.external == packet.destination)
-        .map(|floating| Fate::Destination { address: floating.pair.inside, port: Some(packet.port) });
-    forward.into_iter().chain(floating).next().unwrap_or(Fate::Untouched)
+    redirected(config, &packet.input, own, packet).map_or(Fate::Untouched, |(fate, _)| fate)
 }
 
-fn forwarded(forward: &PortForward, own: Ipv4Addr, packet: &Packet) -> Fate {
+/// Whether natbpf does for an inside host what `arriving` does for one outside, and masquerades it.
+pub fn hairpins(config: &Config, uplink: &str, own: Ipv4Addr, packet: &Packet) -> bool {
+    redirected(config, uplink, own, packet).is_some_and(|(_, hairpin)| hairpin)
+}
+
+/// What becomes of a packet that arrives at an uplink, and whether the same becomes of one from inside.
+fn redirected(config: &Config, uplink: &str, own: Ipv4Addr, packet: &Packet) -> Option<(Fate, bool)> {
+    let forwards = config.forwards.iter().filter(|forward| forward.uplink == uplink);
+    let forwarded = |forward: &PortForward| Some((forwarded(forward, own, packet)?, forward.hairpin));
+    let mut floating = config.floating.iter().filter(|floating| floating.uplink == uplink);
+    forwards.filter_map(forwarded).next().or_else(|| {
+        let floating = floating.find(|floating| floating.pair.external == packet.destination)?;
+        let (address, port) = (floating.pair.inside, Some(packet.port));
+        Some((Fate::Destination { address, port }, floating.hairpin))
+    })
+}
+
+fn forwarded(forward: &PortForward, own: Ipv4Addr, packet: &Packet) -> Option<Fate> {
     let redirection = &forward.redirection;
     let protocol = |protocol: &Protocol| match protocol {
         Protocol::Tcp => 6,
@@ -276,24 +280,6 @@ fn forwarded(forward: &PortForward, own: Ipv4Addr, packet: &Packet) -> Fate {
     let meant = redirection.address.unwrap_or(own) == packet.destination
         && redirection.protocols().iter().any(|one| protocol(one) == packet.protocol)
         && (redirection.ports.first()..=redirection.ports.last()).contains(&packet.port);
-    if !meant {
-        return Fate::Untouched;
-    }
     let port = packet.port.wrapping_add(redirection.offset());
-    Fate::Destination { address: redirection.to.address, port: Some(port) }
-}
-
-/// Whether natbpf does for an inside host what `arriving` does for one outside, and masquerades it.
-pub fn hairpins(config: &Config, uplink: &str, own: Ipv4Addr, packet: &Packet) -> bool {
-    let outside = Packet { input: uplink.to_owned(), ..packet.clone() };
-    let forward = config.forwards.iter().filter(|forward| forward.uplink == uplink);
-    let forward = forward
-        .filter(|forward| forwarded(forward, own, &outside) != Fate::Untouched)
-        .map(|forward| forward.hairpin);
-    let floating = config
-        .floating
-        .iter()
-        .filter(|floating| floating.uplink == uplink && floating.pair.external == packet.destination)
-        .map(|floating| floating.hairpin);
-    forward.chain(floating).next().unwrap_or(false)
+    meant.then_some(Fate::Destination { address: redirection.to.address, port: Some(port) })
 }

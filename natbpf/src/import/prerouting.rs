@@ -292,10 +292,10 @@ fn say_parts(item: &Item, inward: &Inward, skipped: &mut Skipped) {
     let (line, uplink) = (&item.line, &inward.uplink);
     inward.said.iter().for_each(|said| skipped.part(line, said.clone()));
     if !item.certain.iter().any(|piece| piece.input.name() == Some(uplink)) {
-        let inside = if inward.table.key("hairpin").is_some() { " and from inside" } else { "" };
+        let inside = if inward.is_hairpin() { " and from inside" } else { "" };
         skipped.part(line, format!("only for what arrives at {uplink}{inside}"));
     }
-    if inward.table.key("hairpin").is_some() {
+    if inward.is_hairpin() {
         skipped.part(line, format!("from inside, the host sees the address of {uplink} as the source"));
     }
     let Some(address) = inward.address else {
@@ -303,11 +303,9 @@ fn say_parts(item: &Item, inward: &Inward, skipped: &mut Skipped) {
     };
     // Docker's rules say it of every address that a port is published on.
     let host_alone = item.certain.iter().any(|piece| piece.to_host == Some(true));
-    skipped.part(
-        line,
-        match host_alone {
-            true => format!("{address} is taken for an address of the host, for which alone the rule is"),
-            false => format!("natbpf answers ARP for {address} on {uplink} if the host does not have it"),
-        },
-    );
+    let said = match host_alone {
+        true => format!("{address} is taken for an address of the host, for which alone the rule is"),
+        false => format!("natbpf answers ARP for {address} on {uplink} if the host does not have it"),
+    };
+    skipped.part(line, said);
 }

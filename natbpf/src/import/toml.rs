@@ -34,9 +34,8 @@ impl Table {
         self.name == name
     }
 
-    /// The value of a key, as it is written.
-    pub fn key(&self, key: &str) -> Option<&str> {
-        self.keys.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_str())
+    pub fn has(&self, key: &str) -> bool {
+        self.keys.iter().any(|(name, _)| *name == key)
     }
 
     pub fn text(&mut self, key: &'static str, value: impl ToString) {

@@ -15,7 +15,7 @@ pub struct Uplinks {
     pub named: Vec<String>,
     /// These, and those that rules name.
     pub patterns: Vec<Pattern>,
-    /// For which there is no room.
+    /// Interfaces for which there is no room.
     pub too_many: Vec<String>,
 }
 

@@ -38,7 +38,7 @@ pub fn parse(text: &str) -> Result<Ruleset, ImportError> {
                 let words = reader.statement();
                 match words.first().map(|word| word.text.as_str()) {
                     Some("ruleset") if words.len() == 1 => ruleset.tables.clear(),
-                    // Of what was there before.
+                    // It is for what the host had before.
                     _ if ruleset.tables.is_empty() => {}
                     _ => return Err(odd(token.line, "flush")),
                 }

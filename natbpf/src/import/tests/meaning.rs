@@ -23,7 +23,7 @@ use crate::{
 /// How many sets of rules.
 const SETS: u32 = 20_000;
 
-/// Of an uplink or the inside, the gateway's address there.
+/// Uplinks and the inside, with the gateway's address at each.
 const DEVICES: [(&str, Ipv4Addr); 4] = [
     ("eth0", Ipv4Addr::new(203, 0, 113, 1)),
     ("eth1", Ipv4Addr::new(198, 18, 0, 1)),

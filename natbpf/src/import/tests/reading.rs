@@ -87,7 +87,7 @@ fn a_comment_that_negates_takes_no_target() {
     let accept = "-A POSTROUTING -s 10.0.0.0/24 -d 10.8.0.0/16 -m comment --comment ! -j ACCEPT";
     let import = rules(&format!("{accept}\n-A POSTROUTING -s 10.0.0.0/24 -o eth0 -j MASQUERADE"));
     assert_eq!(toml(&import), format!("{VPN}{PLAIN}"), "{import}");
-    // Of what was not understood, a part may have been the target.
+    // A part of what was not understood may have been the target.
     let import = rules("-A POSTROUTING --who knows\n-A POSTROUTING -s 10.0.0.0/24 -o eth0 -j MASQUERADE");
     assert_eq!(toml(&import), "", "{import}");
     let recent = "-A POSTROUTING -m recent --set\n-A POSTROUTING -s 10.0.0.0/24 -o eth0 -j MASQUERADE";
@@ -240,7 +240,7 @@ fn an_exemption_of_nft_that_is_not_understood_takes_all_with_it() {
         let [(4, _), (5, why)] = skipped(&import)[..] else { panic!("{rule}\n{import}") };
         assert!(why.contains("line 4 is asked before it"), "{rule}: {why}");
     }
-    // Of these, only what they may match is left out.
+    // Only what these may match is left out.
     let import = after("ip daddr 10.8.0.0/16 oifname @wan accept");
     assert_eq!(toml(&import), format!("{PLAIN}destination = [\"!10.8.0.0/16\"]\n"));
     for passing in ["limit rate 1/second burst 5 packets", "ip saddr 10.1.0.0/16 accept # VPN, { of the LAN"]

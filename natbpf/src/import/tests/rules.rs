@@ -202,7 +202,7 @@ fn a_reflection_is_a_hairpin() {
     let either = with_uplinks(&format!("{either}\n{any}"), &["eth0"]);
     assert!(toml(&either).ends_with("hairpin = true\n"), "{either}");
 
-    // Of a line that is only part of a hairpin it is said that it is no forward elsewhere.
+    // It is said that a line which is only part of a hairpin is no forward elsewhere.
     let beside = format!("{uplink}\n{inside}\n{}\n{back}", inside.replace("-i br0 ", ""));
     let beside = with_uplinks(&beside, &["eth0"]);
     assert_eq!(skipped(&beside), [(5, "rules before it take all of it that arrives at eth0")], "{beside}");
