@@ -22,7 +22,7 @@ use natbpf_common::{
         gauge::Gauge,
     },
     flow::{
-        Direction, FlowKey,
+        Direction, FlowKey, Rewrite,
         offload::{Offload, Validity, spread},
     },
     keyed::Keys,
@@ -50,7 +50,7 @@ use crate::{
     packet::{
         arriving::Arriving,
         parse,
-        plain::Exit,
+        plain::{Change, Exit},
         skb::{DOT1Q, Skb},
         verdict::{Handled, Outcome},
         xdp,
@@ -97,14 +97,16 @@ fn repeat_original(skb: &mut Skb<'_>, headers: &Headers, key: &FlowKey, frame: u
         return Ok(Outcome::Untouched);
     }
     let now = clock::now();
-    let Some(way) = way(skb, headers, entry, frame, epoch, now) else { return Ok(Outcome::Untouched) };
+    let Some(way) = way(skb, headers, Direction::Original, entry, frame, epoch, now) else {
+        return Ok(Outcome::Untouched);
+    };
     if way.port != skb.interface() || !pulse::original_goes_on(key, entry, headers.tcp_flags, now) {
         return Ok(Outcome::Untouched);
     }
     let length = skb.length();
-    skb.repeat(headers, End::Source, rewrite, &way.exit)?;
+    skb.repeat(headers, &forwarded(End::Source, rewrite), &way.exit)?;
     count::repeated(Direction::Original, length);
-    handover::redirect(entry.uplink(), Purpose::Repeated, rewrite.address, headers.destination);
+    handover::redirect(way.exit.device, Purpose::Repeated, rewrite.address, headers.destination);
     Ok(Outcome::Repeated)
 }
 
@@ -184,7 +186,7 @@ fn reply(skb: &mut Skb<'_>) -> Option<Arrival> {
         0 => return None,
         frame => frame,
     };
-    let Some(way) = way(skb, &headers, entry, frame, epoch, now) else {
+    let Some(way) = way(skb, &headers, Direction::Reply, entry, frame, epoch, now) else {
         crossing::enter(skb, Direction::Reply, frame, epoch);
         return None;
     };
@@ -192,16 +194,16 @@ fn reply(skb: &mut Skb<'_>) -> Option<Arrival> {
         return Some(Arrival::Stale);
     }
     let length = skb.length();
-    if skb.repeat(&headers, End::Destination, rewrite, &way.exit).is_err() {
+    if skb.repeat(&headers, &forwarded(End::Destination, rewrite), &way.exit).is_err() {
         return Some(Arrival::Damaged);
     }
     count::repeated(Direction::Reply, length);
     if way.peer {
         // No hook is on that way.
         // SAFETY: takes no pointers.
-        unsafe { bpf_redirect_peer(way.port, 0) };
+        unsafe { bpf_redirect_peer(way.exit.device, 0) };
     } else {
-        handover::redirect(way.port, Purpose::Repeated, headers.source, rewrite.address);
+        handover::redirect(way.exit.device, Purpose::Repeated, headers.source, rewrite.address);
     }
     Some(Arrival::Repeated)
 }
@@ -238,27 +240,31 @@ fn repeat_at_xdp(context: &XdpContext, direction: Direction) -> Option<u32> {
     };
     let frame = fingerprint(&packet, headers.service, direction)?;
     // If none holds, the programs of the other hook do the noting.
-    let way = way(&packet, &headers, entry, frame, epoch, now)?;
+    let way = way(&packet, &headers, direction, entry, frame, epoch, now)?;
     if way.exit.vlan != 0 {
         // A tag has to be pushed, which is done at the other hook.
         return None;
     }
-    let out = match direction {
-        Direction::Original if way.port == packet.interface() => entry.uplink(),
-        Direction::Original => return None,
-        Direction::Reply => way.port,
-    };
+    if matches!(direction, Direction::Original) && way.port != packet.interface() {
+        return None;
+    }
     let alive = match direction {
         Direction::Original => pulse::original_goes_on(&key, entry, headers.tcp_flags, now),
         Direction::Reply => pulse::reply(&key, entry, rewrite, headers.tcp_flags, now),
     };
-    if !alive || !xdp::redirect(out) {
+    if !alive || !xdp::redirect(way.exit.device) {
         return None;
     }
     let length = packet.length();
-    packet.repeat(&headers, end, rewrite, &way.exit)?;
+    packet.repeat(&headers, &forwarded(end, rewrite), &way.exit)?;
     count::repeated(direction, length);
     Some(xdp_action::XDP_REDIRECT)
+}
+
+/// What the kernel's stack does to a packet that it forwards, and the translation.
+#[inline(always)]
+const fn forwarded(end: End, rewrite: Rewrite) -> Change {
+    Change { translation: Some((end, rewrite)), hops: 1 }
 }
 
 /// A noted way that holds for this packet.
@@ -274,6 +280,7 @@ struct Way {
 fn way<P: Arriving>(
     packet: &P,
     headers: &Headers,
+    direction: Direction,
     entry: Entry,
     frame: u64,
     epoch: u16,
@@ -287,8 +294,13 @@ fn way<P: Arriving>(
         return None;
     }
     let port = entry.port();
-    let exit = Exit { ethernet: entry.ethernet(), vlan: entry.vlan() as u32 };
-    let way = Way { port: port & !Offload::PEER, peer: port & Offload::PEER != 0, exit };
+    let (port, peer) = (port & !Offload::PEER, port & Offload::PEER != 0);
+    let device = match direction {
+        Direction::Original => entry.uplink(),
+        Direction::Reply => port,
+    };
+    let exit = Exit { device, ethernet: entry.ethernet(), vlan: entry.vlan() as u32 };
+    let way = Way { port, peer, exit };
     // Whoever writes locks first, so it is whole if the word is what it was.
     if entry.validity() == word { Some(way) } else { None }
 }

@@ -32,7 +32,7 @@ use crate::{
     kernel::global::global,
     packet::{
         arriving::Arriving,
-        plain::{self, Exit},
+        plain::{self, Change, Exit},
     },
 };
 
@@ -122,24 +122,19 @@ impl<'a> Skb<'a> {
         unsafe { (*self.raw).tc_index = mark.to_tc_index() as u32 };
     }
 
-    /// Translates a packet, takes one from its time to live and gives it its Ethernet header. After an error
-    /// it may be half changed and must not go on.
+    /// Changes a packet and gives it its Ethernet header. After an error it may be half changed and must not go on.
     #[inline(always)]
-    pub fn repeat(
-        &mut self,
-        headers: &Headers,
-        end: End,
-        rewrite: Rewrite,
-        exit: &Exit,
-    ) -> Result<(), DropReason> {
-        let change = headers.translation(end, rewrite.address, rewrite.port);
-        self.write_plain(headers, &change, exit).map_err(|()| DropReason::WriteFailed)
+    pub fn repeat(&mut self, headers: &Headers, change: &Change, exit: &Exit) -> Result<(), DropReason> {
+        self.write_plain(headers, change, exit).map_err(|()| DropReason::WriteFailed)
     }
 
     /// The checksum by helpers, which know its state; the rest in place.
     #[inline(always)]
-    fn write_plain(&mut self, headers: &Headers, change: &Translation, exit: &Exit) -> Result<(), ()> {
-        write_checksum(self, change)?;
+    fn write_plain(&mut self, headers: &Headers, change: &Change, exit: &Exit) -> Result<(), ()> {
+        let translation = change.translation(headers);
+        if let Some(translation) = &translation {
+            write_checksum(self, translation)?;
+        }
         let (data, end) = self.bounds();
         // For the verifier, which forgets all bounds over a helper.
         if data + plain::SHORTEST > end {
@@ -148,10 +143,13 @@ impl<'a> Skb<'a> {
         let frame = data as *mut u8;
         // SAFETY: checked just now; the port is within the shortest frame. Volatile as in `frame`.
         unsafe {
-            if change.port != 0 {
-                frame.add(change.port as usize).cast::<u16>().write_volatile(change.new_port.to_wire());
+            if let Some(translation) = &translation
+                && translation.port != 0
+            {
+                let port = frame.add(translation.port as usize).cast::<u16>();
+                port.write_volatile(translation.new_port.to_wire());
             }
-            plain::write_headers(frame, headers, change, exit);
+            plain::write_headers(frame, headers, translation.as_ref(), change.hops, exit);
             (*self.raw).priority = priority(headers.service);
         }
         self.set_vlan(exit.vlan)

@@ -2,13 +2,10 @@
 //! on to the stack.
 
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
-use natbpf_common::{
-    flow::Rewrite,
-    wire::{
-        headers::Headers,
-        packet::{End, Packet, View},
-        protocol::Transport,
-    },
+use natbpf_common::wire::{
+    headers::Headers,
+    packet::{Packet, Translation, View},
+    protocol::Transport,
 };
 use network_types::{icmp::Icmpv4Hdr, tcp::TcpHdr, udp::UdpHdr};
 
@@ -16,7 +13,7 @@ use crate::{
     memory::maps::XDP_TARGETS,
     packet::{
         arriving::Arriving,
-        plain::{self, Exit, TRANSPORT},
+        plain::{self, Change, Exit, TRANSPORT},
     },
 };
 
@@ -60,23 +57,22 @@ impl<'a> Frame<'a> {
         (start as usize, end as usize)
     }
 
-    /// Translates a plain packet, takes one from its time to live and gives it its Ethernet header. `None`:
-    /// nothing was written.
+    /// Changes a plain packet and gives it its Ethernet header. `None`: nothing was written.
     #[inline(always)]
-    pub fn repeat(&mut self, headers: &Headers, end: End, rewrite: Rewrite, exit: &Exit) -> Option<()> {
+    pub fn repeat(&mut self, headers: &Headers, change: &Change, exit: &Exit) -> Option<()> {
         match Transport::of(headers.protocol) {
             Transport::Tcp => {
                 let frame = self.start::<{ TRANSPORT + TcpHdr::LEN }>()?;
-                write::<{ TRANSPORT + 16 }, TRANSPORT>(frame, headers, end, rewrite, exit);
+                write::<{ TRANSPORT + 16 }, TRANSPORT>(frame, headers, change, exit);
             }
             Transport::Udp => {
                 let frame = self.start::<{ TRANSPORT + UdpHdr::LEN }>()?;
-                write::<{ TRANSPORT + 6 }, TRANSPORT>(frame, headers, end, rewrite, exit);
+                write::<{ TRANSPORT + 6 }, TRANSPORT>(frame, headers, change, exit);
             }
             Transport::Icmp => {
                 let frame = self.start::<{ TRANSPORT + Icmpv4Hdr::LEN }>()?;
                 // The identifier, whichever end has it.
-                write::<{ TRANSPORT + 2 }, { TRANSPORT + 4 }>(frame, headers, end, rewrite, exit);
+                write::<{ TRANSPORT + 2 }, { TRANSPORT + 4 }>(frame, headers, change, exit);
             }
             Transport::Other { .. } => return None,
         }
@@ -89,20 +85,22 @@ impl<'a> Frame<'a> {
 fn write<const CHECKSUM: usize, const PORT: usize>(
     frame: *mut u8,
     headers: &Headers,
-    end: End,
-    rewrite: Rewrite,
+    change: &Change,
     exit: &Exit,
 ) {
-    let change = headers.translation(end, rewrite.address, rewrite.port);
+    let translation = change.translation(headers);
     // SAFETY: the caller has checked the bounds. Volatile as in `frame`.
     unsafe {
-        let half = |at: usize| frame.add(at).cast::<u16>();
-        half(CHECKSUM).write_volatile(change.transport_checksum(half(CHECKSUM).read_volatile()));
-        if change.port != 0 {
-            let at = if PORT == TRANSPORT && matches!(end, End::Destination) { PORT + 2 } else { PORT };
-            half(at).write_volatile(rewrite.port.to_wire());
+        if let Some(translation) = &translation {
+            let half = |at: usize| frame.add(at).cast::<u16>();
+            half(CHECKSUM).write_volatile(translation.transport_checksum(half(CHECKSUM).read_volatile()));
+            if translation.port != 0 {
+                let second = PORT == TRANSPORT && translation.has(Translation::DESTINATION);
+                let at = if second { PORT + 2 } else { PORT };
+                half(at).write_volatile(translation.new_port.to_wire());
+            }
         }
-        plain::write_headers(frame, headers, &change, exit);
+        plain::write_headers(frame, headers, translation.as_ref(), change.hops, exit);
     }
 }
 

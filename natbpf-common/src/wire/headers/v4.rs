@@ -124,13 +124,17 @@ impl Headers {
         Some(headers)
     }
 
-    /// The IPv4 header's checksum after a change of an address, with one less of time to live. Row F01.
+    /// The IPv4 header's checksum after a translation, with so many hops less of time to live. Row F01.
     #[inline(always)]
-    pub const fn repeated_checksum(&self, change: &Translation) -> u16 {
+    pub const fn checksum_after(&self, translation: Option<&Translation>, hops: u8) -> u16 {
         // Time to live and protocol are one word of the sum.
         let old = u16::from_ne_bytes([self.time_to_live, self.protocol]);
-        let new = u16::from_ne_bytes([self.time_to_live - 1, self.protocol]);
-        checksum::replace_half(checksum::replace_address(self.checksum, change.old, change.new), old, new)
+        let new = u16::from_ne_bytes([self.time_to_live - hops, self.protocol]);
+        let sum = match translation {
+            Some(translation) => checksum::replace_address(self.checksum, translation.old, translation.new),
+            None => self.checksum,
+        };
+        if hops == 0 { sum } else { checksum::replace_half(sum, old, new) }
     }
 
     /// The translation that gives one end of the packet this address and port.
