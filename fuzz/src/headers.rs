@@ -108,7 +108,10 @@ fn agrees(headers: &Headers, packet: &Bytes) -> Reached {
             let tcp = TcpSlice::from_slice(body).expect("etherparse reads the TCP header");
             assert_eq!((source, destination), (tcp.source_port(), tcp.destination_port()));
             let header = tcp.to_header();
-            assert_eq!(headers.tcp_flags & 0x12, u8::from(header.ack) << 4 | u8::from(header.syn) << 1);
+            assert_eq!(
+                headers.tcp_flags.bits() & 0x12,
+                u8::from(header.ack) << 4 | u8::from(header.syn) << 1
+            );
         }
         UDP if headers.fragment == 0 => {
             let udp = UdpSlice::from_slice(body).expect("etherparse reads the UDP header");

@@ -7,7 +7,7 @@ use natbpf_common::wire::family::V6;
 use natbpf_common::wire::headers::{FRAGMENT_OFFSET, Headers, Kind, Located, locate};
 use natbpf_common::wire::packet::Packet as _;
 use natbpf_common::wire::protocol::{ICMP6, TCP, UDP, extension};
-use natbpf_common::wire::segment;
+use natbpf_common::wire::segment::{self, TcpFlags};
 
 use crate::Reached;
 use crate::input::{Bytes, Input};
@@ -112,7 +112,7 @@ fn agrees(headers: &Headers<V6>, packet: &Bytes) -> Reached {
 /// Whether a transport header is all there, and its lengths are right.
 fn is_sound(protocol: IpNumber, body: &[u8], is_fragment: bool) -> bool {
     match protocol.0 {
-        TCP => TcpSlice::from_slice(body).is_ok() && segment::plausible(body[13]),
+        TCP => TcpSlice::from_slice(body).is_ok() && segment::plausible(TcpFlags::from_bits_retain(body[13])),
         UDP if body.len() >= 8 => {
             let length = usize::from(u16::from_be_bytes([body[4], body[5]]));
             length >= 8 && (is_fragment || length <= body.len())
@@ -139,7 +139,10 @@ fn has_fields_of(headers: &Headers<V6>, body: &[u8]) {
     assert!(headers.is(kind), "{} is not {kind:?}", headers.kind);
     assert_eq!(ports, expected);
     match headers.protocol {
-        TCP => assert_eq!((headers.tcp_header, headers.tcp_flags), ((body[12] >> 4) * 4, body[13])),
+        TCP => assert_eq!(
+            (headers.tcp_header, headers.tcp_flags),
+            ((body[12] >> 4) * 4, TcpFlags::from_bits_retain(body[13]))
+        ),
         ICMP6 => assert_eq!(headers.icmp_type, body[0]),
         _ => {}
     }

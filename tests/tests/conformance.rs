@@ -111,7 +111,7 @@ fn packets_by_hand_get_through() -> Result<()> {
         let flow = nat.flow_from("tcp", (SILENT_IN1, 40000))?.context("no flow")?;
         ensure!(flow.state.as_deref() == Some("TIME_WAIT"), "{flow:?}");
         let others = script.outside.drain()?.into_iter().chain(script.inside.drain()?).collect::<Vec<_>>();
-        ensure!(others.iter().all(|seen| seen.flags() & ACK != 0 && seen.source().1 != 0), "{others:?}");
+        ensure!(others.iter().all(|seen| seen.flags().intersects(ACK) && seen.source().1 != 0), "{others:?}");
 
         // Fragments and an error with its quotation read as they were written.
         let (inside, uplink) = (bed.in1.wire()?, bed.uplink()?);

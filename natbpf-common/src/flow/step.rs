@@ -3,7 +3,10 @@
 use super::{State, Status, key::Direction, tcp};
 use crate::{
     time::{Nanoseconds, SECOND},
-    wire::protocol::{ICMP, TCP, UDP},
+    wire::{
+        protocol::{ICMP, TCP, UDP},
+        segment::TcpFlags,
+    },
 };
 
 /// How long a flow has to be idle before it gives way, if it was answered; and any flow of a source that has
@@ -48,7 +51,7 @@ pub struct Step {
 
 /// The status of a new flow; `None` where no flow may begin with such a packet.
 #[inline(always)]
-pub const fn first(protocol: u8, tcp_flags: u8) -> Option<Status> {
+pub const fn first(protocol: u8, tcp_flags: TcpFlags) -> Option<Status> {
     let state = match protocol {
         TCP => match tcp::first(tcp_flags) {
             Some(state) => state,
@@ -67,7 +70,7 @@ pub const fn next(
     status: Status,
     protocol: u8,
     direction: Direction,
-    tcp_flags: u8,
+    tcp_flags: TcpFlags,
     flow_age: Nanoseconds,
 ) -> Step {
     let before = status;
@@ -107,6 +110,8 @@ mod tests {
     use super::*;
     use crate::wire::protocol::GRE;
 
+    const NONE: TcpFlags = TcpFlags::empty();
+
     #[test]
     fn what_runs_gives_way_to_nobody() {
         let hour = 3600 * SECOND;
@@ -142,8 +147,8 @@ mod tests {
 
     #[test]
     fn udp_is_assured_by_a_reply_and_traffic_after_two_seconds() {
-        let step = |status, direction, age| next(status, UDP, direction, 0, age).status;
-        let new = first(UDP, 0).unwrap();
+        let step = |status, direction, age| next(status, UDP, direction, NONE, age).status;
+        let new = first(UDP, NONE).unwrap();
         assert!(!new.seen_reply());
         let long_unreplied = step(new, Direction::Original, 10 * SECOND);
         assert!(!long_unreplied.assured() && !long_unreplied.seen_reply());
@@ -158,9 +163,9 @@ mod tests {
 
     #[test]
     fn other_protocols_only_learn_of_the_reply() {
-        let new = first(GRE, 0).unwrap();
-        let step = next(new, GRE, Direction::Reply, 0, 0);
+        let new = first(GRE, NONE).unwrap();
+        let step = next(new, GRE, Direction::Reply, NONE, 0);
         assert_eq!(step, Step { status: new.with_seen_reply(), renews: true });
-        assert_eq!(next(step.status, GRE, Direction::Original, 0, 9 * SECOND).status, step.status);
+        assert_eq!(next(step.status, GRE, Direction::Original, NONE, 9 * SECOND).status, step.status);
     }
 }

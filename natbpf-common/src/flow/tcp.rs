@@ -7,7 +7,7 @@
 //! has sent a FIN sends no more data, so that FIN was forged.
 
 use super::{Direction, State, Status};
-use crate::wire::segment::{ACK, Event, FIN, PSH, RST, SYN, event};
+use crate::wire::segment::{ACK, Event, FIN, PSH, RST, SYN, TcpFlags, event};
 
 /// Where the machine goes, and whether the packet renews the idle time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,19 +18,23 @@ pub struct Transition {
     pub renews: bool,
 }
 
+/// A segment with data has these flags, of those in [`DATA_MASK`].
+const DATA: TcpFlags = PSH.union(ACK);
+const DATA_MASK: TcpFlags = DATA.union(RST).union(SYN);
+
 /// Notes which side has sent a FIN, and opens a connection again that a forged FIN had begun to close. `before` is the
 /// status before the segment, `status` the one that [`next`] has led to.
 ///
 /// A segment with PSH carries data. One FIN alone can be forged by a stranger; the second one comes from the
 /// other side, so a connection that both sides have closed stays closed.
 #[inline(always)]
-pub const fn note_fin(status: Status, before: Status, direction: Direction, flags: u8) -> Status {
+pub const fn note_fin(status: Status, before: Status, direction: Direction, flags: TcpFlags) -> Status {
     let state = status.state();
     let closing = state == State::TcpFinWait as u8 || state == State::TcpCloseWait as u8;
-    if flags & FIN != 0 {
+    if flags.intersects(FIN) {
         return if closing || state == State::TcpLastAck as u8 { status.with_fin(direction) } else { status };
     }
-    let data = flags & (PSH | ACK | RST | SYN) == PSH | ACK;
+    let data = flags.intersection(DATA_MASK).bits() == DATA.bits();
     // Without an answer it never was open.
     if closing && data && before.has_fin(direction) && status.seen_reply() {
         return status.with_state(State::TcpEstablished as u8).without_fins();
@@ -41,7 +45,7 @@ pub const fn note_fin(status: Status, before: Status, direction: Direction, flag
 /// The state of a flow that begins with these flags: with a SYN, or in mid-stream with a plain ACK
 /// (conntrack's `tcp_loose`), which has to be answered before it counts as established. Row T18.
 #[inline(always)]
-pub const fn first(flags: u8) -> Option<State> {
+pub const fn first(flags: TcpFlags) -> Option<State> {
     match event(flags) {
         Some(Event::Syn) => Some(State::TcpSynSent),
         Some(Event::Ack) => Some(State::TcpSynRecv),
@@ -51,7 +55,7 @@ pub const fn first(flags: u8) -> Option<State> {
 
 /// The state after a segment. Row T02.
 #[inline(always)]
-pub const fn next(status: Status, direction: Direction, flags: u8) -> Transition {
+pub const fn next(status: Status, direction: Direction, flags: TcpFlags) -> Transition {
     use State::*;
     let now = State::from_number(status.state());
     let original = matches!(direction, Direction::Original);
@@ -90,7 +94,7 @@ mod tests {
     use crate::wire::segment::URG;
     use crate::{flow::step, wire::protocol};
 
-    fn walk(segments: &[(Direction, u8)]) -> Vec<&'static str> {
+    fn walk(segments: &[(Direction, TcpFlags)]) -> Vec<&'static str> {
         let mut status = step::first(protocol::TCP, segments[0].1).expect("a flow begins");
         let mut names = vec![State::from_number(status.state()).name()];
         for (direction, flags) in &segments[1..] {
@@ -100,9 +104,9 @@ mod tests {
         names
     }
 
-    const HANDSHAKE: [(Direction, u8); 3] = [(Original, SYN), (Reply, SYN | ACK), (Original, ACK)];
+    const HANDSHAKE: [(Direction, TcpFlags); 3] = [(Original, SYN), (Reply, SYN.union(ACK)), (Original, ACK)];
 
-    fn after_handshake(more: &[(Direction, u8)]) -> Vec<&'static str> {
+    fn after_handshake(more: &[(Direction, TcpFlags)]) -> Vec<&'static str> {
         walk(&[&HANDSHAKE[..], more].concat()).split_off(3)
     }
 
@@ -198,13 +202,14 @@ mod tests {
 
     #[test]
     fn nothing_but_a_syn_or_a_plain_ack_begins_a_flow() {
-        for flags in 0..=u8::MAX {
+        for flags in (0..=u8::MAX).map(TcpFlags::from_bits_retain) {
             let begins = first(flags).is_some();
             let allowed = matches!(event(flags), Some(Event::Syn | Event::Ack));
-            assert_eq!(begins, allowed, "{flags:#04x}");
+            assert_eq!(begins, allowed, "{flags:?}");
         }
-        for odd in [0, FIN, SYN | FIN, SYN | RST, FIN | RST, 0x3f, PSH, URG] {
-            assert_eq!(event(odd), None, "{odd:#04x}");
+        let all = TcpFlags::from_bits_retain(0x3f);
+        for odd in [TcpFlags::empty(), FIN, SYN | FIN, SYN | RST, FIN | RST, all, PSH, URG] {
+            assert_eq!(event(odd), None, "{odd:?}");
         }
     }
 
@@ -216,7 +221,7 @@ mod tests {
                 status = status.with_seen_reply();
             }
             let direction = if reply { Reply } else { Original };
-            let step = step::next(status, protocol::TCP, direction, flags, 0);
+            let step = step::next(status, protocol::TCP, direction, TcpFlags::from_bits_retain(flags), 0);
             prop_assert!((4..13).contains(&step.status.state()));
             let reopened = step.status.state() == State::TcpSynSent as u8 && state != State::TcpSynSent as u8;
             prop_assert_eq!(step.status.seen_reply(), (seen || reply) && !reopened);
@@ -224,12 +229,12 @@ mod tests {
 
         #[test]
         fn established_needs_both_directions(segments in proptest::collection::vec((any::<bool>(), any::<u8>()), 1..12)) {
-            let Some(mut status) = step::first(protocol::TCP, segments[0].1) else { return Ok(()) };
+            let Some(mut status) = step::first(protocol::TCP, TcpFlags::from_bits_retain(segments[0].1)) else { return Ok(()) };
             let mut replied = false;
             for (reply, flags) in &segments[1..] {
                 replied |= *reply;
                 let direction = if *reply { Reply } else { Original };
-                status = step::next(status, protocol::TCP, direction, *flags, 0).status;
+                status = step::next(status, protocol::TCP, direction, TcpFlags::from_bits_retain(*flags), 0).status;
                 prop_assert!(replied || State::from_number(status.state()) != State::TcpEstablished);
             }
         }

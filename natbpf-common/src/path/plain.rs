@@ -3,7 +3,7 @@
 use crate::wire::{
     headers::{Headers, Kind},
     protocol::{self, TCP, UDP},
-    segment,
+    segment::{FIN, RST, SYN, TcpFlags},
 };
 
 /// `skb->priority` of a packet that the kernel has forwarded (`rt_tos2priority`): by it queueing disciplines
@@ -16,6 +16,9 @@ pub const fn priority(service: u8) -> u32 {
     PRIORITIES >> ((service >> 3 & 3) << 2) & 0xf
 }
 
+/// The beginning and the end of a connection.
+const BOUNDS: TcpFlags = SYN.union(FIN).union(RST);
+
 /// Whether a packet is one that may be repeated: to one host, no beginning and no end of a connection, no fragment, no
 /// options, no tag in the frame, nothing that the kernel answers. `link_header` is the length of Ethernet's header.
 /// Rows F02, F03.
@@ -24,8 +27,7 @@ pub const fn is_plain(headers: &Headers, link_header: u32) -> bool {
     let forward = headers.is(Kind::Forward) || headers.is(Kind::IcmpReply);
     let simple =
         headers.network == link_header && headers.transport == headers.network + 20 && !headers.is_fragment();
-    let running =
-        headers.protocol != TCP || headers.tcp_flags & (segment::SYN | segment::FIN | segment::RST) == 0;
+    let running = headers.protocol != TCP || !headers.tcp_flags.intersects(BOUNDS);
     forward && simple && running && headers.time_to_live > 1 && !headers.destination.is_for_many()
 }
 
@@ -55,6 +57,7 @@ pub const fn is_for(protocol: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::segment::ACK;
 
     #[test]
     fn priorities_are_the_kernels() {
@@ -65,7 +68,7 @@ mod tests {
         }
     }
 
-    fn tcp(tcp_flags: u8) -> Headers {
+    fn tcp(tcp_flags: TcpFlags) -> Headers {
         Headers {
             network: 14,
             transport: 34,
@@ -80,10 +83,10 @@ mod tests {
 
     #[test]
     fn only_plain_packets_are_repeated() {
-        let plain = tcp(segment::ACK);
+        let plain = tcp(ACK);
         assert!(is_plain(&plain, 14));
-        for flag in [segment::SYN, segment::FIN, segment::RST] {
-            assert!(!is_plain(&tcp(segment::ACK | flag), 14));
+        for flag in [SYN, FIN, RST] {
+            assert!(!is_plain(&tcp(ACK | flag), 14));
         }
         assert!(!is_plain(&Headers { time_to_live: 1, ..plain }, 14));
         assert!(!is_plain(&Headers { fragment: 1, ..plain }, 14));
@@ -100,9 +103,11 @@ mod tests {
 
     #[test]
     fn what_is_cut_counts_by_the_segment() {
-        assert_eq!(size(&tcp(segment::ACK), 0), 1500);
-        assert_eq!(size(&Headers { payload: 60_000, ..tcp(segment::ACK) }, 1448), 1500);
-        assert_eq!(size(&Headers { protocol: UDP, payload: 60_000, ..tcp(0) }, 1472), 1500);
-        assert!(size(&Headers { protocol: protocol::ICMP, ..tcp(0) }, 100) > u32::from(u16::MAX));
+        assert_eq!(size(&tcp(ACK), 0), 1500);
+        assert_eq!(size(&Headers { payload: 60_000, ..tcp(ACK) }, 1448), 1500);
+        assert_eq!(size(&Headers { protocol: UDP, payload: 60_000, ..tcp(TcpFlags::empty()) }, 1472), 1500);
+        assert!(
+            size(&Headers { protocol: protocol::ICMP, ..tcp(TcpFlags::empty()) }, 100) > u32::from(u16::MAX)
+        );
     }
 }

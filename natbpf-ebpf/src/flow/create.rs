@@ -5,7 +5,10 @@ use natbpf_common::{
     Address, Port,
     contract::{counter::DropReason, rules::Rule, uplinks::Uplink},
     flow::{FlowEntry, FlowKey, Rewrite, life::Life, step},
-    wire::{protocol::Transport, segment::ACK},
+    wire::{
+        protocol::Transport,
+        segment::{ACK, TcpFlags},
+    },
 };
 
 use crate::{
@@ -56,10 +59,10 @@ pub fn begin(
     skb: &mut Skb<'_>,
     uplink: &Uplink,
     key: &FlowKey,
-    tcp_flags: u8,
+    tcp_flags: TcpFlags,
     owner: Owner,
 ) -> Result<Option<Rewrite>, DropReason> {
-    let how = tcp_flags as u32
+    let how = tcp_flags.bits() as u32
         | match owner {
             Owner::Instance => 0,
             Owner::Again => AGAIN,
@@ -122,7 +125,7 @@ fn prepare_flow_inner(
         return Err(DropReason::NotConfigured);
     };
     let chosen = match how & HOST != 0 {
-        true => choose_for_host(search, uplink, &key, how as u8),
+        true => choose_for_host(search, uplink, &key, TcpFlags::from_bits_retain(how as u8)),
         false => {
             let entry = Entry::find(&key);
             if entry.is_some() && how & AGAIN == 0 {
@@ -132,7 +135,7 @@ fn prepare_flow_inner(
             // SAFETY: nobody else has this processor's search.
             unsafe { (*search).before = before };
             let counted = entry.is_some_and(|entry| entry.traits() & FlowEntry::COUNTED != 0);
-            let chosen = choose(skb, search, uplink, &key, how as u8, counted);
+            let chosen = choose(skb, search, uplink, &key, TcpFlags::from_bits_retain(how as u8), counted);
             if let (Some(entry), false) = (entry, matches!(chosen, Ok(true))) {
                 entry.set_life(ended(before));
             }
@@ -168,7 +171,7 @@ fn choose(
     search: *mut Search,
     uplink: &Uplink,
     key: &FlowKey,
-    tcp_flags: u8,
+    tcp_flags: TcpFlags,
     counted: bool,
 ) -> Result<bool, DropReason> {
     let Some(rule) = rules::find(uplink.interface, key.source, key.destination) else { return Ok(false) };
@@ -218,10 +221,10 @@ fn choose_for_host(
     search: *mut Search,
     uplink: &Uplink,
     key: &FlowKey,
-    tcp_flags: u8,
+    tcp_flags: TcpFlags,
 ) -> Result<bool, DropReason> {
     let Some(status) = step::first(key.protocol, tcp_flags) else { return Ok(false) };
-    if tcp_flags & ACK != 0 {
+    if tcp_flags.intersects(ACK) {
         return Ok(false);
     }
     let request = Request {

@@ -11,6 +11,7 @@ use natbpf_common::{
     },
     flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, life::Life, offload::Validity, step},
     time::Moment,
+    wire::segment::TcpFlags,
 };
 
 use super::{
@@ -188,7 +189,10 @@ fn counted(original: &FlowKey, out: Rewrite) -> u16 {
 /// Enters the tuple of a flow of the host, in the reply direction alone. If the table is full the host goes on without.
 #[inline(always)]
 pub fn reservation(interface: u32, reply: &FlowKey) {
-    let (Some(status), Some(search)) = (step::first(reply.protocol, 0), allocate::search()) else { return };
+    let (Some(status), Some(search)) = (step::first(reply.protocol, TcpFlags::empty()), allocate::search())
+    else {
+        return;
+    };
     let itself = Rewrite::new(reply.destination, reply.destination_port, reply.tag());
     let share = SETTINGS.get(0).map_or(0, |settings| settings.host_share);
     let traits = match mapping::charge(reply.destination, mapping::OWN, share, 0) {

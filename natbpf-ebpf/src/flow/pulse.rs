@@ -14,6 +14,7 @@ use natbpf_common::{
         step::{self, Step},
     },
     time::Moment,
+    wire::segment::TcpFlags,
 };
 
 use super::entry::{Entry, Original, timeout};
@@ -37,7 +38,7 @@ pub fn original(
     entry: Entry,
     life: u64,
     rewrite: Rewrite,
-    tcp_flags: u8,
+    tcp_flags: TcpFlags,
 ) -> Result<(), DropReason> {
     let now = clock::now();
     let status = entry.status();
@@ -67,7 +68,7 @@ fn restart(
     entry: Entry,
     life: u64,
     rewrite: Rewrite,
-    tcp_flags: u8,
+    tcp_flags: TcpFlags,
 ) -> Result<(), DropReason> {
     let first = step::first(key.protocol, tcp_flags).ok_or(DropReason::TcpNoFlow)?;
     let now = clock::now();
@@ -87,7 +88,7 @@ fn restart(
 
 /// Whether a packet of the original direction changes nothing about its flow but the time stamp, which is renewed here.
 #[inline(always)]
-pub fn original_goes_on(key: &FlowKey, entry: Entry, tcp_flags: u8, now: Nanoseconds) -> bool {
+pub fn original_goes_on(key: &FlowKey, entry: Entry, tcp_flags: TcpFlags, now: Nanoseconds) -> bool {
     let life = entry.life();
     let Some(age) = Life::age(life, now) else { return false };
     let status = entry.status();
@@ -108,13 +109,13 @@ pub fn original_goes_on(key: &FlowKey, entry: Entry, tcp_flags: u8, now: Nanosec
 
 /// Notes a packet of the reply direction in its flow. False: the flow is over.
 #[inline(always)]
-pub fn reply(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: u8, now: Nanoseconds) -> bool {
+pub fn reply(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: TcpFlags, now: Nanoseconds) -> bool {
     reply_goes_on(key, entry, tcp_flags, now) || confirm(key, entry, rewrite, tcp_flags) != 0
 }
 
 /// Whether a packet of the reply direction changes nothing about its flow, which was asked less than a second ago.
 #[inline(always)]
-pub fn reply_goes_on(key: &FlowKey, entry: Entry, tcp_flags: u8, now: Nanoseconds) -> bool {
+pub fn reply_goes_on(key: &FlowKey, entry: Entry, tcp_flags: TcpFlags, now: Nanoseconds) -> bool {
     let status = entry.status();
     Life::age(entry.life(), now).is_some_and(|age| age < RENEWAL)
         && step(key, entry, status, Direction::Reply, tcp_flags, now).status == status
@@ -123,7 +124,7 @@ pub fn reply_goes_on(key: &FlowKey, entry: Entry, tcp_flags: u8, now: Nanosecond
 /// Asks the entry of the original direction whether the flow lives, and renews and steps both. 0: it is over.
 /// Not inlined, for its stack.
 #[inline(never)]
-fn confirm(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: u8) -> u32 {
+fn confirm(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: TcpFlags) -> u32 {
     let now = clock::now();
     let renewed = Life::Live(now).to_word();
     let (life, status) = (entry.life(), entry.status());
@@ -173,7 +174,7 @@ fn step(
     entry: Entry,
     status: Status,
     direction: Direction,
-    tcp_flags: u8,
+    tcp_flags: TcpFlags,
     now: Nanoseconds,
 ) -> Step {
     let flow_age = entry.created().age(now);

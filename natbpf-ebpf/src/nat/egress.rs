@@ -8,6 +8,7 @@ use natbpf_common::{
     wire::{
         headers::{Headers, Kind},
         packet::{End, Packet as _},
+        segment::TcpFlags,
     },
 };
 
@@ -166,7 +167,7 @@ fn known(
     uplink: &Uplink,
     key: &FlowKey,
     entry: Entry,
-    tcp_flags: u8,
+    tcp_flags: TcpFlags,
 ) -> Result<Known, DropReason> {
     let life = entry.life();
     let rewrite = entry.rewrite(key).ok_or(DropReason::Busy)?;

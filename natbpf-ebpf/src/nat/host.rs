@@ -9,7 +9,7 @@
 use natbpf_common::{
     contract::{counter::DropReason, gauge::Gauge, uplinks::Uplink},
     flow::{FlowKey, Rewrite, life::Life},
-    wire::protocol::Transport,
+    wire::{protocol::Transport, segment::TcpFlags},
 };
 
 use crate::{
@@ -46,7 +46,7 @@ pub fn handle(
     skb: &mut Skb<'_>,
     uplink: &Uplink,
     key: &FlowKey,
-    tcp_flags: u8,
+    tcp_flags: TcpFlags,
 ) -> Result<Option<Rewrite>, DropReason> {
     let mut rewrite = 0;
     match Result::from_number(look(key, tcp_flags, uplink.interface, &mut rewrite))? {
@@ -60,12 +60,12 @@ pub fn handle(
 
 /// What [`place`] says, as a number. Not inlined, for its stack.
 #[inline(never)]
-fn look(key: &FlowKey, tcp_flags: u8, interface: u32, rewrite: &mut u64) -> u32 {
+fn look(key: &FlowKey, tcp_flags: TcpFlags, interface: u32, rewrite: &mut u64) -> u32 {
     place(key, tcp_flags, interface, rewrite).to_number()
 }
 
 #[inline(always)]
-fn place(key: &FlowKey, tcp_flags: u8, interface: u32, rewrite: &mut u64) -> Result<Place, DropReason> {
+fn place(key: &FlowKey, tcp_flags: TcpFlags, interface: u32, rewrite: &mut u64) -> Result<Place, DropReason> {
     if gauges::read(Gauge::HostMoved) > 0
         && let Some(entry) = Entry::find(key)
         && let Some(found) = entry.rewrite(key)
@@ -98,7 +98,7 @@ fn place(key: &FlowKey, tcp_flags: u8, interface: u32, rewrite: &mut u64) -> Res
 
 /// A packet of a flow that was moved earlier.
 #[inline(always)]
-fn moved(key: &FlowKey, tcp_flags: u8, entry: Entry, rewrite: Rewrite) -> Result<Place, DropReason> {
+fn moved(key: &FlowKey, tcp_flags: TcpFlags, entry: Entry, rewrite: Rewrite) -> Result<Place, DropReason> {
     let life = entry.life();
     let touched = match Life::from_word(life) {
         // Also one that was ended: its translation still is the one that keeps it apart from the instance's.

@@ -7,6 +7,7 @@ use natbpf_common::{
     wire::{
         headers::{Headers, Kind},
         packet::{End, Packet as _},
+        segment::TcpFlags,
     },
 };
 
@@ -113,7 +114,7 @@ enum Known {
 }
 
 #[inline(always)]
-fn known(key: &FlowKey, tcp_flags: u8) -> Known {
+fn known(key: &FlowKey, tcp_flags: TcpFlags) -> Known {
     // By whichever uplink it comes: the stack judges detours. Row M23.
     let Some(entry) = Entry::find(key) else { return Known::Nothing };
     let Some(rewrite) = entry.rewrite(key) else { return Known::Nothing };

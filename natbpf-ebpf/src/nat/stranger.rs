@@ -18,7 +18,7 @@ use natbpf_common::{
     wire::{
         headers::Headers,
         protocol::{ICMP, TCP, Transport},
-        segment,
+        segment::{RST, SYN},
     },
 };
 
@@ -158,7 +158,7 @@ fn meet_stranger_inner(
     {
         if rewrite == out {
             let status = pending.status();
-            let going_on = tcp_flags & (segment::SYN | segment::RST) == 0;
+            let going_on = !tcp_flags.intersects(SYN.union(RST));
             let step = step::next(status, key.protocol, Direction::Reply, tcp_flags, 0);
             if key.protocol == TCP && status.seen_reply() && going_on {
                 let seen = number(skb, headers, ACKNOWLEDGMENT);
@@ -180,10 +180,7 @@ fn meet_stranger_inner(
     }
     let Some(first) = first else { return Err(DropReason::TcpNoFlow) };
     // A stranger who comes by a mapping has to begin properly.
-    if target.by_mapping != 0
-        && key.protocol == TCP
-        && tcp_flags & (segment::SYN | segment::ACK) != segment::SYN
-    {
+    if target.by_mapping != 0 && key.protocol == TCP && !tcp_flags.opens() {
         return Err(DropReason::Unsolicited);
     }
     let made = pending::remember(original, |new| {
@@ -274,7 +271,7 @@ fn answer_stranger_inner(
 ) -> Result<Answer, DropReason> {
     let (key, tcp_flags) = (FlowKey::of(headers, Direction::Original), headers.tcp_flags);
     // A SYN begins a connection, it answers none.
-    if key.protocol == TCP && tcp_flags & (segment::SYN | segment::ACK) == segment::SYN {
+    if key.protocol == TCP && tcp_flags.opens() {
         return Ok(Answer::None);
     }
     let now = clock::now();
@@ -292,11 +289,11 @@ fn answer_stranger_inner(
     *rewrite = out.to_word();
     *outside = out.outside_port.to_wire() as u32;
     // A refusal is no answer that makes a flow.
-    let refuses = key.protocol == TCP && tcp_flags & segment::RST != 0;
+    let refuses = key.protocol == TCP && tcp_flags.intersects(RST);
     if key.protocol == TCP {
         if !refuses {
             let status = step::next(known.status(), key.protocol, Direction::Original, tcp_flags, 0).status;
-            if tcp_flags & segment::SYN != 0 {
+            if tcp_flags.intersects(SYN) {
                 known.set_expected(number(skb, headers, SEQUENCE).map_or(0, expect));
             }
             known.touch(status, now);

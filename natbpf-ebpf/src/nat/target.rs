@@ -9,7 +9,7 @@ use natbpf_common::{
     wire::{
         headers::Headers,
         protocol::{ICMP, TCP},
-        segment,
+        segment::{self, TcpFlags},
     },
 };
 
@@ -97,7 +97,7 @@ fn decide(
     skb: *mut __sk_buff,
     uplink: &Uplink,
     key: &FlowKey,
-    tcp_flags: u8,
+    tcp_flags: TcpFlags,
     found: &mut Target,
 ) -> Result<bool, DropReason> {
     if target(skb, uplink.interface, key, found) {
@@ -134,6 +134,6 @@ fn decide(
 }
 
 #[inline(always)]
-const fn is_syn(tcp_flags: u8) -> bool {
+const fn is_syn(tcp_flags: TcpFlags) -> bool {
     matches!(segment::event(tcp_flags), Some(segment::Event::Syn))
 }

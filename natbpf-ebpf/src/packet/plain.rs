@@ -31,10 +31,7 @@ impl Change {
     /// The translation of a packet with these headers.
     #[inline(always)]
     pub fn translation(&self, headers: &Headers) -> Option<Translation> {
-        match self.translation {
-            Some((end, rewrite)) => Some(headers.translation(end, rewrite.address, rewrite.port)),
-            None => None,
-        }
+        self.translation.map(|(end, rewrite)| headers.translation(end, rewrite.address, rewrite.port))
     }
 }
 

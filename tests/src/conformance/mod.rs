@@ -75,7 +75,7 @@ pub mod prelude {
     pub use std::time::Duration;
 
     pub use anyhow::{Context, Result, bail, ensure};
-    pub use natbpf_common::wire::segment::{ACK, FIN, RST, SYN};
+    pub use natbpf_common::wire::segment::{ACK, FIN, RST, SYN, TcpFlags};
 
     pub use super::bed::{
         Bed, FAR, GW, GW_INSIDE, Host, IN1, IN2, INSIDE, OUT1, OUT1_ALIAS, OUT2, R2, SILENT_IN1, SILENT_IN2,

@@ -1,7 +1,7 @@
 //! A TCP connection packet by packet, between silent addresses: no stack interferes, and every number is known.
 
 use anyhow::{Context, Result};
-use natbpf_common::wire::segment::{ACK, FIN, SYN};
+use natbpf_common::wire::segment::{ACK, FIN, SYN, TcpFlags};
 
 use super::bed::{Bed, SILENT_IN1, SILENT_OUT1};
 use crate::object::{End, Packet};
@@ -50,15 +50,20 @@ impl Script {
     }
 
     /// The inside end sends its next segment; returns it as the outside saw it, if it did.
-    pub fn client_sends(&mut self, flags: u8, payload: &[u8]) -> Result<Option<Seen>> {
+    pub fn client_sends(&mut self, flags: TcpFlags, payload: &[u8]) -> Result<Option<Seen>> {
         let seen = self.client_sends_at(self.client_next, flags, payload)?;
         self.client_next = self.client_next.wrapping_add(length(flags, payload));
         Ok(seen)
     }
 
     /// As [`Script::client_sends`] with another sequence number; the next one stays as it is.
-    pub fn client_sends_at(&mut self, sequence: u32, flags: u8, payload: &[u8]) -> Result<Option<Seen>> {
-        let acknowledged = if flags & ACK == 0 { 0 } else { self.server_next };
+    pub fn client_sends_at(
+        &mut self,
+        sequence: u32,
+        flags: TcpFlags,
+        payload: &[u8],
+    ) -> Result<Option<Seen>> {
+        let acknowledged = if !flags.intersects(ACK) { 0 } else { self.server_next };
         let packet = Packet::tcp(self.client, self.server, flags).numbers(sequence, acknowledged);
         self.inside.send(&packet.payload(payload))?;
         let seen = find(&self.outside, self.server, sequence, flags)?;
@@ -70,15 +75,20 @@ impl Script {
 
     /// The outside end sends its next segment to where the client seems to be; returns it as the inside saw it, if
     /// it did.
-    pub fn server_sends(&mut self, flags: u8, payload: &[u8]) -> Result<Option<Seen>> {
+    pub fn server_sends(&mut self, flags: TcpFlags, payload: &[u8]) -> Result<Option<Seen>> {
         let seen = self.server_sends_at(self.server_next, flags, payload)?;
         self.server_next = self.server_next.wrapping_add(length(flags, payload));
         Ok(seen)
     }
 
     /// As [`Script::server_sends`] with another sequence number; the next one stays as it is.
-    pub fn server_sends_at(&mut self, sequence: u32, flags: u8, payload: &[u8]) -> Result<Option<Seen>> {
-        let acknowledged = if flags & ACK == 0 { 0 } else { self.client_next };
+    pub fn server_sends_at(
+        &mut self,
+        sequence: u32,
+        flags: TcpFlags,
+        payload: &[u8],
+    ) -> Result<Option<Seen>> {
+        let acknowledged = if !flags.intersects(ACK) { 0 } else { self.client_next };
         let packet = Packet::tcp(self.server, self.external, flags).numbers(sequence, acknowledged);
         self.outside.send(&packet.payload(payload))?;
         find(&self.inside, self.client, sequence, flags)
@@ -96,7 +106,7 @@ fn find(wire: &Wire, destination: End, sequence: u32, flags: u8) -> Result<Optio
 }
 
 /// In sequence numbers.
-fn length(flags: u8, payload: &[u8]) -> u32 {
-    let markers = u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);
+fn length(flags: TcpFlags, payload: &[u8]) -> u32 {
+    let markers = u32::from(flags.intersects(SYN)) + u32::from(flags.intersects(FIN));
     u32::try_from(payload.len()).unwrap_or_default() + markers
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 use natbpf::datapath::Hook;
-use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN};
+use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN, TcpFlags};
 
 use super::configuration::{FLOATING, FORWARDED, POOL};
 use super::random::Random;
@@ -197,9 +197,9 @@ fn port(random: &mut Random) -> u16 {
     }
 }
 
-fn tcp_flags(random: &mut Random) -> u8 {
+fn tcp_flags(random: &mut Random) -> TcpFlags {
     match random.below(8) {
-        0 => random.byte(),
+        0 => TcpFlags::from_bits_retain(random.byte()),
         1 | 2 => SYN,
         3 => SYN | ACK,
         4 => FIN | ACK,

@@ -8,7 +8,7 @@ use natbpf::datapath::Hook;
 use natbpf_common::contract::counter::{Counter, Counters};
 use natbpf_common::flow::Direction;
 use natbpf_common::flow::offload::Validity;
-use natbpf_common::wire::segment::{ACK, SYN};
+use natbpf_common::wire::segment::{ACK, SYN, TcpFlags};
 
 use super::configuration;
 use super::damage::damage;
@@ -244,8 +244,9 @@ impl Worker {
     /// What answers a packet that just left, or is about it, arrives at who sent it.
     fn answer(&mut self, sent: &Sent) -> Result<()> {
         let reply = match &sent.packet.body {
-            Body::Tcp(header) => ACK | if header.syn { SYN } else { 0 },
-            _ => 0,
+            Body::Tcp(header) if header.syn => SYN | ACK,
+            Body::Tcp(_) => ACK,
+            _ => TcpFlags::empty(),
         };
         let answer = sent.packet.answer(sent.external).flags(reply);
         self.arrives("the answer to a packet that just left", answer, sent.packet.source())?;

@@ -13,7 +13,10 @@ use natbpf_common::contract::counter::Counter;
 use natbpf_common::contract::gauge::Gauge;
 use natbpf_common::flow::life::Life;
 use natbpf_common::flow::{state::State, step};
-use natbpf_common::{Port, SECOND, wire::protocol};
+use natbpf_common::{
+    Port, SECOND,
+    wire::{protocol, segment::TcpFlags},
+};
 use natbpf_common::{
     flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
     time::Moment,
@@ -132,7 +135,7 @@ fn settled(entry: FlowEntry, key: &FlowKey, to: End) -> FlowEntry {
     let now = clock::now();
     let rewrite = Rewrite::new(to.0.into(), Port::new(to.1), key.tag());
     let old = 10 * SECOND;
-    let step = |status| step::next(status, protocol::UDP, Direction::Reply, 0, old).status;
+    let step = |status| step::next(status, protocol::UDP, Direction::Reply, TcpFlags::empty(), old).status;
     // Each remembers what it has seen; after two packets that is all there is.
     let status = step(step(Status::new(State::UdpStream as u8)));
     FlowEntry {

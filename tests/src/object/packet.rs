@@ -8,6 +8,7 @@ use etherparse::{
     LaxSlicedPacket, NetSlice, SingleVlanHeader, SlicedPacket, TcpHeader, TransportSlice, UdpHeader, VlanId,
 };
 use natbpf_common::wire::protocol::{self, Transport, icmp};
+use natbpf_common::wire::segment::TcpFlags;
 
 /// An address and a port, an ICMP identifier, or 0 for protocols without ports.
 pub type End = (Ipv4Addr, u16);
@@ -60,7 +61,7 @@ impl Packet {
     }
 
     /// `flags` as in [`natbpf_common::wire::segment`].
-    pub fn tcp(source: End, destination: End, flags: u8) -> Self {
+    pub fn tcp(source: End, destination: End, flags: TcpFlags) -> Self {
         let mut header = TcpHeader::new(source.1, destination.1, 0x0102_0304, 0x1000);
         // It acknowledges the SYN/ACK that such an end would send.
         header.acknowledgment_number = 0x0102_0305;
@@ -128,13 +129,13 @@ impl Packet {
         self
     }
 
-    pub fn flags(mut self, flags: u8) -> Self {
+    pub fn flags(mut self, flags: TcpFlags) -> Self {
         if let Body::Tcp(header) = &mut self.body {
-            let has = |flag| flags & flag != 0;
+            let has = |flag| flags.intersects(flag);
             [
                 header.fin, header.syn, header.rst, header.psh, header.ack, header.urg, header.ece,
                 header.cwr,
-            ] = [0, 1, 2, 3, 4, 5, 6, 7].map(|bit| has(1 << bit));
+            ] = [0, 1, 2, 3, 4, 5, 6, 7].map(|bit| has(TcpFlags::from_bits_retain(1 << bit)));
         }
         self
     }

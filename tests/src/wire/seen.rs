@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use etherparse::checksum::Sum16BitWords;
 use natbpf_common::wire::protocol;
+use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN, TcpFlags, URG};
 
 use crate::object::End;
 
@@ -116,10 +117,10 @@ impl Seen {
         self.body().get(header..).unwrap_or_default()
     }
 
-    /// The flags of TCP as in [`natbpf_common::wire::segment`]; 0 for others.
-    pub fn flags(&self) -> u8 {
+    /// The flags of TCP; none for others.
+    pub fn flags(&self) -> TcpFlags {
         let flags = self.body().get(13).copied().unwrap_or_default();
-        if self.protocol() == protocol::TCP { flags } else { 0 }
+        TcpFlags::from_bits_retain(if self.protocol() == protocol::TCP { flags } else { 0 })
     }
 
     /// TCP's sequence number.
@@ -211,8 +212,9 @@ impl fmt::Display for Seen {
                 }
             }
             (protocol::TCP, _) => {
-                let names = [(2, 'S'), (16, '.'), (8, 'P'), (1, 'F'), (4, 'R'), (32, 'U')];
-                let flags = names.iter().filter(|(flag, _)| self.flags() & flag != 0).map(|(_, name)| name);
+                let names = [(SYN, 'S'), (ACK, '.'), (PSH, 'P'), (FIN, 'F'), (RST, 'R'), (URG, 'U')];
+                let flags =
+                    names.iter().filter(|(flag, _)| self.flags().intersects(*flag)).map(|(_, name)| name);
                 f.write_str("tcp")?;
                 ends(f)?;
                 write!(f, " {}", flags.collect::<String>())

@@ -9,7 +9,7 @@ use natbpf_common::contract::counter::Counter::{
 use natbpf_common::contract::rules::Rule;
 use natbpf_common::time::Moment;
 use natbpf_common::wire::protocol::UDP;
-use natbpf_common::wire::segment::{ACK, FIN, RST, SYN};
+use natbpf_common::wire::segment::{ACK, FIN, RST, SYN, TcpFlags};
 
 use super::S;
 
@@ -100,8 +100,8 @@ fn what_was_answered_and_does_not_run_gives_way_when_it_has_been_idle() {
     let mut object = Object::sized(PLAIN, 8, 64);
     run(&mut object, 1);
     let (refused, closed) = (2000, 2001);
-    let tcp = |port: u16, flags: u8| Packet::tcp((VM1, port), S, flags);
-    let back = |object: &mut Object, port: u16, flags: u8| {
+    let tcp = |port: u16, flags: TcpFlags| Packet::tcp((VM1, port), S, flags);
+    let back = |object: &mut Object, port: u16, flags: TcpFlags| {
         object.back(&Packet::tcp(S, (GATEWAY, port), flags), (VM1, port));
     };
     object.out(&tcp(refused, SYN), NEW);

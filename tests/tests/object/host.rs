@@ -8,7 +8,7 @@ use natbpf_common::contract::counter::Counter::{
     FlowsCreated, HostMoved, HostReserved, NoPort, PortsChanged, ProtocolCollision,
 };
 use natbpf_common::wire::protocol::GRE;
-use natbpf_common::wire::segment::{ACK, FIN, RST, SYN};
+use natbpf_common::wire::segment::{ACK, FIN, RST, SYN, TcpFlags};
 
 use super::{A, S, one_of_each};
 
@@ -19,7 +19,7 @@ fn the_hosts_packets_pass() {
     let mut object = Object::default();
     // Also where every source is masqueraded.
     object.set_rules(&[(lab::object::LO, "0.0.0.0/0", PLAIN)], &[]);
-    for flags in [SYN, ACK, FIN | ACK, RST, 0] {
+    for flags in [SYN, ACK, FIN | ACK, RST, TcpFlags::empty()] {
         object.egress(&Packet::tcp(HOST, S, flags)).untouched(&[]);
     }
     object.egress(&Packet::udp(HOST, S)).untouched(&[]);

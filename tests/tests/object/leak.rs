@@ -4,7 +4,7 @@ use lab::object::{Body, Context, NEW, Object, Packet};
 use lab::{SERVER, VM1};
 use natbpf::datapath::Hook;
 use natbpf_common::contract::counter::Counter;
-use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN, URG};
+use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN, TcpFlags, URG};
 
 use super::{A, S, one_of_each};
 
@@ -13,7 +13,16 @@ const IP: usize = 14;
 const TRANSPORT: usize = IP + 20;
 
 /// Sets of flags that no TCP sends (`tcp_valid_flags` of the kernel).
-const NO_TCP_SENDS: [u8; 8] = [0, FIN, SYN | FIN, SYN | RST, PSH, URG, 0x3f, FIN | PSH | URG];
+const NO_TCP_SENDS: [TcpFlags; 8] = [
+    TcpFlags::empty(),
+    FIN,
+    SYN.union(FIN),
+    SYN.union(RST),
+    PSH,
+    URG,
+    TcpFlags::from_bits_retain(0x3f),
+    FIN.union(PSH).union(URG),
+];
 
 /// Runs a frame with bytes changed; it has to be dropped for this reason.
 #[track_caller]

@@ -7,7 +7,7 @@ use lab::{GATEWAY, INSIDE, SERVER, SERVER2, VM1};
 use natbpf::datapath::Hook;
 use natbpf_common::contract::counter::Counter;
 use natbpf_common::contract::rules::Rule;
-use natbpf_common::wire::segment::{ACK, SYN};
+use natbpf_common::wire::segment::{ACK, SYN, TcpFlags};
 
 use super::{A, S, one_of_each};
 
@@ -23,7 +23,7 @@ fn other_sources_are_left_alone() {
         object.egress(&Packet::udp((source, 1), S).fragment(0, true)).untouched(&[]);
         object.egress(&Packet::other(47, source, SERVER)).untouched(&[]);
         object.egress(&Packet::icmp(source, SERVER, 3, 0)).untouched(&[]);
-        object.egress(&Packet::tcp((source, 1), S, 0)).untouched(&[]);
+        object.egress(&Packet::tcp((source, 1), S, TcpFlags::empty())).untouched(&[]);
     }
     assert_eq!(object.entries().len(), 0);
 }

@@ -6,7 +6,7 @@ use lab::{GATEWAY, SERVER, VM1};
 use natbpf::datapath::Hook;
 use natbpf_common::flow::state::State;
 use natbpf_common::wire::protocol::icmp::{ECHO_REQUEST, INFO_REQUEST, MASK_REQUEST, TIMESTAMP};
-use natbpf_common::wire::segment::{ACK, FIN, PSH, SYN};
+use natbpf_common::wire::segment::{ACK, FIN, PSH, SYN, TcpFlags};
 
 use super::{A, S, one_of_each};
 
@@ -187,7 +187,7 @@ fn a_length_of_zero_is_believed_of_a_packet_of_segments_alone() {
 #[test]
 fn other_fields_are_kept() {
     let mut object = Object::default();
-    let mut packet = Packet::tcp(A, S, SYN | 0xc0);
+    let mut packet = Packet::tcp(A, S, SYN | TcpFlags::ECE | TcpFlags::CWR);
     packet.ip.dscp = etherparse::IpDscp::EF;
     packet.ip.ecn = etherparse::IpEcn::CongestionExperienced;
     packet.ip.dont_fragment = true;

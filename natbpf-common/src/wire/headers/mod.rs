@@ -29,7 +29,7 @@ use super::{
     family::{Family, V4},
     packet::{Packet, view},
     protocol::{self, icmp},
-    segment,
+    segment::{self, TcpFlags},
 };
 
 mod link;
@@ -64,8 +64,8 @@ pub struct Headers<F: Family = V4> {
     /// What is at `transport`. Of later fragments in IPv6 it is what was behind the first one's fragment
     /// header, which may be another extension header.
     pub protocol: u8,
-    /// The flags of a TCP segment, see [`segment`]; otherwise zero.
-    pub tcp_flags: u8,
+    /// The flags of a TCP segment; otherwise none.
+    pub tcp_flags: TcpFlags,
     /// A [`Kind`].
     pub kind: u32,
     /// Identification of the datagram, as it stands in the packet.
@@ -155,7 +155,7 @@ impl<F: Family> Headers<F> {
                 let header = view::<P, { TcpHdr::LEN }>(packet, offset)?;
                 let length = (header.u8::<12>() as u32 & 0xf0) >> 2;
                 self.tcp_header = length as u8;
-                self.tcp_flags = header.u8::<13>();
+                self.tcp_flags = TcpFlags::from_bits_retain(header.u8::<13>());
                 // Row S33.
                 if self.payload < length || length < TcpHdr::LEN as u32 || !segment::plausible(self.tcp_flags)
                 {

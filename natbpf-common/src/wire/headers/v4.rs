@@ -11,6 +11,7 @@ use crate::wire::{
     family::V4,
     packet::{End, Packet, Translation, view},
     protocol::Transport,
+    segment::TcpFlags,
 };
 
 /// Shorter frames are filled up to this (`ETH_ZLEN`).
@@ -114,7 +115,7 @@ impl Headers {
             kind: Kind::Forward as u32,
             source_port: Port::from_wire(0),
             destination_port: Port::from_wire(0),
-            tcp_flags: 0,
+            tcp_flags: TcpFlags::empty(),
             fragment: 0,
             icmp_type: 0,
             tcp_header: 0,

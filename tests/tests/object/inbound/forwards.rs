@@ -30,7 +30,7 @@ fn states_of_a_connection_are_those_of_conntrack() {
     let pending = |object: &Object| {
         assert_eq!(object.entries().len(), 0);
         let [(key, pending)] = object.pending()[..] else { panic!("{:?}", object.pending()) };
-        assert_eq!(key, key_of(&from(0)));
+        assert_eq!(key, key_of(&from(TcpFlags::empty())));
         let status = Status::from_word(pending.status);
         assert!(status.inbound() && !status.assured());
         State::from_number(status.state())
@@ -45,26 +45,26 @@ fn states_of_a_connection_are_those_of_conntrack() {
     }
     object.enter(&to(ACK), SERVICE, &[FlowsInbound]);
     assert_eq!(object.pending().len(), 0);
-    assert_eq!(object.state(&from(0)), State::TcpEstablished);
-    assert!(status(&object, &from(0)).assured());
+    assert_eq!(object.state(&from(TcpFlags::empty())), State::TcpEstablished);
+    assert!(status(&object, &from(TcpFlags::empty())).assured());
     object.back(&to(ACK | PSH), SERVICE);
     object.out(&from(ACK | PSH), &[]);
-    assert_eq!(object.state(&from(0)), State::TcpEstablished);
+    assert_eq!(object.state(&from(TcpFlags::empty())), State::TcpEstablished);
     object.out(&from(FIN | ACK), &[]);
-    assert_eq!(object.state(&from(0)), State::TcpFinWait);
+    assert_eq!(object.state(&from(TcpFlags::empty())), State::TcpFinWait);
     object.back(&to(ACK), SERVICE);
-    assert_eq!(object.state(&from(0)), State::TcpCloseWait);
+    assert_eq!(object.state(&from(TcpFlags::empty())), State::TcpCloseWait);
     object.back(&to(FIN | ACK), SERVICE);
-    assert_eq!(object.state(&from(0)), State::TcpLastAck);
+    assert_eq!(object.state(&from(TcpFlags::empty())), State::TcpLastAck);
     object.out(&from(ACK), &[]);
-    assert_eq!(object.state(&from(0)), State::TcpTimeWait);
+    assert_eq!(object.state(&from(TcpFlags::empty())), State::TcpTimeWait);
     // The same client again, by the same port.
     object.back(&to(SYN), SERVICE);
-    assert_eq!(object.state(&from(0)), State::TcpSynSent);
-    let again = status(&object, &from(0));
+    assert_eq!(object.state(&from(TcpFlags::empty())), State::TcpSynSent);
+    let again = status(&object, &from(TcpFlags::empty()));
     assert!(again.inbound() && !again.seen_reply() && !again.assured());
     // Both entries say the same.
-    let reply = object.reply_key(&from(0));
+    let reply = object.reply_key(&from(TcpFlags::empty()));
     assert_eq!(object.entry(&reply).map(|entry| entry.status), Some(again.to_word()));
     object.expect_all_to_go();
 }
@@ -382,7 +382,7 @@ fn a_flow_that_is_ended_comes_again_by_its_client() {
     assert_eq!(object.meet(&request, SERVICE, &[]), FORWARDED);
     let request = Packet::tcp(CLIENT, FORWARDED, SYN);
     object.meet(&request, SERVICE, &[]);
-    assert_eq!(object.kill(&[key_of(&Packet::tcp(SERVICE, CLIENT, 0))]), 1);
+    assert_eq!(object.kill(&[key_of(&Packet::tcp(SERVICE, CLIENT, TcpFlags::empty()))]), 1);
     assert_eq!(object.meet(&request, SERVICE, &[]), FORWARDED);
     assert_eq!(object.census().flows, 2);
     object.expect_all_to_go();

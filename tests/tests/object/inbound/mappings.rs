@@ -23,7 +23,11 @@ fn strangers_begin_connections_with_a_syn() {
     let external = object.out(&Packet::tcp(A, S, SYN), NEW);
     for flags in [ACK, ACK | PSH, SYN | ACK, FIN | ACK, RST] {
         let step = object.ingress(&Packet::tcp(STRANGER, external, flags));
-        step.dropped(if flags & ACK != 0 && flags & (SYN | FIN) == 0 { Unsolicited } else { TcpNoFlow });
+        step.dropped(if flags.intersects(ACK) && !flags.intersects(SYN | FIN) {
+            Unsolicited
+        } else {
+            TcpNoFlow
+        });
     }
     assert_eq!(object.meet(&Packet::tcp(STRANGER, external, SYN), A, &[]), external);
     let answer = Packet::tcp(A, STRANGER, SYN | ACK);

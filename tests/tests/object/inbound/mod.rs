@@ -29,7 +29,7 @@ use natbpf_common::contract::{
 use natbpf_common::flow::state::State;
 use natbpf_common::flow::{FlowEntry, Status};
 use natbpf_common::wire::protocol::{GRE, TCP, UDP};
-use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN};
+use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN, TcpFlags};
 
 use super::{A, B, S, one_of_each};
 

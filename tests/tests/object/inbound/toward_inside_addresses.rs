@@ -38,11 +38,11 @@ fn states_of_such_a_connection() {
     object.ingress(&to(SYN)).untouched(&[]);
     object.egress(&from(SYN | ACK)).untouched(&[]);
     object.ingress(&to(ACK)).untouched(&[FlowsInbound]);
-    assert_eq!(object.state(&from(0)), State::TcpEstablished);
+    assert_eq!(object.state(&from(TcpFlags::empty())), State::TcpEstablished);
     object.egress(&from(FIN | ACK)).untouched(&[]);
     object.ingress(&to(FIN | ACK)).untouched(&[]);
     object.egress(&from(ACK)).untouched(&[]);
-    assert_eq!(object.state(&from(0)), State::TcpTimeWait);
+    assert_eq!(object.state(&from(TcpFlags::empty())), State::TcpTimeWait);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn when_its_time_is_over_the_instance_is_masqueraded_again() {
     object.ingress(&Packet::tcp(CLIENT, A, SYN)).untouched(&[]);
     object.egress(&Packet::tcp(A, CLIENT, SYN | ACK)).untouched(&[]);
     object.ingress(&Packet::tcp(CLIENT, A, ACK)).untouched(&[FlowsInbound]);
-    object.idle(&Packet::tcp(A, CLIENT, 0), 100);
+    object.idle(&Packet::tcp(A, CLIENT, TcpFlags::empty()), 100);
     object.egress(&Packet::tcp(A, CLIENT, SYN | ACK)).dropped(TcpNoFlow);
     object.out(&Packet::tcp(A, CLIENT, ACK), &[FlowsRemapped]);
     object.expect_all_to_go();

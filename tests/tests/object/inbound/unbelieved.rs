@@ -9,7 +9,7 @@ fn syn() -> Packet {
 }
 
 /// The service's segment.
-fn service(flags: u8) -> Packet {
+fn service(flags: TcpFlags) -> Packet {
     Packet::tcp(SERVICE, CLIENT, flags)
 }
 
@@ -38,7 +38,7 @@ fn a_connection_begins_with_who_has_seen_the_answer() {
         assert_eq!(object.entries().len(), 0, "{guess:#x} acknowledges nothing");
     }
     object.enter(&syn().flags(ACK).numbers(0x0102_0305, 1), SERVICE, &[FlowsInbound]);
-    assert_eq!(object.state(&service(0)), State::TcpEstablished);
+    assert_eq!(object.state(&service(TcpFlags::empty())), State::TcpEstablished);
     // One that began before natbpf came has no such number.
     let running = Packet::tcp(HIS_OTHER, FORWARDED, ACK);
     object.back(&running, SERVICE);
@@ -126,7 +126,7 @@ fn a_stranger_who_asks_again_is_remembered() {
 fn a_client_comes_again_to_a_flow_that_is_over() {
     let mut object = forwarding();
     object.meet(&syn(), SERVICE, &[]);
-    object.idle(&service(0), TIMEOUT + 2);
+    object.idle(&service(TcpFlags::empty()), TIMEOUT + 2);
     object.back(&syn(), SERVICE);
     assert_eq!(object.leave(&service(SYN | ACK), &[]), FORWARDED);
     object.enter(&syn().flags(ACK), SERVICE, &[FlowsInbound]);

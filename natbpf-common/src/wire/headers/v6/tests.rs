@@ -11,6 +11,7 @@ use crate::wire::{
     Port,
     headers::{Located, locate},
     protocol::{ESP, ICMP, ICMP6, TCP, UDP, extension::*},
+    segment::TcpFlags,
 };
 
 const ETHERNET: u32 = 14;
@@ -182,7 +183,7 @@ fn a_segment_is_read_with_all_its_fields() {
     assert_eq!(headers.source, core::net::Ipv6Addr::from(SOURCE).into());
     assert_eq!(headers.destination, core::net::Ipv6Addr::from(DESTINATION).into());
     assert_eq!((headers.source_port, headers.destination_port), (Port::new(1234), Port::new(443)));
-    assert_eq!((headers.protocol, headers.tcp_flags, headers.tcp_header), (TCP, 0x10, 20));
+    assert_eq!((headers.protocol, headers.tcp_flags, headers.tcp_header), (TCP, TcpFlags::ACK, 20));
     assert_eq!((headers.service, headers.time_to_live), (0xb9, 63));
     assert_eq!((headers.fragment, headers.identification, headers.checksum), (0, 0, 0));
 }

@@ -38,7 +38,7 @@ pub fn what_is_invalid_does_not_leave(bed: &Bed) -> Result<Outcome> {
     let beyond = script.client_next.wrapping_add(1 << 30);
     script.client_sends_at(beyond, ACK, b"out of window")?;
     let nobody = (SILENT_IN1, 41000);
-    for flags in [RST, RST | ACK, SYN | ACK, FIN | ACK, ACK, 0, SYN | RST] {
+    for flags in [RST, RST | ACK, SYN | ACK, FIN | ACK, ACK, TcpFlags::empty(), SYN | RST] {
         script.inside.send(&Packet::tcp(nobody, (SILENT_OUT2, 81), flags))?;
     }
     script.inside.send(&Packet::icmp(SILENT_IN1, SILENT_OUT1, 0, 99).payload(b"a reply to nothing"))?;

@@ -95,7 +95,7 @@ pub fn udp_opens_no_port_of_tcp(bed: &Bed) -> Result<Outcome> {
         if seen.payload() == b"the last one" {
             break;
         }
-        entered.extend((!seen.outgoing && seen.flags() & SYN != 0).then_some(seen));
+        entered.extend((!seen.outgoing && seen.flags().intersects(SYN)).then_some(seen));
     }
     expect!(entered.is_empty(), "a mapping of UDP lets in {entered:?}");
     Ok(Meets)

@@ -153,7 +153,7 @@ pub fn ip_options(bed: &Bed) -> Result<Outcome> {
 
 pub fn tcp_headers_and_flags(bed: &Bed) -> Result<Outcome> {
     let offset = |words: u8| changed(tcp(), &[(IP + 12, words << 4)]);
-    let flags = |flags: u8| Packet::tcp(CLIENT, SERVER, flags).payload([]).ip_bytes();
+    let flags = |flags: TcpFlags| Packet::tcp(CLIENT, SERVER, flags).payload([]).ip_bytes();
     swallowed(
         bed,
         &[
@@ -161,12 +161,12 @@ pub fn tcp_headers_and_flags(bed: &Bed) -> Result<Outcome> {
             ("a data offset of 4", offset(4)),
             ("a data offset beyond the segment", offset(6)),
             ("a data offset of 15", offset(15)),
-            ("no flags", flags(0)),
+            ("no flags", flags(TcpFlags::empty())),
             ("SYN and FIN", flags(SYN | FIN)),
             ("SYN and RST", flags(SYN | RST)),
             ("FIN alone", flags(FIN)),
-            ("FIN, PSH and URG", flags(0x29)),
-            ("all flags", flags(0x3f)),
+            ("FIN, PSH and URG", flags(FIN | TcpFlags::PSH | TcpFlags::URG)),
+            ("all flags", flags(TcpFlags::from_bits_retain(0x3f))),
         ],
     )
 }

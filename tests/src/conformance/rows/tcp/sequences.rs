@@ -11,9 +11,8 @@ use crate::conformance::script::Script;
 use crate::conformance::tcp::connect;
 use crate::ends::tools::together;
 
-/// "ECN echo" and "congestion window reduced".
-const ECE: u8 = 0x40;
-const CWR: u8 = 0x80;
+const ECE: TcpFlags = TcpFlags::ECE;
+const CWR: TcpFlags = TcpFlags::CWR;
 
 /// One end of a connection as it writes its segments.
 struct Speaker<'a> {
@@ -26,11 +25,11 @@ struct Speaker<'a> {
 
 impl Speaker<'_> {
     /// The next segment.
-    fn segment(&mut self, flags: u8, acknowledged: u32, payload: &[u8]) -> Packet {
+    fn segment(&mut self, flags: TcpFlags, acknowledged: u32, payload: &[u8]) -> Packet {
         let packet =
             Packet::tcp(self.own, self.peer, flags).numbers(self.next, acknowledged).payload(payload);
         self.next += u32::try_from(payload.len()).unwrap_or_default();
-        self.next += u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);
+        self.next += u32::from(flags.intersects(SYN)) + u32::from(flags.intersects(FIN));
         packet
     }
 
