@@ -1,5 +1,6 @@
 //! The fuzzer's bytes as a packet, and as the choices that a check has.
 
+use natbpf_common::IfIndex;
 use natbpf_common::wire::packet::{Packet, View};
 use natbpf_common::{Address, Port};
 
@@ -16,8 +17,8 @@ pub struct Bytes {
 }
 
 impl Packet for Bytes {
-    fn interface(&self) -> u32 {
-        1
+    fn interface(&self) -> IfIndex {
+        IfIndex::new(1)
     }
 
     fn length(&self) -> u32 {

@@ -9,6 +9,7 @@
 
 pub mod contract;
 pub mod flow;
+pub mod interface;
 pub mod keyed;
 pub mod nat;
 pub mod path;
@@ -16,5 +17,6 @@ pub mod siphash;
 pub mod time;
 pub mod wire;
 
+pub use interface::IfIndex;
 pub use time::{Nanoseconds, SECOND};
 pub use wire::{Address, Port};

@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 
 use natbpf_common::{
-    Address,
+    Address, IfIndex,
     contract::uplinks::{MAX_ADDRESSES, UplinkAddress},
 };
 
@@ -16,20 +16,20 @@ use crate::network::{Ipv4Address, Snapshot};
 ///
 /// An interface without a usable address borrows the first one of the other interfaces, as a network of its
 /// own. Row M06.
-pub fn masquerade_addresses(snapshot: &Snapshot, interface: u32) -> Vec<UplinkAddress> {
+pub fn masquerade_addresses(snapshot: &Snapshot, interface: IfIndex) -> Vec<UplinkAddress> {
     let own: Vec<_> = own_addresses(snapshot, interface).take(MAX_ADDRESSES).map(uplink_address).collect();
     if own.is_empty() { borrowed_address(snapshot, interface).map(borrow).into_iter().collect() } else { own }
 }
 
 /// The usable addresses of the interface itself, however many.
-pub fn own_addresses(snapshot: &Snapshot, interface: u32) -> impl Iterator<Item = &Ipv4Address> {
+pub fn own_addresses(snapshot: &Snapshot, interface: IfIndex) -> impl Iterator<Item = &Ipv4Address> {
     snapshot.addresses.iter().filter(move |address| address.interface == interface && usable(address))
 }
 
 /// The address of another interface that stands in where the interface has none.
 ///
 /// The kernel asks its list of devices, which is in the order of their making, as their indexes are.
-pub fn borrowed_address(snapshot: &Snapshot, interface: u32) -> Option<&Ipv4Address> {
+pub fn borrowed_address(snapshot: &Snapshot, interface: IfIndex) -> Option<&Ipv4Address> {
     if snapshot.waiting.contains(&interface) {
         return None;
     }
@@ -68,7 +68,7 @@ mod tests {
     fn address(interface: u32, network: &str) -> Ipv4Address {
         let network: ipnet::Ipv4Net = network.parse().unwrap();
         Ipv4Address {
-            interface,
+            interface: IfIndex::new(interface),
             local: network.addr(),
             peer: network.addr(),
             prefix_length: network.prefix_len(),
@@ -79,7 +79,7 @@ mod tests {
 
     fn chosen(addresses: Vec<Ipv4Address>, interface: u32) -> Vec<String> {
         let snapshot = Snapshot { addresses, ..Snapshot::default() };
-        masquerade_addresses(&snapshot, interface)
+        masquerade_addresses(&snapshot, IfIndex::new(interface))
             .iter()
             .map(|address| format!("{} in {}/{}", address.local, address.network, address.mask))
             .collect()

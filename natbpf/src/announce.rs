@@ -8,7 +8,7 @@ use std::{
     os::fd::{AsRawFd as _, OwnedFd},
 };
 
-use natbpf_common::wire::arp::Arp;
+use natbpf_common::{IfIndex, wire::arp::Arp};
 use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrLike as _, sendto, socket,
 };
@@ -23,7 +23,7 @@ const BROADCAST: [u8; 6] = [0xff; 6];
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Announced {
     /// Interface index.
-    pub interface: u32,
+    pub interface: IfIndex,
     pub mac: [u8; 6],
     pub address: Ipv4Addr,
 }
@@ -82,7 +82,7 @@ fn send(socket: &OwnedFd, announced: Announced) -> io::Result<()> {
     // SAFETY: integers and bytes.
     let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     to.sll_family = libc::AF_PACKET as u16;
-    to.sll_ifindex = announced.interface.cast_signed();
+    to.sll_ifindex = announced.interface.number().cast_signed();
     to.sll_halen = BROADCAST.len() as u8;
     to.sll_addr[..BROADCAST.len()].copy_from_slice(&BROADCAST);
     // SAFETY: the address is one of AF_PACKET, and as long as said.
@@ -109,7 +109,7 @@ mod tests {
 
     fn announced(last: u8) -> Announced {
         let address = Ipv4Addr::new(203, 0, 113, last);
-        Announced { interface: 3, mac: [2, 0, 0, 0, 0, 3], address }
+        Announced { interface: IfIndex::new(3), mac: [2, 0, 0, 0, 0, 3], address }
     }
 
     #[test]

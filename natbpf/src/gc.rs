@@ -138,7 +138,7 @@ impl Eviction {
 #[cfg(test)]
 mod tests {
     use natbpf_common::{
-        Address, Port, SECOND,
+        Address, IfIndex, Port, SECOND,
         flow::{offload::Offload, state::State},
         time::Moment,
         wire::protocol::UDP,
@@ -151,7 +151,7 @@ mod tests {
             life: life.to_word(),
             rewrite: 0,
             created: Moment::default(),
-            uplink: 1,
+            uplink: IfIndex::new(1),
             status: Status::new(state as u8).to_word(),
             traits: 0,
             outside_port: Port::default(),

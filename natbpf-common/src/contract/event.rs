@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{flow::FlowKey, time::Nanoseconds};
+use crate::{flow::FlowKey, interface::IfIndex, time::Nanoseconds};
 
 /// What happened to a flow; the names are those of conntrack's events (`conntrack -E`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct FlowEvent {
     /// When it happened, by the datapath's clock.
     pub time: Nanoseconds,
     /// Interface index of the uplink.
-    pub uplink: u32,
+    pub uplink: IfIndex,
     /// A [`Status`](crate::flow::Status).
     pub status: u16,
     /// An [`EventKind`].

@@ -3,7 +3,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::wire::{Address, Port};
+use crate::{
+    interface::IfIndex,
+    wire::{Address, Port},
+};
 
 /// Data of a key of the longest-prefix map of forwards: which external endpoints lead inside. The fields are in the
 /// order in which prefixes grow: a floating address has a prefix up to the address, a range of ports ends within the
@@ -12,7 +15,7 @@ use crate::wire::{Address, Port};
 #[repr(C)]
 pub struct ForwardKey {
     /// Interface index of the uplink.
-    pub uplink: u32,
+    pub uplink: IfIndex,
     /// External address.
     pub address: Address,
     /// IP protocol number.
@@ -51,7 +54,7 @@ pub struct Forward {
 #[repr(C)]
 pub struct ExternalKey {
     /// Interface index of the uplink; 0 in the map that finds the uplink of any external address.
-    pub uplink: u32,
+    pub uplink: IfIndex,
     /// External address, in packet order.
     pub address: Address,
 }
@@ -61,7 +64,7 @@ pub struct ExternalKey {
 #[repr(C)]
 pub struct External {
     /// Interface index of the uplink that it belongs to.
-    pub uplink: u32,
+    pub uplink: IfIndex,
     /// [`External::ANSWER`] or 0.
     pub flags: u32,
     /// MAC address of the uplink, to answer with.

@@ -2,12 +2,14 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::flow::offload::PortFlags;
+
 /// An inside port; the key of its map is the interface index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct InsidePort {
-    /// [`Offload::PEER`](crate::flow::offload::Offload::PEER) or 0.
-    pub flags: u32,
+    /// What is special about it.
+    pub flags: PortFlags,
 }
 
 /// How many inside ports there can be.

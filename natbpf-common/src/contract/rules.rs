@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{flow::FlowEntry, wire::Address};
+use crate::{flow::FlowEntry, interface::IfIndex, wire::Address};
 
 /// Data of a key of the longest-prefix map of masqueraded sources. The interface index comes first, so every
 /// prefix includes it.
@@ -10,7 +10,7 @@ use crate::{flow::FlowEntry, wire::Address};
 #[repr(C)]
 pub struct SourceKey {
     /// Interface index of the uplink. Any byte order does, since prefixes cover it whole.
-    pub uplink: u32,
+    pub uplink: IfIndex,
     /// Source address of the packet, before translation.
     pub source: Address,
 }

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::wire::Address;
+use crate::{interface::IfIndex, wire::Address};
 
 /// How many uplinks an instance can have.
 pub const MAX_UPLINKS: usize = 16;
@@ -27,7 +27,7 @@ pub struct UplinkAddress {
 #[repr(C)]
 pub struct Uplink {
     /// Interface index; 0 is a free place.
-    pub interface: u32,
+    pub interface: IfIndex,
     /// Length of the link layer header: 14 with Ethernet, 0 without.
     pub link_header: u32,
     /// A set of [`Uplink::SERVES`], [`Uplink::SILENT`] and [`Uplink::MOSTLY_FORWARDED`].
@@ -82,7 +82,7 @@ impl Uplinks {
             let mut arranged = Self { salt, places: [Uplink::default(); PLACES] };
             let fits = uplinks.iter().all(|uplink| {
                 let place = &mut arranged.places[place(salt, uplink.interface)];
-                let free = place.interface == 0;
+                let free = place.interface.is_none();
                 *place = *uplink;
                 free
             });
@@ -96,15 +96,15 @@ impl Uplinks {
 
     /// The uplink with this interface index, which is not 0; `None`: that interface is no uplink.
     #[inline(always)]
-    pub fn find(&self, interface: u32) -> Option<&Uplink> {
+    pub fn find(&self, interface: IfIndex) -> Option<&Uplink> {
         let uplink = &self.places[place(self.salt, interface)];
         if uplink.interface == interface { Some(uplink) } else { None }
     }
 }
 
 #[inline(always)]
-const fn place(salt: u32, interface: u32) -> usize {
-    (interface.wrapping_mul(salt) >> 26) as usize & (PLACES - 1)
+const fn place(salt: u32, interface: IfIndex) -> usize {
+    (interface.number().wrapping_mul(salt) >> 26) as usize & (PLACES - 1)
 }
 
 #[cfg(feature = "user")]
@@ -126,6 +126,8 @@ mod tests {
             stranger in 1..u32::MAX,
             salt: u32,
         ) {
+            let interfaces: Vec<_> = interfaces.into_iter().map(IfIndex::new).collect();
+            let stranger = IfIndex::new(stranger);
             let uplinks: Vec<Uplink> =
                 interfaces.iter().map(|interface| Uplink { interface: *interface, ..Uplink::default() }).collect();
             let arranged = Uplinks::arrange(&uplinks, salt).expect("it fits");
@@ -144,7 +146,7 @@ mod tests {
     fn neighbouring_indexes_can_be_arranged() {
         for first in 1..500 {
             let uplinks: Vec<Uplink> = (first..first + MAX_UPLINKS as u32)
-                .map(|interface| Uplink { interface, ..Uplink::default() })
+                .map(|interface| Uplink { interface: IfIndex::new(interface), ..Uplink::default() })
                 .collect();
             assert!(Uplinks::arrange(&uplinks, 0).is_some());
         }

@@ -3,7 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{Rewrite, offload::Offload};
-use crate::{time::Moment, wire::Port};
+use crate::{interface::IfIndex, time::Moment, wire::Port};
 
 /// Value of the flow table, 64 bytes: a cache line.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -16,7 +16,7 @@ pub struct FlowEntry {
     /// When the flow began.
     pub created: Moment,
     /// Interface index of the uplink that the flow leaves by.
-    pub uplink: u32,
+    pub uplink: IfIndex,
     /// A [`Status`](super::Status), as a word.
     pub status: u16,
     /// A set of the flags below; never changed while the flow has this translation.

@@ -5,9 +5,10 @@
 //! There the way is noted in the flow's entry of its direction, and the packets after it are sent that way at
 //! once. What was noted holds for a time and for an epoch; then one packet asks the kernel again.
 
+use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::time::Ticks;
+use crate::{interface::IfIndex, time::Ticks};
 
 /// The noted way of one direction of a flow; the other cache line of its entry. 32 bytes without padding.
 ///
@@ -23,16 +24,47 @@ pub struct Offload {
     pub frame: u64,
     /// Destination and source of the frame as it leaves: its first twelve bytes as three native words.
     pub ethernet: [u32; 3],
-    /// Interface index of the inside port: where packets of the original direction come in, and those of the
-    /// reply direction go out, the latter with [`Offload::PEER`]. The other end of the way is the flow's
-    /// uplink.
-    pub port: u32,
+    /// The inside port: where packets of the original direction come in, and those of the reply direction go out. The
+    /// other end of the way is the flow's uplink.
+    pub port: NotedPort,
 }
 
-impl Offload {
-    /// The port is one end of a veth pair whose other end is in another network namespace: packets go straight to that
-    /// end. A bit that no interface index has.
-    pub const PEER: u32 = 1 << 31;
+/// What is special about an inside port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct PortFlags(u32);
+
+bitflags! {
+    impl PortFlags: u32 {
+        /// The port is one end of a veth pair whose other end is in another network namespace: packets may go straight
+        /// to that end.
+        const PEER = 1 << 31;
+    }
+}
+
+/// An inside port, and what is special about it: one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct NotedPort(u32);
+
+impl NotedPort {
+    /// The flags stand in bits that no interface index has.
+    #[inline(always)]
+    pub const fn new(interface: IfIndex, flags: PortFlags) -> Self {
+        Self(interface.number() | flags.bits() & PortFlags::PEER.bits())
+    }
+
+    /// The port itself.
+    #[inline(always)]
+    pub const fn interface(self) -> IfIndex {
+        IfIndex::new(self.0 & !PortFlags::PEER.bits())
+    }
+
+    /// Whether packets go straight to the other end of the pair ([`PortFlags::PEER`]).
+    #[inline(always)]
+    pub const fn peer(self) -> bool {
+        self.0 & PortFlags::PEER.bits() != 0
+    }
 }
 
 /// How long a noted way holds, for which epoch, and for packets of which length; one word.

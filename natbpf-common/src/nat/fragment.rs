@@ -7,6 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     flow::Direction,
+    interface::IfIndex,
     siphash::{Secret, siphash},
     time::{Nanoseconds, SECOND},
     wire::{
@@ -53,7 +54,7 @@ pub struct DatagramKey {
     /// Destination address, as it stands in the packet.
     pub destination: Address,
     /// Interface index of the uplink.
-    pub uplink: u32,
+    pub uplink: IfIndex,
     /// In packet order.
     pub identification: u16,
     /// IP protocol number.
@@ -65,7 +66,7 @@ pub struct DatagramKey {
 impl DatagramKey {
     /// The key of a fragment with these headers. `direction` is the number of a [`Direction`].
     #[inline(always)]
-    pub fn of(headers: &Headers, uplink: u32, direction: u32) -> Self {
+    pub fn of(headers: &Headers, uplink: IfIndex, direction: u32) -> Self {
         Self {
             source: headers.source,
             destination: headers.destination,
@@ -89,7 +90,7 @@ impl DatagramKey {
         let mixed = (self.source.to_wire()
             ^ self.destination.to_wire().rotate_left(13)
             ^ (self.identification as u32).rotate_left(9)
-            ^ self.uplink.rotate_left(22))
+            ^ self.uplink.number().rotate_left(22))
         .wrapping_mul(0x9e37_79b1);
         ((mixed >> 16) as u16 ^ ((self.protocol as u16) << 5 | self.direction as u16)) & Verdict::TAG
     }

@@ -9,6 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     flow::FlowKey,
+    interface::IfIndex,
     time::{Nanoseconds, SECOND},
     wire::Port,
 };
@@ -28,7 +29,7 @@ pub struct Pending {
     /// A [`Rewrite`](crate::flow::Rewrite), as a word: the external endpoint that was asked.
     pub rewrite: u64,
     /// Interface index of the uplink that it was asked by.
-    pub uplink: u32,
+    pub uplink: IfIndex,
     /// The flags of the rule by whose mapping it was let in.
     pub flags: u32,
     /// A [`Status`](crate::flow::Status), as a word.

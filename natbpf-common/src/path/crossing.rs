@@ -9,7 +9,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{flow::FlowKey, wire::headers::Headers};
+use crate::{flow::FlowKey, interface::IfIndex, wire::headers::Headers};
 
 /// Slots of the table. As many packets can be on their way at once; one whose slot was taken by a later one
 /// teaches nothing.
@@ -28,7 +28,7 @@ pub struct Crossing {
     /// What else of the packet is compared.
     pub contents: Contents,
     /// Index of the interface by which it came in.
-    pub interface: u32,
+    pub interface: IfIndex,
     /// [`Gauge::Epoch`](crate::contract::gauge::Gauge::Epoch) when it came in: what has changed since may
     /// have changed its way.
     pub epoch: u32,

@@ -1,12 +1,12 @@
 //! Frames, by which packets that come in are told apart.
 
-use crate::keyed::Keys;
+use crate::{interface::IfIndex, keyed::Keys};
 
 /// What a frame is known by when it comes in: a noted way is for packets in such frames alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// Index of the interface by which it comes in.
-    pub interface: u32,
+    pub interface: IfIndex,
     /// The first twelve bytes, destination and source, as three native words.
     pub ethernet: [u32; 3],
     /// Tag in the buffer's metadata: protocol and TCI; 0: none.
@@ -25,7 +25,7 @@ impl Frame {
     #[inline(always)]
     pub const fn fingerprint(&self, keys: &Keys) -> u64 {
         let [first, second, third] = self.ethernet;
-        keys.hash(&[first, second, third, self.interface, self.vlan, (self.service & DSCP) as u32])
+        keys.hash(&[first, second, third, self.interface.number(), self.vlan, (self.service & DSCP) as u32])
     }
 
     /// For a frame from outside: routers may send by turns, so the source does not count.
@@ -55,10 +55,10 @@ mod tests {
         #[test]
         fn every_part_of_a_frame_counts(interface: u32, ethernet: [u32; 3], vlan: u32, service: u8, bit in 0..168u32, secret: [u8; Keys::BYTES]) {
             let keys: Keys = zerocopy::transmute!(secret);
-            let frame = Frame { interface, ethernet, vlan, service };
+            let frame = Frame { interface: IfIndex::new(interface), ethernet, vlan, service };
             let mut other = frame;
             match bit / 32 {
-                0 => other.interface ^= 1 << bit,
+                0 => other.interface = IfIndex::new(interface ^ 1 << bit),
                 1 => other.vlan ^= 1 << (bit % 32),
                 5 => other.service ^= 1 << (bit % 8),
                 n => other.ethernet[n as usize - 2] ^= 1 << (bit % 32),
@@ -86,7 +86,8 @@ mod tests {
                 |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
             [word(0), word(4), word(8)]
         };
-        let frame = |ethernet| Frame { interface: 2, ethernet: bytes(ethernet), vlan: 0, service: 0 };
+        let frame =
+            |ethernet| Frame { interface: IfIndex::new(2), ethernet: bytes(ethernet), vlan: 0, service: 0 };
         let one = frame([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
         let other_source = frame([1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0]);
         let other_destination = frame([1, 2, 3, 4, 5, 7, 7, 8, 9, 10, 11, 12]);

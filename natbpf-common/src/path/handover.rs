@@ -7,7 +7,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::wire::Address;
+use crate::{interface::IfIndex, wire::Address};
 
 /// A packet that is on its way from one program to another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -32,21 +32,21 @@ pub enum Purpose {
 impl Handover {
     /// For a packet with these addresses that is redirected to the egress of the device with this index.
     #[inline(always)]
-    pub const fn new(interface: u32, purpose: Purpose, source: Address, destination: Address) -> Self {
+    pub const fn new(interface: IfIndex, purpose: Purpose, source: Address, destination: Address) -> Self {
         let (source, destination) = (source.to_wire() as u64, destination.to_wire() as u64);
         let addresses = if cfg!(target_endian = "little") {
             source | destination << 32
         } else {
             source << 32 | destination
         };
-        Self { to: interface as u64 | (purpose as u64) << 32, addresses }
+        Self { to: interface.number() as u64 | (purpose as u64) << 32, addresses }
     }
 
     /// What is said at the egress of a device about a packet, whose addresses are as in
     /// [`Handover::addresses`]; `None`: nothing.
     #[inline(always)]
-    pub const fn purpose(self, interface: u32, addresses: u64) -> Option<Purpose> {
-        if self.to as u32 != interface || self.addresses != addresses {
+    pub const fn purpose(self, interface: IfIndex, addresses: u64) -> Option<Purpose> {
+        if self.to as u32 != interface.number() || self.addresses != addresses {
             return None;
         }
         match (self.to >> 32) as u32 {
@@ -77,18 +77,18 @@ mod tests {
             };
             let (from, to) = (u32::from_ne_bytes(source), u32::from_ne_bytes(destination));
             for purpose in [Purpose::Repeated, Purpose::Turning] {
-                let handover = Handover::new(interface, purpose, Address::from_wire(from), Address::from_wire(to));
-                prop_assert_eq!(handover.purpose(interface, addresses(source, destination)), Some(purpose));
+                let handover = Handover::new(IfIndex::new(interface), purpose, Address::from_wire(from), Address::from_wire(to));
+                prop_assert_eq!(handover.purpose(IfIndex::new(interface), addresses(source, destination)), Some(purpose));
                 let (mut other, mut at) = (addresses(source, destination), interface);
                 if bit < 64 { other ^= 1 << bit } else { at ^= 1 << (bit - 64) }
-                prop_assert_eq!(handover.purpose(at, other), None);
+                prop_assert_eq!(handover.purpose(IfIndex::new(at), other), None);
             }
         }
     }
 
     #[test]
     fn nothing_is_said_to_anybody() {
-        assert_eq!(Handover::default().purpose(0, 0), None);
-        assert_eq!(Handover::default().purpose(1, 0), None);
+        assert_eq!(Handover::default().purpose(IfIndex::new(0), 0), None);
+        assert_eq!(Handover::default().purpose(IfIndex::new(1), 0), None);
     }
 }

@@ -2,7 +2,10 @@
 
 use core::fmt;
 
-use crate::wire::{Address, Port, checksum};
+use crate::{
+    interface::IfIndex,
+    wire::{Address, Port, checksum},
+};
 
 /// Bytes of a packet that are known to be there.
 pub struct View<const LENGTH: usize> {
@@ -91,7 +94,7 @@ impl Translation {
 /// A packet at a hook.
 pub trait Packet {
     /// Interface index of the device.
-    fn interface(&self) -> u32;
+    fn interface(&self) -> IfIndex;
 
     /// Length from the link layer header on.
     fn length(&self) -> u32;

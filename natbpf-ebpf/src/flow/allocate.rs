@@ -11,7 +11,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use natbpf_common::{
-    Address, Port,
+    Address, IfIndex, Port,
     contract::{counter::Counter, rules::Rule},
     flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, life::Life, offload::Validity},
     nat::{
@@ -51,7 +51,7 @@ const RANDOM_SHIFT: u32 = 8;
 /// What is asked for.
 pub struct Request<'a> {
     /// Interface index of the uplink.
-    pub interface: u32,
+    pub interface: IfIndex,
     /// Of the original direction.
     pub key: &'a FlowKey,
     pub external: Address,

@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
-    Address, Port,
+    Address, IfIndex, Port,
     contract::{counter::DropReason, rules::Rule, uplinks::Uplink},
     flow::{FlowEntry, FlowKey, Rewrite, life::Life, step},
     wire::{
@@ -109,14 +109,14 @@ const HOST: u32 = 1 << 8;
 /// It is [`Owner::Again`].
 const AGAIN: u32 = 1 << 9;
 
-global!(fn prepare_flow(skb: *mut __sk_buff, key: &FlowKey, interface: u32, how: u32) -> Result<Prepared, DropReason> = prepare_flow_inner);
+global!(fn prepare_flow(skb: *mut __sk_buff, key: &FlowKey, interface: IfIndex, how: u32) -> Result<Prepared, DropReason> = prepare_flow_inner);
 
 /// Finds rule and address and sets the search for a port up.
 #[inline(always)]
 fn prepare_flow_inner(
     skb: *mut __sk_buff,
     key: &FlowKey,
-    interface: u32,
+    interface: IfIndex,
     how: u32,
 ) -> Result<Prepared, DropReason> {
     // A copy: Linux 6.1 takes no keys of maps from a pointer that a global function was handed.
@@ -210,7 +210,7 @@ fn choose(
 
 /// The port by which the outside reaches this endpoint at the flow's address, by a forward.
 #[inline(always)]
-fn known_as(interface: u32, key: &FlowKey, external: Address) -> Option<Port> {
+fn known_as(interface: IfIndex, key: &FlowKey, external: Address) -> Option<Port> {
     let (address, port) = forwards::known_as(interface, key)?;
     if address == external { Some(port) } else { None }
 }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use natbpf_common::{
-    Port,
+    IfIndex, Port,
     contract::{
         counter::{Counter, DropReason},
         event::EventKind,
@@ -188,7 +188,7 @@ fn counted(original: &FlowKey, out: Rewrite) -> u16 {
 
 /// Enters the tuple of a flow of the host, in the reply direction alone. If the table is full the host goes on without.
 #[inline(always)]
-pub fn reservation(interface: u32, reply: &FlowKey) {
+pub fn reservation(interface: IfIndex, reply: &FlowKey) {
     let (Some(status), Some(search)) = (step::first(reply.protocol, TcpFlags::empty()), allocate::search())
     else {
         return;
@@ -211,7 +211,7 @@ pub fn reservation(interface: u32, reply: &FlowKey) {
 
 /// What both entries of a flow begin with.
 #[inline(always)]
-fn fill(search: *mut Search, uplink: u32, status: Status, traits: u16) {
+fn fill(search: *mut Search, uplink: IfIndex, status: Status, traits: u16) {
     let now = clock::now();
     // SAFETY: nobody else has this processor's search.
     let entry = unsafe { &mut (*search).entry };

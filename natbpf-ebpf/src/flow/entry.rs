@@ -1,8 +1,12 @@
 //! Entries of the flow table, which other processors read and write at the same time.
 
 use natbpf_common::{
-    Nanoseconds,
-    flow::{FlowEntry, FlowKey, Rewrite, Status, life::Life, offload::Validity},
+    IfIndex, Nanoseconds,
+    flow::{
+        FlowEntry, FlowKey, Rewrite, Status,
+        life::Life,
+        offload::{NotedPort, Validity},
+    },
     time::Moment,
 };
 
@@ -106,18 +110,18 @@ impl Entry {
     }
 
     #[inline(always)]
-    pub fn uplink(self) -> u32 {
+    pub fn uplink(self) -> IfIndex {
         cell!(self.0, uplink).load()
     }
 
     #[inline(always)]
-    pub fn set_uplink(self, interface: u32) {
+    pub fn set_uplink(self, interface: IfIndex) {
         cell!(self.0, uplink).store(interface);
     }
 
     // How the kernel has forwarded such packets: see `offload`.
 
-    /// A [`Validity`](natbpf_common::flow::offload::Validity).
+    /// A [`Validity`](natbpf_common::flow::offload::{NotedPort, Validity}).
     #[inline(always)]
     pub fn validity(self) -> u64 {
         cell!(self.0, offload.validity).load()
@@ -139,9 +143,8 @@ impl Entry {
         cell!(self.0, offload.frame).load()
     }
 
-    /// With [`Offload::PEER`](natbpf_common::flow::offload::Offload::PEER).
     #[inline(always)]
-    pub fn port(self) -> u32 {
+    pub fn port(self) -> NotedPort {
         cell!(self.0, offload.port).load()
     }
 
@@ -157,7 +160,7 @@ impl Entry {
 
     /// Only for whoever has locked it.
     #[inline(always)]
-    pub fn set_way(self, frame: u64, port: u32, ethernet: [u32; 3], vlan: u16) {
+    pub fn set_way(self, frame: u64, port: NotedPort, ethernet: [u32; 3], vlan: u16) {
         cell!(self.0, offload.frame).store(frame);
         cell!(self.0, offload.port).store(port);
         cell!(self.0, offload.ethernet[0]).store(ethernet[0]);

@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use natbpf_common::{
-    Nanoseconds,
+    IfIndex, Nanoseconds,
     contract::gauge::Gauge,
     flow::{FlowEntry, FlowKey, Rewrite, Status},
     nat::pending::{LIFETIME, MAX_PENDING, Pending},
@@ -74,7 +74,7 @@ impl Known {
     }
 
     #[inline(always)]
-    pub fn uplink(self) -> u32 {
+    pub fn uplink(self) -> IfIndex {
         cell!(self.0, uplink).load()
     }
 

@@ -5,7 +5,7 @@
 //! one of a function with types.
 
 use aya_ebpf::bindings::__sk_buff;
-use natbpf_common::contract::counter::DropReason;
+use natbpf_common::{IfIndex, contract::counter::DropReason};
 
 /// Makes a global function of another one, which it is all of. To the verifier a pointer that it is handed
 /// may be null: then it answers what has the number 0.
@@ -68,6 +68,20 @@ macro_rules! plain {
 }
 
 plain!(u32, u64, *mut __sk_buff);
+
+impl Argument for IfIndex {
+    type Raw = u32;
+
+    #[inline(always)]
+    fn pass(self) -> u32 {
+        self.number()
+    }
+
+    #[inline(always)]
+    unsafe fn take(raw: u32) -> Option<Self> {
+        Some(Self::new(raw))
+    }
+}
 
 impl<T> Argument for &T {
     type Raw = *const T;

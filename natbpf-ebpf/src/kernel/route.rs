@@ -6,7 +6,7 @@ use aya_ebpf::{
     },
     helpers::generated,
 };
-use natbpf_common::Address;
+use natbpf_common::{Address, IfIndex};
 
 const AF_INET: u8 = 2;
 
@@ -15,11 +15,11 @@ const AF_INET: u8 = 2;
 ///
 /// Not inlined: the query is large for the stack, and is over when this returns.
 #[inline(never)]
-pub fn next_hop(skb: *mut __sk_buff, interface: u32, destination: u32) -> u32 {
+pub fn next_hop(skb: *mut __sk_buff, interface: IfIndex, destination: u32) -> u32 {
     // SAFETY: integers and unions of integers.
     let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
     query.family = AF_INET;
-    query.ifindex = interface;
+    query.ifindex = interface.number();
     query.__bindgen_anon_4.ipv4_dst = destination;
     let size = size_of::<bpf_fib_lookup>() as i32;
     // SAFETY: the context and the query are valid.
@@ -36,11 +36,11 @@ pub fn next_hop(skb: *mut __sk_buff, interface: u32, destination: u32) -> u32 {
 /// The interface that leads to an inside address from one that a packet with this source has come by; 0: none. Not
 /// inlined, for its stack.
 #[inline(never)]
-pub fn inside(skb: *mut __sk_buff, interface: u32, source: Address, destination: Address) -> u32 {
+pub fn inside(skb: *mut __sk_buff, interface: IfIndex, source: Address, destination: Address) -> IfIndex {
     // SAFETY: integers and unions of integers.
     let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
     query.family = AF_INET;
-    query.ifindex = interface;
+    query.ifindex = interface.number();
     query.__bindgen_anon_3.ipv4_src = source.to_wire();
     query.__bindgen_anon_4.ipv4_dst = destination.to_wire();
     let size = size_of::<bpf_fib_lookup>() as i32;
@@ -48,7 +48,7 @@ pub fn inside(skb: *mut __sk_buff, interface: u32, source: Address, destination:
     let result = unsafe { generated::bpf_fib_lookup(skb.cast(), &raw mut query, size, 0) };
     // Row X08.
     match result as u32 {
-        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => query.ifindex,
-        _ => 0,
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => IfIndex::new(query.ifindex),
+        _ => IfIndex::NONE,
     }
 }

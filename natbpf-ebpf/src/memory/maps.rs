@@ -6,6 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use natbpf_common::{
+    IfIndex,
     contract::{
         counter::Counters,
         forwards::{External, ExternalKey, Forward, ForwardKey, MAX_POOLS, Pool},
@@ -59,7 +60,7 @@ pub static SETTINGS: Array<Settings, 1> = Array::new();
 
 /// Inside ports, by interface index.
 #[btf_map]
-pub static PORTS: HashMap<u32, InsidePort, { MAX_PORTS as usize }> = HashMap::new();
+pub static PORTS: HashMap<IfIndex, InsidePort, { MAX_PORTS as usize }> = HashMap::new();
 
 /// Interfaces that take frames from XDP programs, under their own index.
 #[btf_map]

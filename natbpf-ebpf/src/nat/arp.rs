@@ -2,7 +2,7 @@
 
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_redirect};
 use natbpf_common::{
-    Address,
+    Address, IfIndex,
     contract::{
         counter::Counter,
         forwards::{External, ExternalKey},
@@ -33,10 +33,10 @@ pub fn answer(skb: &Skb<'_>, uplink: &Uplink) -> bool {
     answer_arp(skb.raw(), uplink.interface)
 }
 
-global!(fn answer_arp(skb: *mut __sk_buff, interface: u32) -> bool = answer_arp_inner);
+global!(fn answer_arp(skb: *mut __sk_buff, interface: IfIndex) -> bool = answer_arp_inner);
 
 #[inline(always)]
-fn answer_arp_inner(skb: *mut __sk_buff, interface: u32) -> bool {
+fn answer_arp_inner(skb: *mut __sk_buff, interface: IfIndex) -> bool {
     let mut skb = Skb::of(skb);
     if skb.load::<u16>(ETHER_TYPE) != Some(EtherType::Arp as u16) {
         return false;
@@ -61,6 +61,6 @@ fn answer_arp_inner(skb: *mut __sk_buff, interface: u32) -> bool {
     }
     count::add(Counter::ArpAnswered);
     // SAFETY: takes no pointers.
-    unsafe { bpf_redirect(skb.interface(), 0) };
+    unsafe { bpf_redirect(skb.interface().number(), 0) };
     true
 }

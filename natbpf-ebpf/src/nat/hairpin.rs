@@ -9,6 +9,7 @@ use aya_ebpf::{
     bindings::__sk_buff, btf_maps::ProgramArray, helpers::generated::bpf_redirect_neigh, macros::btf_map,
 };
 use natbpf_common::{
+    IfIndex,
     contract::{
         counter::{Counter, DropReason},
         forwards::ExternalKey,
@@ -61,12 +62,12 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
     if headers.network != EthHdr::LEN as u32 || skb.vlan() != 0 {
         return Ok(Outcome::Untouched);
     }
-    let key = ExternalKey { uplink: 0, address: headers.destination };
+    let key = ExternalKey { uplink: IfIndex::NONE, address: headers.destination };
     let Some(external) = EXTERNALS.shared(&key) else { return Ok(Outcome::Untouched) };
     let uplink = cell!(external, uplink).load();
     // A source that is external itself is forged, or the host's: the kernel knows what to do (RFC 1812,
     // section 5.3.8). Row S18.
-    let source = ExternalKey { uplink: 0, address: headers.source };
+    let source = ExternalKey { uplink: IfIndex::NONE, address: headers.source };
     if EXTERNALS.shared(&source).is_some() || !leads_inside(skb, headers, uplink) {
         return Ok(Outcome::Untouched);
     }
@@ -77,7 +78,7 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
 
 /// Whether a packet to an external address is for an instance; else it is for the host.
 #[inline(always)]
-fn leads_inside(skb: &mut Skb<'_>, headers: &Headers, uplink: u32) -> bool {
+fn leads_inside(skb: &mut Skb<'_>, headers: &Headers, uplink: IfIndex) -> bool {
     // Row I18.
     if headers.is(Kind::IcmpError) {
         let length = headers.payload.wrapping_sub(ICMP_HEADER);
@@ -171,11 +172,11 @@ fn send_inside_inner(skb: *mut __sk_buff) -> bool {
         return false;
     }
     let interface = route::inside(skb.raw(), skb.interface(), headers.source, headers.destination);
-    if interface == 0 {
+    if interface.is_none() {
         return false;
     }
     // SAFETY: takes no pointers that matter: without parameters the kernel looks the neighbour up.
-    unsafe { bpf_redirect_neigh(interface, core::ptr::null_mut(), 0, 0) };
+    unsafe { bpf_redirect_neigh(interface.number(), core::ptr::null_mut(), 0, 0) };
     true
 }
 

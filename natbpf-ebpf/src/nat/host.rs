@@ -7,6 +7,7 @@
 //! as a reservation (netfilter's "null binding").
 
 use natbpf_common::{
+    IfIndex,
     contract::{counter::DropReason, gauge::Gauge, uplinks::Uplink},
     flow::{FlowKey, Rewrite, life::Life},
     wire::{protocol::Transport, segment::TcpFlags},
@@ -60,12 +61,17 @@ pub fn handle(
 
 /// What [`place`] says, as a number. Not inlined, for its stack.
 #[inline(never)]
-fn look(key: &FlowKey, tcp_flags: TcpFlags, interface: u32, rewrite: &mut u64) -> u32 {
+fn look(key: &FlowKey, tcp_flags: TcpFlags, interface: IfIndex, rewrite: &mut u64) -> u32 {
     place(key, tcp_flags, interface, rewrite).to_number()
 }
 
 #[inline(always)]
-fn place(key: &FlowKey, tcp_flags: TcpFlags, interface: u32, rewrite: &mut u64) -> Result<Place, DropReason> {
+fn place(
+    key: &FlowKey,
+    tcp_flags: TcpFlags,
+    interface: IfIndex,
+    rewrite: &mut u64,
+) -> Result<Place, DropReason> {
     if gauges::read(Gauge::HostMoved) > 0
         && let Some(entry) = Entry::find(key)
         && let Some(found) = entry.rewrite(key)

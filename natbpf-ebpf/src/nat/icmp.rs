@@ -11,7 +11,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use natbpf_common::{
-    Address,
+    Address, IfIndex,
     contract::{
         counter::{Counter, DropReason},
         uplinks::Uplink,
@@ -47,13 +47,13 @@ pub fn translate(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers, directio
     translate_error(skb.raw(), headers, uplink.interface, direction as u32).map(Outcome::translated)
 }
 
-global!(fn translate_error(skb: *mut __sk_buff, headers: &Headers, interface: u32, direction: u32) -> Result<bool, DropReason> = translate_error_inner);
+global!(fn translate_error(skb: *mut __sk_buff, headers: &Headers, interface: IfIndex, direction: u32) -> Result<bool, DropReason> = translate_error_inner);
 
 #[inline(always)]
 fn translate_error_inner(
     skb: *mut __sk_buff,
     headers: &Headers,
-    interface: u32,
+    interface: IfIndex,
     direction: u32,
 ) -> Result<bool, DropReason> {
     let Some(uplink) = uplink::of(interface) else { return Ok(false) };

@@ -11,7 +11,7 @@
 
 use aya_ebpf::{bindings::__sk_buff, btf_maps::PerCpuArray, macros::btf_map};
 use natbpf_common::{
-    Port,
+    IfIndex, Port,
     contract::{counter::DropReason, gauge::Gauge},
     flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, step},
     nat::pending::{OUTSIDE_PORTS, acknowledges, expect, outside_port},
@@ -95,7 +95,7 @@ numbered!(Answer { None, Untouched, Translated, Begins, BeginsUntouched });
 pub fn meet(
     skb: *mut __sk_buff,
     headers: &Headers,
-    interface: u32,
+    interface: IfIndex,
     target: &Target,
 ) -> Result<Rewrite, DropReason> {
     for attempt in 0..OUTSIDE_PORTS {
@@ -124,14 +124,14 @@ fn begin() -> Result<(), DropReason> {
     }
 }
 
-global!(fn meet_stranger(skb: *mut __sk_buff, headers: &Headers, interface: u32, target: &Target, attempt: u32) -> Result<Met, DropReason> = meet_stranger_inner);
+global!(fn meet_stranger(skb: *mut __sk_buff, headers: &Headers, interface: IfIndex, target: &Target, attempt: u32) -> Result<Met, DropReason> = meet_stranger_inner);
 
 /// What becomes of a stranger's packet, if the inside sees him by the port of this attempt.
 #[inline(always)]
 fn meet_stranger_inner(
     skb: *mut __sk_buff,
     headers: &Headers,
-    interface: u32,
+    interface: IfIndex,
     target: &Target,
     attempt: u32,
 ) -> Result<Met, DropReason> {

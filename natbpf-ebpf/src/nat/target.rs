@@ -3,7 +3,7 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
-    Address, Port,
+    Address, IfIndex, Port,
     contract::{counter::DropReason, rules::Rule, uplinks::Uplink},
     flow::{Direction, FlowEntry, FlowKey},
     wire::{
@@ -40,7 +40,7 @@ pub struct Target {
 /// Written where it is wanted: of an `Option` LLVM keeps the undefined fields of `None` in registers, which
 /// the verifier refuses.
 #[inline(always)]
-fn target(skb: *mut __sk_buff, interface: u32, key: &FlowKey, found: &mut Target) -> bool {
+fn target(skb: *mut __sk_buff, interface: IfIndex, key: &FlowKey, found: &mut Target) -> bool {
     // Row N01.
     if let Some(forward) = forwards::forward(interface, key) {
         if sockets::is_connected(skb, key) {
@@ -72,20 +72,20 @@ fn target(skb: *mut __sk_buff, interface: u32, key: &FlowKey, found: &mut Target
 
 /// Whether a stranger's packet with this key of the reply direction is let in somewhere.
 #[inline(always)]
-pub fn leads_inside(skb: *mut __sk_buff, interface: u32, key: &FlowKey) -> bool {
+pub fn leads_inside(skb: *mut __sk_buff, interface: IfIndex, key: &FlowKey) -> bool {
     // SAFETY: plain numbers.
     let mut found: Target = unsafe { core::mem::zeroed() };
     target(skb, interface, key, &mut found)
 }
 
-global!(pub fn find_target(skb: *mut __sk_buff, headers: &Headers, interface: u32, found: &mut Target) -> Result<bool, DropReason> = find_target_inner);
+global!(pub fn find_target(skb: *mut __sk_buff, headers: &Headers, interface: IfIndex, found: &mut Target) -> Result<bool, DropReason> = find_target_inner);
 
 /// Where a packet from outside leads. False: it is the host's, or none that would begin anything.
 #[inline(always)]
 fn find_target_inner(
     skb: *mut __sk_buff,
     headers: &Headers,
-    interface: u32,
+    interface: IfIndex,
     found: &mut Target,
 ) -> Result<bool, DropReason> {
     let Some(uplink) = uplink::of(interface) else { return Ok(false) };

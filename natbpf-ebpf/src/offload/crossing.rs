@@ -3,6 +3,7 @@
 
 use aya_ebpf::{bindings::__sk_buff, btf_maps::Array, macros::btf_map};
 use natbpf_common::{
+    IfIndex,
     contract::gauge::Gauge,
     flow::{Direction, FlowKey},
     path::crossing::{Contents, Crossing, Mark, SLOTS, slot},
@@ -53,7 +54,7 @@ fn write(skb: *mut __sk_buff, direction: u32, frame: u64, epoch: u32) {
 
 /// By which frame a packet came in.
 pub struct Origin {
-    pub interface: u32,
+    pub interface: IfIndex,
     pub frame: u64,
 }
 

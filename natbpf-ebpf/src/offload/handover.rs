@@ -2,7 +2,7 @@
 
 use aya_ebpf::{btf_maps::PerCpuArray, helpers::generated::bpf_redirect, macros::btf_map};
 use natbpf_common::{
-    Address,
+    Address, IfIndex,
     path::handover::{Handover, Purpose},
     wire::packet::Packet,
 };
@@ -19,10 +19,10 @@ const ADDRESSES: usize = Ipv4Hdr::LEN - 8;
 
 /// Has the packet, which has these addresses by now, sent out of a device, and tells the program there why.
 #[inline(always)]
-pub fn redirect(interface: u32, purpose: Purpose, source: Address, destination: Address) {
+pub fn redirect(interface: IfIndex, purpose: Purpose, source: Address, destination: Address) {
     write(Handover::new(interface, purpose, source, destination));
     // SAFETY: takes no pointers.
-    unsafe { bpf_redirect(interface, 0) };
+    unsafe { bpf_redirect(interface.number(), 0) };
 }
 
 /// What is said of this packet, which is at the egress of its device. It stays said if the packet is to be
@@ -32,7 +32,7 @@ pub fn take(skb: &Skb<'_>) -> Option<Purpose> {
     let handover = HANDOVER.shared(0)?.whole();
     let interface = skb.interface();
     let said = handover.load();
-    if said.to as u32 != interface {
+    if said.to as u32 != interface.number() {
         return None;
     }
     let purpose = said

@@ -16,14 +16,14 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use natbpf_common::{
-    Nanoseconds,
+    IfIndex, Nanoseconds,
     contract::{
         counter::{Counter, DropReason},
         gauge::Gauge,
     },
     flow::{
         Direction, FlowKey, Rewrite,
-        offload::{Offload, Validity, spread},
+        offload::{NotedPort, PortFlags, Validity, spread},
     },
     keyed::Keys,
     path::{
@@ -201,7 +201,7 @@ fn reply(skb: &mut Skb<'_>) -> Option<Arrival> {
     if way.peer {
         // No hook is on that way.
         // SAFETY: takes no pointers.
-        unsafe { bpf_redirect_peer(way.exit.device, 0) };
+        unsafe { bpf_redirect_peer(way.exit.device.number(), 0) };
     } else {
         handover::redirect(way.exit.device, Purpose::Repeated, headers.source, rewrite.address);
     }
@@ -269,7 +269,7 @@ const fn forwarded(end: End, rewrite: Rewrite) -> Change {
 
 /// A noted way that holds for this packet.
 struct Way {
-    port: u32,
+    port: IfIndex,
     /// Straight into the namespace at the other end of the port.
     peer: bool,
     exit: Exit,
@@ -294,7 +294,7 @@ fn way<P: Arriving>(
         return None;
     }
     let port = entry.port();
-    let (port, peer) = (port & !Offload::PEER, port & Offload::PEER != 0);
+    let (port, peer) = (port.interface(), port.peer());
     let device = match direction {
         Direction::Original => entry.uplink(),
         Direction::Reply => port,
@@ -358,7 +358,8 @@ fn note_original_inner(skb: *mut __sk_buff, headers: &Headers) {
         return;
     }
     let origin = crossing::leave(&skb, headers, &key, epoch);
-    let port = origin.as_ref().map_or(0, |origin| origin.interface);
+    let port = origin.as_ref().map_or(IfIndex::NONE, |origin| origin.interface);
+    let port = NotedPort::new(port, PortFlags::empty());
     let word = entry.validity();
     if entry.port() != port && word != Validity::NONE && word != Validity::BUSY {
         // The kernel takes such packets from elsewhere now: another port, or a machine that is at none.
@@ -409,16 +410,27 @@ fn note_reply_inner(skb: *mut __sk_buff, headers: &Headers, epoch: u32) {
     let Some(reply) = Entry::find(&reply_key) else { return };
     let Some(origin) = crossing::leave(&skb, headers, &reply_key, epoch) else { return };
     // Only the port by which the kernel takes packets of the instance, so that a frame that is flooded teaches nothing.
-    if !holds(original, epoch, clock::now()) || original.port() != skb.interface() {
+    if !holds(original, epoch, clock::now())
+        || original.port() != NotedPort::new(skb.interface(), PortFlags::empty())
+    {
         return;
     }
-    let flags = PORTS.shared(&skb.interface()).map_or(0, |port| cell!(port, flags).load());
-    note(&skb, headers, &reply_key, reply, origin.frame, skb.interface() | flags & Offload::PEER, epoch);
+    let flags = PORTS.shared(&skb.interface()).map_or(PortFlags::empty(), |port| cell!(port, flags).load());
+    let port = NotedPort::new(skb.interface(), flags);
+    note(&skb, headers, &reply_key, reply, origin.frame, port, epoch);
 }
 
 /// Notes how a packet leaves that came in by this frame, unless that is known and holds.
 #[inline(always)]
-fn note(skb: &Skb<'_>, headers: &Headers, key: &FlowKey, entry: Entry, frame: u64, port: u32, epoch: u16) {
+fn note(
+    skb: &Skb<'_>,
+    headers: &Headers,
+    key: &FlowKey,
+    entry: Entry,
+    frame: u64,
+    port: NotedPort,
+    epoch: u16,
+) {
     let vlan = skb.vlan();
     // Tags of another kind are rare, and repeated by nobody.
     if vlan as u16 as u32 | DOT1Q != vlan && vlan != 0 {

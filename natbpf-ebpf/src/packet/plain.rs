@@ -1,6 +1,7 @@
 //! Writing plain frames in place (`Headers::plain`), at whichever hook.
 
 use natbpf_common::{
+    IfIndex,
     flow::Rewrite,
     wire::{
         headers::Headers,
@@ -39,7 +40,7 @@ impl Change {
 #[derive(Clone, Copy)]
 pub struct Exit {
     /// Interface index of the device.
-    pub device: u32,
+    pub device: IfIndex,
     /// Destination and source, as they stand in the frame.
     pub ethernet: [u32; 3],
     /// 802.1Q, host order; 0: none.

@@ -17,7 +17,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use natbpf_common::{
-    Address, Port,
+    Address, IfIndex, Port,
     contract::counter::DropReason,
     flow::Rewrite,
     path::{crossing::Mark, plain::priority},
@@ -92,9 +92,9 @@ impl<'a> Skb<'a> {
 
     /// The interface that a forwarded packet came in by; 0: the host made it.
     #[inline(always)]
-    pub fn came_by(&self) -> u32 {
+    pub fn came_by(&self) -> IfIndex {
         // SAFETY: as above.
-        unsafe { (*self.raw).ingress_ifindex }
+        IfIndex::new(unsafe { (*self.raw).ingress_ifindex })
     }
 
     /// What rules and filters have marked it with (`skb->mark`).
@@ -251,9 +251,9 @@ impl EbpfContext for Skb<'_> {
 
 impl Packet for Skb<'_> {
     #[inline(always)]
-    fn interface(&self) -> u32 {
+    fn interface(&self) -> IfIndex {
         // SAFETY: the context is valid while the program runs.
-        unsafe { (*self.raw).ifindex }
+        IfIndex::new(unsafe { (*self.raw).ifindex })
     }
 
     #[inline(always)]

@@ -2,10 +2,13 @@
 //! on to the stack.
 
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
-use natbpf_common::wire::{
-    headers::Headers,
-    packet::{Packet, Translation, View},
-    protocol::Transport,
+use natbpf_common::{
+    IfIndex,
+    wire::{
+        headers::Headers,
+        packet::{Packet, Translation, View},
+        protocol::Transport,
+    },
 };
 use network_types::{icmp::Icmpv4Hdr, tcp::TcpHdr, udp::UdpHdr};
 
@@ -107,15 +110,15 @@ fn write<const CHECKSUM: usize, const PORT: usize>(
 /// Has the driver send the frame out of another interface, if that takes frames. False: it does not; nothing
 /// has been done. Row X07.
 #[inline(always)]
-pub fn redirect(interface: u32) -> bool {
-    XDP_TARGETS.redirect(interface, xdp_action::XDP_PASS as u64).is_ok()
+pub fn redirect(interface: IfIndex) -> bool {
+    XDP_TARGETS.redirect(interface.number(), xdp_action::XDP_PASS as u64).is_ok()
 }
 
 impl Packet for Frame<'_> {
     #[inline(always)]
-    fn interface(&self) -> u32 {
+    fn interface(&self) -> IfIndex {
         // SAFETY: as above.
-        unsafe { (*self.context.ctx).ingress_ifindex }
+        IfIndex::new(unsafe { (*self.context.ctx).ingress_ifindex })
     }
 
     #[inline(always)]

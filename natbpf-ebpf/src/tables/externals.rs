@@ -1,7 +1,7 @@
 //! External addresses that are not the uplink's own.
 
 use natbpf_common::{
-    Address,
+    Address, IfIndex,
     contract::{
         forwards::{External, ExternalKey},
         uplinks::Uplink,
@@ -23,12 +23,12 @@ pub fn is_foreign(uplink: &Uplink, address: Address) -> bool {
 /// Whether an address is external on any uplink with hairpinning. Not inlined, for the stack of its callers.
 #[inline(never)]
 pub fn is_external(address: Address) -> u32 {
-    EXTERNALS.shared(&ExternalKey { uplink: 0, address }).is_some() as u32
+    EXTERNALS.shared(&ExternalKey { uplink: IfIndex::NONE, address }).is_some() as u32
 }
 
 /// Not inlined, for the stack of its callers.
 #[inline(never)]
-fn is_answered(interface: u32, address: Address) -> u32 {
+fn is_answered(interface: IfIndex, address: Address) -> u32 {
     EXTERNALS
         .shared(&ExternalKey { uplink: interface, address })
         .map_or(0, |external| cell!(external, flags).load() & External::ANSWER)

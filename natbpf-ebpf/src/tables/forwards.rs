@@ -2,7 +2,7 @@
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use natbpf_common::{
-    Address, Port,
+    Address, IfIndex, Port,
     contract::forwards::{Forward, ForwardKey},
     flow::FlowKey,
 };
@@ -11,7 +11,7 @@ use crate::memory::maps::{FORWARDS, REVERSE};
 
 /// The port forward or floating address that the destination of a key of the reply direction is.
 #[inline(always)]
-pub fn forward(interface: u32, reply: &FlowKey) -> Option<&'static Forward> {
+pub fn forward(interface: IfIndex, reply: &FlowKey) -> Option<&'static Forward> {
     let key = ForwardKey {
         uplink: interface,
         address: reply.destination,
@@ -25,7 +25,7 @@ pub fn forward(interface: u32, reply: &FlowKey) -> Option<&'static Forward> {
 /// The external address and port that lead to the source of a key of the original direction: by these it is
 /// known outside.
 #[inline(always)]
-pub fn known_as(interface: u32, original: &FlowKey) -> Option<(Address, Port)> {
+pub fn known_as(interface: IfIndex, original: &FlowKey) -> Option<(Address, Port)> {
     let key = ForwardKey {
         uplink: interface,
         address: original.source,

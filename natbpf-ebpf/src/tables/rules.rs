@@ -2,7 +2,7 @@
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use natbpf_common::{
-    Address,
+    Address, IfIndex,
     contract::rules::{DestinationKey, PREFIX_BASE, Rule, SourceKey},
 };
 
@@ -12,7 +12,7 @@ const FULL: u32 = PREFIX_BASE + 32;
 
 /// The rule for what leaves by this interface from a source toward a destination. Rows M01, N04.
 #[inline(always)]
-pub fn find(interface: u32, source: Address, destination: Address) -> Option<&'static Rule> {
+pub fn find(interface: IfIndex, source: Address, destination: Address) -> Option<&'static Rule> {
     // A DHCP client that has no address yet (RFC 2131, section 4.1). Row M15.
     if source.is_unspecified() {
         return None;

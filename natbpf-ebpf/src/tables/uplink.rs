@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
-    Address,
+    Address, IfIndex,
     contract::{gauge::Gauge, uplinks::Uplink},
 };
 
@@ -13,7 +13,7 @@ use crate::{
 
 /// The uplink of an interface index.
 #[inline(always)]
-pub fn of(interface: u32) -> Option<&'static Uplink> {
+pub fn of(interface: IfIndex) -> Option<&'static Uplink> {
     UPLINKS.get(gauges::read(Gauge::Uplinks) as u32)?.find(interface)
 }
 

@@ -1,6 +1,7 @@
 //! Telling a watcher.
 
 use natbpf_common::{
+    IfIndex,
     contract::{
         event::{EventKind, FlowEvent},
         gauge::Gauge,
@@ -16,12 +17,12 @@ use crate::{
 /// Writes an event if somebody watches. `key` and `rewrite` are those of the original direction. A full
 /// buffer loses it; the watcher sees that in nothing, so the buffer is large. Row O04.
 #[inline(always)]
-pub fn emit(kind: EventKind, key: &FlowKey, rewrite: Rewrite, status: Status, uplink: u32) {
+pub fn emit(kind: EventKind, key: &FlowKey, rewrite: Rewrite, status: Status, uplink: IfIndex) {
     write(kind as u32, key, rewrite.to_word(), status.to_word(), uplink);
 }
 
 #[inline(never)]
-fn write(kind: u32, key: &FlowKey, rewrite: u64, status: u16, uplink: u32) {
+fn write(kind: u32, key: &FlowKey, rewrite: u64, status: u16, uplink: IfIndex) {
     let now = clock::now();
     if gauges::read(Gauge::WatchUntil) <= now {
         return;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use natbpf_common::{contract::SCHEMA, flow::Direction};
+use natbpf_common::{IfIndex, contract::SCHEMA, flow::Direction};
 
 use crate::{
     cli::{Cli, StatusArgs},
@@ -72,13 +72,13 @@ impl View<'_> {
         })
     }
 
-    fn program(&self, interface: u32, hook: Hook) -> Option<AttachInfo> {
+    fn program(&self, interface: IfIndex, hook: Hook) -> Option<AttachInfo> {
         let found = self.programs.iter().find(|there| (there.interface, there.hook) == (interface, hook))?;
         Some(AttachInfo { mode: found.mode.name().to_owned(), program_id: found.program })
     }
 
     /// Interface indexes and names of everything with a role.
-    fn with_role(&self, wanted: Role) -> Result<impl Iterator<Item = (u32, String)>> {
+    fn with_role(&self, wanted: Role) -> Result<impl Iterator<Item = (IfIndex, String)>> {
         let there = attached(self.pins)?.into_iter().filter(move |(_, role)| *role == wanted);
         Ok(there.map(|(interface, _)| (interface, self.snapshot.name(interface))))
     }
@@ -94,7 +94,12 @@ impl View<'_> {
                 .flat_map(|uplink| uplink.addresses.iter().take(uplink.address_count as usize))
                 .map(|address| address.local.into());
             let addresses = addresses.collect();
-            UplinkStatus { name, interface, attached: Attached { egress, ingress }, addresses }
+            UplinkStatus {
+                name,
+                interface: interface.number(),
+                attached: Attached { egress, ingress },
+                addresses,
+            }
         });
         Ok(uplinks.collect())
     }
@@ -102,7 +107,7 @@ impl View<'_> {
     fn inside(&self) -> Result<Vec<InsideStatus>> {
         let inside = self.with_role(Role::Inside)?.map(|(interface, name)| {
             let attached = self.program(interface, Hook::Inside);
-            InsideStatus { name, interface, attached }
+            InsideStatus { name, interface: interface.number(), attached }
         });
         Ok(inside.collect())
     }
@@ -150,7 +155,7 @@ async fn others(pins: &Pins, snapshot: &Snapshot) -> Result<Vec<OtherStatus>> {
             let other = attacher.other(link.index, &link.name, side).await.ok().flatten();
             found.extend(other.map(|what| (side.name(), what)));
         }
-        let (name, interface) = (&link.name, link.index);
+        let (name, interface) = (&link.name, link.index.number());
         others.extend(found.into_iter().map(|(hook, what)| OtherStatus {
             name: name.clone(),
             interface,

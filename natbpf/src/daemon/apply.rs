@@ -4,7 +4,10 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
-use natbpf_common::contract::uplinks::{Uplink, Uplinks};
+use natbpf_common::{
+    IfIndex,
+    contract::uplinks::{Uplink, Uplinks},
+};
 use tokio::sync::oneshot;
 
 use super::{house::Outcome, state::Daemon};
@@ -149,8 +152,9 @@ impl Daemon {
     /// Ports have time, and go slice by slice, see [`Daemon::attach_ports`]; but where an uplink is to be, nothing
     /// else is before.
     async fn detach_all_but(&self, plan: &Plan, attacher: &Attacher) -> Result<()> {
-        let wanted: BTreeSet<(u32, Role)> = plan.places().map(|place| place.at).collect();
-        let mut gone: Vec<(u32, Role)> = attached(&self.options.pins)?.difference(&wanted).copied().collect();
+        let wanted: BTreeSet<(IfIndex, Role)> = plan.places().map(|place| place.at).collect();
+        let mut gone: Vec<(IfIndex, Role)> =
+            attached(&self.options.pins)?.difference(&wanted).copied().collect();
         gone.retain(|(interface, role)| *role != Role::Port || wanted.contains(&(*interface, Role::Uplink)));
         // What sends packets to uplinks goes first.
         gone.sort_by_key(|(_, role)| std::cmp::Reverse(*role));

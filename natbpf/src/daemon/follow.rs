@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Result;
+use natbpf_common::IfIndex;
 use tokio::time::Instant;
 
 use super::{apply::Wish, look::look, state::Daemon};
@@ -65,7 +66,8 @@ impl Daemon {
     /// An interface that has the number of one that is gone has none of its programs.
     async fn forget_removed(&mut self, change: &Change, attacher: &Attacher) {
         let ours = self.plan.places().map(|place| place.at);
-        let removed: Vec<(u32, Role)> = ours.filter(|(index, _)| change.removed.contains(index)).collect();
+        let removed: Vec<(IfIndex, Role)> =
+            ours.filter(|(index, _)| change.removed.contains(index)).collect();
         if !removed.is_empty() {
             self.gone = true;
             self.detach(&removed, attacher).await;
@@ -125,7 +127,7 @@ impl Daemon {
     }
 
     /// True: offload as a whole begins or ends.
-    async fn follow_others(&mut self, changed: &BTreeSet<u32>, attacher: &Attacher) -> Result<bool> {
+    async fn follow_others(&mut self, changed: &BTreeSet<IfIndex>, attacher: &Attacher) -> Result<bool> {
         let decisive = self.recheck_others(changed, attacher).await?;
         if decisive {
             let config = Arc::clone(&self.config);

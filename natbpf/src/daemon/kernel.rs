@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use natbpf_common::IfIndex;
 
 use super::state::Daemon;
 use crate::{
@@ -23,12 +24,12 @@ impl Daemon {
     }
 
     /// The interfaces of the plan but for the ports.
-    pub(super) fn few(&self) -> BTreeSet<u32> {
+    pub(super) fn few(&self) -> BTreeSet<IfIndex> {
         self.plan.few().map(|place| place.at.0).collect()
     }
 
     /// The same for these interfaces. What is lost is forgotten, so that it is attached again.
-    pub(super) async fn find_lost(&mut self, attacher: &Attacher, these: impl Fn(u32) -> bool) -> bool {
+    pub(super) async fn find_lost(&mut self, attacher: &Attacher, these: impl Fn(IfIndex) -> bool) -> bool {
         let (mut lost, all_seen) = attacher.find_lost(these).await;
         if let Err(error) = all_seen {
             tracing::error!("cannot see whether all programs still are attached: {error:#}");

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
+use natbpf_common::IfIndex;
 use tokio::time::Instant;
 
 use super::state::{Daemon, concerns};
@@ -36,7 +37,7 @@ impl Daemon {
     }
 
     /// Ports that programs are at and are not to be at: whatever is in the table is.
-    fn superfluous(&self) -> Result<Vec<u32>> {
+    fn superfluous(&self) -> Result<Vec<IfIndex>> {
         let known = self.tables.ports()?;
         let ports = attached(&self.options.pins)?.into_iter().filter(|(_, role)| *role == Role::Port);
         Ok(ports.map(|(interface, _)| interface).filter(|interface| !known.contains_key(interface)).collect())
@@ -86,7 +87,7 @@ impl Daemon {
         });
         self.tables.add_ports(&table)?;
         let mut left_out = BTreeMap::new();
-        let planned = |interface: &u32| plan.ports.iter().any(|port| port.interface == *interface);
+        let planned = |interface: &IfIndex| plan.ports.iter().any(|port| port.interface == *interface);
         self.offloading.left_out.retain(|interface, _| planned(interface));
         let mut new = false;
         // What came before takes its time, too, and one at least gets its turn.
@@ -175,7 +176,7 @@ impl Daemon {
     /// Something has come to hooks, or gone from them. True: offload as a whole begins or ends with it.
     pub(super) async fn recheck_others(
         &mut self,
-        changed: &BTreeSet<u32>,
+        changed: &BTreeSet<IfIndex>,
         attacher: &Attacher,
     ) -> Result<bool> {
         self.others.look(&self.plan, changed, attacher).await;
@@ -189,7 +190,7 @@ impl Daemon {
     }
 
     /// Somebody's filters have come to interfaces, or gone from them: a port that has some is the kernel's from now on.
-    async fn recheck_ports(&mut self, changed: &BTreeSet<u32>, attacher: &Attacher) -> Result<()> {
+    async fn recheck_ports(&mut self, changed: &BTreeSet<IfIndex>, attacher: &Attacher) -> Result<()> {
         let mut plan = std::mem::take(&mut self.plan);
         let rechecked = self.try_recheck_ports(&mut plan, changed, attacher).await;
         self.plan = plan;
@@ -199,7 +200,7 @@ impl Daemon {
     async fn try_recheck_ports(
         &mut self,
         plan: &mut Plan,
-        changed: &BTreeSet<u32>,
+        changed: &BTreeSet<IfIndex>,
         attacher: &Attacher,
     ) -> Result<()> {
         let known = self.tables.ports()?;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs::File, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
-use natbpf_common::{contract::settings::Settings, keyed::Keys};
+use natbpf_common::{IfIndex, contract::settings::Settings, keyed::Keys};
 use nix::fcntl::Flock;
 use tokio::time::Instant;
 
@@ -44,7 +44,7 @@ pub async fn start(
         );
     }
     let claimed = attacher.look().await?.into_iter().map(|there| (there.interface, there.hook.role()));
-    let claimed: BTreeSet<(u32, Role)> = claimed.collect();
+    let claimed: BTreeSet<(IfIndex, Role)> = claimed.collect();
     check_foreign(&planned, &claimed, attacher).await?;
     let adopted = options.pins.exist();
     let cookie = netns::cookie()?;
@@ -132,7 +132,7 @@ pub async fn start(
 }
 
 /// Refuses if somebody else's programs are where ours are to be and are not yet.
-async fn check_foreign(plan: &Plan, claimed: &BTreeSet<(u32, Role)>, attacher: &Attacher) -> Result<()> {
+async fn check_foreign(plan: &Plan, claimed: &BTreeSet<(IfIndex, Role)>, attacher: &Attacher) -> Result<()> {
     for place in plan.few().filter(|place| place.strict && !claimed.contains(&place.at)) {
         attacher.check_foreign(place.at, place.name).await?;
     }

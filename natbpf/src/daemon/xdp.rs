@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
+use natbpf_common::IfIndex;
 
 use super::state::{Daemon, Others};
 use crate::{
@@ -90,7 +91,7 @@ impl Daemon {
 }
 
 /// A driver may take frames only since it has a program, or the far end of a veth has come to be ready. Row X07.
-fn targets(plan: &Plan, others: &Others) -> BTreeSet<u32> {
+fn targets(plan: &Plan, others: &Others) -> BTreeSet<IfIndex> {
     let runs = |role| plan.hooks.iter().any(|hook| hook.xdp && hook.role != role);
     let takes = features();
     let ready = |hook: &PlannedHook| match &takes {

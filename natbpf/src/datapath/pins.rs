@@ -21,7 +21,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::MapData;
-use natbpf_common::contract::SCHEMA;
+use natbpf_common::{IfIndex, contract::SCHEMA};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::{Hook, Role, sys::if_there};
@@ -48,11 +48,11 @@ pub enum Mode {
 /// What a pin stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pin {
-    Tc(Mode, u32, Hook),
+    Tc(Mode, IfIndex, Hook),
     /// A link of XDP, of an uplink or a port.
-    Xdp(u32, Role),
+    Xdp(IfIndex, Role),
     /// A clsact qdisc.
-    Qdisc(u32),
+    Qdisc(IfIndex),
     /// A map, or a program that is not attached.
     Other,
 }
@@ -68,7 +68,7 @@ impl Mode {
 
 impl Pin {
     /// Index of the interface that it is for.
-    pub const fn interface(self) -> Option<u32> {
+    pub const fn interface(self) -> Option<IfIndex> {
         match self {
             Self::Tc(_, interface, _) | Self::Xdp(interface, _) | Self::Qdisc(interface) => Some(interface),
             Self::Other => None,
@@ -81,7 +81,7 @@ impl Pin {
     }
 
     /// Index and role of the interface whose program it is.
-    pub const fn place(self) -> Option<(u32, Role)> {
+    pub const fn place(self) -> Option<(IfIndex, Role)> {
         match self {
             Self::Tc(_, interface, hook) => Some((interface, hook.role())),
             Self::Xdp(interface, role) => Some((interface, role)),
@@ -104,24 +104,24 @@ impl Pins {
         self.folder().join(name)
     }
 
-    pub fn tcx(&self, interface: u32, hook: Hook) -> PathBuf {
+    pub fn tcx(&self, interface: IfIndex, hook: Hook) -> PathBuf {
         self.tc(Mode::Tcx, interface, hook)
     }
 
-    pub fn clsact(&self, interface: u32, hook: Hook) -> PathBuf {
+    pub fn clsact(&self, interface: IfIndex, hook: Hook) -> PathBuf {
         self.tc(Mode::Clsact, interface, hook)
     }
 
-    fn tc(&self, mode: Mode, interface: u32, hook: Hook) -> PathBuf {
+    fn tc(&self, mode: Mode, interface: IfIndex, hook: Hook) -> PathBuf {
         self.path(&format!("{}_{interface}_{hook}", mode.name()))
     }
 
     /// For an uplink or a port.
-    pub fn xdp(&self, interface: u32, role: Role) -> PathBuf {
+    pub fn xdp(&self, interface: IfIndex, role: Role) -> PathBuf {
         self.path(&format!("{XDP}_{interface}_{}", role.name()))
     }
 
-    pub fn qdisc(&self, interface: u32) -> PathBuf {
+    pub fn qdisc(&self, interface: IfIndex) -> PathBuf {
         self.path(&format!("{QDISC}_{interface}"))
     }
 
@@ -233,7 +233,9 @@ fn list(folder: &Path) -> io::Result<Vec<(PathBuf, Pin)>> {
 fn parse(name: &str) -> Pin {
     let mut parts = name.split('_');
     let kind = parts.next().unwrap_or_default();
-    let Some(interface) = parts.next().and_then(|number| number.parse().ok()) else { return Pin::Other };
+    let Some(interface) = parts.next().and_then(|number| number.parse().ok()).map(IfIndex::new) else {
+        return Pin::Other;
+    };
     let last = parts.next();
     let hook = last.and_then(Hook::from_name);
     if let Some(mode) = [Mode::Tcx, Mode::Clsact].into_iter().find(|mode| mode.name() == kind) {
@@ -253,21 +255,25 @@ mod tests {
 
     #[test]
     fn names_say_what_is_pinned() {
+        let index = IfIndex::new;
         let pins = Pins::new(Path::new("/b"), "gw");
         let pin = |path: PathBuf| parse(&path.file_name().unwrap_or_default().to_string_lossy());
-        assert_eq!(pin(pins.tcx(7, Hook::Egress)), Pin::Tc(Mode::Tcx, 7, Hook::Egress));
-        assert_eq!(pin(pins.clsact(7, Hook::Ingress)), Pin::Tc(Mode::Clsact, 7, Hook::Ingress));
-        assert_eq!(pin(pins.tcx(8, Hook::Inside)), Pin::Tc(Mode::Tcx, 8, Hook::Inside));
-        assert_eq!(pin(pins.tcx(7, Hook::PortIngress)), Pin::Tc(Mode::Tcx, 7, Hook::PortIngress));
-        assert_eq!(pins.tcx(7, Hook::PortIngress).file_name().unwrap(), "tcx_7_port-ingress");
+        assert_eq!(pin(pins.tcx(index(7), Hook::Egress)), Pin::Tc(Mode::Tcx, index(7), Hook::Egress));
+        assert_eq!(pin(pins.clsact(index(7), Hook::Ingress)), Pin::Tc(Mode::Clsact, index(7), Hook::Ingress));
+        assert_eq!(pin(pins.tcx(index(8), Hook::Inside)), Pin::Tc(Mode::Tcx, index(8), Hook::Inside));
+        assert_eq!(
+            pin(pins.tcx(index(7), Hook::PortIngress)),
+            Pin::Tc(Mode::Tcx, index(7), Hook::PortIngress)
+        );
+        assert_eq!(pins.tcx(index(7), Hook::PortIngress).file_name().unwrap(), "tcx_7_port-ingress");
         for hook in Hook::ALL {
-            assert_eq!(pin(pins.clsact(9, hook)), Pin::Tc(Mode::Clsact, 9, hook));
+            assert_eq!(pin(pins.clsact(index(9), hook)), Pin::Tc(Mode::Clsact, index(9), hook));
         }
         for role in [Role::Uplink, Role::Port] {
-            assert_eq!(pin(pins.xdp(7, role)), Pin::Xdp(7, role));
+            assert_eq!(pin(pins.xdp(index(7), role)), Pin::Xdp(index(7), role));
         }
-        assert_eq!(pins.xdp(7, Role::Port).file_name().unwrap(), "xdp_7_port");
-        assert_eq!(pin(pins.qdisc(7)), Pin::Qdisc(7));
+        assert_eq!(pins.xdp(index(7), Role::Port).file_name().unwrap(), "xdp_7_port");
+        assert_eq!(pin(pins.qdisc(index(7))), Pin::Qdisc(index(7)));
         for other in ["FLOWS", "reap", "tcx_x_egress", "tcx_7_sideways", "qdisc", "xdp_7_egress", "xdp_port"]
         {
             assert_eq!(parse(other), Pin::Other, "{other}");

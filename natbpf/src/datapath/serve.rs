@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
-use natbpf_common::contract::{
-    forwards::{External, ExternalKey, Forward, ForwardKey, MAX_POOLS, Pool},
-    rules::Rule,
+use natbpf_common::{
+    IfIndex,
+    contract::{
+        forwards::{External, ExternalKey, Forward, ForwardKey, MAX_POOLS, Pool},
+        rules::Rule,
+    },
 };
 
 use super::{Tables, replace};
@@ -114,6 +117,6 @@ impl Tables {
     }
 }
 
-fn order(key: ExternalKey) -> (u32, u32) {
+fn order(key: ExternalKey) -> (IfIndex, u32) {
     (key.uplink, key.address.to_wire())
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use aya::programs::TcAttachType;
+use natbpf_common::IfIndex;
 
 use super::sys;
 
@@ -36,13 +37,13 @@ impl Side {
     /// A number that is another one after every change of the TCX programs there. It costs one short system
     /// call, so that what is there need not be listed every time: no message tells of it. Fails with `EINVAL`
     /// where the kernel has no TCX.
-    pub fn tcx_revision(self, interface: u32) -> io::Result<u64> {
+    pub fn tcx_revision(self, interface: IfIndex) -> io::Result<u64> {
         sys::tcx_revision(interface, TCX_INGRESS + self as u32)
     }
 
     /// The kernel's numbers of the programs there. Kernels before 6.6 have no TCX, and an interface that is
     /// gone has none.
-    pub(super) fn tcx_programs(self, interface: u32) -> io::Result<Vec<u32>> {
+    pub(super) fn tcx_programs(self, interface: IfIndex) -> io::Result<Vec<u32>> {
         match sys::tcx_programs(interface, TCX_INGRESS + self as u32) {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENODEV)) => Ok(Vec::new()),
             other => other,

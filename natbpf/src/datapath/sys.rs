@@ -1,5 +1,6 @@
 //! Commands of bpf(2) that aya 0.14 does not have.
 
+use natbpf_common::IfIndex;
 use std::{
     ffi::CString,
     io,
@@ -41,7 +42,7 @@ pub struct Link {
     /// The kernel's number of the program.
     pub program: u32,
     /// Index of the interface that it is attached to; 0: to none any more.
-    pub interface: u32,
+    pub interface: IfIndex,
 }
 
 /// `None`: there is no such pin. Any other error says nothing of the link.
@@ -54,7 +55,7 @@ pub fn pinned_link(path: &Path) -> io::Result<Option<Link>> {
         id: u32,
         program: u32,
         padding: u32,
-        interface: u32,
+        interface: IfIndex,
         rest: [u32; 11],
     }
     let Some(link) = if_there(open_pin(path))? else { return Ok(None) };
@@ -154,8 +155,8 @@ pub fn exchange_value(path: &Path, value: &mut [u8], write: bool) -> io::Result<
 
 /// Attaches a program to the driver of an interface, and pins the link. (aya would ask again by netlink where the
 /// kernel says `EINVAL`, which makes no link.)
-pub fn attach_xdp(program: BorrowedFd<'_>, interface: u32, path: &Path) -> io::Result<()> {
-    let mut create = [program.as_raw_fd().cast_unsigned(), interface, XDP, DRIVER_MODE];
+pub fn attach_xdp(program: BorrowedFd<'_>, interface: IfIndex, path: &Path) -> io::Result<()> {
+    let mut create = [program.as_raw_fd().cast_unsigned(), interface.number(), XDP, DRIVER_MODE];
     // SAFETY: the attributes of BPF_LINK_CREATE, which makes a descriptor: program, interface, hook, flags.
     let link = unsafe { open(LINK_CREATE, &mut create) }?;
     // Without a pin the link ends with its descriptor.
@@ -181,8 +182,8 @@ struct Query {
 
 /// The revision of what is at a TCX hook (`BPF_TCX_INGRESS`, `BPF_TCX_EGRESS`), which every change counts up. In
 /// the network namespace of the calling thread.
-pub fn tcx_revision(interface: u32, attach_type: u32) -> io::Result<u64> {
-    let mut query = Query { target_ifindex: interface, attach_type, ..Query::default() };
+pub fn tcx_revision(interface: IfIndex, attach_type: u32) -> io::Result<u64> {
+    let mut query = Query { target_ifindex: interface.number(), attach_type, ..Query::default() };
     // SAFETY: the attributes of BPF_PROG_QUERY, without pointers.
     unsafe { bpf(PROG_QUERY, &mut query) }?;
     Ok(query.revision)
@@ -190,12 +191,12 @@ pub fn tcx_revision(interface: u32, attach_type: u32) -> io::Result<u64> {
 
 /// The kernel's numbers of the programs at a TCX hook. In the network namespace of the calling thread. (aya's query
 /// asks what each program is called, for which one needs more privileges than for this.)
-pub fn tcx_programs(interface: u32, attach_type: u32) -> io::Result<Vec<u32>> {
+pub fn tcx_programs(interface: IfIndex, attach_type: u32) -> io::Result<Vec<u32>> {
     /// The kernel has no more at a hook (`BPF_MPROG_MAX`).
     const MOST: usize = 64;
     let mut programs = vec![0u32; MOST];
     let mut query = Query {
-        target_ifindex: interface,
+        target_ifindex: interface.number(),
         attach_type,
         prog_ids: programs.as_mut_ptr() as u64,
         count: MOST as u32,

@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, xdp::DevMapHash};
 use natbpf_common::{
-    Nanoseconds,
+    IfIndex, Nanoseconds,
     contract::{
         counter::{Counter, Counters},
         forwards::{External, ExternalKey, Forward, ForwardKey, Pool},
@@ -33,7 +33,7 @@ pub struct Tables {
     pub(super) reverse: LpmTrie<MapData, ForwardKey, Forward>,
     pub(super) externals: HashMap<MapData, ExternalKey, External>,
     pub(super) pools: Array<MapData, Pool>,
-    pub(super) ports: HashMap<MapData, u32, InsidePort>,
+    pub(super) ports: HashMap<MapData, IfIndex, InsidePort>,
     pub(super) targets: DevMapHash<MapData>,
     pub(super) settings: Array<MapData, Settings>,
     pub(super) gauges: Array<MapData, u64>,

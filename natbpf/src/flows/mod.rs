@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use natbpf_common::{
+    IfIndex,
     contract::event::EventKind,
     flow::{FlowKey, Rewrite, Status, state::State},
 };
@@ -29,7 +30,7 @@ pub struct Flow {
     /// Since it began.
     pub age: Duration,
     /// Interface index of the uplink.
-    pub uplink: u32,
+    pub uplink: IfIndex,
 }
 
 /// Something that happened to a flow. `Display` prints the line of `conntrack -E`, with `#` that of `-o extended`.

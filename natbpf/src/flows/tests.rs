@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 
 use natbpf_common::{
-    Address, Port,
+    Address, IfIndex, Port,
     flow::Direction,
     wire::protocol::{GRE, ICMP, SCTP, TCP, UDP},
 };
@@ -29,7 +29,7 @@ fn flow(protocol: u8, state: State, source_port: u16, destination_port: u16, ext
         status: Status::new(state as u8),
         remaining: Duration::from_millis(28_900),
         age: Duration::from_secs(3),
-        uplink: 7,
+        uplink: IfIndex::new(7),
     }
 }
 

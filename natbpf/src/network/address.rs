@@ -3,13 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
+use natbpf_common::IfIndex;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 
 /// An IPv4 address of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ipv4Address {
     /// Interface index.
-    pub interface: u32,
+    pub interface: IfIndex,
     pub local: Ipv4Addr,
     /// The other end of a point-to-point link, else `local` again; the subnet is that of this address.
     pub peer: Ipv4Addr,
@@ -45,7 +46,7 @@ pub fn address(message: &AddressMessage) -> Option<Ipv4Address> {
     }
     let local = local.or(peer)?;
     Some(Ipv4Address {
-        interface: message.header.index,
+        interface: IfIndex::new(message.header.index),
         local,
         peer: peer.unwrap_or(local),
         prefix_length: message.header.prefix_len,

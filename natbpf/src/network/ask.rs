@@ -58,6 +58,8 @@ impl Network {
 
 #[cfg(test)]
 mod tests {
+    use natbpf_common::IfIndex;
+
     use super::*;
 
     #[tokio::test]
@@ -65,8 +67,11 @@ mod tests {
         let network = Network::open().unwrap();
         let snapshot = network.snapshot().await.unwrap();
         let loopback = &snapshot.links[0];
-        assert_eq!((loopback.index, &*loopback.name, loopback.link_header()), (1, "lo", Some(14)));
-        assert_eq!(snapshot.name(1), "lo");
-        assert_eq!(snapshot.name(u32::MAX), "if4294967295");
+        assert_eq!(
+            (loopback.index, &*loopback.name, loopback.link_header()),
+            (IfIndex::new(1), "lo", Some(14))
+        );
+        assert_eq!(snapshot.name(IfIndex::new(1)), "lo");
+        assert_eq!(snapshot.name(IfIndex::new(u32::MAX)), "if4294967295");
     }
 }

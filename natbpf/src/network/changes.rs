@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, io, time::Duration};
 
+use natbpf_common::IfIndex;
 use rtnetlink::sys::{Socket, protocols::NETLINK_ROUTE};
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -40,17 +41,17 @@ const RTM_DELCHAIN: u16 = 101;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
     /// Indexes of interfaces that were taken away. Others may have them by now.
-    pub removed: BTreeSet<u32>,
+    pub removed: BTreeSet<IfIndex>,
     /// Interfaces, addresses or queueing disciplines.
     pub interfaces: bool,
     pub routes: bool,
     /// Indexes of interfaces at which filters of traffic control have come or gone, or [`ANYWHERE`].
-    pub filters: BTreeSet<u32>,
+    pub filters: BTreeSet<IfIndex>,
 }
 
 /// Among indexes of interfaces: filters of a block that interfaces share (`TCM_IFINDEX_MAGIC_BLOCK` of
 /// linux/rtnetlink.h), any of which may be meant.
-pub const ANYWHERE: u32 = u32::MAX;
+pub const ANYWHERE: IfIndex = IfIndex::new(u32::MAX);
 
 impl Change {
     /// Nobody knows what.
@@ -201,12 +202,12 @@ fn kind(message: &[u8]) -> Option<u16> {
 }
 
 /// That of a `struct ifinfomsg` and of a `struct tcmsg`.
-fn interface(message: &[u8]) -> Option<u32> {
-    u32_at(message, 20)
+fn interface(message: &[u8]) -> Option<IfIndex> {
+    u32_at(message, 20).map(IfIndex::new)
 }
 
 /// The interface that a message says is gone.
-fn removed(message: &[u8]) -> Option<u32> {
+fn removed(message: &[u8]) -> Option<IfIndex> {
     let gone = kind(message)? == libc::RTM_DELLINK;
     // A bridge says so, too, of a port that only leaves it: in a family of its own.
     let whole = libc::c_int::from(*message.get(16)?) == libc::AF_UNSPEC;
@@ -252,7 +253,7 @@ mod tests {
             message.extend([0; 8]);
             removed(&message)
         };
-        assert_eq!(message(libc::RTM_DELLINK, libc::AF_UNSPEC as u8), Some(7));
+        assert_eq!(message(libc::RTM_DELLINK, libc::AF_UNSPEC as u8), Some(IfIndex::new(7)));
         assert_eq!(message(libc::RTM_DELLINK, libc::AF_BRIDGE as u8), None);
         assert_eq!(message(libc::RTM_NEWLINK, libc::AF_UNSPEC as u8), None);
         assert_eq!(removed(&[0; 31]), None);
@@ -267,18 +268,24 @@ mod tests {
             );
             change
         };
-        let filters = Change { filters: BTreeSet::from([7]), ..Change::default() };
+        let filters = Change { filters: BTreeSet::from([IfIndex::new(7)]), ..Change::default() };
         assert_eq!(change(libc::RTM_NEWTFILTER), filters);
         assert_eq!(change(libc::RTM_DELTFILTER), filters);
         assert_eq!(change(libc::RTM_NEWTCLASS), Change::default());
         assert_eq!(change(libc::RTM_DELROUTE), Change { routes: true, ..Change::default() });
         let interfaces = Change { interfaces: true, ..Change::default() };
         for kind in [libc::RTM_NEWQDISC, libc::RTM_DELQDISC] {
-            assert_eq!(change(kind), Change { filters: BTreeSet::from([7]), ..interfaces.clone() });
+            assert_eq!(
+                change(kind),
+                Change { filters: BTreeSet::from([IfIndex::new(7)]), ..interfaces.clone() }
+            );
         }
         for kind in [libc::RTM_NEWLINK, libc::RTM_DELADDR] {
             assert_eq!(change(kind), interfaces);
         }
-        assert_eq!(change(libc::RTM_DELLINK), Change { removed: BTreeSet::from([7]), ..interfaces });
+        assert_eq!(
+            change(libc::RTM_DELLINK),
+            Change { removed: BTreeSet::from([IfIndex::new(7)]), ..interfaces }
+        );
     }
 }

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, io};
 
 use rtnetlink::sys::protocols::NETLINK_GENERIC;
 
+use natbpf_common::IfIndex;
+
 use super::{Link, ethtool::Ethtool};
 use crate::netlink::{
     DUMP, REQUEST,
@@ -59,7 +61,7 @@ pub struct Device {
 }
 
 /// What is known of devices. What cannot be asked is left out.
-pub fn devices(links: &[Link]) -> BTreeMap<u32, Device> {
+pub fn devices(links: &[Link]) -> BTreeMap<IfIndex, Device> {
     let features = features();
     let ethtool = Ethtool::open().ok();
     let device = |link: &Link| Device {
@@ -71,11 +73,11 @@ pub fn devices(links: &[Link]) -> BTreeMap<u32, Device> {
 }
 
 /// What each device can do with XDP, by interface index. `None`: the kernel does not tell.
-pub fn features() -> Option<BTreeMap<u32, Features>> {
+pub fn features() -> Option<BTreeMap<IfIndex, Features>> {
     ask().map_err(|error| tracing::debug!("the kernel does not tell which devices have XDP: {error}")).ok()
 }
 
-fn ask() -> io::Result<BTreeMap<u32, Features>> {
+fn ask() -> io::Result<BTreeMap<IfIndex, Features>> {
     let name = build::attribute(FAMILY_NAME, b"netdev\0");
     let question = [&[GET_FAMILY, 1, 0, 0], &name[..]].concat();
     let id = |body: &[u8]| u16_at(attribute(body.get(HEADER..)?, FAMILY_ID)?, 0);
@@ -85,10 +87,11 @@ fn ask() -> io::Result<BTreeMap<u32, Features>> {
     Ok(devices.into_iter().collect())
 }
 
-fn device_features(body: &[u8]) -> Option<(u32, Features)> {
+fn device_features(body: &[u8]) -> Option<(IfIndex, Features)> {
     let attributes = body.get(HEADER..)?;
     let features = attribute(attributes, XDP_FEATURES)?.first_chunk()?;
-    Some((u32_at(attribute(attributes, INTERFACE)?, 0)?, Features(u64::from_ne_bytes(*features))))
+    let interface = IfIndex::new(u32_at(attribute(attributes, INTERFACE)?, 0)?);
+    Some((interface, Features(u64::from_ne_bytes(*features))))
 }
 
 #[cfg(test)]
@@ -103,7 +106,10 @@ mod tests {
                 .concat()
         };
         let (interface, features) = device_features(&body(3)).unwrap();
-        assert_eq!((interface, features.is_native(), features.takes_frames()), (7, true, false));
+        assert_eq!(
+            (interface, features.is_native(), features.takes_frames()),
+            (IfIndex::new(7), true, false)
+        );
         let (_, features) = device_features(&body(5)).unwrap();
         assert_eq!((features.is_native(), features.takes_frames()), (false, true));
         assert_eq!(device_features(&body(3)[..12]), None);
@@ -111,8 +117,8 @@ mod tests {
 
     #[test]
     fn the_loopback_has_no_xdp_of_its_own() {
-        let links = [Link { index: 1, name: "lo".to_owned(), ..Link::default() }];
+        let links = [Link { index: IfIndex::new(1), name: "lo".to_owned(), ..Link::default() }];
         let devices = devices(&links);
-        assert!(devices[&1].xdp.is_none_or(|features| !features.is_native()), "{devices:?}");
+        assert!(devices[&IfIndex::new(1)].xdp.is_none_or(|features| !features.is_native()), "{devices:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! Interfaces, and what a message says of one.
 
+use natbpf_common::IfIndex;
 use netlink_packet_route::link::{InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp};
 
 /// `ARPHRD_RAWIP`: modems that speak bare IP (linux/if_arp.h).
@@ -9,7 +10,7 @@ const ARPHRD_RAWIP: u16 = 519;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     /// Interface index.
-    pub index: u32,
+    pub index: IfIndex,
     pub name: String,
     /// `IFF_UP`: administratively up, whatever the carrier.
     pub up: bool,
@@ -24,9 +25,9 @@ pub struct Link {
     /// It is a port of a bridge, a bond or the like, so no address of it is ever used. (Those of a VRF keep theirs.)
     pub port: bool,
     /// Interface index of the bridge, bond or the like that it is a port of.
-    pub master: Option<u32>,
+    pub master: Option<IfIndex>,
     /// Interface index of the one below, such as a VLAN's, if it is in the same network namespace.
-    pub lower: Option<u32>,
+    pub lower: Option<IfIndex>,
     /// The one below, or the other end of the pair, is in another network namespace.
     pub abroad: bool,
     /// Packets wait in a queueing discipline before they leave by it (tc(8)); most virtual interfaces have none.
@@ -61,7 +62,7 @@ impl Link {
 
 pub fn link(message: LinkMessage) -> Link {
     let mut link = Link {
-        index: message.header.index,
+        index: IfIndex::new(message.header.index),
         up: message.header.flags.contains(LinkFlags::Up),
         running: message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
         link_layer: message.header.link_layer_type.into(),
@@ -79,8 +80,8 @@ pub fn link(message: LinkMessage) -> Link {
                     _ => None,
                 });
             }
-            LinkAttribute::Controller(master) => link.master = Some(master),
-            LinkAttribute::Link(lower) => link.lower = Some(lower),
+            LinkAttribute::Controller(master) => link.master = Some(IfIndex::new(master)),
+            LinkAttribute::Link(lower) => link.lower = Some(IfIndex::new(lower)),
             LinkAttribute::LinkNetNsId(_) => link.abroad = true,
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {

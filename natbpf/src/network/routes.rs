@@ -3,13 +3,14 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use natbpf_common::IfIndex;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 
 /// A path to a network by an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Interface index.
-    pub interface: u32,
+    pub interface: IfIndex,
     pub network: Ipv4Net,
 }
 
@@ -29,5 +30,5 @@ pub fn routes(message: &RouteMessage) -> Vec<Route> {
     }
     let network = Ipv4Net::new(address, message.header.destination_prefix_length);
     let Ok(network) = network else { return Vec::new() };
-    interfaces.into_iter().map(|interface| Route { interface, network }).collect()
+    interfaces.into_iter().map(|interface| Route { interface: IfIndex::new(interface), network }).collect()
 }

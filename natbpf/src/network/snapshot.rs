@@ -1,5 +1,6 @@
 //! What the host has, at one moment.
 
+use natbpf_common::IfIndex;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Device, Ipv4Address, Link, Route};
@@ -14,18 +15,18 @@ pub struct Snapshot {
     /// Empty where nobody has asked for them.
     pub routes: Vec<Route>,
     /// Indexes of interfaces that have just lost their address and wait for the next one: they borrow none.
-    pub waiting: BTreeSet<u32>,
+    pub waiting: BTreeSet<IfIndex>,
     /// What is known of the devices, by interface index.
-    pub devices: BTreeMap<u32, Device>,
+    pub devices: BTreeMap<IfIndex, Device>,
 }
 
 impl Snapshot {
-    pub fn link(&self, interface: u32) -> Option<&Link> {
+    pub fn link(&self, interface: IfIndex) -> Option<&Link> {
         self.links.iter().find(|link| link.index == interface)
     }
 
     /// Name of an interface; its index if it is gone.
-    pub fn name(&self, interface: u32) -> String {
+    pub fn name(&self, interface: IfIndex) -> String {
         self.link(interface).map_or_else(|| format!("if{interface}"), |link| link.name.clone())
     }
 }

@@ -4,6 +4,8 @@ use std::io;
 
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 
+use natbpf_common::IfIndex;
+
 use crate::netlink::{
     REQUEST,
     message::{attribute, build, u32_at},
@@ -20,9 +22,9 @@ const XDP: u16 = 43;
 const PROGRAM: u16 = 4;
 
 /// The kernel's number of it; 0: there is none. In the network namespace of the calling thread.
-pub fn xdp_program(interface: u32) -> io::Result<u32> {
+pub fn xdp_program(interface: IfIndex) -> io::Result<u32> {
     let mut body = vec![0; HEADER];
-    body[4..8].copy_from_slice(&interface.to_ne_bytes());
+    body[4..8].copy_from_slice(&interface.number().to_ne_bytes());
     body.extend(build::attribute(MASK, &SKIP_STATISTICS.to_ne_bytes()));
     let programs = request(NETLINK_ROUTE, libc::RTM_GETLINK, REQUEST, &body, |body| Some(program(body)))?;
     Ok(programs.first().copied().unwrap_or_default())
@@ -48,7 +50,7 @@ mod tests {
 
     #[test]
     fn the_loopback_has_none() {
-        assert_eq!(xdp_program(1).unwrap(), 0);
-        assert_eq!(xdp_program(u32::MAX >> 1).unwrap_err().raw_os_error(), Some(libc::ENODEV));
+        assert_eq!(xdp_program(IfIndex::new(1)).unwrap(), 0);
+        assert_eq!(xdp_program(IfIndex::new(u32::MAX >> 1)).unwrap_err().raw_os_error(), Some(libc::ENODEV));
     }
 }

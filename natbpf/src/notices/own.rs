@@ -44,13 +44,15 @@ fn broadcast(address: &Ipv4Address) -> Option<Ipv4Addr> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use natbpf_common::IfIndex;
+
     use super::*;
 
     pub fn own(networks: &[&str]) -> Own {
         let addresses = networks.iter().map(|network| {
             let network: ipnet::Ipv4Net = network.parse().unwrap();
             Ipv4Address {
-                interface: 2,
+                interface: IfIndex::new(2),
                 local: network.addr(),
                 peer: network.addr(),
                 prefix_length: network.prefix_len(),

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use natbpf_common::{
-    Address, SECOND,
+    Address, IfIndex, SECOND,
     contract::rules::{PREFIX_BASE, Rule},
 };
 
@@ -33,7 +33,7 @@ impl Quota {
 }
 
 /// As the datapath finds it: by the longest prefix.
-fn rule(plan: &Plan, uplink: u32, source: Ipv4Addr, destination: Ipv4Addr) -> Option<Rule> {
+fn rule(plan: &Plan, uplink: IfIndex, source: Ipv4Addr, destination: Ipv4Addr) -> Option<Rule> {
     let sources = plan.sources.iter().filter(|(_, key, _)| key.uplink == uplink);
     let rule = longest(sources.map(|(length, key, rule)| (*length, key.source, rule)), source)?;
     if !rule.has(Rule::DESTINATIONS) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use natbpf_common::{
-    Address,
+    Address, IfIndex,
     contract::{
         forwards::{External, ExternalKey, Pool},
         inside::InsidePort,
@@ -27,7 +27,7 @@ pub struct Plan {
     /// [`Rule::pool`] of the rules above is an index of these.
     pub pools: Vec<Pool>,
     /// Addresses of pools, by the interface index of an uplink.
-    pub pooled: Vec<(u32, Address)>,
+    pub pooled: Vec<(IfIndex, Address)>,
     pub forwards: Vec<ForwardEntry>,
     pub externals: Vec<(ExternalKey, External)>,
     /// Interfaces that inside hosts send by, where hairpinning is on.
@@ -50,7 +50,7 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place<'a> {
     /// Interface index and role.
-    pub at: (u32, Role),
+    pub at: (IfIndex, Role),
     pub name: &'a str,
     /// Not to be had is a mistake, see [`Missing`].
     pub strict: bool,
@@ -87,7 +87,7 @@ impl Plan {
     }
 
     /// What the table of inside ports has to hold.
-    pub fn port_table(&self) -> BTreeMap<u32, InsidePort> {
+    pub fn port_table(&self) -> BTreeMap<IfIndex, InsidePort> {
         self.ports.iter().map(|port| (port.interface, port.port)).collect()
     }
 

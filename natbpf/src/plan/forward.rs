@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use natbpf_common::{
-    Address, Port,
+    Address, IfIndex, Port,
     contract::{
         forwards::{Forward, ForwardKey},
         rules::Rule,
@@ -24,7 +24,7 @@ pub type ForwardEntry = (u32, ForwardKey, Forward);
 pub const BASE: u32 = ForwardKey::PORT_BITS - 16;
 
 /// The entry of a floating address.
-pub fn floating(interface: u32, floating: &Floating) -> ForwardEntry {
+pub fn floating(interface: IfIndex, floating: &Floating) -> ForwardEntry {
     let key = ForwardKey {
         uplink: interface,
         address: Address::from(floating.pair.external),

@@ -1,5 +1,6 @@
 //! What a plan is made from.
 
+use natbpf_common::IfIndex;
 use std::collections::BTreeMap;
 
 use super::PlanError;
@@ -20,7 +21,7 @@ pub enum Missing {
 }
 
 /// By interface index and role: why it could not be had when it was tried.
-pub type Refused = BTreeMap<(u32, Role), String>;
+pub type Refused = BTreeMap<(IfIndex, Role), String>;
 
 /// What each stage looks at.
 #[derive(Clone, Copy)]

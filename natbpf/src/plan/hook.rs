@@ -1,5 +1,7 @@
 //! At which hook the packets of offloaded flows are served: TC or XDP, and why.
 
+use natbpf_common::IfIndex;
+
 use super::{Given, Missing, PlanError, PlannedPort, PlannedUplink};
 use crate::{
     config::HookMode,
@@ -12,7 +14,7 @@ use crate::{
 pub struct PlannedHook {
     pub name: String,
     /// Interface index.
-    pub interface: u32,
+    pub interface: IfIndex,
     pub role: Role,
     /// XDP besides TC, which does what XDP passes on.
     pub xdp: bool,

@@ -1,5 +1,7 @@
 //! Where inside hosts are: the interfaces whose packets are looked at for hairpinning.
 
+use natbpf_common::IfIndex;
+
 use super::{
     Given, LeftOut, PlanError, PlannedUplink, Refused,
     leading::leading_to,
@@ -21,7 +23,7 @@ const ETHERNET: u32 = 14;
 pub struct PlannedInside {
     pub name: String,
     /// Interface index.
-    pub interface: u32,
+    pub interface: IfIndex,
     /// It is named, and not only found by what is behind it.
     pub named: bool,
 }
@@ -103,7 +105,7 @@ fn wanted<'a>(config: &Config, uplinks: &[PlannedUplink], rules: &[PlannedRule<'
     let mut wanted = Wanted { named: Vec::new(), behind };
     for planned in rules {
         let Some(translation) = planned.translation() else { continue };
-        let serves = |uplink: &u32| {
+        let serves = |uplink: &IfIndex| {
             let planned = uplinks.iter().find(|planned| planned.interface == *uplink);
             planned.is_some_and(|planned| reached.iter().any(|(name, _)| **name == planned.name))
         };

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use natbpf_common::IfIndex;
+
 use crate::{config::Networks, network::Snapshot};
 
 /// Indexes of the interfaces that have an address whose subnet has some of the networks' addresses, or a route to
 /// some. The route to everything says nothing.
-pub fn leading_to(networks: &[Networks], snapshot: &Snapshot) -> BTreeSet<u32> {
+pub fn leading_to(networks: &[Networks], snapshot: &Snapshot) -> BTreeSet<IfIndex> {
     let addresses = snapshot.addresses.iter();
     let connected = addresses.filter_map(|address| Some((address.interface, address.network()?)));
     let routed = snapshot.routes.iter().filter(|route| route.network.prefix_len() > 0);

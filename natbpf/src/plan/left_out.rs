@@ -1,5 +1,7 @@
 //! Interfaces that are meant and cannot be had. They are no reason to give up the rest.
 
+use natbpf_common::IfIndex;
+
 use crate::{datapath::Role, network::Link};
 
 /// An interface that is meant and cannot be had.
@@ -7,7 +9,7 @@ use crate::{datapath::Role, network::Link};
 pub struct LeftOut {
     pub name: String,
     /// Interface index.
-    pub interface: u32,
+    pub interface: IfIndex,
     pub role: Role,
     pub reason: String,
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use natbpf_common::{
+    IfIndex,
     contract::inside::{InsidePort, MAX_PORTS},
-    flow::offload::Offload,
+    flow::offload::PortFlags,
 };
 
 use super::{
@@ -24,10 +25,10 @@ use crate::{
 pub struct PlannedPort {
     pub name: String,
     /// Interface index.
-    pub interface: u32,
+    pub interface: IfIndex,
     pub port: InsidePort,
     /// Interfaces that its packets would pass on their path to an uplink and back, and do not: name and index.
-    pub between: Vec<(String, u32)>,
+    pub between: Vec<(String, IfIndex)>,
     /// What of theirs would have to see each packet, in words.
     pub obstacle: Option<String>,
 }
@@ -97,7 +98,7 @@ impl Ports {
             }
         }
         let stacked = ports.values().filter(|port| is_above(port, &ports));
-        let stacked: Vec<u32> = stacked.map(|port| port.index).collect();
+        let stacked: Vec<IfIndex> = stacked.map(|port| port.index).collect();
         ports.retain(|index, _| !stacked.contains(index));
         let warning = (ports.len() > MAX_PORTS as usize).then(|| {
             format!(
@@ -142,7 +143,7 @@ fn devices<'a>(link: &'a Link, snapshot: &'a Snapshot) -> Vec<&'a Link> {
 }
 
 /// Whether packets come by another port before: that one does the work, since it sees their tags.
-fn is_above(link: &Link, ports: &BTreeMap<u32, &Link>) -> bool {
+fn is_above(link: &Link, ports: &BTreeMap<IfIndex, &Link>) -> bool {
     is_stacked(link) && link.lower.is_some_and(|lower| ports.contains_key(&lower))
 }
 
@@ -150,7 +151,7 @@ fn planned(link: &Link, between: Vec<&Link>) -> PlannedPort {
     // A queue, by which many limit how much a container gets, is at this end, and so is what finishes packets for
     // those who cannot.
     let peer = link.is("veth") && link.abroad && !link.queue && link.takes_unfinished;
-    let flags = if peer { Offload::PEER } else { 0 };
+    let flags = if peer { PortFlags::PEER } else { PortFlags::empty() };
     let obstacle = between.iter().find_map(|link| match link {
         Link { queue: true, name, .. } => {
             Some(format!("packets wait in a queue before they leave by {name}"))

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use natbpf_common::{
-    Address,
+    Address, IfIndex,
     contract::{
         forwards::{Forward, ForwardKey},
         rules::Rule,
@@ -16,7 +16,7 @@ use super::{ForwardEntry, Plan};
 /// What flows can be where, by the interface index of their uplink.
 #[derive(Debug)]
 pub struct Placement {
-    uplinks: HashMap<u32, Place>,
+    uplinks: HashMap<IfIndex, Place>,
 }
 
 /// What an uplink offers.
@@ -31,7 +31,7 @@ struct Place {
 
 impl Plan {
     pub fn placement(&self) -> Placement {
-        let mut uplinks: HashMap<u32, Place> = HashMap::new();
+        let mut uplinks: HashMap<IfIndex, Place> = HashMap::new();
         for uplink in &self.uplinks {
             let own = uplink.addresses().map(Address::from).collect();
             uplinks.insert(uplink.interface, Place { up: uplink.up, own, ..Place::default() });

@@ -51,7 +51,7 @@ fn in_order(first: u16, last: u16) -> Vec<(u16, u16)> {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use natbpf_common::{Address, wire::protocol::UDP};
+    use natbpf_common::{Address, IfIndex, wire::protocol::UDP};
     use proptest::prelude::*;
 
     use super::*;
@@ -61,8 +61,13 @@ mod tests {
             Forward { address: Address::from(Ipv4Addr::new(10, 0, 0, 2)), port_offset: offset, flags: 0 };
         let address = Address::from(Ipv4Addr::new(203, 0, 113, 1));
         let entry = |prefix: ports::PortPrefix| {
-            let key =
-                ForwardKey { uplink: 2, address, protocol: UDP, reserved: 0, port: Port::new(prefix.first) };
+            let key = ForwardKey {
+                uplink: IfIndex::new(2),
+                address,
+                protocol: UDP,
+                reserved: 0,
+                port: Port::new(prefix.first),
+            };
             (BASE + u32::from(prefix.length), key, forward)
         };
         ports::prefixes(first, last).into_iter().map(entry).collect()

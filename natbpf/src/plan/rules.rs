@@ -1,6 +1,9 @@
 //! The rules of each uplink, in order, as the contents of maps.
 
-use natbpf_common::contract::{forwards::Pool, rules::Rule};
+use natbpf_common::{
+    IfIndex,
+    contract::{forwards::Pool, rules::Rule},
+};
 
 use super::{
     DestinationEntry, PlannedUplink, SourceEntry,
@@ -14,7 +17,7 @@ use crate::config::{Action, Config, MasqueradeRule, Networks, Translation};
 pub struct PlannedRule<'a> {
     pub rule: &'a MasqueradeRule,
     /// Interface indexes.
-    pub uplinks: Vec<u32>,
+    pub uplinks: Vec<IfIndex>,
     pub value: Option<Rule>,
     /// It is the first that matches something, on some uplink.
     pub decides: bool,

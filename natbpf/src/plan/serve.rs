@@ -4,7 +4,7 @@
 use std::{collections::HashSet, net::Ipv4Addr};
 
 use natbpf_common::{
-    Address,
+    Address, IfIndex,
     contract::{
         forwards::{External, ExternalKey},
         uplinks::Uplink,
@@ -27,7 +27,7 @@ pub struct Served {
     /// [`Uplink::flags`] of each uplink.
     pub flags: Vec<u32>,
     /// Addresses of pools, by the interface index of an uplink.
-    pub pooled: Vec<(u32, Address)>,
+    pub pooled: Vec<(IfIndex, Address)>,
     pub forwards: Vec<ForwardEntry>,
     pub externals: Vec<(ExternalKey, External)>,
 }
@@ -100,14 +100,14 @@ fn externals(
         let answer = if on_host(snapshot, *address) { 0 } else { External::ANSWER };
         let key = ExternalKey { uplink: uplink.interface, address: Address::from(*address) };
         add(key, uplink, answer);
-        add(ExternalKey { uplink: 0, ..key }, uplink, answer);
+        add(ExternalKey { uplink: IfIndex::NONE, ..key }, uplink, answer);
     }
     // An address that is lent to an uplink belongs to its own, if that is one.
     for lent in [false, true] {
         for uplink in uplinks {
             for address in uplink.addresses() {
                 if lent != on_interface(snapshot, uplink.interface, address) {
-                    add(ExternalKey { uplink: 0, address: Address::from(address) }, uplink, 0);
+                    add(ExternalKey { uplink: IfIndex::NONE, address: Address::from(address) }, uplink, 0);
                 }
             }
         }
@@ -120,6 +120,6 @@ fn on_host(snapshot: &Snapshot, address: Ipv4Addr) -> bool {
     snapshot.addresses.iter().any(|known| known.local == address)
 }
 
-fn on_interface(snapshot: &Snapshot, interface: u32, address: Ipv4Addr) -> bool {
+fn on_interface(snapshot: &Snapshot, interface: IfIndex, address: Ipv4Addr) -> bool {
     snapshot.addresses.iter().any(|known| known.interface == interface && known.local == address)
 }

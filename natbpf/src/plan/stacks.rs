@@ -1,5 +1,6 @@
 //! What lies on what: bridges, and devices that are stacked on others.
 
+use natbpf_common::IfIndex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::uplinks::Uplinks;
@@ -11,9 +12,9 @@ const STACKED: [&str; 3] = ["vlan", "macvlan", "ipvlan"];
 /// What lies on what, found once for all ports: there may be thousands of both.
 pub struct Stacks<'a> {
     /// By interface index.
-    bridges: BTreeMap<u32, &'a Link>,
+    bridges: BTreeMap<IfIndex, &'a Link>,
     /// By that of the lower device.
-    stacked: BTreeMap<u32, Vec<&'a Link>>,
+    stacked: BTreeMap<IfIndex, Vec<&'a Link>>,
 }
 
 impl<'a> Stacks<'a> {
@@ -45,7 +46,7 @@ impl<'a> Stacks<'a> {
         between
     }
 
-    fn on(&self, lower: u32) -> &[&'a Link] {
+    fn on(&self, lower: IfIndex) -> &[&'a Link] {
         self.stacked.get(&lower).map_or(&[], Vec::as_slice)
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fmt, net::Ipv4Addr};
 
-use natbpf_common::contract::uplinks::{MAX_ADDRESSES, MAX_UPLINKS, Uplink, UplinkAddress};
+use natbpf_common::{
+    IfIndex,
+    contract::uplinks::{MAX_ADDRESSES, MAX_UPLINKS, Uplink, UplinkAddress},
+};
 
 use super::{Given, LeftOut, PlanError, left_out::leave_out};
 use crate::{
@@ -16,7 +19,7 @@ use crate::{
 pub struct PlannedUplink {
     pub name: String,
     /// Interface index.
-    pub interface: u32,
+    pub interface: IfIndex,
     /// Administratively up. The flows of an uplink that is down are over.
     pub up: bool,
     /// Zeros where the link layer has none.
@@ -33,7 +36,7 @@ pub struct Uplinks {
     /// In the order in which the configuration names them, each once.
     pub planned: Vec<PlannedUplink>,
     /// For each rule the interface indexes of those that it is for.
-    pub of_rules: Vec<Vec<u32>>,
+    pub of_rules: Vec<Vec<IfIndex>>,
     pub left_out: Vec<LeftOut>,
 }
 
@@ -70,7 +73,7 @@ impl Uplinks {
         &mut self,
         link: &Link,
         named_here: bool,
-        named: &BTreeSet<u32>,
+        named: &BTreeSet<IfIndex>,
         given: &Given<'_>,
     ) -> Result<bool, PlanError> {
         let is_named = named_here || named.contains(&link.index);
@@ -95,8 +98,8 @@ impl Uplinks {
     }
 
     /// Whatever else a pattern matches, an interface that is named has a place.
-    fn has_room(&self, link: &Link, named: &BTreeSet<u32>) -> bool {
-        let is_planned = |index: &u32| self.planned.iter().any(|uplink| uplink.interface == *index);
+    fn has_room(&self, link: &Link, named: &BTreeSet<IfIndex>) -> bool {
+        let is_planned = |index: &IfIndex| self.planned.iter().any(|uplink| uplink.interface == *index);
         let named_still = named.iter().filter(|index| !is_planned(index)).count();
         let reserved = if named.contains(&link.index) { 0 } else { named_still };
         self.planned.len() + reserved < MAX_UPLINKS
@@ -104,7 +107,7 @@ impl Uplinks {
 }
 
 /// Interface indexes of the uplinks that are named, and not only matched by a pattern.
-fn named(given: &Given<'_>) -> BTreeSet<u32> {
+fn named(given: &Given<'_>) -> BTreeSet<IfIndex> {
     let rules = given.config.rules.iter().filter_map(|rule| rule.out.name());
     let forwards = given.config.forwards.iter().map(|forward| &*forward.uplink);
     let floating = given.config.floating.iter().map(|floating| &*floating.uplink);

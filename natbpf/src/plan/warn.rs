@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ipnet::Ipv4Net;
 use natbpf_common::{
-    Address,
+    Address, IfIndex,
     contract::{forwards::ForwardKey, uplinks::MAX_ADDRESSES},
 };
 
@@ -85,12 +85,12 @@ fn of_other_paths_out(snapshot: &Snapshot, uplinks: &Uplinks, inside: &Inside) -
         return Vec::new();
     }
     let left_out = || uplinks.left_out.iter().chain(&inside.left_out);
-    let is_said = |interface: u32, name: &str| {
+    let is_said = |interface: IfIndex, name: &str| {
         uplinks.planned.iter().any(|uplink| uplink.interface == interface)
             || left_out().any(|left| left.name == name)
     };
     let defaults = snapshot.routes.iter().filter(|route| route.network.prefix_len() == 0);
-    let interfaces: BTreeSet<u32> = defaults.map(|route| route.interface).collect();
+    let interfaces: BTreeSet<IfIndex> = defaults.map(|route| route.interface).collect();
     let names = interfaces.into_iter().map(|interface| (interface, snapshot.name(interface)));
     let unsaid = names.filter(|(interface, name)| !is_said(*interface, name));
     let warning = |(_, name)| {
@@ -129,7 +129,7 @@ fn of_uplink(uplink: &PlannedUplink, snapshot: &Snapshot, warnings: &mut Vec<Str
 
 /// Where inside and outside have addresses in common. Every source holds every address, so only networks that
 /// were written down are worth a word. Row U14.
-fn overlap(planned: &PlannedRule<'_>, uplink: u32, snapshot: &Snapshot) -> Option<String> {
+fn overlap(planned: &PlannedRule<'_>, uplink: IfIndex, snapshot: &Snapshot) -> Option<String> {
     planned.value?;
     let sources = &planned.rule.sources;
     if sources.included.iter().all(|network| network.prefix_len() == 0) {

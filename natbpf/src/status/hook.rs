@@ -1,5 +1,6 @@
 //! TC or XDP, as status shows it.
 
+use natbpf_common::IfIndex;
 use serde::Serialize;
 
 use super::{AttachInfo, attachment::attachment};
@@ -25,9 +26,18 @@ pub struct HookStatus {
 }
 
 impl HookStatus {
-    pub fn new(name: String, interface: u32, program: Option<AttachInfo>, takes_frames: bool) -> Self {
+    pub fn new(name: String, interface: IfIndex, program: Option<AttachInfo>, takes_frames: bool) -> Self {
         let hook = if program.is_some() { "xdp" } else { "tc" };
-        Self { name, interface, hook, program, takes_frames, kind: None, driver: None, native_xdp: None }
+        Self {
+            name,
+            interface: interface.number(),
+            hook,
+            program,
+            takes_frames,
+            kind: None,
+            driver: None,
+            native_xdp: None,
+        }
     }
 
     /// With what its device says of itself.

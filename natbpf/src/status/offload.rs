@@ -1,6 +1,6 @@
 //! Offload, as status shows it.
 
-use natbpf_common::{contract::inside::InsidePort, flow::offload::Offload};
+use natbpf_common::{IfIndex, contract::inside::InsidePort, flow::offload::PortFlags};
 use serde::Serialize;
 
 use super::AttachInfo;
@@ -64,8 +64,8 @@ impl OffloadStatus {
 }
 
 impl PortStatus {
-    pub fn new(name: String, interface: u32, port: InsidePort, attached: PortAttached) -> Self {
-        Self { name, interface, peer: port.flags & Offload::PEER != 0, attached }
+    pub fn new(name: String, interface: IfIndex, port: InsidePort, attached: PortAttached) -> Self {
+        Self { name, interface: interface.number(), peer: port.flags.contains(PortFlags::PEER), attached }
     }
 }
 

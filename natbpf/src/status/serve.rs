@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use natbpf_common::{
+    IfIndex,
     contract::{
         forwards::{Forward, ForwardKey, Pool},
         rules::Rule,
@@ -42,7 +43,7 @@ pub struct PoolStatus {
 /// gives that of an interface.
 pub fn forwards(
     entries: &[(u32, ForwardKey, Forward)],
-    name: impl Fn(u32) -> String,
+    name: impl Fn(IfIndex) -> String,
 ) -> (Vec<ForwardStatus>, Vec<FloatingStatus>) {
     let (fixed, by_port): (Vec<_>, Vec<_>) =
         entries.iter().partition(|(.., forward)| u32::from(forward.flags) & Rule::FIXED != 0);
@@ -132,7 +133,13 @@ mod tests {
             flags: 0,
         };
         let entry = |first, length: u8| {
-            let key = ForwardKey { uplink: 3, address, protocol: TCP, reserved: 0, port: Port::new(first) };
+            let key = ForwardKey {
+                uplink: IfIndex::new(3),
+                address,
+                protocol: TCP,
+                reserved: 0,
+                port: Port::new(first),
+            };
             (ForwardKey::PORT_BITS - 16 + u32::from(length), key, forward)
         };
         prefixes(first, last).into_iter().map(|prefix| entry(prefix.first, prefix.length)).collect()

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use natbpf_common::IfIndex;
 use tokio::time::Instant;
 
 use super::source::Source;
@@ -59,7 +60,7 @@ fn takes<K: Eq + Hash>(buckets: &mut Buckets<K>, key: K, rate: Rate, now: Instan
 #[derive(Debug, Default)]
 pub struct Limit {
     sources: Buckets<Source>,
-    interfaces: Buckets<(bool, u32)>,
+    interfaces: Buckets<(bool, IfIndex)>,
     /// The operator was told of them.
     named: HashSet<Source>,
     /// When what was too much was answered, or will be.
@@ -134,7 +135,7 @@ impl Limit {
 mod tests {
     use super::*;
 
-    const NEIGHBOUR: Source = Source::Neighbour(3, [10, 0, 0, 5]);
+    const NEIGHBOUR: Source = Source::Neighbour(IfIndex::new(3), [10, 0, 0, 5]);
 
     /// Changes every 20 ms for 10 seconds, by what is done at those moments; how often the epoch is counted for them.
     fn answers(limit: &mut Limit, start: Instant, source: impl Fn(u32) -> Source) -> u32 {
@@ -149,7 +150,7 @@ mod tests {
 
     #[test]
     fn one_that_flaps_is_answered_once_a_second() {
-        for source in [NEIGHBOUR, Source::Station(4, 1, [2; 8])] {
+        for source in [NEIGHBOUR, Source::Station(IfIndex::new(4), 1, [2; 8])] {
             let answers = answers(&mut Limit::default(), Instant::now(), |_| source);
             assert!((12..=18).contains(&answers), "{source:?}: {answers}");
         }
@@ -157,7 +158,7 @@ mod tests {
 
     #[test]
     fn made_up_addresses_of_one_interface_are_limited_together() {
-        let source = |step: u32| Source::Neighbour(3, [10, 1, (step >> 8) as u8, step as u8]);
+        let source = |step: u32| Source::Neighbour(IfIndex::new(3), [10, 1, (step >> 8) as u8, step as u8]);
         let answers = answers(&mut Limit::default(), Instant::now(), source);
         assert!((50..=72).contains(&answers), "{answers}");
     }
@@ -168,9 +169,9 @@ mod tests {
         answers(&mut limit, start, |_| NEIGHBOUR);
         let now = start + Duration::from_millis(9990);
         assert!(!limit.admits(NEIGHBOUR, now));
-        assert!(limit.admits(Source::Neighbour(3, [10, 0, 0, 6]), now), "another one there");
-        assert!(limit.admits(Source::Neighbour(2, [203, 0, 113, 254]), now), "the gateway");
-        assert!(limit.admits(Source::Link(3), now));
+        assert!(limit.admits(Source::Neighbour(IfIndex::new(3), [10, 0, 0, 6]), now), "another one there");
+        assert!(limit.admits(Source::Neighbour(IfIndex::new(2), [203, 0, 113, 254]), now), "the gateway");
+        assert!(limit.admits(Source::Link(IfIndex::new(3)), now));
     }
 
     #[test]

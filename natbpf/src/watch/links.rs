@@ -1,5 +1,6 @@
 //! Interfaces: whether a message says anything new about one that matters to packets.
 
+use natbpf_common::IfIndex;
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -36,7 +37,7 @@ const ATTRIBUTES: [u16; 9] = [
 /// The interfaces, each by its index and a hash of what matters.
 #[derive(Debug, Default)]
 pub struct Links {
-    known: HashMap<u32, u64>,
+    known: HashMap<IfIndex, u64>,
 }
 
 impl Links {
@@ -46,12 +47,13 @@ impl Links {
 
     /// Which one a message is about.
     pub fn source(message: Message<'_>) -> Option<Source> {
-        u32_at(message.body, 4).map(Source::Link)
+        u32_at(message.body, 4).map(IfIndex::new).map(Source::Link)
     }
 
     /// Takes over what a message says; true: that is something new.
     pub fn learn(&mut self, message: Message<'_>, limit: usize) -> bool {
-        let (Some(&family), Some(index)) = (message.body.first(), u32_at(message.body, 4)) else {
+        let (Some(&family), Some(index)) = (message.body.first(), u32_at(message.body, 4).map(IfIndex::new))
+        else {
             return true;
         };
         // A bridge about its port: that it is blocked, isolated, or no port any more.

@@ -1,6 +1,7 @@
 //! Neighbours and stations of bridges: whether a message says that one is elsewhere now. Most say that it
 //! still is where it was.
 
+use natbpf_common::IfIndex;
 use std::{collections::HashMap, hash::Hash};
 
 use super::source::{LinkAddress, Source};
@@ -25,9 +26,9 @@ const WITHOUT_ADDRESS: u16 = 0x01 | 0x20;
 #[derive(Debug, Default)]
 pub struct Neighbours {
     /// By interface index and IPv4 address.
-    addresses: HashMap<(u32, [u8; 4]), LinkAddress>,
+    addresses: HashMap<(IfIndex, [u8; 4]), LinkAddress>,
     /// The port, by bridge, VLAN and MAC address.
-    stations: HashMap<(u32, u16, LinkAddress), u32>,
+    stations: HashMap<(IfIndex, u16, LinkAddress), IfIndex>,
     /// There were too many.
     overflowed: bool,
 }
@@ -116,7 +117,7 @@ fn link_address(value: &[u8]) -> LinkAddress {
 /// What the messages of both tables have in common.
 struct Entry {
     family: u8,
-    interface: u32,
+    interface: IfIndex,
     state: u16,
     flags: u8,
     gone: bool,
@@ -124,7 +125,7 @@ struct Entry {
     mac: Option<LinkAddress>,
     /// 0: none.
     vlan: u16,
-    bridge: Option<u32>,
+    bridge: Option<IfIndex>,
 }
 
 impl Entry {
@@ -134,14 +135,14 @@ impl Entry {
         let value = |number| attribute(attributes, number);
         Some(Self {
             family: *body.first()?,
-            interface: u32_at(body, 4)?,
+            interface: IfIndex::new(u32_at(body, 4)?),
             state: u16_at(body, 8)?,
             flags: *body.get(10)?,
             gone: message.kind == libc::RTM_DELNEIGH,
             address: value(NDA_DST).and_then(|value| value.try_into().ok()),
             mac: value(NDA_LLADDR).map(link_address),
             vlan: value(NDA_VLAN).and_then(|value| u16_at(value, 0)).unwrap_or(0),
-            bridge: value(NDA_MASTER).and_then(|value| u32_at(value, 0)),
+            bridge: value(NDA_MASTER).and_then(|value| u32_at(value, 0)).map(IfIndex::new),
         })
     }
 }

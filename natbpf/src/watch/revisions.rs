@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use natbpf_common::IfIndex;
 use tokio::sync::mpsc;
 
 use crate::{datapath::Side, network::xdp_program};
@@ -24,13 +25,13 @@ pub enum Watched {
 }
 
 /// A hook of an interface, and a number that was another one if something has changed since the last look.
-type Places = Arc<Mutex<BTreeMap<(u32, Watched), Option<u64>>>>;
+type Places = Arc<Mutex<BTreeMap<(IfIndex, Watched), Option<u64>>>>;
 
 /// The thread, which ends with this.
 #[derive(Debug)]
 pub struct Revisions {
     places: Places,
-    changed: mpsc::UnboundedReceiver<BTreeSet<(u32, Watched)>>,
+    changed: mpsc::UnboundedReceiver<BTreeSet<(IfIndex, Watched)>>,
     stop: Option<Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -55,7 +56,7 @@ impl Revisions {
 
     /// Watches these from now on, and no others. One that was not watched before is told of once: something
     /// may have come before.
-    pub fn watch(&self, wanted: &BTreeSet<(u32, Watched)>) {
+    pub fn watch(&self, wanted: &BTreeSet<(IfIndex, Watched)>) {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.retain(|place, _| wanted.contains(place));
         for &place in wanted {
@@ -64,7 +65,7 @@ impl Revisions {
     }
 
     /// The next hooks at which something has changed, maybe by ourselves. Cancel safe.
-    pub async fn changed(&mut self) -> BTreeSet<(u32, Watched)> {
+    pub async fn changed(&mut self) -> BTreeSet<(IfIndex, Watched)> {
         match self.changed.recv().await {
             Some(changed) => changed,
             None => std::future::pending().await,
@@ -81,7 +82,7 @@ impl Drop for Revisions {
     }
 }
 
-fn revision((interface, hook): (u32, Watched)) -> io::Result<u64> {
+fn revision((interface, hook): (IfIndex, Watched)) -> io::Result<u64> {
     match hook {
         Watched::Tcx(side) => side.tcx_revision(interface),
         Watched::Xdp => xdp_program(interface).map(u64::from),
@@ -89,7 +90,10 @@ fn revision((interface, hook): (u32, Watched)) -> io::Result<u64> {
 }
 
 /// One round. Nobody who wants to watch others waits for it.
-fn look(places: &Places, revision: impl Fn((u32, Watched)) -> io::Result<u64>) -> BTreeSet<(u32, Watched)> {
+fn look(
+    places: &Places,
+    revision: impl Fn((IfIndex, Watched)) -> io::Result<u64>,
+) -> BTreeSet<(IfIndex, Watched)> {
     let known = places.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut changed = BTreeSet::new();
     for (place, before) in known {
@@ -115,8 +119,9 @@ mod tests {
         let watch = |place| {
             places.lock().unwrap().entry(place).or_default();
         };
-        let [first, second, third] =
-            [(3, Watched::Tcx(Side::Ingress)), (4, Watched::Tcx(Side::Egress)), (4, Watched::Xdp)];
+        let (one, other) = (IfIndex::new(3), IfIndex::new(4));
+        let first = (one, Watched::Tcx(Side::Ingress));
+        let [second, third] = [Watched::Tcx(Side::Egress), Watched::Xdp].map(|watched| (other, watched));
         watch(first);
         watch(second);
         let same = |_| Ok(1);
@@ -131,7 +136,7 @@ mod tests {
     #[test]
     fn what_is_gone_or_unknown_is_no_change() {
         let places = Places::default();
-        places.lock().unwrap().insert((3, Watched::Tcx(Side::Ingress)), Some(1));
+        places.lock().unwrap().insert((IfIndex::new(3), Watched::Tcx(Side::Ingress)), Some(1));
         for code in [libc::ENODEV, libc::EINVAL] {
             let look = || look(&places, |_| Err(io::Error::from_raw_os_error(code)));
             assert_eq!(look(), BTreeSet::new());

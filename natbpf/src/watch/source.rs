@@ -1,5 +1,7 @@
 //! Who changes the network.
 
+use natbpf_common::IfIndex;
+
 /// The beginning of a link layer address, with zeros behind.
 pub type LinkAddress = [u8; 8];
 
@@ -7,15 +9,15 @@ pub type LinkAddress = [u8; 8];
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// A neighbour, by interface index and IPv4 address.
-    Neighbour(u32, [u8; 4]),
+    Neighbour(IfIndex, [u8; 4]),
     /// A station of a bridge, by VLAN and MAC address, with the interface index of the port where it is now.
-    Station(u32, u16, LinkAddress),
+    Station(IfIndex, u16, LinkAddress),
     /// An interface, by its index: the far end of a veth may belong to an instance.
-    Link(u32),
+    Link(IfIndex),
 }
 
 impl Source {
-    pub const fn interface(self) -> u32 {
+    pub const fn interface(self) -> IfIndex {
         match self {
             Self::Neighbour(interface, _) | Self::Station(interface, ..) | Self::Link(interface) => interface,
         }
@@ -24,7 +26,7 @@ impl Source {
     /// What is limited by itself: a station wherever it is, since one that flaps does so between ports.
     pub const fn own(self) -> Self {
         match self {
-            Self::Station(_, vlan, mac) => Self::Station(0, vlan, mac),
+            Self::Station(_, vlan, mac) => Self::Station(IfIndex::NONE, vlan, mac),
             other => other,
         }
     }

@@ -83,7 +83,7 @@ fn address(start: usize, end: usize) -> Option<u32> {
             words.byte_add(2 * place).write_volatile(*word);
         }
     }
-    Some(way.interface)
+    Some(way.interface.number())
 }
 
 /// Never reached.

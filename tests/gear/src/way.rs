@@ -1,5 +1,6 @@
 //! Where the bare redirects send everything.
 
+use natbpf_common::IfIndex;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Where a program that forwards everything sends it; the only value of its map.
@@ -7,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[repr(C)]
 pub struct Way {
     /// Index of the device.
-    pub interface: u32,
+    pub interface: IfIndex,
     /// Destination and source of the Ethernet header, two bytes as they are in the packet in each.
     pub ethernet: [u16; 6],
 }

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, MapData, xdp::DevMap};
 use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode};
+use natbpf_common::IfIndex;
 use natbpf_gear::Way;
 
 use super::side::Kind;
@@ -44,7 +45,7 @@ impl Bare {
 /// Sends what comes in by a device of the gateway out of another, at whose far end is `eth0` of a namespace.
 fn attach(lab: &Lab, kind: Kind, from: &str, (to, far): (&str, &Namespace)) -> Result<Ebpf> {
     let interface = lab.gw.enter(|| nix::net::if_::if_nametoindex(to))??;
-    let mut way = Way { interface, ..Way::default() };
+    let mut way = Way { interface: IfIndex::new(interface), ..Way::default() };
     let header = [link_address(far, "eth0")?, link_address(&lab.gw, to)?].concat();
     for (word, pair) in way.ethernet.iter_mut().zip(header.chunks_exact(2)) {
         *word = u16::from_ne_bytes([pair[0], pair[1]]);

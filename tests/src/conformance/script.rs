@@ -96,7 +96,7 @@ impl Script {
 }
 
 /// A segment that has come in at `wire`.
-fn find(wire: &Wire, destination: End, sequence: u32, flags: u8) -> Result<Option<Seen>> {
+fn find(wire: &Wire, destination: End, sequence: u32, flags: TcpFlags) -> Result<Option<Seen>> {
     wire.find(|seen| {
         !seen.outgoing
             && seen.destination() == destination

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use natbpf_common::IfIndex;
 use natbpf_common::contract::{forwards::External, rules::Rule, uplinks::Uplink};
 use natbpf_common::wire::protocol::{TCP, UDP};
 
@@ -40,7 +41,7 @@ pub fn choose(random: &mut Random, entries: u32) -> Object {
     }
     let mut object = Object::sized(PLAIN, entries, entries / 2);
     let (serves, silent) = (random.once_in(2), random.once_in(4));
-    object.set_external(GATEWAY, External { uplink: LO, flags: 0, mac: MAC, reserved: [0; 2] });
+    object.set_external(GATEWAY, External { uplink: IfIndex::new(LO), flags: 0, mac: MAC, reserved: [0; 2] });
     if serves {
         if random.once_in(2) {
             object.set_pool(0, &POOL);

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use anyhow::{Error, Result, anyhow, ensure};
 use natbpf::datapath::Hook;
+use natbpf_common::IfIndex;
 use natbpf_common::contract::counter::{Counter, Counters};
 use natbpf_common::flow::Direction;
-use natbpf_common::flow::offload::Validity;
+use natbpf_common::flow::offload::{NotedPort, PortFlags, Validity};
 use natbpf_common::wire::segment::{ACK, SYN, TcpFlags};
 
 use super::configuration;
@@ -234,7 +235,7 @@ impl Worker {
         for key in [key, reply] {
             if object.entry(&key).is_some() {
                 object.note(&key, |offload| {
-                    offload.port = port;
+                    offload.port = NotedPort::new(IfIndex::new(port), PortFlags::empty());
                     offload.validity = Validity { size, ..Validity::from_word(offload.validity) }.to_word();
                 });
             }

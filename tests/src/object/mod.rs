@@ -18,6 +18,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use natbpf::datapath::{Hook, Sizes};
+use natbpf_common::IfIndex;
 use natbpf_common::contract::counter::Counter;
 use natbpf_common::contract::{
     gauge::Gauge,
@@ -83,7 +84,7 @@ pub fn to_ports(first_port: u16, last_port: u16) -> Rule {
 
 /// An Ethernet uplink with these addresses.
 pub fn uplink(interface: u32, addresses: &[&str]) -> Uplink {
-    let mut uplink = Uplink { interface, link_header: 14, ..Uplink::default() };
+    let mut uplink = Uplink { interface: IfIndex::new(interface), link_header: 14, ..Uplink::default() };
     assert!(addresses.len() <= MAX_ADDRESSES);
     for (place, address) in uplink.addresses.iter_mut().zip(addresses) {
         let net: Ipv4Net = address.parse().expect("an address and a prefix length");
@@ -140,7 +141,7 @@ impl Object {
             .iter()
             .map(|(uplink, source, rule)| {
                 let source = net(source);
-                let key = SourceKey { uplink: *uplink, source: source.network().into() };
+                let key = SourceKey { uplink: IfIndex::new(*uplink), source: source.network().into() };
                 let excepts = excepts.iter().any(|(id, _)| *id == rule.id);
                 let rule = Rule { flags: rule.flags | if excepts { Rule::DESTINATIONS } else { 0 }, ..*rule };
                 (PREFIX_BASE + u32::from(source.prefix_len()), key, rule)
@@ -238,7 +239,7 @@ impl Object {
     /// A packet leaves by `lo` that an inside interface has sent there to be turned round.
     pub fn turn(&mut self, packet: &Packet) -> Step {
         let (source, destination) = (packet.source().0.into(), packet.destination().0.into());
-        self.programs.say(Handover::new(LO, Purpose::Turning, source, destination));
+        self.programs.say(Handover::new(IfIndex::new(LO), Purpose::Turning, source, destination));
         let step = self.egress(packet);
         self.programs.say(Handover::default());
         step

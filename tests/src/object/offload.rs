@@ -2,13 +2,14 @@
 //! itself is tested end to end.)
 
 use natbpf::clock;
+use natbpf_common::IfIndex;
 use natbpf_common::SECOND;
 use natbpf_common::contract::gauge::Gauge;
 use natbpf_common::flow::{Direction, FlowKey};
 use natbpf_common::keyed::Keys;
 use natbpf_common::path::crossing::{Crossing, slot};
 use natbpf_common::{
-    flow::offload::{Offload, Validity},
+    flow::offload::{NotedPort, Offload, PortFlags, Validity},
     path::frame::Frame,
     time::ticks,
 };
@@ -35,7 +36,7 @@ pub(super) fn own_addresses() -> [u32; 3] {
 /// What is noted of a direction whose frames come in by `lo` as [`Packet::bytes`] makes them, and leave by
 /// it: packets of up to 1500 bytes, for ten seconds.
 pub fn noted(direction: Direction, keys: &Keys) -> Offload {
-    let frame = Frame { interface: LO, ethernet: own_addresses(), vlan: 0, service: 0 };
+    let frame = Frame { interface: IfIndex::new(LO), ethernet: own_addresses(), vlan: 0, service: 0 };
     let frame = match direction {
         Direction::Original => frame,
         Direction::Reply => frame.without_source(),
@@ -43,7 +44,7 @@ pub fn noted(direction: Direction, keys: &Keys) -> Offload {
     let validity = Validity::new(ticks(clock::now()), ticks(10 * SECOND), EPOCH, 1500);
     Offload {
         validity: validity.to_word(),
-        port: LO,
+        port: NotedPort::new(IfIndex::new(LO), PortFlags::empty()),
         frame: frame.fingerprint(keys),
         ethernet: words(&NEXT_HOP),
     }

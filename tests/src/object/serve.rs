@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use aya::maps::lpm_trie::Key;
 use natbpf::plan::reverse;
+use natbpf_common::IfIndex;
 use natbpf_common::contract::notice::Notice;
 use natbpf_common::contract::{
     forwards::{External, ExternalKey, Forward, ForwardKey, MAX_POOL, Pool},
@@ -37,7 +38,7 @@ impl Object {
     /// Any entry of the table of forwards, by the length of its prefix.
     pub fn set_forward(&mut self, bits: u32, external: End, protocol: u8, forward: Forward) {
         let key = ForwardKey {
-            uplink: LO,
+            uplink: IfIndex::new(LO),
             address: external.0.into(),
             protocol,
             reserved: 0,
@@ -61,14 +62,15 @@ impl Object {
 
     /// An external address that the host does not have.
     pub fn answer_for(&mut self, address: Ipv4Addr) {
-        let external = External { uplink: LO, flags: External::ANSWER, mac: MAC, reserved: [0; 2] };
+        let external =
+            External { uplink: IfIndex::new(LO), flags: External::ANSWER, mac: MAC, reserved: [0; 2] };
         self.set_external(address, external);
     }
 
     /// An external address, under its uplink and by itself.
     pub fn set_external(&mut self, address: Ipv4Addr, external: External) {
         for uplink in [LO, 0] {
-            let key = ExternalKey { uplink, address: address.into() };
+            let key = ExternalKey { uplink: IfIndex::new(uplink), address: address.into() };
             self.programs.externals.insert(key, external, 0).expect("there is room for the address");
         }
     }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use lab::SERVER;
 use lab::object::{Context, LO, MAC, Object, Step};
 use natbpf::datapath::Hook;
+use natbpf_common::IfIndex;
 use natbpf_common::contract::counter::Counter::ArpAnswered;
 use natbpf_common::contract::{forwards::External, uplinks::Uplink};
 use natbpf_common::wire::arp::Arp;
@@ -106,7 +107,8 @@ fn who_does_not_serve_does_not_answer() {
     object.set_flags(0);
     ask(&mut object, &question()).untouched(&[]);
     object.set_flags(Uplink::SERVES);
-    object.set_external(FLOATING, External { uplink: LO, flags: 0, mac: MAC, reserved: [0; 2] });
+    object
+        .set_external(FLOATING, External { uplink: IfIndex::new(LO), flags: 0, mac: MAC, reserved: [0; 2] });
     ask(&mut object, &question()).untouched(&[]);
     // What leaves is the host's own.
     object.answer_for(FLOATING);

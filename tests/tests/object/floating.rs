@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 
 use lab::object::{End, LO, NEW, NEW_PORT, Object, PLAIN, Packet, floating, key_of};
 use lab::{GATEWAY, INSIDE, SERVER, SERVER2, VM1, VM2};
+use natbpf_common::IfIndex;
 use natbpf_common::contract::counter::Counter::{FlowsInbound, Unsolicited};
 use natbpf_common::contract::{forwards::External, rules::Rule};
 use natbpf_common::flow::FlowEntry;
@@ -134,7 +135,10 @@ fn an_address_that_leads_nowhere_yet() {
         object.ingress(&packet).dropped(Unsolicited);
     }
     // One that the host has is the host's.
-    object.set_external(address, External { uplink: LO, flags: 0, mac: [0; 6], reserved: [0; 2] });
+    object.set_external(
+        address,
+        External { uplink: IfIndex::new(LO), flags: 0, mac: [0; 6], reserved: [0; 2] },
+    );
     object.ingress(&Packet::udp(STRANGER, (address, 5))).untouched(&[]);
     object.ingress(&Packet::icmp(SERVER, address, 0, 5)).untouched(&[]);
 }

@@ -14,6 +14,7 @@ use lab::object::{CUSTOMER_TAG, Context, LO, NEW, Object, PLAIN, PROVIDER_TAG, P
 use lab::wire::Wire;
 use lab::{GATEWAY, SERVER, VM1, VM2};
 use natbpf::datapath::Hook;
+use natbpf_common::IfIndex;
 use natbpf_common::contract::counter::Counter;
 use natbpf_common::contract::{forwards::External, rules::Rule, uplinks::Uplink};
 use natbpf_common::nat::fragment::{DATAGRAMS, KEPT, LONGEST, PLACES};
@@ -428,7 +429,10 @@ fn for_external_addresses_that_the_host_does_not_have() {
 #[test]
 fn on_the_inside() {
     let mut object = Object::new(Rule { flags: Rule::OPEN, ..PLAIN });
-    object.set_external(GATEWAY, External { uplink: LO, flags: 0, mac: [0; 6], reserved: [0; 2] });
+    object.set_external(
+        GATEWAY,
+        External { uplink: IfIndex::new(LO), flags: 0, mac: [0; 6], reserved: [0; 2] },
+    );
     object.set_flags(Uplink::SERVES);
     let external = object.out(&Packet::udp(B, S), NEW);
     let pieces = cut(&Packet::udp(A, external).payload([0; 70]));

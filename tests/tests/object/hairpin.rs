@@ -7,6 +7,7 @@ use etherparse::EtherType;
 use lab::object::{Context, End, LO, NEW, Object, PLAIN, Packet, Verdict, floating};
 use lab::{GATEWAY, INSIDE, SERVER, VM1, VM2};
 use natbpf::datapath::Hook;
+use natbpf_common::IfIndex;
 use natbpf_common::contract::counter::Counter::{
     EgressBytes, EgressPackets, FlowsCreated, Hairpin, IngressBytes, IngressPackets,
 };
@@ -21,7 +22,7 @@ const FLOATING: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);
 /// The gateway's own address is external, and its mappings are open.
 fn object() -> Object {
     let mut object = Object::new(Rule { flags: Rule::OPEN, ..PLAIN });
-    let own = External { uplink: LO, flags: 0, mac: [0; 6], reserved: [0; 2] };
+    let own = External { uplink: IfIndex::new(LO), flags: 0, mac: [0; 6], reserved: [0; 2] };
     object.set_external(GATEWAY, own);
     object.set_flags(Uplink::SERVES);
     object

@@ -3,10 +3,11 @@
 use lab::object::{Context, NEW, NEXT_HOP, Object, Packet, key_of};
 use lab::{GATEWAY, VM1};
 use natbpf::datapath::Hook;
+use natbpf_common::IfIndex;
 use natbpf_common::contract::counter::Counter;
 use natbpf_common::contract::gauge::Gauge;
 use natbpf_common::flow::life::Life;
-use natbpf_common::flow::offload::{Offload, Validity};
+use natbpf_common::flow::offload::{NotedPort, Offload, PortFlags, Validity};
 use natbpf_common::flow::{Direction, FlowKey};
 use natbpf_common::wire::protocol::GRE;
 use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN};
@@ -238,7 +239,7 @@ fn only_by_the_frame_and_the_port_that_were_noted() {
         object.entry(&key).map(|entry| entry.offload.frame),
         Some(lab::object::noted(Direction::Original, &object.keys()).frame)
     );
-    object.note(&key, |offload| offload.port = 9);
+    object.note(&key, |offload| offload.port = NotedPort::new(IfIndex::new(9), PortFlags::empty()));
     takes_the_slow_path(&mut object, &packet);
     // The destination counts in a reply.
     let mut frame = packet.answer((GATEWAY, A.1)).flags(ACK).bytes();
@@ -271,7 +272,7 @@ fn where_nothing_holds_the_frame_is_remembered_until_it_leaves() {
     let crossing = object.crossing(before + 3);
     let expected = lab::object::noted(Direction::Original, &object.keys());
     assert_eq!((crossing.key, crossing.frame), (key, expected.frame));
-    assert_eq!((crossing.claim, crossing.interface), (before + 3, lab::object::LO));
+    assert_eq!((crossing.claim, crossing.interface), (before + 3, IfIndex::new(lab::object::LO)));
     assert_eq!(crossing.contents.time_to_live, packet.ip.time_to_live - 1);
     // At the uplink it is one of many packets: nothing says that it is this one.
     object.egress(&packet).translated(&[]);
@@ -323,7 +324,8 @@ fn a_new_translation_forgets_the_way() {
 fn the_peer_of_a_veth_is_reached_as_any_port() {
     let (mut object, packet, _) = tcp();
     let reply_key = object.reply_key(&packet);
-    object.note(&reply_key, |offload| offload.port |= Offload::PEER);
+    object
+        .note(&reply_key, |offload| offload.port = NotedPort::new(offload.port.interface(), PortFlags::PEER));
     let reply = packet.answer((GATEWAY, A.1)).flags(ACK);
     assert_eq!(object.ingress(&reply).redirected(BACK), routed(&reply.clone().with_destination(A)));
 }
@@ -374,7 +376,7 @@ fn xdp_passes_the_rest_on_as_it_came() {
     }
     object.note(&key, |offload| offload.validity = Validity::NONE);
     passes(&mut object, &packet);
-    object.note(&key, |offload| offload.port = 9);
+    object.note(&key, |offload| offload.port = NotedPort::new(IfIndex::new(9), PortFlags::empty()));
     passes(&mut object, &packet);
     // A tag would have to be written into the frame.
     object.note(&key, |_| {});

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use lab::object::{Context, LO, NEW, NEW_PORT, Object, PLAIN, Packet, RECEIVER, ip, uplink};
 use lab::{GATEWAY, INSIDE, SERVER, VM1};
 use natbpf::datapath::Hook;
+use natbpf_common::IfIndex;
 use natbpf_common::contract::counter::Counter::{FlowsRemapped, NoAddress, NotConfigured, PortsChanged};
 use natbpf_common::wire::segment::{ACK, FIN, RST, SYN};
 
@@ -147,7 +148,7 @@ fn a_flow_that_changes_its_uplink_gets_that_ones_address() {
     let second = object.out_by(veth, SECOND, &packet, &[FlowsRemapped]);
     object.back_by(veth, &packet.answer(second), A);
     object.ingress(&packet.answer(first)).untouched(&[]);
-    assert_eq!(object.flow(&packet).uplink, veth);
+    assert_eq!(object.flow(&packet).uplink, IfIndex::new(veth));
     // And back again.
     assert_eq!(object.out(&packet, &[FlowsRemapped]), first);
     object.back(&packet.answer(first), A);

@@ -162,7 +162,7 @@ fn one_changed_identification_changes_the_tag() {
     let key = |identification| DatagramKey {
         source: Address::from_wire(0x0b00_000a),
         destination: Address::from_wire(0x0a71_00cb),
-        uplink: 2,
+        uplink: IfIndex::new(2),
         identification,
         protocol: UDP,
         direction: 0,

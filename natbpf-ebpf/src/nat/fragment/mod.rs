@@ -11,7 +11,7 @@ mod replay;
 
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
-    Address,
+    Address, IfIndex,
     contract::{
         counter::{Counter, DropReason},
         forwards::{External, ExternalKey},
@@ -72,7 +72,7 @@ pub fn later(skb: &mut Skb<'_>, headers: &Headers, direction: Direction) -> Hand
 
 /// Whether the first fragment of a datagram has left by an uplink, translated.
 #[inline(always)]
-pub fn is_known(headers: &Headers, interface: u32) -> bool {
+pub fn is_known(headers: &Headers, interface: IfIndex) -> bool {
     let key = DatagramKey::of(headers, interface, Direction::Original as u32);
     let verdict = Known::find(&key).and_then(Known::verdict);
     verdict.is_some_and(|verdict| verdict.decision != Decision::Open)
@@ -88,14 +88,14 @@ enum Concern {
     Held,
 }
 
-global!(fn first_fragment(skb: *mut __sk_buff, headers: &mut Headers, interface: u32, direction: u32, address: u32) -> Result<u32, DropReason> = first_fragment_inner);
+global!(fn first_fragment(skb: *mut __sk_buff, headers: &mut Headers, interface: IfIndex, direction: u32, address: u32) -> Result<u32, DropReason> = first_fragment_inner);
 
 /// `address` is unspecified: it is not translated. How many that were kept are to be sent round with it; 0: it goes on.
 #[inline(always)]
 fn first_fragment_inner(
     skb: *mut __sk_buff,
     headers: &mut Headers,
-    interface: u32,
+    interface: IfIndex,
     direction: u32,
     address: u32,
 ) -> Result<u32, DropReason> {
@@ -138,13 +138,13 @@ fn first_fragment_inner(
     Ok(0)
 }
 
-global!(fn later_fragment(skb: *mut __sk_buff, headers: &Headers, interface: u32, direction: u32) -> Result<bool, DropReason> = later_fragment_inner);
+global!(fn later_fragment(skb: *mut __sk_buff, headers: &Headers, interface: IfIndex, direction: u32) -> Result<bool, DropReason> = later_fragment_inner);
 
 #[inline(always)]
 fn later_fragment_inner(
     skb: *mut __sk_buff,
     headers: &Headers,
-    interface: u32,
+    interface: IfIndex,
     direction: u32,
 ) -> Result<bool, DropReason> {
     let key = DatagramKey::of(headers, interface, direction);
@@ -191,7 +191,7 @@ fn later_fragment_inner(
 
 /// Whether a fragment of a datagram that nothing is known of may concern an instance.
 #[inline(always)]
-fn concern(headers: &Headers, interface: u32, key: &DatagramKey) -> Concern {
+fn concern(headers: &Headers, interface: IfIndex, key: &DatagramKey) -> Concern {
     let Some(uplink) = uplink::of(interface) else { return Concern::None };
     if key.leaves() {
         // Who answers flows from outside may be masqueraded by no rule.

@@ -10,6 +10,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_clone_redirect, bpf_loop, bpf_skb_change_tail, bpf_skb_store_bytes},
 };
 use natbpf_common::{
+    IfIndex,
     contract::counter::Counter,
     nat::fragment::{DatagramKey, LONGEST},
     wire::headers::Headers,
@@ -27,14 +28,14 @@ struct Replay {
     shortest: u32,
 }
 
-global!(pub fn replay_kept(skb: *mut __sk_buff, headers: &Headers, interface: u32, direction: u32, kept: u32) -> bool = replay_kept_inner);
+global!(pub fn replay_kept(skb: *mut __sk_buff, headers: &Headers, interface: IfIndex, direction: u32, kept: u32) -> bool = replay_kept_inner);
 
 /// The packet and those that were kept, so many, are sent round. Row U27.
 #[inline(always)]
 fn replay_kept_inner(
     skb: *mut __sk_buff,
     headers: &Headers,
-    interface: u32,
+    interface: IfIndex,
     direction: u32,
     kept: u32,
 ) -> bool {
@@ -56,7 +57,7 @@ fn send(skb: *mut __sk_buff, key: &DatagramKey) -> bool {
     // At egress the program runs inside the call: a copy of a packet that is turned round is turned round, too.
     let said = handover::read();
     // SAFETY: the context is valid. What is above zero is the verdict of others.
-    let sent = unsafe { bpf_clone_redirect(skb, key.uplink, flags) >= 0 };
+    let sent = unsafe { bpf_clone_redirect(skb, key.uplink.number(), flags) >= 0 };
     handover::write(said);
     sent
 }

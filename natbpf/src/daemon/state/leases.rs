@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use natbpf_common::IfIndex;
 use tokio::time::Instant;
 
 use crate::{address::own_addresses, network::Snapshot};
@@ -20,15 +21,15 @@ const PATIENCE: Duration = Duration::from_millis(400);
 /// Which interfaces have an address, and which have just lost it.
 #[derive(Debug, Default)]
 pub struct Leases {
-    had: BTreeSet<u32>,
-    waiting: BTreeMap<u32, Instant>,
+    had: BTreeSet<IfIndex>,
+    waiting: BTreeMap<IfIndex, Instant>,
 }
 
 impl Leases {
     /// Compares with the snapshot before, and notes in this one which interfaces wait.
     pub fn follow(&mut self, snapshot: &mut Snapshot, now: Instant) {
         let indexes = snapshot.links.iter().map(|link| link.index);
-        let (has, has_none): (BTreeSet<u32>, BTreeSet<u32>) =
+        let (has, has_none): (BTreeSet<IfIndex>, BTreeSet<IfIndex>) =
             indexes.partition(|index| own_addresses(snapshot, *index).next().is_some());
         for lost in self.had.intersection(&has_none) {
             self.waiting.entry(*lost).or_insert(now);
@@ -60,7 +61,7 @@ mod tests {
     fn snapshot(addressed: &[u32]) -> Snapshot {
         let link = |index| Link { index, ..Link::default() };
         let address = |index: &u32| Ipv4Address {
-            interface: *index,
+            interface: IfIndex::new(*index),
             local: [192, 0, 2, *index as u8].into(),
             peer: [192, 0, 2, *index as u8].into(),
             prefix_length: 24,
@@ -68,7 +69,7 @@ mod tests {
             secondary: false,
         };
         Snapshot {
-            links: [2, 3].map(link).into(),
+            links: [2, 3].map(IfIndex::new).map(link).into(),
             addresses: addressed.iter().map(address).collect(),
             ..Snapshot::default()
         }
@@ -78,8 +79,8 @@ mod tests {
     fn takes(leases: &mut Leases, addressed: &[u32], now: Instant) -> Option<bool> {
         let mut snapshot = snapshot(addressed);
         leases.follow(&mut snapshot, now);
-        let own = own_addresses(&snapshot, 2).next().is_some();
-        masquerade_addresses(&snapshot, 2).first().map(|_| own)
+        let own = own_addresses(&snapshot, IfIndex::new(2)).next().is_some();
+        masquerade_addresses(&snapshot, IfIndex::new(2)).first().map(|_| own)
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs::File, sync::Arc};
 
-use natbpf_common::contract::counter::Counters;
+use natbpf_common::{IfIndex, contract::counter::Counters};
 use nix::fcntl::Flock;
 use tokio::time::Instant;
 
@@ -51,15 +51,15 @@ pub struct Daemon {
     pub leases: Leases,
     /// Where natbpf is already, as far as it goes: left by an earlier daemon, or somebody has taken programs off.
     /// Until all of it is there again nobody asks who else has come meanwhile.
-    pub claimed: BTreeSet<(u32, Role)>,
+    pub claimed: BTreeSet<(IfIndex, Role)>,
     /// Interfaces of the plan are gone, which is not followed yet.
     pub gone: bool,
     /// Since the last look.
     pub interfaces_changed: bool,
     /// Interfaces whose filters or qdiscs have changed since they were looked at.
-    pub filters_changed: BTreeSet<u32>,
+    pub filters_changed: BTreeSet<IfIndex>,
     /// Those where looking has failed.
-    pub filters_failed: BTreeSet<u32>,
+    pub filters_failed: BTreeSet<IfIndex>,
     /// Why it has.
     pub filters_failure: Option<String>,
     /// Nothing of this is looked at before.

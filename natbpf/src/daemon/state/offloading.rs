@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
+use natbpf_common::IfIndex;
 use tokio::time::Instant;
 
 use crate::{
@@ -27,11 +28,11 @@ pub struct Offloading {
     /// When it was on for the last time, maybe under an earlier daemon, if it is off now.
     ended: Option<Instant>,
     /// Ports that could not be attached to, with the reason that the operator was told.
-    pub left_out: BTreeMap<u32, String>,
+    pub left_out: BTreeMap<IfIndex, String>,
     /// What somebody else has at an uplink, in words.
     pub others: Option<String>,
     /// Ports that were tried since the last change.
-    pub tried: BTreeSet<u32>,
+    pub tried: BTreeSet<IfIndex>,
     /// Some were not tried yet, or are to be detached from still.
     pub owed: bool,
     /// Something has been begun that only enforcing the plan ends, or making the ports what they are to be, which
@@ -42,7 +43,7 @@ pub struct Offloading {
     /// time.
     pub paused: bool,
     /// Ports that could not be detached from, since they were tried for the last time.
-    pub stuck: BTreeSet<u32>,
+    pub stuck: BTreeSet<IfIndex>,
 }
 
 impl Offloading {
@@ -116,7 +117,7 @@ impl Offloading {
     }
 
     /// Says why ports are not attached to, once, and with one sentence for all that have the same reason.
-    pub fn leave_out(&mut self, ports: BTreeMap<u32, (&str, String)>, before: BTreeMap<u32, String>) {
+    pub fn leave_out(&mut self, ports: BTreeMap<IfIndex, (&str, String)>, before: BTreeMap<IfIndex, String>) {
         let mut news: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (interface, (name, reason)) in &ports {
             if before.get(interface) != Some(reason) {

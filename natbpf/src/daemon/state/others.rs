@@ -2,6 +2,7 @@
 //! later filters are asked, and at bridges and what else is between a port and an uplink. As long as it is there,
 //! the kernel has these packets.
 
+use natbpf_common::IfIndex;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -22,13 +23,13 @@ const ETHERNET: u32 = 14;
 pub struct Others {
     revisions: Revisions,
     /// What was found at each hook that was looked at.
-    found: BTreeMap<(u32, Side), Option<String>>,
+    found: BTreeMap<(IfIndex, Side), Option<String>>,
     /// Interfaces where looking has failed, to be looked at again.
-    pub unseen: BTreeSet<u32>,
+    pub unseen: BTreeSet<IfIndex>,
 }
 
 /// Whether a change is one of this interface, or may be.
-pub fn concerns(changed: &BTreeSet<u32>, interface: u32) -> bool {
+pub fn concerns(changed: &BTreeSet<IfIndex>, interface: IfIndex) -> bool {
     changed.contains(&interface) || changed.contains(&ANYWHERE)
 }
 
@@ -47,11 +48,11 @@ impl Others {
     }
 
     /// Whether somebody has something there.
-    pub fn are_at(&self, interface: u32, side: Side) -> bool {
+    pub fn are_at(&self, interface: IfIndex, side: Side) -> bool {
         self.found.get(&(interface, side)).is_some_and(Option::is_some)
     }
 
-    fn at(&self, interface: u32, name: &str, side: Side) -> Option<String> {
+    fn at(&self, interface: IfIndex, name: &str, side: Side) -> Option<String> {
         let what = self.found.get(&(interface, side))?.as_ref()?;
         Some(format!("{what} is attached to {name} ({})", side.name()))
     }
@@ -77,7 +78,7 @@ impl Others {
     }
 
     /// Looks at what a plan has that was not looked at yet, or has changed.
-    pub async fn look(&mut self, plan: &Plan, changed: &BTreeSet<u32>, attacher: &Attacher) {
+    pub async fn look(&mut self, plan: &Plan, changed: &BTreeSet<IfIndex>, attacher: &Attacher) {
         let places = places(plan);
         self.found.retain(|place, _| places.contains_key(place));
         for ((interface, side), name) in places {
@@ -102,7 +103,7 @@ impl Others {
 
     /// Has the hooks watched that programs may come to by BPF links, if it matters.
     pub fn watch(&self, plan: &Plan, matters: bool) {
-        let mut wanted: BTreeSet<(u32, Watched)> = BTreeSet::new();
+        let mut wanted: BTreeSet<(IfIndex, Watched)> = BTreeSet::new();
         if matters {
             let tcx = |interface| Side::BOTH.map(|side| (interface, Watched::Tcx(side)));
             let between =
@@ -117,13 +118,13 @@ impl Others {
     }
 }
 
-fn uplinks(plan: &Plan) -> impl Iterator<Item = (&str, u32)> {
+fn uplinks(plan: &Plan) -> impl Iterator<Item = (&str, IfIndex)> {
     let uplinks = plan.uplinks.iter().filter(|uplink| uplink.uplink.link_header == ETHERNET);
     uplinks.map(|uplink| (&*uplink.name, uplink.interface))
 }
 
 /// Where to look, with the names: all but the ports, which are looked at when they are attached to.
-fn places(plan: &Plan) -> BTreeMap<(u32, Side), &str> {
+fn places(plan: &Plan) -> BTreeMap<(IfIndex, Side), &str> {
     let between = plan.ports.iter().flat_map(|port| &port.between);
     let between = between.map(|(name, interface)| (&**name, *interface));
     let both = |(name, interface)| Side::BOTH.map(|side| ((interface, side), name));

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use natbpf_common::IfIndex;
 use tokio::time::Instant;
 
 use super::others::concerns;
@@ -18,7 +19,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Refusals {
     pub now: Refused,
     /// When attaching failed, which the kernel has told everybody of, and us: what was added first was taken off again.
-    failed: BTreeMap<(u32, Role), Instant>,
+    failed: BTreeMap<(IfIndex, Role), Instant>,
     /// What the operator was told, by name and role.
     pub said: BTreeMap<(String, Role), String>,
 }
@@ -31,21 +32,21 @@ impl Refusals {
     }
 
     /// The numbers of interfaces that are gone may be others' soon.
-    pub fn forget_removed(&mut self, removed: &BTreeSet<u32>) {
+    pub fn forget_removed(&mut self, removed: &BTreeSet<IfIndex>) {
         self.failed.retain(|(interface, _), _| !removed.contains(interface));
         self.now.retain(|(interface, _), _| !removed.contains(interface));
     }
 
-    pub fn note_failure(&mut self, place: (u32, Role)) {
+    pub fn note_failure(&mut self, place: (IfIndex, Role)) {
         self.failed.insert(place, Instant::now());
     }
 
     /// Whether changes there may be what we have done ourselves.
-    pub fn just_failed(&self, place: (u32, Role)) -> bool {
+    pub fn just_failed(&self, place: (IfIndex, Role)) -> bool {
         self.failed.get(&place).is_some_and(|failed| failed.elapsed() < PAUSE)
     }
 
-    pub fn concern(&self, interfaces: &BTreeSet<u32>) -> bool {
+    pub fn concern(&self, interfaces: &BTreeSet<IfIndex>) -> bool {
         self.now.keys().any(|place| concerns(interfaces, place.0) && !self.just_failed(*place))
     }
 }

@@ -1,5 +1,7 @@
 //! Which interface is looked at when.
 
+use natbpf_common::IfIndex;
+
 /// Between two looks at the same port; uplinks are looked at each time.
 const ROUND: u32 = 8;
 
@@ -16,8 +18,8 @@ impl Rota {
     }
 
     /// Whether it is an interface's.
-    pub const fn has(&self, interface: u32) -> bool {
-        interface % ROUND == self.turn
+    pub const fn has(&self, interface: IfIndex) -> bool {
+        interface.number() % ROUND == self.turn
     }
 
     /// All have had their turn.

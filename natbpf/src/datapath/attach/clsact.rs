@@ -8,6 +8,7 @@ use aya::programs::{
     SchedClassifier,
     tc::{NlOptions, TcAttachOptions, qdisc_add_clsact},
 };
+use natbpf_common::IfIndex;
 
 use super::{
     Attacher,
@@ -20,7 +21,7 @@ impl Attacher {
     pub(super) async fn attach_clsact(
         &self,
         program: &mut SchedClassifier,
-        interface: u32,
+        interface: IfIndex,
         name: &str,
         hook: Hook,
     ) -> Result<()> {
@@ -64,7 +65,7 @@ impl Attacher {
     }
 
     /// Whether we have a filter there: then it has a clsact qdisc.
-    fn has_filters(&self, interface: u32) -> bool {
+    fn has_filters(&self, interface: IfIndex) -> bool {
         Hook::ALL.iter().any(|hook| self.pins.clsact(interface, *hook).exists())
     }
 }

@@ -10,6 +10,8 @@ use anyhow::{Context as _, Result};
 use aya::programs::links::Link as _;
 use netlink_packet_route::tc::TcHandle;
 
+use natbpf_common::IfIndex;
+
 use super::{
     Attacher,
     errors::{answered, is_gone},
@@ -26,7 +28,7 @@ use crate::{
 
 /// What is pinned, by interface index.
 #[derive(Debug, Default)]
-pub struct Pinned(BTreeMap<u32, Vec<(PathBuf, Pin)>>);
+pub struct Pinned(BTreeMap<IfIndex, Vec<(PathBuf, Pin)>>);
 
 impl Attacher {
     /// What is pinned for interfaces, listed once for all that are to be detached from.
@@ -42,7 +44,7 @@ impl Attacher {
 
     /// Takes the programs of a role off an interface, and the qdisc with the last one. The interface may be
     /// gone already.
-    pub async fn detach(&self, pinned: &mut Pinned, interface: u32, role: Role) -> Result<()> {
+    pub async fn detach(&self, pinned: &mut Pinned, interface: IfIndex, role: Role) -> Result<()> {
         let pins = pinned.0.remove(&interface).unwrap_or_default();
         let (mut gone, mut rest): (Vec<_>, Vec<_>) =
             pins.into_iter().partition(|(_, pin)| pin.place() == Some((interface, role)));
@@ -105,14 +107,14 @@ impl Attacher {
     }
 
     /// Removes the clsact qdisc that we added, unless somebody else has filters on it by now.
-    async fn remove_qdisc(&self, interface: u32, name: &str) -> Result<()> {
+    async fn remove_qdisc(&self, interface: IfIndex, name: &str) -> Result<()> {
         for side in Side::BOTH {
             if !self.filters(interface, side).await?.is_empty() {
                 tracing::info!("the clsact qdisc of {name} stays: others have filters on it");
                 return Ok(());
             }
         }
-        let mut request = self.requests.handle().qdisc().del(interface.cast_signed());
+        let mut request = self.requests.handle().qdisc().del(interface.number().cast_signed());
         request.message_mut().header.parent = TcHandle::CLSACT;
         match request.execute().await {
             Err(error) if matches!(answered(&error), libc::ENOENT | libc::EINVAL) => Ok(()),

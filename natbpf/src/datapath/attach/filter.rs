@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result};
 use aya::programs::tc::{SchedClassifierLink, TcHandle};
 use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcOption};
 
+use natbpf_common::IfIndex;
+
 use super::{Attacher, errors::answered};
 use crate::datapath::{Hook, Side};
 
@@ -65,9 +67,9 @@ impl Filter {
 }
 
 impl Attacher {
-    pub(super) async fn filters(&self, interface: u32, side: Side) -> Result<Vec<Filter>> {
+    pub(super) async fn filters(&self, interface: IfIndex, side: Side) -> Result<Vec<Filter>> {
         let filters = self.requests.ask(|handle| {
-            let request = handle.traffic_filter(interface.cast_signed()).get();
+            let request = handle.traffic_filter(interface.number().cast_signed()).get();
             match side {
                 Side::Egress => request.egress().execute(),
                 Side::Ingress => request.ingress().execute(),
@@ -82,11 +84,12 @@ impl Attacher {
     }
 
     /// Whether there is the older qdisc, which has filters for what arrives and none for what leaves.
-    pub(super) async fn has_ingress_qdisc(&self, interface: u32) -> bool {
-        let qdiscs =
-            self.requests.ask(|handle| handle.qdisc().get().index(interface.cast_signed()).execute());
+    pub(super) async fn has_ingress_qdisc(&self, interface: IfIndex) -> bool {
+        let qdiscs = self
+            .requests
+            .ask(|handle| handle.qdisc().get().index(interface.number().cast_signed()).execute());
         let qdiscs = qdiscs.await.unwrap_or_default();
-        let here = qdiscs.iter().filter(|qdisc| qdisc.header.index == interface.cast_signed());
+        let here = qdiscs.iter().filter(|qdisc| qdisc.header.index == interface.number().cast_signed());
         here.flat_map(|qdisc| &qdisc.attributes)
             .any(|attribute| matches!(attribute, TcAttribute::Kind(kind) if kind == "ingress"))
     }

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Result;
 use aya::programs::ProgramInfo;
+use natbpf_common::IfIndex;
 
 use crate::datapath::{
     Hook, Pins, Role,
@@ -18,7 +19,7 @@ use crate::datapath::{
 #[derive(Clone, Copy, Debug)]
 pub struct Attachment {
     /// Interface index.
-    pub interface: u32,
+    pub interface: IfIndex,
     pub hook: Hook,
     pub mode: Mode,
     /// The kernel's number of the program.
@@ -39,9 +40,9 @@ pub fn attachments(pins: &Pins) -> Result<Vec<Attachment>> {
 }
 
 /// Interface indexes and roles of everything that something is pinned for.
-pub fn attached(pins: &Pins) -> Result<BTreeSet<(u32, Role)>> {
+pub fn attached(pins: &Pins) -> Result<BTreeSet<(IfIndex, Role)>> {
     let pins = pins.list()?;
-    let mut attached: BTreeSet<(u32, Role)> = pins.iter().filter_map(|(_, pin)| pin.place()).collect();
+    let mut attached: BTreeSet<(IfIndex, Role)> = pins.iter().filter_map(|(_, pin)| pin.place()).collect();
     // A qdisc alone is what is left of a start that was killed.
     for (_, pin) in pins {
         if let Pin::Qdisc(interface) = pin
@@ -54,8 +55,8 @@ pub fn attached(pins: &Pins) -> Result<BTreeSet<(u32, Role)>> {
 }
 
 /// Interface indexes and roles of what is pinned for every hook of the role.
-pub fn complete(pins: &Pins) -> Result<BTreeSet<(u32, Role)>> {
-    let mut counted: BTreeMap<(u32, Role), usize> = BTreeMap::new();
+pub fn complete(pins: &Pins) -> Result<BTreeSet<(IfIndex, Role)>> {
+    let mut counted: BTreeMap<(IfIndex, Role), usize> = BTreeMap::new();
     for (_, pin) in pins.list()? {
         if let Pin::Tc(_, interface, hook) = pin {
             *counted.entry((interface, hook.role())).or_default() += 1;

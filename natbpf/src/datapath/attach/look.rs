@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
+use natbpf_common::IfIndex;
 
 use super::{Attacher, Attachment, errors::has_code};
 use crate::datapath::{
@@ -17,7 +18,7 @@ use crate::datapath::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lost {
     /// Interface index.
-    pub interface: u32,
+    pub interface: IfIndex,
     pub role: Role,
     /// `None`: that of XDP.
     pub hook: Option<Hook>,
@@ -39,7 +40,7 @@ impl Attacher {
     /// Programs that should be at these interfaces and are not. Their pins are removed, so that they can be
     /// attached again. Nothing is known of what could not be looked at, and it keeps its pin, which may be all that
     /// holds it; the first such error is told.
-    pub async fn find_lost(&self, interfaces: impl Fn(u32) -> bool) -> (Vec<Lost>, Result<()>) {
+    pub async fn find_lost(&self, interfaces: impl Fn(IfIndex) -> bool) -> (Vec<Lost>, Result<()>) {
         let mut lost = Vec::new();
         let mut all_seen = Ok(());
         let pins = match self.pins.list() {
@@ -86,7 +87,7 @@ impl Attacher {
 }
 
 /// The program of a pinned link, if it is attached to this interface: one that was detached belongs to none.
-pub(super) fn program_at(path: &Path, interface: u32) -> Result<Option<u32>> {
+pub(super) fn program_at(path: &Path, interface: IfIndex) -> Result<Option<u32>> {
     Ok(pinned_link(path)?.filter(|link| link.interface == interface).map(|link| link.program))
 }
 

@@ -25,6 +25,7 @@ pub use look::Lost;
 pub use xdp::{XdpAttachment, xdp_attachments};
 
 use errors::unsupported;
+use natbpf_common::IfIndex;
 
 impl Attacher {
     /// Puts the programs of a role on an interface, in the place of an older version's if there is one: no packet goes
@@ -32,7 +33,7 @@ impl Attacher {
     pub async fn attach(
         &self,
         loaded: &mut Loaded,
-        (interface, role): (u32, Role),
+        (interface, role): (IfIndex, Role),
         name: &str,
     ) -> Result<()> {
         for &hook in role.hooks() {
@@ -57,7 +58,7 @@ impl Attacher {
 
     /// Whether it has to be a filter. One of an earlier start stays: two programs would translate twice. And
     /// filters are asked after TCX, so the port's program must not be there if the one for hairpinning is a filter.
-    fn has_filter(&self, interface: u32, hook: Hook) -> bool {
+    fn has_filter(&self, interface: IfIndex, hook: Hook) -> bool {
         let is_filter = |hook| self.pins.clsact(interface, hook).exists();
         is_filter(hook) || hook == Hook::PortIngress && is_filter(Hook::Inside)
     }

@@ -1,6 +1,7 @@
 //! What others have on the TC hooks of an interface: filters, those of shared blocks, and programs by TCX.
 
 use anyhow::{Context as _, Result, bail};
+use natbpf_common::IfIndex;
 
 use super::{Attacher, filter::Filter, look::pinned_link};
 use crate::datapath::{Hook, Role, Side, sys};
@@ -12,12 +13,12 @@ impl Attacher {
     }
 
     /// The first that is not ours, in words. Nothing if they are to be lived with.
-    pub async fn other(&self, interface: u32, name: &str, side: Side) -> Result<Option<String>> {
+    pub async fn other(&self, interface: IfIndex, name: &str, side: Side) -> Result<Option<String>> {
         if self.coexist { Ok(None) } else { self.foreign(interface, name, side).await }
     }
 
     /// Refuses if somebody else's TC programs are on the interface, unless told to live with them. Row X05.
-    pub async fn check_foreign(&self, (interface, role): (u32, Role), name: &str) -> Result<()> {
+    pub async fn check_foreign(&self, (interface, role): (IfIndex, Role), name: &str) -> Result<()> {
         if self.coexist {
             return Ok(());
         }
@@ -32,7 +33,7 @@ impl Attacher {
         Ok(())
     }
 
-    async fn foreign(&self, interface: u32, name: &str, side: Side) -> Result<Option<String>> {
+    async fn foreign(&self, interface: IfIndex, name: &str, side: Side) -> Result<Option<String>> {
         // The interface may have another role, too.
         let mut ours = Vec::new();
         for hook in Hook::ALL {

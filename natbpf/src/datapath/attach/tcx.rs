@@ -6,6 +6,7 @@ use aya::programs::{
     links::FdLink,
     tc::{SchedClassifierLink, TcAttachOptions},
 };
+use natbpf_common::IfIndex;
 
 use super::{Attacher, inventory::program_of, replace::replace};
 use crate::datapath::Hook;
@@ -14,7 +15,7 @@ impl Attacher {
     pub(super) fn attach_tcx(
         &self,
         program: &mut SchedClassifier,
-        interface: u32,
+        interface: IfIndex,
         name: &str,
         hook: Hook,
     ) -> Result<()> {
@@ -38,7 +39,7 @@ impl Attacher {
     }
 
     /// The place among the programs of the hook: last, but hairpinning comes before the port's program.
-    fn order(&self, interface: u32, hook: Hook) -> LinkOrder {
+    fn order(&self, interface: IfIndex, hook: Hook) -> LinkOrder {
         let port = match hook {
             Hook::Inside => program_of(&self.pins.tcx(interface, Hook::PortIngress)),
             _ => None,

@@ -5,6 +5,8 @@ use std::os::fd::AsFd as _;
 use anyhow::{Result, anyhow, bail};
 use aya::programs::xdp::XdpLink;
 
+use natbpf_common::IfIndex;
+
 use super::{Attacher, look::program_at, others::describe, replace::replace};
 use crate::datapath::{Loaded, Pins, Role, pins::Pin, sys};
 
@@ -12,7 +14,7 @@ use crate::datapath::{Loaded, Pins, Role, pins::Pin, sys};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XdpAttachment {
     /// Interface index.
-    pub interface: u32,
+    pub interface: IfIndex,
     /// That of an uplink or a port.
     pub role: Role,
     /// The kernel's number of the program.
@@ -36,7 +38,7 @@ impl Attacher {
     pub fn attach_xdp(
         &self,
         loaded: &mut Loaded,
-        interface: u32,
+        interface: IfIndex,
         role: Role,
         other: Option<u32>,
     ) -> Result<()> {
@@ -62,7 +64,7 @@ impl Attacher {
     }
 
     /// Takes the program of a role off the driver, and leaves those of TC.
-    pub async fn detach_xdp(&self, interface: u32, role: Role) -> Result<()> {
+    pub async fn detach_xdp(&self, interface: IfIndex, role: Role) -> Result<()> {
         let path = self.pins.xdp(interface, role);
         if !path.exists() {
             return Ok(());

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use ipnet::Ipv4Net;
 use natbpf_common::{
-    Address,
+    Address, IfIndex,
     contract::rules::{DestinationKey, PREFIX_BASE, Rule, SourceKey},
 };
 
@@ -69,7 +69,7 @@ struct Numbered<'a> {
 
 impl Compiler {
     /// Adds the rules of an uplink. Returns for each of them whether there is anything that it decides.
-    pub fn add_uplink(&mut self, uplink: u32, rules: &[OrderedRule<'_>]) -> Vec<bool> {
+    pub fn add_uplink(&mut self, uplink: IfIndex, rules: &[OrderedRule<'_>]) -> Vec<bool> {
         let rules: Vec<Numbered<'_>> = rules
             .iter()
             .map(|&rule| Numbered { rule, verdict: rule.value.map(|value| self.number(value)) })

@@ -1,5 +1,6 @@
 use std::net::Ipv4Addr;
 
+use natbpf_common::IfIndex;
 use proptest::prelude::*;
 
 use super::*;
@@ -45,7 +46,7 @@ const UPLINK: u32 = 7;
 fn compile(rules: &[Owned]) -> (Compiler, Vec<bool>) {
     let mut compiler = Compiler::default();
     let rules: Vec<_> = rules.iter().map(Owned::rule).collect();
-    let decides = compiler.add_uplink(UPLINK, &rules);
+    let decides = compiler.add_uplink(IfIndex::new(UPLINK), &rules);
     (compiler, decides)
 }
 
@@ -69,7 +70,7 @@ fn within(address: Ipv4Addr, network: Address, length: u32) -> bool {
 /// As the datapath does it.
 fn looked_up(compiler: &Compiler, source: Ipv4Addr, destination: Ipv4Addr) -> Option<Rule> {
     let mut rule = longest(&compiler.sources, |length, key: SourceKey| {
-        key.uplink == UPLINK && within(source, key.source, length)
+        key.uplink == IfIndex::new(UPLINK) && within(source, key.source, length)
     })?;
     if rule.has(Rule::DESTINATIONS) {
         let id = rule.id;
@@ -151,11 +152,12 @@ fn exceptions_and_destinations_make_tables_that_are_shared() {
 fn uplinks_are_apart_and_share_tables() {
     let rule = Owned::of("", "!10.0.0.0/8", "", Some(1));
     let mut compiler = Compiler::default();
-    for uplink in [3, 4] {
+    let (first, second) = (IfIndex::new(3), IfIndex::new(4));
+    for uplink in [first, second] {
         compiler.add_uplink(uplink, &[rule.rule()]);
     }
     let uplinks: Vec<_> = compiler.sources.iter().map(|(_, key, rule)| (key.uplink, rule.id)).collect();
-    assert_eq!(uplinks, [(3, 0), (4, 0)]);
+    assert_eq!(uplinks, [(first, 0), (second, 0)]);
     assert_eq!(compiler.destinations.len(), 2);
 }
 

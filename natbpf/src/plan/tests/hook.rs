@@ -1,5 +1,7 @@
 //! TC or XDP.
 
+use natbpf_common::IfIndex;
+
 use super::*;
 use crate::{
     config::{HookMode, Switch},
@@ -15,7 +17,7 @@ fn with_features(lan: Option<u64>, eth: Option<u64>) -> Snapshot {
     for (interface, features) in [(2, lan), (3, eth)] {
         let driver = Some("mlx5_core".to_owned());
         let device = Device { driver, xdp: features.map(Features), strips_tags: false };
-        snapshot.devices.insert(interface, device);
+        snapshot.devices.insert(IfIndex::new(interface), device);
     }
     snapshot
 }
@@ -112,10 +114,10 @@ fn an_interface_may_have_a_hook_of_its_own() {
 #[test]
 fn tags_that_xdp_does_not_see_are_a_reason_for_tc() {
     let mut snapshot = with_features(Some(NATIVE), Some(NATIVE));
-    let vlan = Link { kind: Some("vlan".to_owned()), lower: Some(3), ..link(9, "eth0.5") };
+    let vlan = Link { kind: Some("vlan".to_owned()), lower: Some(IfIndex::new(3)), ..link(9, "eth0.5") };
     snapshot.links.push(vlan);
     assert!(hooks(&masquerade(HookMode::Auto), &snapshot)[0].xdp);
-    snapshot.devices.get_mut(&3).unwrap().strips_tags = true;
+    snapshot.devices.get_mut(&IfIndex::new(3)).unwrap().strips_tags = true;
     let sentence = hooks(&masquerade(HookMode::Auto), &snapshot)[0].sentence();
     assert!(sentence.starts_with("eth0: TC, since it takes the tags of eth0.5 off"), "{sentence}");
     assert!(sentence.ends_with("ethtool -K eth0 rxvlan off"), "{sentence}");

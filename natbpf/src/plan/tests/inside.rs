@@ -1,5 +1,7 @@
 //! Where inside hosts are.
 
+use natbpf_common::IfIndex;
+
 use super::*;
 use crate::{
     config::{Floating, PortForward},
@@ -18,7 +20,11 @@ fn wider() -> Snapshot {
     snapshot.links.extend([link(5, "lan1"), link(6, "lan2")]);
     snapshot.addresses.extend([address(5, [10, 0, 1, 1]), address(6, [192, 168, 0, 1])]);
     let route = |interface, network: &str| Route { interface, network: network.parse().unwrap() };
-    snapshot.routes.extend([route(6, "10.0.2.0/24"), route(3, "0.0.0.0/0"), route(4, "0.0.0.0/0")]);
+    snapshot.routes.extend([
+        route(IfIndex::new(6), "10.0.2.0/24"),
+        route(IfIndex::new(3), "0.0.0.0/0"),
+        route(IfIndex::new(4), "0.0.0.0/0"),
+    ]);
     snapshot
 }
 

@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use natbpf_common::{
-    Address,
+    Address, IfIndex,
     contract::{
         forwards::{External, ExternalKey},
         rules::{DestinationKey, PREFIX_BASE, Rule, SourceKey},
@@ -28,7 +28,7 @@ mod serve;
 
 fn link(index: u32, name: &str) -> Link {
     Link {
-        index,
+        index: IfIndex::new(index),
         name: name.to_owned(),
         up: true,
         running: true,
@@ -41,7 +41,14 @@ fn link(index: u32, name: &str) -> Link {
 
 fn address(interface: u32, octets: [u8; 4]) -> Ipv4Address {
     let local = Ipv4Addr::from(octets);
-    Ipv4Address { interface, local, peer: local, prefix_length: 24, scope: 0, secondary: false }
+    Ipv4Address {
+        interface: IfIndex::new(interface),
+        local,
+        peer: local,
+        prefix_length: 24,
+        scope: 0,
+        secondary: false,
+    }
 }
 
 pub fn snapshot() -> Snapshot {
@@ -107,7 +114,7 @@ fn rules_become_entries_under_the_index_of_their_uplink() {
     .unwrap();
 
     let uplinks: Vec<_> = plan.uplinks.iter().map(|uplink| (&*uplink.name, uplink.interface)).collect();
-    assert_eq!(uplinks, [("eth0", 3), ("ppp0", 4)]);
+    assert_eq!(uplinks, [("eth0", IfIndex::new(3)), ("ppp0", IfIndex::new(4))]);
     let key = |uplink, octets: [u8; 4]| SourceKey { uplink, source: Address::from(Ipv4Addr::from(octets)) };
     let depends = Rule { id: 0, flags: Rule::DESTINATIONS, ..Rule::default() };
     // Half of the ports from 1024 on: a quarter of the table would be more than all of them.
@@ -115,10 +122,14 @@ fn rules_become_entries_under_the_index_of_their_uplink() {
     assert_eq!(
         plan.sources,
         [
-            (PREFIX_BASE + 24, key(3, [10, 0, 0, 0]), depends),
-            (PREFIX_BASE + 24, key(3, [10, 0, 2, 0]), quota),
-            (PREFIX_BASE + 32, key(3, [10, 0, 1, 5]), depends),
-            (PREFIX_BASE, key(4, [0; 4]), Rule { flags: Rule::PER_DESTINATION, ..Rule::default() }),
+            (PREFIX_BASE + 24, key(IfIndex::new(3), [10, 0, 0, 0]), depends),
+            (PREFIX_BASE + 24, key(IfIndex::new(3), [10, 0, 2, 0]), quota),
+            (PREFIX_BASE + 32, key(IfIndex::new(3), [10, 0, 1, 5]), depends),
+            (
+                PREFIX_BASE,
+                key(IfIndex::new(4), [0; 4]),
+                Rule { flags: Rule::PER_DESTINATION, ..Rule::default() }
+            ),
         ]
     );
     let key =
@@ -222,7 +233,7 @@ fn an_uplink_that_is_down_keeps_its_addresses() {
 #[test]
 fn what_surprises_is_said() {
     let mut snapshot = snapshot();
-    snapshot.addresses.retain(|address| address.interface != 3);
+    snapshot.addresses.retain(|address| address.interface != IfIndex::new(3));
     let borrowing = planned(vec![rule("eth0", &["0.0.0.0/0"])], &snapshot).unwrap();
     assert!(borrowing.warnings[0].contains("takes 10.0.0.1 of lan0"), "{:?}", borrowing.warnings);
 
@@ -250,13 +261,13 @@ fn what_surprises_is_said() {
 fn a_way_out_that_is_no_uplink_is_told() {
     let mut snapshot = snapshot();
     let route = |interface, network: &str| Route { interface, network: network.parse().unwrap() };
-    snapshot.routes = vec![route(3, "0.0.0.0/0"), route(4, "198.51.100.0/24")];
+    snapshot.routes = vec![route(IfIndex::new(3), "0.0.0.0/0"), route(IfIndex::new(4), "198.51.100.0/24")];
     let warnings = |out: &str, snapshot: &Snapshot| {
         planned(vec![rule(out, &["10.0.0.0/24"])], snapshot).unwrap().warnings
     };
     assert_eq!(warnings("eth0", &snapshot), [""; 0]);
     // In two tables.
-    snapshot.routes.extend([route(4, "0.0.0.0/0"), route(4, "0.0.0.0/0")]);
+    snapshot.routes.extend([route(IfIndex::new(4), "0.0.0.0/0"), route(IfIndex::new(4), "0.0.0.0/0")]);
     let said = warnings("eth0", &snapshot);
     assert!(said.len() == 1 && said[0].starts_with("ppp0 has a default route, too"), "{said:?}");
     assert_eq!(warnings("!lan0", &snapshot), [""; 0]);
@@ -296,11 +307,11 @@ fn of_more_than_there_is_room_for_the_named_ones_have_their_place() {
 
 #[test]
 fn what_was_refused_is_neither_an_uplink_nor_anything_else() {
-    let refused = Refused::from([((3, Role::Uplink), "a filter is there".to_owned())]);
+    let refused = Refused::from([((IfIndex::new(3), Role::Uplink), "a filter is there".to_owned())]);
     let config = config(vec![rule("eth0", &[]), rule("ppp0", &[])]);
     let plan = plan_without(&config, &snapshot(), Missing::LeftOut, &refused).unwrap();
     assert_eq!(names(&plan), ["ppp0"]);
-    assert!(plan.places().all(|place| place.at.0 != 3));
+    assert!(plan.places().all(|place| place.at.0 != IfIndex::new(3)));
     let [left] = &plan.left_out[..] else { panic!("{:?}", plan.left_out) };
     assert_eq!((&*left.name, &*left.reason), ("eth0", "a filter is there"));
 }

@@ -1,8 +1,9 @@
 //! Which devices are inside ports.
 
 use natbpf_common::{
+    IfIndex,
     contract::inside::{InsidePort, MAX_PORTS},
-    flow::offload::Offload,
+    flow::offload::PortFlags,
 };
 
 use super::*;
@@ -21,11 +22,11 @@ fn of_kind(index: u32, name: &str, kind: &str) -> Link {
 }
 
 fn slave(index: u32, name: &str, kind: &str, master: u32) -> Link {
-    Link { master: Some(master), port: true, ..of_kind(index, name, kind) }
+    Link { master: Some(IfIndex::new(master)), port: true, ..of_kind(index, name, kind) }
 }
 
 fn above(index: u32, name: &str, kind: &str, lower: u32) -> Link {
-    Link { lower: Some(lower), ..of_kind(index, name, kind) }
+    Link { lower: Some(IfIndex::new(lower)), ..of_kind(index, name, kind) }
 }
 
 /// `lan0` as before, a bridge with an instance's veth, a TAP and a physical port, a bond, and a VLAN on each.
@@ -52,7 +53,7 @@ fn wider() -> Snapshot {
         address(22, [10, 8, 0, 1]),
         address(50, [10, 5, 0, 1]),
     ]);
-    snapshot.routes.push(Route { interface: 30, network: "10.3.0.5/32".parse().unwrap() });
+    snapshot.routes.push(Route { interface: IfIndex::new(30), network: "10.3.0.5/32".parse().unwrap() });
     snapshot
 }
 
@@ -143,12 +144,12 @@ fn the_other_end_of_a_pair_is_reached_at_once_where_it_is_in_another_namespace()
         };
         flags
     };
-    assert_eq!(flags("veth1"), Offload::PEER);
-    assert_eq!(flags("tap1"), 0);
+    assert_eq!(flags("veth1"), PortFlags::PEER);
+    assert_eq!(flags("tap1"), PortFlags::empty());
     let mut snapshot = wider();
     snapshot.links[5].abroad = false;
     let plan = plan(&with_ports(&[], &["veth1"]), &snapshot, Missing::Refused).unwrap();
-    assert_eq!(plan.ports[0].port.flags, 0);
+    assert_eq!(plan.ports[0].port.flags, PortFlags::empty());
 }
 
 #[test]
@@ -158,17 +159,18 @@ fn no_queue_is_passed_by() {
         let plan = plan(&with_ports(source, &[]), snapshot, Missing::Refused).unwrap();
         plan.ports.into_iter().map(|port| (port.name, port.port.flags)).collect::<Vec<_>>()
     };
-    let peer = Offload::PEER;
+    let peer = PortFlags::PEER;
+    let none = PortFlags::empty();
     let port = |name: &str, flags| (name.to_owned(), flags);
-    let all = |veth| [port("veth1", veth), port("tap1", 0), port("eth1", 0)];
+    let all = |veth| [port("veth1", veth), port("tap1", none), port("eth1", none)];
     assert_eq!(found(&["10.1.0.0/24"], &snapshot), all(peer));
     snapshot.links[5].queue = true;
-    assert_eq!(found(&["10.1.0.0/24"], &snapshot), all(0), "that of a container");
+    assert_eq!(found(&["10.1.0.0/24"], &snapshot), all(none), "that of a container");
     snapshot.links[8].queue = true;
-    assert_eq!(found(&["10.1.0.0/24"], &snapshot), all(0));
-    assert_eq!(found(&["10.7.0.0/24"], &snapshot), [port("br0.7", 0)], "that of a VLAN");
+    assert_eq!(found(&["10.1.0.0/24"], &snapshot), all(none));
+    assert_eq!(found(&["10.7.0.0/24"], &snapshot), [port("br0.7", none)], "that of a VLAN");
     snapshot.links[4].queue = true;
-    assert_eq!(found(&["10.1.0.0/24"], &snapshot), [port("br0", 0)], "that of the bridge");
+    assert_eq!(found(&["10.1.0.0/24"], &snapshot), [port("br0", none)], "that of the bridge");
 }
 
 #[test]

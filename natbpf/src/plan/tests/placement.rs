@@ -1,7 +1,7 @@
 //! Flows that have to end because of a change.
 
 use natbpf_common::{
-    Port,
+    IfIndex, Port,
     flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, offload::Offload, state::State},
     time::Moment,
     wire::protocol::{TCP, UDP},
@@ -31,7 +31,7 @@ fn flow(protocol: u8, inside: (&str, u16), external: (&str, u16)) -> (FlowKey, F
         life: 0,
         rewrite: rewrite.to_word(),
         created: Moment::default(),
-        uplink: ETH0,
+        uplink: IfIndex::new(ETH0),
         status: Status::new(State::UdpStream as u8).to_word(),
         traits: 0,
         outside_port: Port::default(),
@@ -62,7 +62,7 @@ fn a_flow_ends_with_its_address_or_uplink() {
     assert!(stays(&with(&snapshot), own));
     assert!(stays(&with(&snapshot), reply_of_an_instance));
     assert!(!stays(&with(&snapshot), flow(UDP, ("10.0.0.11", 5000), ("203.0.113.2", 5000))));
-    assert!(!stays(&with(&snapshot), (own.0, FlowEntry { uplink: 4, ..own.1 })));
+    assert!(!stays(&with(&snapshot), (own.0, FlowEntry { uplink: IfIndex::new(4), ..own.1 })));
     snapshot.links[2].up = false;
     assert!(!stays(&with(&snapshot), own));
     assert!(stays(&with(&snapshot), reply_of_an_instance), "it follows its flow");

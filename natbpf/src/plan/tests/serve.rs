@@ -1,7 +1,7 @@
 //! Pools, forwards, floating addresses.
 
 use natbpf_common::{
-    Port,
+    IfIndex, Port,
     contract::forwards::{Forward, ForwardKey},
     wire::protocol::{TCP, UDP},
 };
@@ -43,7 +43,7 @@ fn looked_up(plan: &Plan, uplink: u32, address: &str, protocol: u8, port: u16) -
         let bits = length.saturating_sub(ForwardKey::PORT_BITS - 16);
         let same_port = (key.port.number() ^ port).leading_zeros() >= bits;
         let by_port = *length == ForwardKey::ADDRESS_BITS || key.protocol == protocol && same_port;
-        key.uplink == uplink && key.address == wire(address) && by_port
+        key.uplink == IfIndex::new(uplink) && key.address == wire(address) && by_port
     };
     plan.forwards.iter().filter(matches).max_by_key(|(length, ..)| *length).map(|(.., forward)| *forward)
 }
@@ -53,7 +53,7 @@ fn inside(forward: Forward, port: u16) -> (Address, u16) {
 }
 
 fn external(plan: &Plan, uplink: u32, address: &str) -> Option<External> {
-    let key = ExternalKey { uplink, address: wire(address) };
+    let key = ExternalKey { uplink: IfIndex::new(uplink), address: wire(address) };
     plan.externals.iter().find(|(known, _)| *known == key).map(|(_, external)| *external)
 }
 
@@ -111,7 +111,7 @@ fn a_floating_address_is_a_hosts_in_both_directions() {
     let (here, anywhere) =
         (external(&plan, ETH0, "203.0.113.50").unwrap(), external(&plan, 0, "203.0.113.50").unwrap());
     assert_eq!(here, anywhere);
-    assert_eq!((here.uplink, here.flags, here.mac), (ETH0, External::ANSWER, [2, 0, 0, 0, 0, 3]));
+    assert_eq!((here.uplink.number(), here.flags, here.mac), (ETH0, External::ANSWER, [2, 0, 0, 0, 0, 3]));
     assert_eq!(plan.warnings, [""; 0]);
 
     // No rule takes it away, whatever stands first.
@@ -143,7 +143,7 @@ fn what_the_datapath_answers_for_is_announced_where_the_link_is_up() {
     let plan = served(vec![pool], &[], &["203.0.113.50=10.0.0.11"], &snapshot);
     let announced = |last: u8| {
         let address = Ipv4Addr::new(203, 0, 113, last);
-        Announced { interface: ETH0, mac: [2, 0, 0, 0, 0, 3], address }
+        Announced { interface: IfIndex::new(ETH0), mac: [2, 0, 0, 0, 0, 3], address }
     };
     assert_eq!(plan.announced(&snapshot), [announced(2), announced(50)]);
     snapshot.links[2].running = false;
@@ -186,13 +186,13 @@ fn an_uplink_serves_if_something_may_begin_outside() {
 fn every_external_address_names_its_uplink() {
     let mut snapshot = snapshot();
     // ppp0 borrows the address of eth0's, which stays eth0's.
-    snapshot.addresses.retain(|address| address.interface == ETH0);
+    snapshot.addresses.retain(|address| address.interface == IfIndex::new(ETH0));
     let plan = served(vec![rule("ppp0", &[]), rule("eth0", &[])], &[], &[], &snapshot);
-    let own = External { uplink: ETH0, flags: 0, mac: [2, 0, 0, 0, 0, 3], reserved: [0; 2] };
+    let own = External { uplink: IfIndex::new(ETH0), flags: 0, mac: [2, 0, 0, 0, 0, 3], reserved: [0; 2] };
     assert_eq!(external(&plan, 0, "203.0.113.1"), Some(own));
     assert_eq!(plan.externals.len(), 1);
     let lent = served(vec![rule("ppp0", &[])], &[], &[], &snapshot);
-    assert_eq!(external(&lent, 0, "203.0.113.1").map(|external| external.uplink), Some(4));
+    assert_eq!(external(&lent, 0, "203.0.113.1").map(|external| external.uplink), Some(IfIndex::new(4)));
 }
 
 #[test]

@@ -3,11 +3,12 @@ mod readme;
 use std::net::Ipv4Addr;
 
 use natbpf_common::{
+    IfIndex,
     contract::{
         counter::{Counter, Counters},
         inside::InsidePort,
     },
-    flow::offload::Offload,
+    flow::offload::PortFlags,
 };
 
 use super::*;
@@ -85,9 +86,12 @@ fn what_leads_inside_is_shown_where_there_is_any() {
         let attached = PortAttached { ingress: ingress.clone(), egress: egress.clone() };
         PortStatus::new(name.to_owned(), interface, InsidePort { flags }, attached)
     };
-    report.ports = vec![port("veth1", 7, Offload::PEER), port("vnet0", 8, 0)];
+    report.ports = vec![
+        port("veth1", IfIndex::new(7), PortFlags::PEER),
+        port("vnet0", IfIndex::new(8), PortFlags::empty()),
+    ];
     let program = AttachInfo { mode: "xdp".to_owned(), program_id: 43 };
-    let hook = |name: &str, program, takes| HookStatus::new(name.to_owned(), 7, program, takes);
+    let hook = |name: &str, program, takes| HookStatus::new(name.to_owned(), IfIndex::new(7), program, takes);
     let device = |name: &str, features| Device {
         driver: Some(name.to_owned()),
         xdp: Some(Features(features)),

@@ -1,5 +1,6 @@
 //! The sample in the README is what `natbpf status` prints.
 
+use natbpf_common::IfIndex;
 use std::{env, fs, path::Path};
 
 use super::*;
@@ -36,7 +37,10 @@ fn sample() -> Report {
             attached: Attached { egress: program(1285), ingress: program(1283) },
             addresses: vec![Ipv4Addr::new(203, 0, 113, 1)],
         }],
-        ports: vec![port("vnet0", 5, (1289, 1287), 0), port("veth1", 6, (1293, 1291), Offload::PEER)],
+        ports: vec![
+            port("vnet0", IfIndex::new(5), (1289, 1287), PortFlags::empty()),
+            port("veth1", IfIndex::new(6), (1293, 1291), PortFlags::PEER),
+        ],
         flows: Usage { count: 13, max: 262_144 },
         mappings: Usage { count: 14, max: 327_680 },
         counters: CounterReport::from(&counters),

@@ -1,5 +1,6 @@
 //! What a stranger, or somebody in the stranger's name, says of itself is not believed.
 
+use natbpf_common::IfIndex;
 use natbpf_common::contract::forwards::External;
 
 use super::*;
@@ -105,7 +106,10 @@ fn what_a_rule_lets_in_displaces_what_none_did() {
 fn nobody_outside_has_an_address_of_ours() {
     let mut object = Object::default();
     object.ingress(&Packet::udp((GATEWAY, 53), A)).untouched(&[]);
-    object.set_external(SERVER2, External { uplink: LO, flags: 0, mac: [0; 6], reserved: [0; 2] });
+    object.set_external(
+        SERVER2,
+        External { uplink: IfIndex::new(LO), flags: 0, mac: [0; 6], reserved: [0; 2] },
+    );
     object.ingress(&Packet::udp((SERVER2, 53), A)).untouched(&[]);
     assert_eq!(object.pending().len(), 0);
 }

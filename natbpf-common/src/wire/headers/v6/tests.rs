@@ -7,11 +7,14 @@ use etherparse::{
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::*;
-use crate::wire::{
-    Port,
-    headers::{Located, locate},
-    protocol::{ESP, ICMP, ICMP6, TCP, UDP, extension::*},
-    segment::TcpFlags,
+use crate::{
+    interface::IfIndex,
+    wire::{
+        Port,
+        headers::{Located, locate},
+        protocol::{ESP, ICMP, ICMP6, TCP, UDP, extension::*},
+        segment::TcpFlags,
+    },
 };
 
 const ETHERNET: u32 = 14;
@@ -32,8 +35,8 @@ struct Bytes {
 }
 
 impl Packet for Bytes {
-    fn interface(&self) -> u32 {
-        1
+    fn interface(&self) -> IfIndex {
+        IfIndex::new(1)
     }
 
     fn length(&self) -> u32 {
