@@ -3,6 +3,7 @@
 
 use natbpf_common::wire::checksum;
 use natbpf_common::wire::headers::{Found, Headers, Kind};
+use natbpf_common::wire::packet::Touched;
 use natbpf_common::wire::packet::{End, Translation};
 use natbpf_common::wire::protocol::Transport;
 
@@ -57,7 +58,7 @@ fn read(packet: &mut Bytes, link_header: u32) -> Option<Headers> {
 fn apply(bytes: &mut [u8], change: &Translation) {
     let (old, new) = (change.old.to_wire(), change.new.to_wire());
     if change.checksum != 0 {
-        if change.has(Translation::PSEUDO_HEADER) {
+        if change.has(Touched::PSEUDO_HEADER) {
             replace(bytes, change, |sum| checksum::replace_word(sum, old, new));
         }
         if change.port != 0 {
@@ -70,14 +71,14 @@ fn apply(bytes: &mut [u8], change: &Translation) {
     }
     let header = checksum::replace_address(change.network_checksum, change.old, change.new);
     put(bytes, change.network + 10, header.to_ne_bytes());
-    let at = change.network + if change.has(Translation::DESTINATION) { 16 } else { 12 };
+    let at = change.network + if change.has(Touched::DESTINATION) { 16 } else { 12 };
     put(bytes, at, new.to_ne_bytes());
 }
 
 /// `bpf_l4_csum_replace`, with `BPF_F_MARK_MANGLED_0` where zero says that there is no checksum.
 fn replace(bytes: &mut [u8], change: &Translation, new: impl Fn(u16) -> u16) {
     let sum = half(bytes, change.checksum);
-    let optional = change.has(Translation::ZERO_IS_NONE);
+    let optional = change.has(Touched::ZERO_IS_NONE);
     if optional && sum == 0 {
         return;
     }

@@ -139,7 +139,7 @@ impl Eviction {
 mod tests {
     use natbpf_common::{
         Address, IfIndex, Port, SECOND,
-        flow::{offload::Offload, state::State},
+        flow::{Traits, offload::Offload, state::State},
         time::Moment,
         wire::protocol::UDP,
     };
@@ -153,7 +153,7 @@ mod tests {
             created: Moment::default(),
             uplink: IfIndex::new(1),
             status: Status::new(state as u8).to_word(),
-            traits: 0,
+            traits: Traits::empty(),
             outside_port: Port::default(),
             vlan: 0,
             offload: Offload::default(),

@@ -1,7 +1,10 @@
 //! Leaving the host as it was before.
 
 use anyhow::Result;
-use natbpf_common::contract::{gauge::Gauge, settings::Settings};
+use natbpf_common::{
+    contract::settings::Changes,
+    contract::{gauge::Gauge, settings::Settings},
+};
 
 use crate::{
     datapath::{Attacher, Pins, Tables},
@@ -27,7 +30,7 @@ pub async fn detach(pins: &Pins, attacher: &Attacher) -> Result<()> {
     match settings {
         // They are about the calling thread's network namespace.
         Ok(settings) if netns::cookie().is_ok_and(|here| here == settings.netns) => put_back(settings),
-        Ok(settings) if settings.changes & Settings::MADE_LIBERAL != 0 => {
+        Ok(settings) if settings.changes.intersects(Changes::MADE_LIBERAL) => {
             tracing::warn!("natbpf had set {SYSCTL} = 1 in another network namespace, where it stays so");
         }
         Ok(_) => {}

@@ -1,8 +1,10 @@
 //! What leads inside from outside (forwards), and the external addresses that are not the uplink's own:
 //! floating ones and pools.
 
+use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use super::rules::RuleFlags;
 use crate::{
     interface::IfIndex,
     wire::{Address, Port},
@@ -44,9 +46,30 @@ pub struct Forward {
     pub address: Address,
     /// Added to the external port to give the inside port, modulo 65536, host order; 0: the port stays.
     pub port_offset: u16,
-    /// Flags of a [`Rule`](super::rules::Rule): `FIXED` for a floating address; `POOL` where the external
-    /// address is not one of the uplink's own.
-    pub flags: u16,
+    /// What kind of address leads there.
+    pub flags: ForwardFlags,
+}
+
+/// What a [`Forward`] is; each flag is also one of a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct ForwardFlags(u16);
+
+bitflags! {
+    impl ForwardFlags: u16 {
+        /// A floating address.
+        const FIXED = RuleFlags::FIXED.bits() as u16;
+        /// The external address is not one of the uplink's own.
+        const POOL = RuleFlags::POOL.bits() as u16;
+    }
+}
+
+impl ForwardFlags {
+    /// The same flags as those of a rule.
+    #[inline(always)]
+    pub const fn of_rule(self) -> RuleFlags {
+        RuleFlags::from_bits_retain(self.bits() as u32)
+    }
 }
 
 /// Key: an external address that is not one of the uplink's own, but a floating one or one of a pool.
@@ -59,14 +82,27 @@ pub struct ExternalKey {
     pub address: Address,
 }
 
+/// What an [`External`] address is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct ExternalFlags(u32);
+
+bitflags! {
+    impl ExternalFlags: u32 {
+        /// The host does not have the address: the datapath answers ARP for it, and packets to it that nobody wants are
+        /// dropped.
+        const ANSWER = 1;
+    }
+}
+
 /// What is known about an external address that is not one of the uplink's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct External {
     /// Interface index of the uplink that it belongs to.
     pub uplink: IfIndex,
-    /// [`External::ANSWER`] or 0.
-    pub flags: u32,
+    /// What it is.
+    pub flags: ExternalFlags,
     /// MAC address of the uplink, to answer with.
     pub mac: [u8; 6],
     /// Zero.
@@ -74,14 +110,10 @@ pub struct External {
 }
 
 impl External {
-    /// The host does not have the address: the datapath answers ARP for it, and packets to it that nobody wants are
-    /// dropped.
-    pub const ANSWER: u32 = 1;
-
     /// Whether this flag is set.
     #[inline(always)]
-    pub const fn has(&self, flag: u32) -> bool {
-        self.flags & flag != 0
+    pub const fn has(&self, flag: ExternalFlags) -> bool {
+        self.flags.0 & flag.0 != 0
     }
 }
 

@@ -1,8 +1,9 @@
 //! Rules: which sources are masqueraded toward which destinations, and how.
 
+use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{flow::FlowEntry, interface::IfIndex, wire::Address};
+use crate::{flow::Traits, interface::IfIndex, wire::Address};
 
 /// Data of a key of the longest-prefix map of masqueraded sources. The interface index comes first, so every
 /// prefix includes it.
@@ -28,21 +29,70 @@ pub struct DestinationKey {
 /// Bits of a prefix that come before the address, in both kinds of keys.
 pub const PREFIX_BASE: u32 = 32;
 
+/// What a [`Rule`] asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct RuleFlags(u32);
+
+bitflags! {
+    impl RuleFlags: u32 {
+        /// A random port for every mapping, instead of the source port where that is free.
+        const RANDOM = 1;
+        /// Address-and-port-dependent mapping (RFC 4787 section 4.1) instead of endpoint-independent.
+        const PER_DESTINATION = 2;
+        /// A port range is given.
+        const PORTS = 4;
+        /// The rule depends on the destination: look it up.
+        const DESTINATIONS = 8;
+        /// What matches is left alone.
+        const EXEMPT = 16;
+        /// Endpoint-independent filtering (RFC 4787 section 5): every packet from outside to a mapping is let in.
+        const OPEN = 32;
+        /// Address-dependent filtering (RFC 4787 section 5): an outside address is let in, from any port, if the inside
+        /// endpoint has sent to it.
+        const OPEN_TO_PEERS = 64;
+        /// 1:1: the external address is given, ports stay, every protocol passes.
+        const FIXED = 128;
+        /// The external address is one of a pool, chosen by the source (RFC 4787 REQ-2: paired).
+        const POOL = 256;
+        /// Packets from outside do not keep a flow alive (RFC 4787 REQ-6).
+        const OUTBOUND_REFRESH = 512;
+    }
+}
+
+impl RuleFlags {
+    /// Strangers are let in, all of them or those that the endpoint has sent to.
+    pub const OPEN_TO_ANY: Self = Self::OPEN.union(Self::OPEN_TO_PEERS);
+
+    /// [`FlowEntry::traits`](crate::flow::Traits::traits) of the flows that a rule with these flags makes.
+    #[inline(always)]
+    pub const fn traits(self) -> Traits {
+        let mut traits = Traits::empty();
+        if self.intersects(Self::FIXED.union(Self::POOL)) {
+            traits = traits.union(Traits::FOREIGN_ADDRESS);
+        }
+        if self.intersects(Self::OUTBOUND_REFRESH) {
+            traits = traits.union(Traits::OUTBOUND_REFRESH);
+        }
+        traits
+    }
+}
+
 /// What happens to the new flows of a source, or of a source toward a destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Rule {
-    /// With [`Rule::DESTINATIONS`]: the number in the keys of the destinations, [`DestinationKey::rule`].
+    /// With [`RuleFlags::DESTINATIONS`]: the number in the keys of the destinations, [`DestinationKey::rule`].
     pub id: u32,
-    /// A set of the flags below.
-    pub flags: u32,
-    /// With [`Rule::PORTS`]: the first external TCP or UDP port, host order.
+    /// What is asked for.
+    pub flags: RuleFlags,
+    /// With [`RuleFlags::PORTS`]: the first external TCP or UDP port, host order.
     pub first_port: u16,
-    /// With [`Rule::PORTS`]: the last one, host order.
+    /// With [`RuleFlags::PORTS`]: the last one, host order.
     pub last_port: u16,
-    /// With [`Rule::FIXED`]: the external address, which belongs to this source alone.
+    /// With [`RuleFlags::FIXED`]: the external address, which belongs to this source alone.
     pub address: Address,
-    /// With [`Rule::POOL`]: index of the pool.
+    /// With [`RuleFlags::POOL`]: index of the pool.
     pub pool: u32,
     /// How many flows a source may have at a time; 0: no limit.
     pub max_flows: u32,
@@ -53,51 +103,16 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// A random port for every mapping, instead of the source port where that is free.
-    pub const RANDOM: u32 = 1;
-    /// Address-and-port-dependent mapping (RFC 4787 section 4.1) instead of endpoint-independent.
-    pub const PER_DESTINATION: u32 = 2;
-    /// A port range is given.
-    pub const PORTS: u32 = 4;
-    /// The rule depends on the destination: look it up.
-    pub const DESTINATIONS: u32 = 8;
-    /// What matches is left alone.
-    pub const EXEMPT: u32 = 16;
-    /// Endpoint-independent filtering (RFC 4787 section 5): every packet from outside to a mapping is let in.
-    pub const OPEN: u32 = 32;
-    /// Address-dependent filtering (RFC 4787 section 5): an outside address is let in, from any port, if the inside
-    /// endpoint has sent to it.
-    pub const OPEN_TO_PEERS: u32 = 64;
-    /// 1:1: the external address is given, ports stay, every protocol passes.
-    pub const FIXED: u32 = 128;
-    /// The external address is one of a pool, chosen by the source (RFC 4787 REQ-2: paired).
-    pub const POOL: u32 = 256;
-    /// Packets from outside do not keep a flow alive (RFC 4787 REQ-6).
-    pub const OUTBOUND_REFRESH: u32 = 512;
-
-    /// [`FlowEntry::traits`] of the flows that the rule makes.
+    /// [`FlowEntry::traits`](crate::flow::FlowEntry::traits) of the flows that the rule makes.
     #[inline(always)]
-    pub const fn traits(&self) -> u16 {
-        Self::traits_of(self.flags)
-    }
-
-    /// The same for flags that a mapping has kept ([`Mapping::flags`](crate::nat::mapping::Mapping::flags)).
-    #[inline(always)]
-    pub const fn traits_of(flags: u32) -> u16 {
-        let mut traits = 0;
-        if flags & (Self::FIXED | Self::POOL) != 0 {
-            traits |= FlowEntry::FOREIGN_ADDRESS;
-        }
-        if flags & Self::OUTBOUND_REFRESH != 0 {
-            traits |= FlowEntry::OUTBOUND_REFRESH;
-        }
-        traits
+    pub const fn traits(&self) -> Traits {
+        self.flags.traits()
     }
 
     /// Whether this flag is set.
     #[inline(always)]
-    pub const fn has(&self, flag: u32) -> bool {
-        self.flags & flag != 0
+    pub const fn has(&self, flag: RuleFlags) -> bool {
+        self.flags.0 & flag.0 != 0
     }
 }
 

@@ -1,8 +1,21 @@
 //! Settings of the whole datapath.
 
+use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{flow::Timeouts, keyed::Keys, siphash::Secret, time::Ticks};
+
+/// What natbpf has changed on the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Changes(u32);
+
+bitflags! {
+    impl Changes: u32 {
+        /// natbpf has set `net.netfilter.nf_conntrack_tcp_be_liberal`, which was 0.
+        const MADE_LIBERAL = 1;
+    }
+}
 
 /// What the daemon sets for all programs; the only value of its map.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -19,17 +32,12 @@ pub struct Settings {
     pub netns: u64,
     /// How long a noted way holds at most, see [`crate::flow::offload`].
     pub revalidate: Ticks,
-    /// What natbpf has changed on the host, to be put back: [`Settings::MADE_LIBERAL`] or 0.
-    pub changes: u32,
+    /// What natbpf has changed on the host, to be put back.
+    pub changes: Changes,
     /// How many reservations there may be for flows of one of the host's addresses; 0: no limit.
     pub host_share: u32,
     /// Zero.
     pub reserved: u32,
-}
-
-impl Settings {
-    /// natbpf has set `net.netfilter.nf_conntrack_tcp_be_liberal`, which was 0.
-    pub const MADE_LIBERAL: u32 = 1;
 }
 
 #[cfg(feature = "user")]

@@ -1,5 +1,6 @@
 //! Uplinks: the interfaces that traffic leaves by.
 
+use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{interface::IfIndex, wire::Address};
@@ -22,6 +23,24 @@ pub struct UplinkAddress {
     pub mask: Address,
 }
 
+/// What an [`Uplink`] is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct UplinkFlags(u32);
+
+bitflags! {
+    impl UplinkFlags: u32 {
+        /// Flows may begin from outside by one of its addresses: there are port forwards, floating addresses, pools, or
+        /// mappings with a filtering that lets strangers in. Without it what arrives for the host costs no more lookups.
+        const SERVES = 1;
+        /// A SYN that nobody wants is dropped in silence, instead of being left to the host's stack, which
+        /// answers with a RST (RFC 5382 REQ-4).
+        const SILENT = 2;
+        /// Most of its ports are forwarded, as for a "DMZ host": none is kept free for that.
+        const MOSTLY_FORWARDED = 4;
+    }
+}
+
 /// An interface that traffic leaves by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -30,8 +49,8 @@ pub struct Uplink {
     pub interface: IfIndex,
     /// Length of the link layer header: 14 with Ethernet, 0 without.
     pub link_header: u32,
-    /// A set of [`Uplink::SERVES`], [`Uplink::SILENT`] and [`Uplink::MOSTLY_FORWARDED`].
-    pub flags: u32,
+    /// What it is.
+    pub flags: UplinkFlags,
     /// How many of `addresses` count. Zero: nothing can be translated, and what would have to be is dropped.
     pub address_count: u32,
     /// The addresses; those after the count are zero.
@@ -39,19 +58,10 @@ pub struct Uplink {
 }
 
 impl Uplink {
-    /// Flows may begin from outside by one of its addresses: there are port forwards, floating addresses, pools, or
-    /// mappings with a filtering that lets strangers in. Without it what arrives for the host costs no more lookups.
-    pub const SERVES: u32 = 1;
-    /// A SYN that nobody wants is dropped in silence, instead of being left to the host's stack, which
-    /// answers with a RST (RFC 5382 REQ-4).
-    pub const SILENT: u32 = 2;
-    /// Most of its ports are forwarded, as for a "DMZ host": none is kept free for that.
-    pub const MOSTLY_FORWARDED: u32 = 4;
-
     /// Whether this flag is set.
     #[inline(always)]
-    pub const fn has(&self, flag: u32) -> bool {
-        self.flags & flag != 0
+    pub const fn has(&self, flag: UplinkFlags) -> bool {
+        self.flags.0 & flag.0 != 0
     }
 }
 

@@ -14,7 +14,7 @@ pub mod step;
 pub mod tcp;
 pub mod timeouts;
 
-pub use entry::FlowEntry;
+pub use entry::{FlowEntry, Traits};
 pub use key::{Direction, FlowKey, Rewrite};
 pub use state::State;
 pub use status::Status;

@@ -8,7 +8,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    contract::rules::Rule,
+    contract::rules::RuleFlags,
     flow::life::GRACE,
     siphash::{Secret, siphash},
     time::{Nanoseconds, SECOND},
@@ -61,7 +61,7 @@ pub struct Mapping {
     pub idle_since: Nanoseconds,
     /// [`Rule::flags`](crate::contract::rules::Rule::flags) of the rule that it was made by, for flows that
     /// begin from outside.
-    pub flags: u32,
+    pub flags: RuleFlags,
     /// Zero.
     pub reserved: u32,
 }
@@ -87,8 +87,8 @@ impl Mapping {
     /// minutes, so that a host outside that still sends to that port does not reach another owner. Where only hosts are
     /// let in that the owner has sent to, the grace period is enough.
     #[inline(always)]
-    pub const fn rest(flags: u32) -> Nanoseconds {
-        if flags & (Rule::OPEN | Rule::OPEN_TO_PEERS) != 0 { 120 * SECOND } else { GRACE }
+    pub const fn rest(flags: RuleFlags) -> Nanoseconds {
+        if flags.intersects(RuleFlags::OPEN_TO_ANY) { 120 * SECOND } else { GRACE }
     }
 
     /// When a source's next flow is due after one that begins `now`; `None`: that one comes too early. `due`

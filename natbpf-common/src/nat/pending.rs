@@ -8,7 +8,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    flow::FlowKey,
+    contract::rules::RuleFlags,
+    flow::{FlowKey, Traits},
     interface::IfIndex,
     time::{Nanoseconds, SECOND},
     wire::Port,
@@ -31,11 +32,11 @@ pub struct Pending {
     /// Interface index of the uplink that it was asked by.
     pub uplink: IfIndex,
     /// The flags of the rule by whose mapping it was let in.
-    pub flags: u32,
+    pub flags: RuleFlags,
     /// A [`Status`](crate::flow::Status), as a word.
     pub status: u16,
     /// [`FlowEntry::traits`](crate::flow::FlowEntry::traits) of the flow.
-    pub traits: u16,
+    pub traits: Traits,
     /// The stranger's port, if the inside sees another one; else zero.
     pub outside_port: Port,
     /// 1: it was let in by a mapping.

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use bitflags::bitflags;
+
 use crate::{
     interface::IfIndex,
     wire::{Address, Port, checksum},
@@ -27,6 +29,22 @@ pub enum End {
     Destination,
 }
 
+/// What a [`Translation`] touches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Touched(u16);
+
+bitflags! {
+    impl Touched: u16 {
+        /// The destination changes, not the source.
+        const DESTINATION = 1;
+        /// The transport checksum covers the addresses.
+        const PSEUDO_HEADER = 2;
+        /// UDP: a checksum of zero says that there is none, and a sum of zero is sent as all ones. Row U29.
+        const ZERO_IS_NONE = 4;
+    }
+}
+
 /// One change to a packet. Plain numbers alone, since it is handed to a global function.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -49,39 +67,32 @@ pub struct Translation {
     pub new_port: Port,
     /// The IPv4 header checksum as it is.
     pub network_checksum: u16,
-    /// Of [`Translation::DESTINATION`], [`Translation::PSEUDO_HEADER`], [`Translation::ZERO_IS_NONE`].
-    pub flags: u16,
+    /// Which end, and how the checksum is made.
+    pub flags: Touched,
 }
 
 impl Translation {
-    /// The destination changes, not the source.
-    pub const DESTINATION: u16 = 1;
-    /// The transport checksum covers the addresses.
-    pub const PSEUDO_HEADER: u16 = 2;
-    /// UDP: a checksum of zero says that there is none, and a sum of zero is sent as all ones. Row U29.
-    pub const ZERO_IS_NONE: u16 = 4;
-
     /// Whether one of the flags is set.
     #[inline(always)]
-    pub const fn has(&self, flag: u16) -> bool {
-        self.flags & flag != 0
+    pub const fn has(&self, flag: Touched) -> bool {
+        self.flags.0 & flag.0 != 0
     }
 
     /// Source and destination afterwards.
     #[inline(always)]
     pub const fn addresses(&self) -> (Address, Address) {
-        if self.has(Self::DESTINATION) { (self.other, self.new) } else { (self.new, self.other) }
+        if self.has(Touched::DESTINATION) { (self.other, self.new) } else { (self.new, self.other) }
     }
 
     /// What a transport checksum becomes that is complete: not for buffers whose device will complete it. Row F06.
     #[inline(always)]
     pub const fn transport_checksum(&self, old: u16) -> u16 {
-        let zero_is_none = self.has(Self::ZERO_IS_NONE);
+        let zero_is_none = self.has(Touched::ZERO_IS_NONE);
         if zero_is_none && old == 0 {
             return 0;
         }
         let mut new = old;
-        if self.has(Self::PSEUDO_HEADER) {
+        if self.has(Touched::PSEUDO_HEADER) {
             new = checksum::replace_address(new, self.old, self.new);
         }
         if self.port != 0 {

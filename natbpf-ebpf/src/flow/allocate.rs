@@ -12,7 +12,9 @@ use aya_ebpf::{
 };
 use natbpf_common::{
     Address, IfIndex, Port,
+    contract::rules::RuleFlags,
     contract::{counter::Counter, rules::Rule},
+    flow::Traits,
     flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, life::Life, offload::Validity},
     nat::{
         mapping::{Endpoint, Mapping, Side},
@@ -59,7 +61,7 @@ pub struct Request<'a> {
     pub rule: Option<&'a Rule>,
     pub status: Status,
     /// Of [`FlowEntry::traits`].
-    pub traits: u16,
+    pub traits: Traits,
     /// Some external endpoints of the uplink lead inside, and are to be kept for that.
     pub forwards: bool,
     /// The port by which a forward leads to this endpoint: the outside knows it by that.
@@ -116,7 +118,7 @@ pub struct Search {
     is_known: bool,
     known_as: Port,
     /// Of the rule.
-    pub flags: u32,
+    pub flags: RuleFlags,
 }
 
 /// This processor's search.
@@ -136,10 +138,10 @@ pub fn is_over() -> bool {
 #[inline(always)]
 pub fn prepare(search: *mut Search, request: &Request<'_>) {
     let key = request.key;
-    let flags = request.rule.map_or(0, |rule| rule.flags);
-    let has = |flag| flags & flag != 0;
+    let flags = request.rule.map_or(RuleFlags::empty(), |rule| rule.flags);
+    let has = |flag| flags.intersects(flag);
     let range = range(request);
-    let random = has(Rule::RANDOM);
+    let random = has(RuleFlags::RANDOM);
     let now = clock::now();
     // SAFETY: nobody else has this processor's search; see there.
     unsafe {
@@ -158,8 +160,8 @@ pub fn prepare(search: *mut Search, request: &Request<'_>) {
         (*search).range = range;
         (*search).status = request.status;
         // By the rule alone, whatever else there is. Rows O12, U21.
-        (*search).map = request.rule.is_some() && !has(Rule::PER_DESTINATION) && !has(Rule::FIXED);
-        (*search).fixed = has(Rule::FIXED);
+        (*search).map = request.rule.is_some() && !has(RuleFlags::PER_DESTINATION) && !has(RuleFlags::FIXED);
+        (*search).fixed = has(RuleFlags::FIXED);
         (*search).forwards = request.forwards;
         (*search).is_known = request.known_as.is_some();
         (*search).known_as = request.known_as.unwrap_or(Port::from_wire(0));
@@ -167,7 +169,7 @@ pub fn prepare(search: *mut Search, request: &Request<'_>) {
         (*search).flags = flags;
         (*search).random = random;
         // Ports that are not in their own class's range (512 to 599) are kept too; only a rule's range binds. Row U06.
-        (*search).preserve = !random && (!has(Rule::PORTS) || range.contains(key.source_port));
+        (*search).preserve = !random && (!has(RuleFlags::PORTS) || range.contains(key.source_port));
     }
 }
 
@@ -177,7 +179,7 @@ fn range(request: &Request<'_>) -> PortRange {
     match request.rule {
         _ if protocol == protocol::ICMP => PortRange::all(),
         // Row M18.
-        Some(rule) if rule.has(Rule::PORTS) => PortRange::from_checked(rule.first_port, rule.last_port),
+        Some(rule) if rule.has(RuleFlags::PORTS) => PortRange::from_checked(rule.first_port, rule.last_port),
         _ => PortRange::of_class(request.key.source_port),
     }
 }
@@ -213,7 +215,7 @@ fn find(skb: *mut __sk_buff, search: *mut Search) -> Progress {
             search.reply.protocol,
             search.inside_port,
             search.map,
-            search.flags & (Rule::OPEN | Rule::OPEN_TO_PEERS) != 0,
+            search.flags.intersects(RuleFlags::OPEN_TO_ANY),
             search.preserve,
             search.fixed,
             search.endpoint(),
@@ -371,7 +373,7 @@ impl Search {
         let port = self.reply.destination_port;
         if self.map && !pinned && (port != self.inside_port || self.random) {
             let other = Mapping::pack(self.reply.destination, port);
-            let mapping = Mapping { other, users: 0, idle_since: 0, flags: 0, reserved: 0 };
+            let mapping = Mapping { other, users: 0, idle_since: 0, flags: RuleFlags::empty(), reserved: 0 };
             // Without it the endpoint's next flow takes another port; nothing breaks.
             let _ = MAPPINGS.insert(endpoint, mapping, BPF_ANY as u64);
         }

@@ -3,8 +3,11 @@
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
     Address, IfIndex, Port,
+    contract::rules::RuleFlags,
+    contract::uplinks::UplinkFlags,
     contract::{counter::DropReason, rules::Rule, uplinks::Uplink},
-    flow::{FlowEntry, FlowKey, Rewrite, life::Life, step},
+    flow::Traits,
+    flow::{FlowKey, Rewrite, life::Life, step},
     wire::{
         protocol::Transport,
         segment::{ACK, TcpFlags},
@@ -134,7 +137,7 @@ fn prepare_flow_inner(
             let Ok(before) = entry.map_or(Ok(0), occupy) else { return Err(DropReason::Busy) };
             // SAFETY: nobody else has this processor's search.
             unsafe { (*search).before = before };
-            let counted = entry.is_some_and(|entry| entry.traits() & FlowEntry::COUNTED != 0);
+            let counted = entry.is_some_and(|entry| entry.traits().intersects(Traits::COUNTED));
             let chosen = choose(skb, search, uplink, &key, TcpFlags::from_bits_retain(how as u8), counted);
             if let (Some(entry), false) = (entry, matches!(chosen, Ok(true))) {
                 entry.set_life(ended(before));
@@ -190,10 +193,15 @@ fn choose(
         (*search).over = account == mapping::REFUSED;
     }
     match account {
-        mapping::CHARGED => traits |= FlowEntry::COUNTED,
+        mapping::CHARGED => traits |= Traits::COUNTED,
         mapping::NOT_COUNTED => {}
         _ => return Err(DropReason::Quota),
     }
+    let (forwards, known_as) = if uplink.has(UplinkFlags::SERVES) {
+        (!uplink.has(UplinkFlags::MOSTLY_FORWARDED), known_as(uplink.interface, key, external))
+    } else {
+        (false, None)
+    };
     let request = Request {
         interface: uplink.interface,
         key,
@@ -201,8 +209,8 @@ fn choose(
         rule: Some(rule),
         status,
         traits,
-        forwards: uplink.has(Uplink::SERVES) && !uplink.has(Uplink::MOSTLY_FORWARDED),
-        known_as: if uplink.has(Uplink::SERVES) { known_as(uplink.interface, key, external) } else { None },
+        forwards,
+        known_as,
     };
     allocate::prepare(search, &request);
     Ok(true)
@@ -233,8 +241,8 @@ fn choose_for_host(
         external: key.source,
         rule: None,
         status: status.with_host(),
-        traits: 0,
-        forwards: uplink.has(Uplink::SERVES) && !uplink.has(Uplink::MOSTLY_FORWARDED),
+        traits: Traits::empty(),
+        forwards: uplink.has(UplinkFlags::SERVES) && !uplink.has(UplinkFlags::MOSTLY_FORWARDED),
         known_as: None,
     };
     // SAFETY: nobody else has this processor's search.
@@ -251,9 +259,9 @@ fn choose_for_host(
 #[inline(always)]
 fn address(skb: *mut __sk_buff, uplink: &Uplink, rule: &Rule, key: &FlowKey) -> Option<Address> {
     // Row N01.
-    if rule.has(Rule::FIXED) {
+    if rule.has(RuleFlags::FIXED) {
         Some(rule.address)
-    } else if rule.has(Rule::POOL) {
+    } else if rule.has(RuleFlags::POOL) {
         pool::address(rule.pool, key.source)
     } else {
         uplink::address(uplink, skb, key.destination)

@@ -3,13 +3,14 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use natbpf_common::{
     IfIndex, Port,
+    contract::rules::RuleFlags,
     contract::{
         counter::{Counter, DropReason},
         event::EventKind,
         gauge::Gauge,
-        rules::Rule,
     },
-    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, life::Life, offload::Validity, step},
+    flow::Traits,
+    flow::{Direction, FlowKey, Rewrite, Status, life::Life, offload::Validity, step},
     time::Moment,
     wire::segment::TcpFlags,
 };
@@ -42,9 +43,9 @@ pub fn outbound(key: &FlowKey, search: *mut Search) -> Result<Rewrite, DropReaso
         let status = Status::from_word(search.entry.status);
         (search.reply.destination, search.reply.destination_port, search.flags, search.before != 0, status)
     };
-    if status.mapped() && flags & Rule::OPEN_TO_PEERS != 0 && mapping::meet(key, address, port) {
+    if status.mapped() && flags.intersects(RuleFlags::OPEN_TO_PEERS) && mapping::meet(key, address, port) {
         // SAFETY: as above.
-        unsafe { (*search).entry.traits |= FlowEntry::PEERED };
+        unsafe { (*search).entry.traits |= Traits::PEERED };
     }
     let rewrite = Rewrite::new(address, port, key.tag());
     // SAFETY: as above.
@@ -65,7 +66,7 @@ fn insert_new(
     search: *mut Search,
     rewrite: Rewrite,
     status: Status,
-    traits: u16,
+    traits: Traits,
 ) -> Result<Option<Rewrite>, DropReason> {
     if status.host() {
         // Counted first: from the moment it is in the table packets have to find it, and its removal counts down.
@@ -98,8 +99,8 @@ fn replace(key: &FlowKey, search: *mut Search, rewrite: Rewrite) -> Result<(), D
     let new = unsafe { &(*search).entry };
     if let Some(old) = entry.rewrite(key) {
         // It still is the one flow of its source that was counted.
-        let kept = new.traits & FlowEntry::COUNTED;
-        hold::release(key, old, entry.status(), entry.traits() & !kept);
+        let kept = new.traits.intersection(Traits::COUNTED);
+        hold::release(key, old, entry.status(), entry.traits().difference(kept));
         if old != rewrite {
             Entry::disown(&key.peer(old));
         }
@@ -130,35 +131,35 @@ pub fn inbound(original: &FlowKey, known: Known, mut status: Status) -> Result<(
     let mut traits = known.traits();
     // To the instance, which has answered. One that begins again in its own place is counted already.
     let kept = counted(original, out);
-    if kept != 0 {
+    if !kept.is_empty() {
         traits |= kept;
     } else if let Some(rule) = rules::find(uplink, original.source, original.destination) {
         match hold::charge(rule, mapping::INBOUND, original.source) {
-            mapping::CHARGED => traits |= FlowEntry::COUNTED_INBOUND,
+            mapping::CHARGED => traits |= Traits::COUNTED_INBOUND,
             mapping::NOT_COUNTED => {}
             _ => return Err(DropReason::Quota),
         }
     }
     // Where strangers must not keep a mapping alive, their flows have no part in it.
-    if let (Some(flags), 0) = (mapping_flags, traits & FlowEntry::OUTBOUND_REFRESH) {
+    if let (Some(flags), false) = (mapping_flags, traits.intersects(Traits::OUTBOUND_REFRESH)) {
         if join(original, out, flags) == 0 {
-            hold::release(original, out, status, traits & !kept);
+            hold::release(original, out, status, traits.difference(kept));
             return Err(DropReason::Busy);
         }
         // From here and not from there, for the stack.
-        if flags & Rule::OPEN_TO_PEERS != 0 && mapping::meet(original, out.address, out.port) {
-            traits |= FlowEntry::PEERED;
+        if flags.intersects(RuleFlags::OPEN_TO_PEERS) && mapping::meet(original, out.address, out.port) {
+            traits |= Traits::PEERED;
         }
         status = status.with_mapped();
     }
     let search = allocate::search().ok_or(DropReason::Busy)?;
     fill(search, uplink, status, traits);
-    let entered = match insert_or_take_over(search, &key, back, 0) {
+    let entered = match insert_or_take_over(search, &key, back, Traits::empty()) {
         Ok(()) => insert_or_take_over(search, original, out, kept).inspect_err(|_| Entry::disown(&key)),
         failed => failed,
     };
     if entered.is_err() {
-        hold::release(original, out, status, traits & !kept);
+        hold::release(original, out, status, traits.difference(kept));
         return entered;
     }
     count::add(Counter::FlowsInbound);
@@ -169,7 +170,7 @@ pub fn inbound(original: &FlowKey, known: Known, mut status: Status) -> Result<(
 
 /// Counts the flow among the users of the mapping that it comes by; 0: it does not. Not inlined, for its stack.
 #[inline(never)]
-fn join(original: &FlowKey, out: Rewrite, flags: u32) -> u32 {
+fn join(original: &FlowKey, out: Rewrite, flags: RuleFlags) -> u32 {
     let endpoint = mapping::external(original.protocol, out.address, out.port);
     match mapping::join(&endpoint, original.source, original.source_port, flags) {
         Joined::Yes => 1,
@@ -177,12 +178,14 @@ fn join(original: &FlowKey, out: Rewrite, flags: u32) -> u32 {
     }
 }
 
-/// Of [`FlowEntry::COUNTED_ANYWHERE`], if the flow is in the table with this translation.
+/// Of [`Traits::COUNTED_ANYWHERE`], if the flow is in the table with this translation.
 #[inline(always)]
-fn counted(original: &FlowKey, out: Rewrite) -> u16 {
+fn counted(original: &FlowKey, out: Rewrite) -> Traits {
     match Entry::find(original) {
-        Some(entry) if entry.rewrite(original) == Some(out) => entry.traits() & FlowEntry::COUNTED_ANYWHERE,
-        _ => 0,
+        Some(entry) if entry.rewrite(original) == Some(out) => {
+            entry.traits().intersection(Traits::COUNTED_ANYWHERE)
+        }
+        _ => Traits::empty(),
     }
 }
 
@@ -196,22 +199,22 @@ pub fn reservation(interface: IfIndex, reply: &FlowKey) {
     let itself = Rewrite::new(reply.destination, reply.destination_port, reply.tag());
     let share = SETTINGS.get(0).map_or(0, |settings| settings.host_share);
     let traits = match mapping::charge(reply.destination, mapping::OWN, share, 0) {
-        mapping::CHARGED => FlowEntry::COUNTED,
+        mapping::CHARGED => Traits::COUNTED,
         // Whoever makes the host ask many takes no room from instances.
         mapping::REFUSED | mapping::TOO_FAST => return,
-        _ => 0,
+        _ => Traits::empty(),
     };
     fill(search, interface, status.with_host(), traits);
     if insert(search, reply, itself).is_ok() {
         count::add(Counter::HostReserved);
-    } else if traits != 0 {
+    } else if !traits.is_empty() {
         mapping::leave(&mapping::source(reply.destination));
     }
 }
 
 /// What both entries of a flow begin with.
 #[inline(always)]
-fn fill(search: *mut Search, uplink: IfIndex, status: Status, traits: u16) {
+fn fill(search: *mut Search, uplink: IfIndex, status: Status, traits: Traits) {
     let now = clock::now();
     // SAFETY: nobody else has this processor's search.
     let entry = unsafe { &mut (*search).entry };
@@ -242,13 +245,13 @@ fn insert_or_take_over(
     search: *mut Search,
     key: &FlowKey,
     rewrite: Rewrite,
-    kept: u16,
+    kept: Traits,
 ) -> Result<(), DropReason> {
     match insert(search, key, rewrite) {
         Ok(()) => {
             // It has been removed just now, with all that it held.
-            if let (true, Some(entry)) = (kept != 0, Entry::find(key)) {
-                entry.set_traits(entry.traits() & !kept);
+            if let (true, Some(entry)) = (!kept.is_empty(), Entry::find(key)) {
+                entry.set_traits(entry.traits().difference(kept));
             }
             return Ok(());
         }
@@ -269,11 +272,11 @@ fn insert_or_take_over(
         return Err(DropReason::NoPort);
     }
     if is_original {
-        hold::release(key, rewrite, status, traits & !kept);
+        hold::release(key, rewrite, status, traits.difference(kept));
     }
     old.set_validity(Validity::NONE);
     old.set_status(Status::from_word(entry.status));
-    old.set_traits(entry.traits & !(kept & !traits));
+    old.set_traits(entry.traits.difference(kept.difference(traits)));
     old.set_created(entry.created);
     old.set_uplink(entry.uplink);
     old.set_life(entry.life);

@@ -2,6 +2,7 @@
 
 use natbpf_common::{
     IfIndex, Nanoseconds,
+    flow::Traits,
     flow::{
         FlowEntry, FlowKey, Rewrite, Status,
         life::Life,
@@ -80,12 +81,12 @@ impl Entry {
     }
 
     #[inline(always)]
-    pub fn traits(self) -> u16 {
+    pub fn traits(self) -> Traits {
         cell!(self.0, traits).load()
     }
 
     #[inline(always)]
-    pub fn set_traits(self, traits: u16) {
+    pub fn set_traits(self, traits: Traits) {
         cell!(self.0, traits).store(traits);
     }
 

@@ -3,7 +3,8 @@
 use natbpf_common::{
     Address,
     contract::{gauge::Gauge, rules::Rule},
-    flow::{FlowEntry, FlowKey, Rewrite, Status},
+    flow::Traits,
+    flow::{FlowKey, Rewrite, Status},
 };
 
 use super::mapping;
@@ -11,17 +12,17 @@ use crate::memory::gauges;
 
 /// Gives back what a translation holds beside its two entries. Not inlined, for its stack.
 #[inline(never)]
-pub fn release(key: &FlowKey, rewrite: Rewrite, status: Status, traits: u16) {
+pub fn release(key: &FlowKey, rewrite: Rewrite, status: Status, traits: Traits) {
     if status.mapped() {
         mapping::leave(&mapping::external(key.protocol, rewrite.address, rewrite.port));
     }
-    if traits & FlowEntry::PEERED != 0 {
+    if traits.intersects(Traits::PEERED) {
         mapping::leave(&mapping::peer(key.protocol, rewrite.address, rewrite.port, key.destination));
     }
-    if traits & FlowEntry::COUNTED != 0 {
+    if traits.intersects(Traits::COUNTED) {
         mapping::leave(&mapping::source(key.source));
     }
-    if traits & FlowEntry::COUNTED_INBOUND != 0 {
+    if traits.intersects(Traits::COUNTED_INBOUND) {
         mapping::leave(&mapping::source_inbound(key.source));
     }
     if status.host() {

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use natbpf_common::{
     Address, Nanoseconds, Port,
-    contract::rules::Rule,
+    contract::rules::RuleFlags,
     flow::FlowKey,
     nat::mapping::{Endpoint, Mapping, Side, Users},
 };
@@ -44,7 +44,7 @@ pub fn peer(protocol: u8, address: Address, port: Port, outside: Address) -> End
 /// Takes a key for an inside endpoint, or counts one more user if the endpoint has it already. Row U04.
 #[inline(always)]
 #[expect(clippy::needless_borrows_for_generic_args, reason = "by value they would be copied to the stack")]
-pub fn join(endpoint: &Endpoint, inside: Address, inside_port: Port, flags: u32) -> Joined {
+pub fn join(endpoint: &Endpoint, inside: Address, inside_port: Port, flags: RuleFlags) -> Joined {
     let owner = Mapping::pack(inside, inside_port);
     let mapping =
         Mapping { other: owner, users: Users::one(inside).to_word(), idle_since: 0, flags, reserved: 0 };
@@ -57,7 +57,7 @@ pub fn join(endpoint: &Endpoint, inside: Address, inside_port: Port, flags: u32)
 }
 
 #[inline(always)]
-fn count_one_more(endpoint: &Endpoint, owner: u64, inside: Address, flags: u32) -> bool {
+fn count_one_more(endpoint: &Endpoint, owner: u64, inside: Address, flags: RuleFlags) -> bool {
     let Some(mapping) = MAPPINGS.shared(endpoint) else { return false };
     let users = cell!(mapping, users);
     for _ in 0..TRIES {
@@ -89,7 +89,7 @@ pub fn leave(endpoint: &Endpoint) {
 #[inline(never)]
 pub fn meet(key: &FlowKey, external: Address, port: Port) -> bool {
     let endpoint = peer(key.protocol, external, port, key.destination);
-    join(&endpoint, key.source, key.source_port, 0) == Joined::Yes
+    join(&endpoint, key.source, key.source_port, RuleFlags::empty()) == Joined::Yes
 }
 
 /// Key of a source's account: of the flows that it has begun itself.
@@ -133,7 +133,13 @@ pub fn charge(address: Address, number: u32, max_flows: u32, interval: u32) -> u
         Some(account) => account,
         None => {
             let users = Users::one(address).to_word();
-            let first = Mapping { other: now + interval as u64, users, idle_since: 0, flags: 0, reserved: 0 };
+            let first = Mapping {
+                other: now + interval as u64,
+                users,
+                idle_since: 0,
+                flags: RuleFlags::empty(),
+                reserved: 0,
+            };
             match MAPPINGS.insert(&endpoint, &first, BPF_NOEXIST as u64) {
                 Ok(()) => return CHARGED,
                 Err(EEXIST) => {}
@@ -184,7 +190,7 @@ pub fn open_to(
     address: Address,
     port: Port,
     stranger: Address,
-) -> Option<(Address, Port, u32)> {
+) -> Option<(Address, Port, RuleFlags)> {
     let mapping = MAPPINGS.shared(&external(protocol, address, port))?;
     let (flags, users) = (cell!(mapping, flags).load(), Users::from_word(cell!(mapping, users).load()));
     let (inside, inside_port) = Mapping::unpack(cell!(mapping, other).load());
@@ -193,8 +199,8 @@ pub fn open_to(
         return None;
     }
     // Rows O12, S12.
-    let welcome = flags & Rule::OPEN != 0
-        || flags & Rule::OPEN_TO_PEERS != 0 && knows(&peer(protocol, address, port, stranger));
+    let welcome = flags.intersects(RuleFlags::OPEN)
+        || flags.intersects(RuleFlags::OPEN_TO_PEERS) && knows(&peer(protocol, address, port, stranger));
     if welcome { Some((inside, inside_port, flags)) } else { None }
 }
 

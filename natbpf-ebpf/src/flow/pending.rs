@@ -7,7 +7,9 @@ use aya_ebpf::{
 use natbpf_common::{
     IfIndex, Nanoseconds,
     contract::gauge::Gauge,
-    flow::{FlowEntry, FlowKey, Rewrite, Status},
+    contract::rules::RuleFlags,
+    flow::Traits,
+    flow::{FlowKey, Rewrite, Status},
     nat::pending::{LIFETIME, MAX_PENDING, Pending},
 };
 
@@ -61,7 +63,7 @@ impl Known {
     }
 
     #[inline(always)]
-    pub fn traits(self) -> u16 {
+    pub fn traits(self) -> Traits {
         cell!(self.0, traits).load()
     }
 
@@ -80,7 +82,7 @@ impl Known {
 
     /// The flags of the rule by whose mapping the stranger was let in; `None`: he came by none.
     #[inline(always)]
-    pub fn mapping_flags(self) -> Option<u32> {
+    pub fn mapping_flags(self) -> Option<RuleFlags> {
         if cell!(self.0, by_mapping).load() != 0 { Some(cell!(self.0, flags).load()) } else { None }
     }
 
@@ -98,7 +100,7 @@ impl Known {
     /// Nobody has answered it, and no rule of the operator's sent it inside.
     #[inline(always)]
     pub fn gives_way(self) -> bool {
-        self.traits() & FlowEntry::UNTRANSLATED != 0 && !self.status().seen_reply()
+        self.traits().intersects(Traits::UNTRANSLATED) && !self.status().seen_reply()
     }
 }
 

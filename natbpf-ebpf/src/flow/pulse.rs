@@ -8,8 +8,9 @@
 use natbpf_common::{
     Nanoseconds,
     contract::{counter::DropReason, event::EventKind},
+    flow::Traits,
     flow::{
-        Direction, FlowEntry, FlowKey, Rewrite, Status,
+        Direction, FlowKey, Rewrite, Status,
         life::{Life, RENEWAL},
         step::{self, Step},
     },
@@ -145,7 +146,7 @@ fn confirm(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: TcpFlags) -
         original.entry.step_status(original.entry.status(), step.status);
         event::emit(EventKind::Update, &original.key, original.rewrite, step.status, original.entry.uplink());
     }
-    if step.renews && entry.traits() & FlowEntry::OUTBOUND_REFRESH == 0 {
+    if step.renews && !entry.traits().intersects(Traits::OUTBOUND_REFRESH) {
         original.entry.swap_life(original.life, renewed);
     }
     entry.swap_life(life, renewed);

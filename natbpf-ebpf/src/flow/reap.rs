@@ -17,8 +17,9 @@ use natbpf_common::{
         event::EventKind,
         reap::{BEFORE, COUNT, KEY_SIZE, KEYS, MAX_KEYS, OPERATION, Operation},
     },
+    flow::Traits,
     flow::{
-        Direction, FlowEntry, FlowKey,
+        Direction, FlowKey,
         life::{GRACE, Life, Verdict, judge},
     },
     nat::mapping::{Endpoint, Mapping, Side, Users},
@@ -157,7 +158,7 @@ fn reap_reply(key: &FlowKey, now: Nanoseconds) -> bool {
     if !over || !entry.swap_life(life, Life::Gone.to_word()) {
         return false;
     }
-    if status.host() && entry.traits() & FlowEntry::COUNTED != 0 && original == key.reversed() {
+    if status.host() && entry.traits().intersects(Traits::COUNTED) && original == key.reversed() {
         mapping::leave(&mapping::source(key.destination));
     }
     let _ = FLOWS.remove(key);

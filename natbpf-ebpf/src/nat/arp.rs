@@ -3,11 +3,9 @@
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_redirect};
 use natbpf_common::{
     Address, IfIndex,
-    contract::{
-        counter::Counter,
-        forwards::{External, ExternalKey},
-        uplinks::Uplink,
-    },
+    contract::forwards::ExternalFlags,
+    contract::uplinks::UplinkFlags,
+    contract::{counter::Counter, forwards::ExternalKey, uplinks::Uplink},
     wire::{arp::Arp, packet::Packet},
 };
 use network_types::eth::{EthHdr, EtherType};
@@ -27,7 +25,7 @@ const ETHER_TYPE: u32 = 12;
 /// Whether a packet that is not IPv4 has been answered; it is on its way back then.
 #[inline(always)]
 pub fn answer(skb: &Skb<'_>, uplink: &Uplink) -> bool {
-    if !uplink.has(Uplink::SERVES) || uplink.link_header != EthHdr::LEN as u32 {
+    if !uplink.has(UplinkFlags::SERVES) || uplink.link_header != EthHdr::LEN as u32 {
         return false;
     }
     answer_arp(skb.raw(), uplink.interface)
@@ -49,7 +47,7 @@ fn answer_arp_inner(skb: *mut __sk_buff, interface: IfIndex) -> bool {
     let Some(external) = EXTERNALS.shared(&ExternalKey { uplink: interface, address }) else { return false };
     // Whole values are written by user space alone, and a torn MAC address would be seen by one question.
     let mac = cell!(external, mac).load();
-    if cell!(external, flags).load() & External::ANSWER == 0 {
+    if !cell!(external, flags).load().intersects(ExternalFlags::ANSWER) {
         return false;
     }
     let written = skb

@@ -4,7 +4,8 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_log_ebpf::debug;
 use natbpf_common::{
     contract::{counter::DropReason, uplinks::Uplink},
-    flow::{Direction, FlowEntry, FlowKey, Rewrite, life::Life},
+    flow::Traits,
+    flow::{Direction, FlowKey, Rewrite, life::Life},
     wire::{
         headers::{Headers, Kind},
         packet::{End, Packet as _},
@@ -184,12 +185,12 @@ fn known(
     // Row M09.
     if !uplink::has(home, rewrite.address) {
         let traits = entry.traits();
-        untranslated = traits & FlowEntry::UNTRANSLATED != 0;
+        untranslated = traits.intersects(Traits::UNTRANSLATED);
         let lost = if untranslated {
             // To conntrack it may be the first packet of another conversation, which is masqueraded.
             pulse::is_over(life, entry.status())? || conntrack::seen(skb) == Seen::Original
         } else {
-            traits & FlowEntry::FOREIGN_ADDRESS == 0
+            !traits.intersects(Traits::FOREIGN_ADDRESS)
         };
         if lost {
             return Ok(Known::Nothing);

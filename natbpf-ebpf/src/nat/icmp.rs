@@ -16,7 +16,8 @@ use natbpf_common::{
         counter::{Counter, DropReason},
         uplinks::Uplink,
     },
-    flow::{Direction, FlowEntry, FlowKey, Rewrite, life::Life},
+    flow::Traits,
+    flow::{Direction, FlowKey, Rewrite, life::Life},
     wire::{
         checksum,
         headers::Headers,
@@ -104,7 +105,7 @@ fn from_inside(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Handled
     let key = FlowKey::answering(&quote, Direction::Original);
     // It may be what answers a stranger.
     match sent(&key).or_else(|| stranger::translation(&key)) {
-        Some((rewrite, traits)) if traits & FlowEntry::UNTRANSLATED == 0 => {
+        Some((rewrite, traits)) if !traits.intersects(Traits::UNTRANSLATED) => {
             check(skb, headers)?;
             // The host's own errors come from where it sends them. Rows I16, I24, I34.
             let source = if own { headers.source } else { rewrite.address };
@@ -123,7 +124,7 @@ fn from_inside(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Handled
 
 /// The translation of a flow that lives, by its original direction.
 #[inline(always)]
-fn sent(key: &FlowKey) -> Option<(Rewrite, u16)> {
+fn sent(key: &FlowKey) -> Option<(Rewrite, Traits)> {
     let entry = Entry::find(key)?;
     let rewrite = entry.rewrite(key)?;
     let age = Life::age(entry.life(), clock::now())?;

@@ -4,8 +4,10 @@
 //! leaves. That it began outside is a flag of its status. When it begins is said in `stranger`.
 
 use natbpf_common::{
+    contract::uplinks::UplinkFlags,
     contract::{counter::DropReason, uplinks::Uplink},
-    flow::{FlowEntry, Rewrite},
+    flow::Rewrite,
+    flow::Traits,
     wire::headers::{Headers, Kind},
 };
 
@@ -21,7 +23,7 @@ use crate::{
 /// A packet from outside that belongs to no flow. `None`: it is the host's.
 #[inline(always)]
 pub fn begin(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Result<Option<Rewrite>, DropReason> {
-    let special = uplink.has(Uplink::SERVES) || uplink.has(Uplink::SILENT);
+    let special = uplink.has(UplinkFlags::SERVES) || uplink.has(UplinkFlags::SILENT);
     // Row F19.
     if !special && uplink::has(uplink, headers.destination) {
         return Ok(None);
@@ -41,7 +43,7 @@ pub fn begin(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Result<Op
     }
     match stranger::meet(skb.raw(), headers, uplink.interface, &target) {
         // Nothing is done to such a packet, whatever comes of it.
-        _ if target.traits & FlowEntry::UNTRANSLATED != 0 => Ok(None),
+        _ if target.traits.intersects(Traits::UNTRANSLATED) => Ok(None),
         met => met.map(Some),
     }
 }

@@ -13,7 +13,8 @@ use aya_ebpf::{bindings::__sk_buff, btf_maps::PerCpuArray, macros::btf_map};
 use natbpf_common::{
     IfIndex, Port,
     contract::{counter::DropReason, gauge::Gauge},
-    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, step},
+    flow::Traits,
+    flow::{Direction, FlowKey, Rewrite, Status, step},
     nat::pending::{OUTSIDE_PORTS, acknowledges, expect, outside_port},
     wire::{
         headers::Headers,
@@ -140,7 +141,7 @@ fn meet_stranger_inner(
         return Err(DropReason::Unsolicited);
     }
     let may_change = Transport::of(key.protocol).has_ports()
-        && target.traits & FlowEntry::UNTRANSLATED == 0
+        && !target.traits.intersects(Traits::UNTRANSLATED)
         && key.protocol != ICMP;
     if attempt > 0 && !may_change {
         return Err(DropReason::NoPort);
@@ -174,7 +175,7 @@ fn meet_stranger_inner(
             pending.touch(step.status, now);
             return Ok(Met::Translated);
         }
-        if !pending.gives_way() || target.traits & FlowEntry::UNTRANSLATED != 0 {
+        if !pending.gives_way() || target.traits.intersects(Traits::UNTRANSLATED) {
             return Ok(Met::Clashes);
         }
     }
@@ -252,7 +253,7 @@ pub fn is_answer(key: &FlowKey) -> bool {
 
 /// The translation of what answers a stranger, and its traits.
 #[inline(always)]
-pub fn translation(key: &FlowKey) -> Option<(Rewrite, u16)> {
+pub fn translation(key: &FlowKey) -> Option<(Rewrite, Traits)> {
     if gauges::read(Gauge::StrangersUntil) < clock::now() {
         return None;
     }
@@ -277,7 +278,7 @@ fn answer_stranger_inner(
     let now = clock::now();
     let Some(known) = Known::find(&key, now) else { return Ok(Answer::None) };
     let Some(out) = known.rewrite(&key) else { return Ok(Answer::None) };
-    let untranslated = known.traits() & FlowEntry::UNTRANSLATED != 0;
+    let untranslated = known.traits().intersects(Traits::UNTRANSLATED);
     // The stranger may have been turned away by a rule, and this begins a conversation by itself. What
     // conntrack does not know at all answers nobody either; only what is turned round never came to it, and
     // that is translated in any case.

@@ -4,8 +4,11 @@
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
     Address, IfIndex, Port,
-    contract::{counter::DropReason, rules::Rule, uplinks::Uplink},
-    flow::{Direction, FlowEntry, FlowKey},
+    contract::rules::RuleFlags,
+    contract::uplinks::UplinkFlags,
+    contract::{counter::DropReason, uplinks::Uplink},
+    flow::Traits,
+    flow::{Direction, FlowKey},
     wire::{
         headers::Headers,
         protocol::{ICMP, TCP},
@@ -26,11 +29,11 @@ pub struct Target {
     pub address: Address,
     pub port: Port,
     /// The flow's [`FlowEntry::traits`].
-    pub traits: u16,
+    pub traits: Traits,
     /// It comes by a mapping.
     pub by_mapping: u32,
     /// The flags of the rule of that.
-    pub flags: u32,
+    pub flags: RuleFlags,
 }
 
 /// Where the destination of a key of the reply direction leads inside, for a stranger. What a connection of
@@ -50,8 +53,8 @@ fn target(skb: *mut __sk_buff, interface: IfIndex, key: &FlowKey, found: &mut Ta
             0 => key.destination_port,
             offset => Port::new(key.destination_port.number().wrapping_add(offset)),
         };
-        let traits = Rule::traits_of(forward.flags as u32);
-        *found = Target { address: forward.address, port, traits, by_mapping: 0, flags: 0 };
+        let traits = forward.flags.of_rule().traits();
+        *found = Target { address: forward.address, port, traits, by_mapping: 0, flags: RuleFlags::empty() };
         return true;
     }
     // Pings are for the host. Row I25.
@@ -66,7 +69,7 @@ fn target(skb: *mut __sk_buff, interface: IfIndex, key: &FlowKey, found: &mut Ta
     if sockets::wants(skb, key) {
         return false;
     }
-    *found = Target { address, port, traits: Rule::traits_of(flags), by_mapping: 1, flags };
+    *found = Target { address, port, traits: flags.traits(), by_mapping: 1, flags };
     true
 }
 
@@ -105,7 +108,7 @@ fn decide(
     }
     if uplink::has(uplink, key.destination) {
         // Rows T06, T07, T09.
-        let silent = uplink.has(Uplink::SILENT) && key.protocol == TCP && is_syn(tcp_flags);
+        let silent = uplink.has(UplinkFlags::SILENT) && key.protocol == TCP && is_syn(tcp_flags);
         return if silent && !sockets::wants(skb, key) { Err(DropReason::Unsolicited) } else { Ok(false) };
     }
     if externals::is_foreign(uplink, key.destination) {
@@ -126,9 +129,9 @@ fn decide(
     *found = Target {
         address: key.destination,
         port: key.destination_port,
-        traits: FlowEntry::UNTRANSLATED,
+        traits: Traits::UNTRANSLATED,
         by_mapping: 0,
-        flags: 0,
+        flags: RuleFlags::empty(),
     };
     Ok(true)
 }

@@ -21,6 +21,7 @@ use natbpf_common::{
     contract::counter::DropReason,
     flow::Rewrite,
     path::{crossing::Mark, plain::priority},
+    wire::packet::Touched,
     wire::{
         checksum,
         headers::Headers,
@@ -344,7 +345,7 @@ fn write(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
     let new = change.new.to_wire();
     let header = checksum::replace_address(change.network_checksum, change.old, change.new).to_ne_bytes();
     let [a, b, c, d] = new.to_ne_bytes();
-    if change.has(Translation::DESTINATION) {
+    if change.has(Touched::DESTINATION) {
         let [e, f, g, h] = change.other.to_wire().to_ne_bytes();
         skb.store(change.network + CHECKSUM, &[header[0], header[1], e, f, g, h, a, b, c, d])
     } else {
@@ -368,8 +369,8 @@ fn write_checksum(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
     let (old, new) = (change.old.to_wire(), change.new.to_wire());
     if change.checksum != 0 {
         // Row U29.
-        let mangled = if change.has(Translation::ZERO_IS_NONE) { BPF_F_MARK_MANGLED_0 as u64 } else { 0 };
-        if change.has(Translation::PSEUDO_HEADER) {
+        let mangled = if change.has(Touched::ZERO_IS_NONE) { BPF_F_MARK_MANGLED_0 as u64 } else { 0 };
+        if change.has(Touched::PSEUDO_HEADER) {
             let flags = BPF_F_PSEUDO_HDR as u64 | mangled | size_of::<u32>() as u64;
             skb.replace_checksum(change.checksum, old as u64, new as u64, flags)?;
         }

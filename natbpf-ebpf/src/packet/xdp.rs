@@ -4,9 +4,10 @@
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use natbpf_common::{
     IfIndex,
+    wire::packet::Touched,
     wire::{
         headers::Headers,
-        packet::{Packet, Translation, View},
+        packet::{Packet, View},
         protocol::Transport,
     },
 };
@@ -98,7 +99,7 @@ fn write<const CHECKSUM: usize, const PORT: usize>(
             let half = |at: usize| frame.add(at).cast::<u16>();
             half(CHECKSUM).write_volatile(translation.transport_checksum(half(CHECKSUM).read_volatile()));
             if translation.port != 0 {
-                let second = PORT == TRANSPORT && translation.has(Translation::DESTINATION);
+                let second = PORT == TRANSPORT && translation.has(Touched::DESTINATION);
                 let at = if second { PORT + 2 } else { PORT };
                 half(at).write_volatile(translation.new_port.to_wire());
             }

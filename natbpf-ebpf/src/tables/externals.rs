@@ -2,10 +2,9 @@
 
 use natbpf_common::{
     Address, IfIndex,
-    contract::{
-        forwards::{External, ExternalKey},
-        uplinks::Uplink,
-    },
+    contract::forwards::ExternalFlags,
+    contract::uplinks::UplinkFlags,
+    contract::{forwards::ExternalKey, uplinks::Uplink},
 };
 
 use crate::memory::{
@@ -17,7 +16,7 @@ use crate::memory::{
 /// packet for it, which it would send back to the outside.
 #[inline(always)]
 pub fn is_foreign(uplink: &Uplink, address: Address) -> bool {
-    uplink.has(Uplink::SERVES) && is_answered(uplink.interface, address) != 0
+    uplink.has(UplinkFlags::SERVES) && is_answered(uplink.interface, address) != 0
 }
 
 /// Whether an address is external on any uplink with hairpinning. Not inlined, for the stack of its callers.
@@ -31,5 +30,8 @@ pub fn is_external(address: Address) -> u32 {
 fn is_answered(interface: IfIndex, address: Address) -> u32 {
     EXTERNALS
         .shared(&ExternalKey { uplink: interface, address })
-        .map_or(0, |external| cell!(external, flags).load() & External::ANSWER)
+        .map_or(ExternalFlags::empty(), |external| {
+            cell!(external, flags).load().intersection(ExternalFlags::ANSWER)
+        })
+        .bits()
 }

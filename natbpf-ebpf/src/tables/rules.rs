@@ -3,6 +3,7 @@
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use natbpf_common::{
     Address, IfIndex,
+    contract::rules::RuleFlags,
     contract::rules::{DestinationKey, PREFIX_BASE, Rule, SourceKey},
 };
 
@@ -18,9 +19,9 @@ pub fn find(interface: IfIndex, source: Address, destination: Address) -> Option
         return None;
     }
     let mut rule = SOURCES.get(&Key::new(FULL, SourceKey { uplink: interface, source }))?;
-    if rule.has(Rule::DESTINATIONS) {
+    if rule.has(RuleFlags::DESTINATIONS) {
         // Row C07.
         rule = DESTINATIONS.get(&Key::new(FULL, DestinationKey { rule: rule.id, destination }))?;
     }
-    if rule.has(Rule::EXEMPT) { None } else { Some(rule) }
+    if rule.has(RuleFlags::EXEMPT) { None } else { Some(rule) }
 }

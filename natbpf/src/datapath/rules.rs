@@ -2,7 +2,10 @@
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::lpm_trie::Key;
-use natbpf_common::contract::rules::{DestinationKey, Rule, SourceKey};
+use natbpf_common::{
+    contract::rules::RuleFlags,
+    contract::rules::{DestinationKey, Rule, SourceKey},
+};
 
 use super::{Tables, replace};
 
@@ -51,7 +54,7 @@ impl Tables {
                 .insert(&Key::new(*length, key), rule, 0)
                 .context("cannot write a destination")?;
         }
-        let numbered = |rule: &Rule| match rule.has(Rule::DESTINATIONS) {
+        let numbered = |rule: &Rule| match rule.has(RuleFlags::DESTINATIONS) {
             true => Rule { id: base.wrapping_add(rule.id), ..*rule },
             false => *rule,
         };

@@ -5,10 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, ensure};
 use natbpf_common::{
     IfIndex,
-    contract::{
-        forwards::{External, ExternalKey, Forward, ForwardKey, MAX_POOLS, Pool},
-        rules::Rule,
-    },
+    contract::forwards::{External, ExternalKey, Forward, ForwardKey, MAX_POOLS, Pool},
+    contract::rules::RuleFlags,
 };
 
 use super::{Tables, replace};
@@ -98,7 +96,7 @@ impl Tables {
         let sources = replace::entries(&self.sources, "cannot read a rule")?;
         let destinations = replace::entries(&self.destinations, "cannot read a destination")?;
         let rules = sources.iter().map(|(.., rule)| rule).chain(destinations.iter().map(|(.., rule)| rule));
-        Ok(rules.filter(|rule| rule.has(Rule::POOL)).map(|rule| rule.pool).collect())
+        Ok(rules.filter(|rule| rule.has(RuleFlags::POOL)).map(|rule| rule.pool).collect())
     }
 
     /// The pools that rules have.

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use natbpf_common::{
     Address, IfIndex, SECOND,
+    contract::rules::RuleFlags,
     contract::rules::{PREFIX_BASE, Rule},
 };
 
@@ -36,7 +37,7 @@ impl Quota {
 fn rule(plan: &Plan, uplink: IfIndex, source: Ipv4Addr, destination: Ipv4Addr) -> Option<Rule> {
     let sources = plan.sources.iter().filter(|(_, key, _)| key.uplink == uplink);
     let rule = longest(sources.map(|(length, key, rule)| (*length, key.source, rule)), source)?;
-    if !rule.has(Rule::DESTINATIONS) {
+    if !rule.has(RuleFlags::DESTINATIONS) {
         return Some(*rule);
     }
     let destinations = plan.destinations.iter().filter(|(_, key, _)| key.rule == rule.id);

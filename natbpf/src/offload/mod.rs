@@ -1,6 +1,6 @@
 //! Whether packets are repeated as the kernel has sent those before, and under which epoch.
 
-use natbpf_common::contract::settings::Settings;
+use natbpf_common::contract::settings::{Changes, Settings};
 
 use crate::config::DatapathConfig;
 
@@ -78,16 +78,16 @@ pub fn settle(
     in_use: bool,
     mut remember: impl FnMut(Settings) -> anyhow::Result<()>,
 ) -> anyhow::Result<State> {
-    let made = settings.changes & Settings::MADE_LIBERAL != 0;
+    let made = settings.changes.intersects(Changes::MADE_LIBERAL);
     let (state, step) = decide(config, conntrack::look(), made);
     match step {
         Step::Nothing => {}
         Step::MakeLiberal => {
             // Remembered first: a daemon that is killed in between puts back what is as it was.
-            settings.changes |= Settings::MADE_LIBERAL;
+            settings.changes |= Changes::MADE_LIBERAL;
             remember(*settings)?;
             if let Err(error) = conntrack::make_liberal() {
-                settings.changes &= !Settings::MADE_LIBERAL;
+                settings.changes = settings.changes.difference(Changes::MADE_LIBERAL);
                 remember(*settings)?;
                 return Ok(State::Off(Reason::Unwritable(error.to_string())));
             }
@@ -99,7 +99,7 @@ pub fn settle(
         Step::MakeStrict if in_use => {}
         Step::MakeStrict => {
             put_back(*settings);
-            settings.changes &= !Settings::MADE_LIBERAL;
+            settings.changes = settings.changes.difference(Changes::MADE_LIBERAL);
             remember(*settings)?;
         }
     }
@@ -108,7 +108,7 @@ pub fn settle(
 
 /// Puts back what the settings say that natbpf has changed in the calling thread's network namespace.
 pub fn put_back(settings: Settings) {
-    if settings.changes & Settings::MADE_LIBERAL == 0 {
+    if !settings.changes.intersects(Changes::MADE_LIBERAL) {
         return;
     }
     let sysctl = conntrack::SYSCTL;

@@ -2,7 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use natbpf_common::contract::forwards::{External, ExternalKey};
+use natbpf_common::{
+    contract::forwards::ExternalFlags,
+    contract::forwards::{External, ExternalKey},
+};
 
 use super::Plan;
 use crate::{announce::Announced, network::Snapshot};
@@ -12,7 +15,7 @@ impl Plan {
     pub fn announced(&self, snapshot: &Snapshot) -> Vec<Announced> {
         let answered = |(key, external): &&(ExternalKey, External)| {
             let link = snapshot.link(key.uplink);
-            external.has(External::ANSWER) && link.is_some_and(|link| link.running && link.mac.is_some())
+            external.has(ExternalFlags::ANSWER) && link.is_some_and(|link| link.running && link.mac.is_some())
         };
         let announced = |(key, external): &(ExternalKey, External)| Announced {
             interface: key.uplink,

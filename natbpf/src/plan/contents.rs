@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use natbpf_common::{
     Address, IfIndex,
+    contract::rules::RuleFlags,
     contract::{
         forwards::{External, ExternalKey, Pool},
         inside::InsidePort,
@@ -131,7 +132,7 @@ impl Plan {
     /// The rules with the places that their pools have in the datapath.
     pub fn with_pools(&self, places: &[u32]) -> (Vec<SourceEntry>, Vec<DestinationEntry>) {
         let placed = |rule: Rule| match places.get(rule.pool as usize) {
-            Some(&pool) if rule.has(Rule::POOL) => Rule { pool, ..rule },
+            Some(&pool) if rule.has(RuleFlags::POOL) => Rule { pool, ..rule },
             _ => rule,
         };
         (

@@ -4,10 +4,8 @@ use std::net::Ipv4Addr;
 
 use natbpf_common::{
     Address, IfIndex, Port,
-    contract::{
-        forwards::{Forward, ForwardKey},
-        rules::Rule,
-    },
+    contract::forwards::ForwardFlags,
+    contract::forwards::{Forward, ForwardKey},
     wire::protocol::{TCP, UDP},
 };
 
@@ -33,7 +31,7 @@ pub fn floating(interface: IfIndex, floating: &Floating) -> ForwardEntry {
         port: Port::new(0),
     };
     let address = Address::from(floating.pair.inside);
-    (ForwardKey::ADDRESS_BITS, key, Forward { address, port_offset: 0, flags: Rule::FIXED as u16 })
+    (ForwardKey::ADDRESS_BITS, key, Forward { address, port_offset: 0, flags: ForwardFlags::FIXED })
 }
 
 /// The external addresses of a forward.
@@ -55,7 +53,7 @@ pub fn externals(uplink: &PlannedUplink, forward: &PortForward, snapshot: &Snaps
 pub fn entries(uplink: &PlannedUplink, forward: &PortForward, external: Ipv4Addr) -> Vec<ForwardEntry> {
     let redirection = &forward.redirection;
     // The datapath looks among the uplink's own addresses for that of a flow, unless it is told not to.
-    let flags = if uplink.has(external) { 0 } else { Rule::POOL as u16 };
+    let flags = if uplink.has(external) { ForwardFlags::empty() } else { ForwardFlags::POOL };
     let value =
         Forward { address: Address::from(redirection.to.address), port_offset: redirection.offset(), flags };
     let prefixes = ports::prefixes(redirection.ports.first(), redirection.ports.last());

@@ -1,5 +1,7 @@
 //! From the configuration and the interfaces as they are now to the contents of the datapath's maps, in stages.
 
+use natbpf_common::contract::uplinks::UplinkFlags;
+
 use crate::{config::Config, network::Snapshot};
 
 mod announced;
@@ -67,7 +69,7 @@ pub fn plan_without(
     let ports = Ports::find(&given, &uplinks)?;
     let hooks = Hooks::choose(&given, &uplinks.planned, &ports.planned)?;
     let warnings = warn::warnings(&given, &uplinks, &rules.planned, &served, &inside);
-    let with_flags = |(mut uplink, flags): (PlannedUplink, u32)| {
+    let with_flags = |(mut uplink, flags): (PlannedUplink, UplinkFlags)| {
         uplink.uplink.flags = flags;
         uplink
     };

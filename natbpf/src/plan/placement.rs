@@ -4,10 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use natbpf_common::{
     Address, IfIndex,
-    contract::{
-        forwards::{Forward, ForwardKey},
-        rules::Rule,
-    },
+    contract::forwards::ForwardFlags,
+    contract::forwards::{Forward, ForwardKey},
+    flow::Traits,
     flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
 };
 
@@ -53,7 +52,7 @@ impl Placement {
     pub fn is_misplaced(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
         let place = self.uplinks.get(&entry.uplink);
         let status = Status::from_word(entry.status);
-        if entry.traits & FlowEntry::UNTRANSLATED != 0 {
+        if entry.traits.intersects(Traits::UNTRANSLATED) {
             return place.is_none();
         }
         // Row M07.
@@ -85,7 +84,7 @@ impl Place {
         let external = entry.rewrite();
         let found = self.forward(key.protocol, external);
         found.is_some_and(|forward| {
-            let fixed = u32::from(forward.flags) & Rule::FIXED != 0;
+            let fixed = forward.flags.intersects(ForwardFlags::FIXED);
             let port = external.port.number().wrapping_add(forward.port_offset);
             forward.address == key.source && (fixed || port == key.source_port.number())
         })

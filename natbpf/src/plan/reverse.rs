@@ -51,14 +51,17 @@ fn in_order(first: u16, last: u16) -> Vec<(u16, u16)> {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use natbpf_common::{Address, IfIndex, wire::protocol::UDP};
+    use natbpf_common::{Address, IfIndex, contract::forwards::ForwardFlags, wire::protocol::UDP};
     use proptest::prelude::*;
 
     use super::*;
 
     fn entries(first: u16, last: u16, offset: u16) -> Vec<ForwardEntry> {
-        let forward =
-            Forward { address: Address::from(Ipv4Addr::new(10, 0, 0, 2)), port_offset: offset, flags: 0 };
+        let forward = Forward {
+            address: Address::from(Ipv4Addr::new(10, 0, 0, 2)),
+            port_offset: offset,
+            flags: ForwardFlags::empty(),
+        };
         let address = Address::from(Ipv4Addr::new(203, 0, 113, 1));
         let entry = |prefix: ports::PortPrefix| {
             let key = ForwardKey {

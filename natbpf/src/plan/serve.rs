@@ -5,10 +5,9 @@ use std::{collections::HashSet, net::Ipv4Addr};
 
 use natbpf_common::{
     Address, IfIndex,
-    contract::{
-        forwards::{External, ExternalKey},
-        uplinks::Uplink,
-    },
+    contract::forwards::ExternalFlags,
+    contract::forwards::{External, ExternalKey},
+    contract::uplinks::UplinkFlags,
 };
 
 use super::{
@@ -25,7 +24,7 @@ use crate::{
 #[derive(Default)]
 pub struct Served {
     /// [`Uplink::flags`] of each uplink.
-    pub flags: Vec<u32>,
+    pub flags: Vec<UplinkFlags>,
     /// Addresses of pools, by the interface index of an uplink.
     pub pooled: Vec<(IfIndex, Address)>,
     pub forwards: Vec<ForwardEntry>,
@@ -70,16 +69,21 @@ fn leading_inside(given: &Given<'_>, uplink: &PlannedUplink) -> (Vec<ForwardEntr
 }
 
 /// What an uplink is, by the translations and forwards that it has.
-fn flags(uplink: &PlannedUplink, here: &[&Translation], forwards: &[ForwardEntry], has_foreign: bool) -> u32 {
+fn flags(
+    uplink: &PlannedUplink,
+    here: &[&Translation],
+    forwards: &[ForwardEntry],
+    has_foreign: bool,
+) -> UplinkFlags {
     let open =
         |translation: &&Translation| translation.behaviour.filtering != Filtering::AddressAndPortDependent;
     let silent = |translation: &&Translation| translation.behaviour.unsolicited == Unsolicited::Drop;
     let flags = [
-        (!forwards.is_empty() || has_foreign || here.iter().any(open), Uplink::SERVES),
-        (here.iter().any(silent), Uplink::SILENT),
-        (forward::leads_mostly_inside(uplink, forwards), Uplink::MOSTLY_FORWARDED),
+        (!forwards.is_empty() || has_foreign || here.iter().any(open), UplinkFlags::SERVES),
+        (here.iter().any(silent), UplinkFlags::SILENT),
+        (forward::leads_mostly_inside(uplink, forwards), UplinkFlags::MOSTLY_FORWARDED),
     ];
-    flags.into_iter().filter(|(is_so, _)| *is_so).fold(0, |flags, (_, flag)| flags | flag)
+    flags.into_iter().filter(|(is_so, _)| *is_so).fold(UplinkFlags::empty(), |flags, (_, flag)| flags | flag)
 }
 
 /// Which uplink has an external address, and who answers for it.
@@ -90,14 +94,14 @@ fn externals(
 ) -> Vec<(ExternalKey, External)> {
     let mut seen = HashSet::new();
     let mut list = Vec::new();
-    let mut add = |key: ExternalKey, uplink: &PlannedUplink, flags: u32| {
+    let mut add = |key: ExternalKey, uplink: &PlannedUplink, flags: ExternalFlags| {
         if seen.insert(key) {
             let external = External { uplink: uplink.interface, flags, mac: uplink.mac, reserved: [0; 2] };
             list.push((key, external));
         }
     };
     for (uplink, address) in foreign {
-        let answer = if on_host(snapshot, *address) { 0 } else { External::ANSWER };
+        let answer = if on_host(snapshot, *address) { ExternalFlags::empty() } else { ExternalFlags::ANSWER };
         let key = ExternalKey { uplink: uplink.interface, address: Address::from(*address) };
         add(key, uplink, answer);
         add(ExternalKey { uplink: IfIndex::NONE, ..key }, uplink, answer);
@@ -107,7 +111,11 @@ fn externals(
         for uplink in uplinks {
             for address in uplink.addresses() {
                 if lent != on_interface(snapshot, uplink.interface, address) {
-                    add(ExternalKey { uplink: IfIndex::NONE, address: Address::from(address) }, uplink, 0);
+                    add(
+                        ExternalKey { uplink: IfIndex::NONE, address: Address::from(address) },
+                        uplink,
+                        ExternalFlags::empty(),
+                    );
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fmt, net::Ipv4Addr};
 
 use natbpf_common::{
     IfIndex,
+    contract::uplinks::UplinkFlags,
     contract::uplinks::{MAX_ADDRESSES, MAX_UPLINKS, Uplink, UplinkAddress},
 };
 
@@ -128,7 +129,13 @@ impl PlannedUplink {
             up: link.up,
             mac: link.mac.unwrap_or_default(),
             named,
-            uplink: Uplink { interface: link.index, link_header, flags: 0, address_count, addresses },
+            uplink: Uplink {
+                interface: link.index,
+                link_header,
+                flags: UplinkFlags::empty(),
+                address_count,
+                addresses,
+            },
         }
     }
 

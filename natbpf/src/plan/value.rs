@@ -2,6 +2,7 @@
 
 use natbpf_common::{
     Address, SECOND,
+    contract::rules::RuleFlags,
     contract::{
         forwards::{MAX_POOL, Pool},
         rules::Rule,
@@ -14,15 +15,18 @@ use crate::config::{AddressPool, Filtering, Floating, Mapping, Quota, Translatio
 pub fn masquerading(translation: &Translation, max_flows: u32, pools: &mut Vec<Pool>) -> Rule {
     let behaviour = &translation.behaviour;
     let flags = [
-        (translation.random, Rule::RANDOM),
-        (behaviour.mapping == Mapping::AddressAndPortDependent, Rule::PER_DESTINATION),
-        (translation.to_ports.is_some(), Rule::PORTS),
-        (translation.pool.is_some(), Rule::POOL),
-        (behaviour.filtering == Filtering::EndpointIndependent, Rule::OPEN),
-        (behaviour.filtering == Filtering::AddressDependent, Rule::OPEN_TO_PEERS),
-        (!behaviour.inbound_refresh, Rule::OUTBOUND_REFRESH),
+        (translation.random, RuleFlags::RANDOM),
+        (behaviour.mapping == Mapping::AddressAndPortDependent, RuleFlags::PER_DESTINATION),
+        (translation.to_ports.is_some(), RuleFlags::PORTS),
+        (translation.pool.is_some(), RuleFlags::POOL),
+        (behaviour.filtering == Filtering::EndpointIndependent, RuleFlags::OPEN),
+        (behaviour.filtering == Filtering::AddressDependent, RuleFlags::OPEN_TO_PEERS),
+        (!behaviour.inbound_refresh, RuleFlags::OUTBOUND_REFRESH),
     ];
-    let flags = flags.into_iter().filter(|(is_so, _)| *is_so).fold(0, |flags, (_, flag)| flags | flag);
+    let flags = flags
+        .into_iter()
+        .filter(|(is_so, _)| *is_so)
+        .fold(RuleFlags::empty(), |flags, (_, flag)| flags | flag);
     let (first_port, last_port) = translation.to_ports.map_or((0, 0), |ports| (ports.first(), ports.last()));
     let interval = match translation.new_flows_per_second {
         0 => 0,
@@ -57,5 +61,10 @@ fn number(pool: &AddressPool, pools: &mut Vec<Pool>) -> u32 {
 /// What the source of a floating address gets.
 pub fn floating(floating: &Floating, max_flows: u32) -> Rule {
     let max_flows = Quota::Quarter.limit(max_flows);
-    Rule { flags: Rule::FIXED, address: Address::from(floating.pair.external), max_flows, ..Rule::default() }
+    Rule {
+        flags: RuleFlags::FIXED,
+        address: Address::from(floating.pair.external),
+        max_flows,
+        ..Rule::default()
+    }
 }

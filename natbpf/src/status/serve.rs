@@ -4,10 +4,8 @@ use std::net::Ipv4Addr;
 
 use natbpf_common::{
     IfIndex,
-    contract::{
-        forwards::{Forward, ForwardKey, Pool},
-        rules::Rule,
-    },
+    contract::forwards::ForwardFlags,
+    contract::forwards::{Forward, ForwardKey, Pool},
     wire::protocol::TCP,
 };
 use serde::Serialize;
@@ -46,7 +44,7 @@ pub fn forwards(
     name: impl Fn(IfIndex) -> String,
 ) -> (Vec<ForwardStatus>, Vec<FloatingStatus>) {
     let (fixed, by_port): (Vec<_>, Vec<_>) =
-        entries.iter().partition(|(.., forward)| u32::from(forward.flags) & Rule::FIXED != 0);
+        entries.iter().partition(|(.., forward)| forward.flags.intersects(ForwardFlags::FIXED));
     let floating = fixed.into_iter().map(|(_, key, forward)| {
         let (address, to) = (key.address.into(), forward.address.into());
         FloatingStatus { uplink: name(key.uplink), address, to }
@@ -130,7 +128,7 @@ mod tests {
         let forward = Forward {
             address: Address::from(Ipv4Addr::new(10, 0, 0, 11)),
             port_offset: to.wrapping_sub(first),
-            flags: 0,
+            flags: ForwardFlags::empty(),
         };
         let entry = |first, length: u8| {
             let key = ForwardKey {
@@ -178,7 +176,7 @@ mod tests {
     #[test]
     fn floating_addresses_are_no_forwards() {
         let (_, key, forward) = entries(0, 0, 0)[0];
-        let fixed = Forward { flags: Rule::FIXED as u16, ..forward };
+        let fixed = Forward { flags: ForwardFlags::FIXED, ..forward };
         let (forwards, floating) = forwards(&[(ForwardKey::ADDRESS_BITS, key, fixed)], |_| "wan".to_owned());
         assert_eq!(forwards, []);
         assert_eq!((&*floating[0].uplink, floating[0].to), ("wan", Ipv4Addr::new(10, 0, 0, 11)));

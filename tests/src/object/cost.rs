@@ -11,6 +11,7 @@ use aya::{TestRun as _, TestRunOptions};
 use natbpf::clock;
 use natbpf_common::contract::counter::Counter;
 use natbpf_common::contract::gauge::Gauge;
+use natbpf_common::flow::Traits;
 use natbpf_common::flow::life::Life;
 use natbpf_common::flow::{state::State, step};
 use natbpf_common::{
@@ -117,7 +118,7 @@ impl Object {
             // Neither is an address of the uplink.
             self.change(&key, |entry| {
                 *entry = settled(*entry, &key, to);
-                entry.traits |= FlowEntry::FOREIGN_ADDRESS;
+                entry.traits |= Traits::FOREIGN_ADDRESS;
             });
         }
         let there =

@@ -20,6 +20,7 @@ use ipnet::Ipv4Net;
 use natbpf::datapath::{Hook, Sizes};
 use natbpf_common::IfIndex;
 use natbpf_common::contract::counter::Counter;
+use natbpf_common::contract::rules::RuleFlags;
 use natbpf_common::contract::{
     gauge::Gauge,
     rules::{DestinationKey, PREFIX_BASE, Rule, SourceKey},
@@ -57,7 +58,7 @@ pub const TIMEOUT: u64 = 10;
 /// A rule without options.
 pub const PLAIN: Rule = Rule {
     id: 0,
-    flags: 0,
+    flags: RuleFlags::empty(),
     first_port: 0,
     last_port: 0,
     address: Address::UNSPECIFIED,
@@ -79,7 +80,7 @@ pub struct Object {
 
 /// A rule with a port range.
 pub fn to_ports(first_port: u16, last_port: u16) -> Rule {
-    Rule { flags: Rule::PORTS, first_port, last_port, ..PLAIN }
+    Rule { flags: RuleFlags::PORTS, first_port, last_port, ..PLAIN }
 }
 
 /// An Ethernet uplink with these addresses.
@@ -143,7 +144,10 @@ impl Object {
                 let source = net(source);
                 let key = SourceKey { uplink: IfIndex::new(*uplink), source: source.network().into() };
                 let excepts = excepts.iter().any(|(id, _)| *id == rule.id);
-                let rule = Rule { flags: rule.flags | if excepts { Rule::DESTINATIONS } else { 0 }, ..*rule };
+                let rule = Rule {
+                    flags: rule.flags | if excepts { RuleFlags::DESTINATIONS } else { RuleFlags::empty() },
+                    ..*rule
+                };
                 (PREFIX_BASE + u32::from(source.prefix_len()), key, rule)
             })
             .collect();
@@ -160,7 +164,7 @@ impl Object {
             .map(|(rule, destination)| {
                 let destination = net(destination);
                 let key = DestinationKey { rule: *rule, destination: destination.network().into() };
-                let exempt = Rule { flags: Rule::EXEMPT, ..Rule::default() };
+                let exempt = Rule { flags: RuleFlags::EXEMPT, ..Rule::default() };
                 (PREFIX_BASE + u32::from(destination.prefix_len()), key, exempt)
             })
             .chain(everywhere)

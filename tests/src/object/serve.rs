@@ -5,7 +5,11 @@ use std::net::Ipv4Addr;
 use aya::maps::lpm_trie::Key;
 use natbpf::plan::reverse;
 use natbpf_common::IfIndex;
+use natbpf_common::contract::forwards::ExternalFlags;
+use natbpf_common::contract::forwards::ForwardFlags;
 use natbpf_common::contract::notice::Notice;
+use natbpf_common::contract::rules::RuleFlags;
+use natbpf_common::contract::uplinks::UplinkFlags;
 use natbpf_common::contract::{
     forwards::{External, ExternalKey, Forward, ForwardKey, MAX_POOL, Pool},
     gauge::Gauge,
@@ -23,16 +27,20 @@ use crate::GATEWAY;
 pub const MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xaa];
 
 impl Object {
-    /// Gives the uplink these flags ([`Uplink::SERVES`] and its like).
-    pub fn set_flags(&mut self, flags: u32) {
+    /// Gives the uplink these flags ([`UplinkFlags::SERVES`] and its like).
+    pub fn set_flags(&mut self, flags: UplinkFlags) {
         self.set_uplinks(&[Uplink { flags, ..uplink(LO, &[&format!("{GATEWAY}/24")]) }]);
     }
 
     /// A port forward by the gateway's address.
     pub fn forward(&mut self, protocol: u8, port: u16, to: End) {
-        let forward = Forward { address: to.0.into(), port_offset: to.1.wrapping_sub(port), flags: 0 };
+        let forward = Forward {
+            address: to.0.into(),
+            port_offset: to.1.wrapping_sub(port),
+            flags: ForwardFlags::empty(),
+        };
         self.set_forward(ForwardKey::PORT_BITS, (GATEWAY, port), protocol, forward);
-        self.set_flags(Uplink::SERVES);
+        self.set_flags(UplinkFlags::SERVES);
     }
 
     /// Any entry of the table of forwards, by the length of its prefix.
@@ -54,16 +62,16 @@ impl Object {
 
     /// A floating address. The rule of its instance is for the test to set: [`floating`].
     pub fn float(&mut self, address: Ipv4Addr, inside: Ipv4Addr) {
-        let forward = Forward { address: inside.into(), port_offset: 0, flags: Rule::FIXED as u16 };
+        let forward = Forward { address: inside.into(), port_offset: 0, flags: ForwardFlags::FIXED };
         self.set_forward(ForwardKey::ADDRESS_BITS, (address, 0), 0, forward);
         self.answer_for(address);
-        self.set_flags(Uplink::SERVES);
+        self.set_flags(UplinkFlags::SERVES);
     }
 
     /// An external address that the host does not have.
     pub fn answer_for(&mut self, address: Ipv4Addr) {
         let external =
-            External { uplink: IfIndex::new(LO), flags: External::ANSWER, mac: MAC, reserved: [0; 2] };
+            External { uplink: IfIndex::new(LO), flags: ExternalFlags::ANSWER, mac: MAC, reserved: [0; 2] };
         self.set_external(address, external);
     }
 
@@ -83,7 +91,7 @@ impl Object {
             self.answer_for(*address);
         }
         self.programs.pools.set(index, pool, 0).expect("the pool can be written");
-        self.set_flags(Uplink::SERVES);
+        self.set_flags(UplinkFlags::SERVES);
     }
 
     /// What the datapath has told of drops since the last call; the next drop will be told.
@@ -99,5 +107,5 @@ impl Object {
 
 /// The rule of an instance with a floating address.
 pub fn floating(address: Ipv4Addr) -> Rule {
-    Rule { flags: Rule::FIXED, address: address.into(), ..super::PLAIN }
+    Rule { flags: RuleFlags::FIXED, address: address.into(), ..super::PLAIN }
 }

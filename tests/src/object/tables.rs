@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use natbpf::clock;
 use natbpf_common::contract::gauge::Gauge;
 use natbpf_common::contract::reap::Operation;
+use natbpf_common::flow::Traits;
 use natbpf_common::flow::life::Life;
 use natbpf_common::flow::state::State;
 use natbpf_common::flow::{Direction, FlowEntry, FlowKey, Rewrite, Status};
@@ -229,7 +230,7 @@ impl Object {
                 // The host's own tuple, which is its address's to account for.
                 let own = (rewrite.address, rewrite.port) == (key.destination, key.destination_port)
                     && Status::from_word(entry.status).host();
-                if own && entry.traits & FlowEntry::COUNTED != 0 {
+                if own && entry.traits.intersects(Traits::COUNTED) {
                     let user = (key.destination, Port::default());
                     users.entry(account(key.destination)).or_default().push(user);
                 }
@@ -245,9 +246,9 @@ impl Object {
             assert_eq!((back.address, back.port), (key.source, key.source_port), "the reply to {key:?}");
             let held = [
                 (Status::from_word(entry.status).mapped(), external(key.protocol, rewrite)),
-                (entry.traits & FlowEntry::PEERED != 0, peer(key, rewrite)),
-                (entry.traits & FlowEntry::COUNTED != 0, account(key.source)),
-                (entry.traits & FlowEntry::COUNTED_INBOUND != 0, account_of_inbound(key.source)),
+                (entry.traits.intersects(Traits::PEERED), peer(key, rewrite)),
+                (entry.traits.intersects(Traits::COUNTED), account(key.source)),
+                (entry.traits.intersects(Traits::COUNTED_INBOUND), account_of_inbound(key.source)),
             ];
             for (_, endpoint) in held.into_iter().filter(|(holds, _)| *holds) {
                 users.entry(endpoint).or_default().push((key.source, key.source_port));

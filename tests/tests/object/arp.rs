@@ -7,7 +7,9 @@ use lab::object::{Context, LO, MAC, Object, Step};
 use natbpf::datapath::Hook;
 use natbpf_common::IfIndex;
 use natbpf_common::contract::counter::Counter::ArpAnswered;
-use natbpf_common::contract::{forwards::External, uplinks::Uplink};
+use natbpf_common::contract::forwards::External;
+use natbpf_common::contract::forwards::ExternalFlags;
+use natbpf_common::contract::uplinks::UplinkFlags;
 use natbpf_common::wire::arp::Arp;
 use zerocopy::IntoBytes as _;
 
@@ -29,7 +31,7 @@ fn question() -> Vec<u8> {
 fn object() -> Object {
     let mut object = Object::default();
     object.answer_for(FLOATING);
-    object.set_flags(Uplink::SERVES);
+    object.set_flags(UplinkFlags::SERVES);
     object
 }
 
@@ -104,11 +106,13 @@ fn everything_else_is_the_hosts() {
 #[test]
 fn who_does_not_serve_does_not_answer() {
     let mut object = object();
-    object.set_flags(0);
+    object.set_flags(UplinkFlags::empty());
     ask(&mut object, &question()).untouched(&[]);
-    object.set_flags(Uplink::SERVES);
-    object
-        .set_external(FLOATING, External { uplink: IfIndex::new(LO), flags: 0, mac: MAC, reserved: [0; 2] });
+    object.set_flags(UplinkFlags::SERVES);
+    object.set_external(
+        FLOATING,
+        External { uplink: IfIndex::new(LO), flags: ExternalFlags::empty(), mac: MAC, reserved: [0; 2] },
+    );
     ask(&mut object, &question()).untouched(&[]);
     // What leaves is the host's own.
     object.answer_for(FLOATING);

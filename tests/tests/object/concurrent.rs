@@ -13,6 +13,7 @@ use natbpf::datapath::Hook;
 use natbpf_common::contract::counter::Counter;
 use natbpf_common::contract::reap::Operation;
 use natbpf_common::contract::rules::Rule;
+use natbpf_common::contract::rules::RuleFlags;
 use natbpf_common::flow::{Direction, FlowKey, Rewrite, Status};
 use natbpf_common::wire::protocol::UDP;
 
@@ -112,7 +113,7 @@ fn the_same_flow_on_all_processors_is_one_flow() {
 /// The kernel's dice give each processor another port for the same flow; one of them wins.
 #[test]
 fn the_same_flow_with_random_ports_is_one_flow() {
-    let random = Rule { flags: Rule::RANDOM, ..lab::object::PLAIN };
+    let random = Rule { flags: RuleFlags::RANDOM, ..lab::object::PLAIN };
     let mut object = object(random);
     for seed in 0..SEEDS {
         seed_with(&mut object, seed);
@@ -161,7 +162,7 @@ fn many_instances_with_one_source_port_share_no_tuple() {
 fn an_endpoint_has_one_port_wherever_its_flows_begin() {
     const INSTANCES: usize = 40;
     const DESTINATIONS: usize = 8;
-    for rule in [to_ports(50000, 50063), Rule { flags: Rule::RANDOM, ..lab::object::PLAIN }] {
+    for rule in [to_ports(50000, 50063), Rule { flags: RuleFlags::RANDOM, ..lab::object::PLAIN }] {
         let mut object = object(rule);
         for seed in 0..SEEDS {
             seed_with(&mut object, seed);

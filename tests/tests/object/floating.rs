@@ -6,8 +6,10 @@ use lab::object::{End, LO, NEW, NEW_PORT, Object, PLAIN, Packet, floating, key_o
 use lab::{GATEWAY, INSIDE, SERVER, SERVER2, VM1, VM2};
 use natbpf_common::IfIndex;
 use natbpf_common::contract::counter::Counter::{FlowsInbound, Unsolicited};
-use natbpf_common::contract::{forwards::External, rules::Rule};
-use natbpf_common::flow::FlowEntry;
+use natbpf_common::contract::forwards::External;
+use natbpf_common::contract::forwards::ExternalFlags;
+use natbpf_common::contract::rules::RuleFlags;
+use natbpf_common::flow::Traits;
 use natbpf_common::wire::protocol::{DCCP, ESP, GRE, SCTP, UDPLITE};
 use natbpf_common::wire::segment::{ACK, FIN, RST, SYN};
 
@@ -31,7 +33,7 @@ fn the_instance_leaves_by_it_and_the_others_do_not() {
         let external = object.out_by(LO, FLOATING, &packet, NEW);
         assert_eq!(external.1, packet.source().1);
         object.back(&packet.answer(external), A);
-        assert_ne!(object.flow(&packet).traits & FlowEntry::FOREIGN_ADDRESS, 0);
+        assert!(object.flow(&packet).traits.intersects(Traits::FOREIGN_ADDRESS));
     }
     for packet in one_of_each(B) {
         object.out(&packet, NEW);
@@ -124,7 +126,7 @@ fn an_address_that_leads_nowhere_yet() {
     let mut object = Object::default();
     let address = Ipv4Addr::new(203, 0, 113, 51);
     object.answer_for(address);
-    object.set_flags(natbpf_common::contract::uplinks::Uplink::SERVES);
+    object.set_flags(natbpf_common::contract::uplinks::UplinkFlags::SERVES);
     for packet in [
         Packet::udp(STRANGER, (address, 5)),
         Packet::tcp(STRANGER, (address, 5), SYN),
@@ -137,7 +139,7 @@ fn an_address_that_leads_nowhere_yet() {
     // One that the host has is the host's.
     object.set_external(
         address,
-        External { uplink: IfIndex::new(LO), flags: 0, mac: [0; 6], reserved: [0; 2] },
+        External { uplink: IfIndex::new(LO), flags: ExternalFlags::empty(), mac: [0; 6], reserved: [0; 2] },
     );
     object.ingress(&Packet::udp(STRANGER, (address, 5))).untouched(&[]);
     object.ingress(&Packet::icmp(SERVER, address, 0, 5)).untouched(&[]);
@@ -201,6 +203,6 @@ fn one_inside_tuple_is_one_flow() {
 #[test]
 fn the_rule_says_it() {
     let rule = floating(FLOATING);
-    assert!(rule.has(Rule::FIXED) && !rule.has(Rule::POOL));
-    assert_eq!(rule.traits(), FlowEntry::FOREIGN_ADDRESS);
+    assert!(rule.has(RuleFlags::FIXED) && !rule.has(RuleFlags::POOL));
+    assert_eq!(rule.traits(), Traits::FOREIGN_ADDRESS);
 }

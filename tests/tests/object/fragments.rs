@@ -16,7 +16,10 @@ use lab::{GATEWAY, SERVER, VM1, VM2};
 use natbpf::datapath::Hook;
 use natbpf_common::IfIndex;
 use natbpf_common::contract::counter::Counter;
-use natbpf_common::contract::{forwards::External, rules::Rule, uplinks::Uplink};
+use natbpf_common::contract::forwards::ExternalFlags;
+use natbpf_common::contract::rules::RuleFlags;
+use natbpf_common::contract::uplinks::UplinkFlags;
+use natbpf_common::contract::{forwards::External, rules::Rule};
 use natbpf_common::nat::fragment::{DATAGRAMS, KEPT, LONGEST, PLACES};
 use natbpf_common::wire::segment::SYN;
 
@@ -376,7 +379,7 @@ fn those_of_others_pass_and_are_not_remembered() {
 #[test]
 fn at_an_uplink_with_forwards_others_wait_too_and_pass() {
     let mut object = Object::default();
-    object.set_flags(Uplink::SERVES);
+    object.set_flags(UplinkFlags::SERVES);
     let stranger = "192.168.7.7".parse().expect("an address");
     let pieces = bytes(&cut(&Packet::udp((stranger, 1), S).payload([0; 70])));
     for order in ORDERS {
@@ -417,7 +420,7 @@ fn of_flows_that_begin_outside() {
 fn for_external_addresses_that_the_host_does_not_have() {
     let mut object = Object::default();
     object.answer_for(FLOATING);
-    object.set_flags(Uplink::SERVES);
+    object.set_flags(UplinkFlags::SERVES);
     let pieces = cut(&Packet::udp(S, (FLOATING, 53)).payload([0; 70]));
     object.ingress(&pieces[1]).dropped(Counter::FragmentKept);
     object.ingress(&pieces[0]).dropped(Counter::Unsolicited);
@@ -428,12 +431,12 @@ fn for_external_addresses_that_the_host_does_not_have() {
 /// From one instance to another by the external address: as soon as the first one has left.
 #[test]
 fn on_the_inside() {
-    let mut object = Object::new(Rule { flags: Rule::OPEN, ..PLAIN });
+    let mut object = Object::new(Rule { flags: RuleFlags::OPEN, ..PLAIN });
     object.set_external(
         GATEWAY,
-        External { uplink: IfIndex::new(LO), flags: 0, mac: [0; 6], reserved: [0; 2] },
+        External { uplink: IfIndex::new(LO), flags: ExternalFlags::empty(), mac: [0; 6], reserved: [0; 2] },
     );
-    object.set_flags(Uplink::SERVES);
+    object.set_flags(UplinkFlags::SERVES);
     let external = object.out(&Packet::udp(B, S), NEW);
     let pieces = cut(&Packet::udp(A, external).payload([0; 70]));
     object.inside(&pieces[1]).untouched(&[]);

@@ -11,7 +11,10 @@ use natbpf_common::IfIndex;
 use natbpf_common::contract::counter::Counter::{
     EgressBytes, EgressPackets, FlowsCreated, Hairpin, IngressBytes, IngressPackets,
 };
-use natbpf_common::contract::{forwards::External, rules::Rule, uplinks::Uplink};
+use natbpf_common::contract::forwards::ExternalFlags;
+use natbpf_common::contract::rules::RuleFlags;
+use natbpf_common::contract::uplinks::UplinkFlags;
+use natbpf_common::contract::{forwards::External, rules::Rule};
 use natbpf_common::wire::protocol::{GRE, UDP};
 use natbpf_common::wire::segment::{ACK, SYN};
 
@@ -21,10 +24,11 @@ const FLOATING: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);
 
 /// The gateway's own address is external, and its mappings are open.
 fn object() -> Object {
-    let mut object = Object::new(Rule { flags: Rule::OPEN, ..PLAIN });
-    let own = External { uplink: IfIndex::new(LO), flags: 0, mac: [0; 6], reserved: [0; 2] };
+    let mut object = Object::new(Rule { flags: RuleFlags::OPEN, ..PLAIN });
+    let own =
+        External { uplink: IfIndex::new(LO), flags: ExternalFlags::empty(), mac: [0; 6], reserved: [0; 2] };
     object.set_external(GATEWAY, own);
-    object.set_flags(Uplink::SERVES);
+    object.set_flags(UplinkFlags::SERVES);
     object
 }
 
@@ -104,7 +108,7 @@ fn only_where_strangers_are_let_in() {
     object.set_rules(&[(LO, INSIDE, PLAIN)], &[]);
     let external = object.out(&Packet::udp(B, S), NEW);
     object.inside(&Packet::udp(A, external)).untouched(&[]);
-    object.set_rules(&[(LO, INSIDE, Rule { flags: Rule::OPEN_TO_PEERS, ..PLAIN })], &[]);
+    object.set_rules(&[(LO, INSIDE, Rule { flags: RuleFlags::OPEN_TO_PEERS, ..PLAIN })], &[]);
     object.out(&Packet::udp(B, (SERVER, 9001)), NEW);
     object.inside(&Packet::udp(A, external)).untouched(&[]);
     // Whom the endpoint has sent to, by the address that he has outside.

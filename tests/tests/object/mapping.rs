@@ -6,11 +6,12 @@ use lab::object::{NEW, NEW_PORT, Object, PLAIN, Packet, to_ports};
 use lab::{GATEWAY, SERVER, SERVER2, VM1, VM2};
 use natbpf_common::contract::counter::Counter::PortsOverlapped;
 use natbpf_common::contract::rules::Rule;
+use natbpf_common::contract::rules::RuleFlags;
 use natbpf_common::wire::segment::{ACK, SYN};
 
 use super::{A, B, S, one_of_each};
 
-const PER_DESTINATION: Rule = Rule { flags: Rule::PER_DESTINATION, ..PLAIN };
+const PER_DESTINATION: Rule = Rule { flags: RuleFlags::PER_DESTINATION, ..PLAIN };
 
 /// Twenty endpoints outside.
 fn destinations() -> impl Iterator<Item = (Ipv4Addr, u16)> {
@@ -30,9 +31,9 @@ fn one_endpoint_has_one_port_toward_everybody() {
 
 #[test]
 fn one_port_toward_everybody_also_when_it_is_not_the_source_port() {
-    for flags in [0, Rule::RANDOM] {
+    for flags in [RuleFlags::empty(), RuleFlags::RANDOM] {
         let mut object = Object::new(Rule { flags, ..PLAIN });
-        object.egress(&Packet::udp(A, S)).translated(if flags == 0 { NEW } else { NEW_PORT });
+        object.egress(&Packet::udp(A, S)).translated(if flags.is_empty() { NEW } else { NEW_PORT });
         let external = object.out(&Packet::udp(B, S), NEW_PORT);
         for destination in destinations() {
             let packet = Packet::udp(B, destination);

@@ -6,13 +6,14 @@ use std::net::Ipv4Addr;
 use lab::object::{End, LO, NEW, Object, PLAIN, Packet, Step, ends, key_of};
 use lab::{SERVER, SERVER2, VM1};
 use natbpf_common::contract::counter::Counter::{FlowsInbound, FlowsRemapped, PortsOverlapped, Unsolicited};
+use natbpf_common::contract::rules::RuleFlags;
 use natbpf_common::contract::{forwards::MAX_POOL, rules::Rule};
 use natbpf_common::wire::protocol::GRE;
 use natbpf_common::wire::segment::SYN;
 
 use super::{A, S, one_of_each};
 
-const POOLED: Rule = Rule { flags: Rule::POOL, pool: 3, ..PLAIN };
+const POOLED: Rule = Rule { flags: RuleFlags::POOL, pool: 3, ..PLAIN };
 
 fn addresses(count: u8) -> Vec<Ipv4Addr> {
     (100..100 + count).map(|last| Ipv4Addr::new(203, 0, 113, last)).collect()
@@ -82,7 +83,8 @@ fn another_secret_spreads_them_otherwise() {
 /// Other sources have other addresses, so ports clash less.
 #[test]
 fn port_ranges_hold_for_each_address() {
-    let rule = Rule { flags: Rule::POOL | Rule::PORTS, first_port: 50000, last_port: 50000, ..POOLED };
+    let rule =
+        Rule { flags: RuleFlags::POOL | RuleFlags::PORTS, first_port: 50000, last_port: 50000, ..POOLED };
     let mut object = object(rule, 2);
     let mut endpoints = BTreeSet::new();
     for number in 1..=20 {
@@ -118,7 +120,7 @@ fn what_nobody_asked_for_does_not_reach_the_stack() {
 
 #[test]
 fn open_mappings_of_a_pool() {
-    let mut object = object(Rule { flags: Rule::POOL | Rule::OPEN, ..POOLED }, 5);
+    let mut object = object(Rule { flags: RuleFlags::POOL | RuleFlags::OPEN, ..POOLED }, 5);
     let external = source(&object.egress(&Packet::udp(A, S)));
     let stranger = (SERVER2, 4);
     object.back(&Packet::udp(stranger, external), A);

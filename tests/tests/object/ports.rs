@@ -9,6 +9,7 @@ use lab::object::{End, NEW, NEW_PORT, Object, PLAIN, Packet, to_ports};
 use lab::{GATEWAY, SERVER, SERVER2, VM1, VM2};
 use natbpf_common::contract::counter::Counter::{FlowsCreated, NoPort, PortsChanged, PortsOverlapped};
 use natbpf_common::contract::rules::Rule;
+use natbpf_common::contract::rules::RuleFlags;
 use natbpf_common::wire::protocol::GRE;
 use natbpf_common::wire::segment::SYN;
 
@@ -128,7 +129,7 @@ fn a_range_without_free_ports_is_shared_toward_other_destinations() {
 /// answer stays the same. A source that has used up the few low ports toward a server keeps nobody from the others.
 #[test]
 fn a_refusal_is_for_one_range_of_ports() {
-    let mut object = Object::new(Rule { flags: Rule::PER_DESTINATION, ..PLAIN });
+    let mut object = Object::new(Rule { flags: RuleFlags::PER_DESTINATION, ..PLAIN });
     for port in 1..=511 {
         object.out(&Packet::udp((VM1, port), S), NEW);
     }
@@ -141,7 +142,7 @@ fn a_refusal_is_for_one_range_of_ports() {
 #[test]
 fn a_refusal_is_remembered_for_a_moment() {
     let mut object =
-        Object::new(Rule { flags: Rule::PER_DESTINATION | Rule::PORTS, ..to_ports(50000, 50000) });
+        Object::new(Rule { flags: RuleFlags::PER_DESTINATION | RuleFlags::PORTS, ..to_ports(50000, 50000) });
     let running = Packet::udp((VM1, 50000), S);
     object.out(&running, NEW);
     let reply = object.reply_key(&running);
@@ -180,7 +181,7 @@ fn ranges_are_for_tcp_and_udp_alone() {
 
 #[test]
 fn random_ports_follow_nothing() {
-    let mut object = Object::new(Rule { flags: Rule::RANDOM, ..PLAIN });
+    let mut object = Object::new(Rule { flags: RuleFlags::RANDOM, ..PLAIN });
     let mut ports = BTreeSet::new();
     for number in 1..=100 {
         let packet = Packet::udp((instance(number), 5000), S);
@@ -194,7 +195,8 @@ fn random_ports_follow_nothing() {
 
 #[test]
 fn random_ports_stay_in_a_range() {
-    let mut object = Object::new(Rule { flags: Rule::RANDOM | Rule::PORTS, ..to_ports(50000, 50099) });
+    let mut object =
+        Object::new(Rule { flags: RuleFlags::RANDOM | RuleFlags::PORTS, ..to_ports(50000, 50099) });
     for number in 1..=60 {
         let external = object.begin(&Packet::udp((instance(number), 50000), S), &[]);
         assert!((50000..=50099).contains(&external.1));

@@ -9,8 +9,10 @@ use natbpf_common::SECOND;
 use natbpf_common::contract::counter::Counter::{
     FlowsCreated, FlowsInbound, FlowsRemapped, NoPort, ProtocolCollision, Quota, TableFull, TcpNoFlow,
 };
-use natbpf_common::contract::{rules::Rule, uplinks::Uplink};
-use natbpf_common::flow::FlowEntry;
+use natbpf_common::contract::rules::Rule;
+use natbpf_common::contract::rules::RuleFlags;
+use natbpf_common::contract::uplinks::UplinkFlags;
+use natbpf_common::flow::Traits;
 use natbpf_common::nat::mapping::{Mapping, Side, Users};
 use natbpf_common::wire::protocol::{GRE, UDP};
 use natbpf_common::wire::segment::{RST, SYN};
@@ -168,7 +170,7 @@ fn limits_that_come_and_go() {
     object.out(&flow(1), &[FlowsRemapped]);
     object.out(&flow(4), NEW);
     assert_eq!(counted(&object, VM1), Some(3));
-    assert_ne!(object.flow(&flow(1)).traits & FlowEntry::COUNTED, 0, "it still is");
+    assert!(object.flow(&flow(1)).traits.intersects(Traits::COUNTED), "it still is");
     object.census();
     object.expect_all_to_go();
 }
@@ -201,8 +203,8 @@ fn flows_from_outside_count_for_the_instance() {
 
 #[test]
 fn flows_by_mappings_and_floating_addresses_count_too() {
-    let mut object = Object::new(Rule { flags: Rule::OPEN, ..THREE });
-    object.set_flags(Uplink::SERVES);
+    let mut object = Object::new(Rule { flags: RuleFlags::OPEN, ..THREE });
+    object.set_flags(UplinkFlags::SERVES);
     let external = object.out(&Packet::udp(A, S), NEW);
     for port in 1..=3 {
         object.meet(&Packet::udp((SERVER2, port), external), A, &[]);
@@ -241,7 +243,7 @@ fn flows_toward_inside_addresses_at_the_limit() {
 
 #[test]
 fn without_room_for_an_account_nobody_is_limited() {
-    let mut object = Object::sized(Rule { max_flows: 1, flags: Rule::PER_DESTINATION, ..PLAIN }, 64, 1);
+    let mut object = Object::sized(Rule { max_flows: 1, flags: RuleFlags::PER_DESTINATION, ..PLAIN }, 64, 1);
     object.out(&Packet::udp(A, S), NEW);
     object.egress(&flow(1)).dropped(Quota);
     for port in 1..=3 {

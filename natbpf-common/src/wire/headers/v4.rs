@@ -9,7 +9,7 @@ use super::{FRAGMENT_OFFSET, Found, Headers, Kind, MORE_FRAGMENTS, Network, link
 use crate::wire::{
     Address, Port, checksum,
     family::V4,
-    packet::{End, Packet, Translation, view},
+    packet::{End, Packet, Touched, Translation, view},
     protocol::Transport,
     segment::TcpFlags,
 };
@@ -142,20 +142,20 @@ impl Headers {
     #[inline(always)]
     pub fn translation(&self, end: End, address: Address, port: Port) -> Translation {
         let (old, other, old_port, side, direction) = match end {
-            End::Source => (self.source, self.destination, self.source_port, 0, 0),
+            End::Source => (self.source, self.destination, self.source_port, 0, Touched::empty()),
             End::Destination => {
-                (self.destination, self.source, self.destination_port, 2, Translation::DESTINATION)
+                (self.destination, self.source, self.destination_port, 2, Touched::DESTINATION)
             }
         };
         let (checksum, port_offset, covers) = match Transport::of(self.protocol) {
-            Transport::Tcp => (16, side, Translation::PSEUDO_HEADER),
-            Transport::Udp => (6, side, Translation::PSEUDO_HEADER | Translation::ZERO_IS_NONE),
-            Transport::Icmp => (2, 4, 0),
+            Transport::Tcp => (16, side, Touched::PSEUDO_HEADER),
+            Transport::Udp => (6, side, Touched::PSEUDO_HEADER.union(Touched::ZERO_IS_NONE)),
+            Transport::Icmp => (2, 4, Touched::empty()),
             // A header too short for its checksum is left to the receiver.
             Transport::Other { checksum: Some(at) } if self.payload >= at as u32 + 2 => {
-                (at as u32, 0, Translation::PSEUDO_HEADER)
+                (at as u32, 0, Touched::PSEUDO_HEADER)
             }
-            Transport::Other { .. } => (0, 0, 0),
+            Transport::Other { .. } => (0, 0, Touched::empty()),
         };
         Translation {
             network: self.network,
@@ -167,7 +167,7 @@ impl Headers {
             old_port,
             new_port: port,
             network_checksum: self.checksum,
-            flags: direction | covers,
+            flags: direction.union(covers),
         }
     }
 }

@@ -12,10 +12,11 @@ mod replay;
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
     Address, IfIndex,
+    contract::forwards::ExternalFlags,
+    contract::uplinks::UplinkFlags,
     contract::{
         counter::{Counter, DropReason},
-        forwards::{External, ExternalKey},
-        uplinks::Uplink,
+        forwards::ExternalKey,
     },
     flow::Direction,
     nat::fragment::{DatagramKey, Decision, Fit, Piece, Verdict},
@@ -195,7 +196,7 @@ fn concern(headers: &Headers, interface: IfIndex, key: &DatagramKey) -> Concern 
     let Some(uplink) = uplink::of(interface) else { return Concern::None };
     if key.leaves() {
         // Who answers flows from outside may be masqueraded by no rule.
-        let concerned = uplink.has(Uplink::SERVES)
+        let concerned = uplink.has(UplinkFlags::SERVES)
             || rules::find(interface, headers.source, headers.destination).is_some();
         return if concerned { Concern::Held } else { Concern::None };
     }
@@ -203,7 +204,7 @@ fn concern(headers: &Headers, interface: IfIndex, key: &DatagramKey) -> Concern 
         return Concern::Shared;
     }
     match EXTERNALS.shared(&ExternalKey { uplink: interface, address: headers.destination }) {
-        Some(external) if cell!(external, flags).load() & External::ANSWER != 0 => Concern::Held,
+        Some(external) if cell!(external, flags).load().intersects(ExternalFlags::ANSWER) => Concern::Held,
         Some(_) => Concern::Shared,
         None => Concern::None,
     }

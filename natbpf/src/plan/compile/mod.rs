@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use ipnet::Ipv4Net;
 use natbpf_common::{
     Address, IfIndex,
+    contract::rules::RuleFlags,
     contract::rules::{DestinationKey, PREFIX_BASE, Rule, SourceKey},
 };
 
@@ -137,13 +138,13 @@ impl Compiler {
     }
 
     fn value(&self, verdict: Verdict) -> Rule {
-        verdict.map_or(Rule { flags: Rule::EXEMPT, ..Rule::default() }, |number| self.values[number])
+        verdict.map_or(Rule { flags: RuleFlags::EXEMPT, ..Rule::default() }, |number| self.values[number])
     }
 
     fn source_value(&self, outcome: Outcome) -> Rule {
         match outcome {
             Outcome::Same(verdict) => self.value(verdict),
-            Outcome::Table(id) => Rule { id, flags: Rule::DESTINATIONS, ..Rule::default() },
+            Outcome::Table(id) => Rule { id, flags: RuleFlags::DESTINATIONS, ..Rule::default() },
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::net::Ipv4Addr;
 
-use natbpf_common::IfIndex;
+use natbpf_common::{IfIndex, contract::rules::RuleFlags};
 use proptest::prelude::*;
 
 use super::*;
@@ -38,7 +38,7 @@ impl Owned {
 
 /// A value that can be told from others.
 fn value(mark: u16) -> Rule {
-    Rule { flags: Rule::PORTS, first_port: mark, last_port: mark, ..Rule::default() }
+    Rule { flags: RuleFlags::PORTS, first_port: mark, last_port: mark, ..Rule::default() }
 }
 
 const UPLINK: u32 = 7;
@@ -72,21 +72,21 @@ fn looked_up(compiler: &Compiler, source: Ipv4Addr, destination: Ipv4Addr) -> Op
     let mut rule = longest(&compiler.sources, |length, key: SourceKey| {
         key.uplink == IfIndex::new(UPLINK) && within(source, key.source, length)
     })?;
-    if rule.has(Rule::DESTINATIONS) {
+    if rule.has(RuleFlags::DESTINATIONS) {
         let id = rule.id;
         rule = longest(&compiler.destinations, |length, key: DestinationKey| {
             key.rule == id && within(destination, key.destination, length)
         })
         .expect("an entry for everything");
     }
-    if rule.has(Rule::EXEMPT) { None } else { Some(rule) }
+    if rule.has(RuleFlags::EXEMPT) { None } else { Some(rule) }
 }
 
 fn sources(compiler: &Compiler) -> Vec<String> {
     let text = |(length, key, rule): &SourceEntry| {
         let what = match rule.flags {
-            Rule::DESTINATIONS => format!("table {}", rule.id),
-            Rule::EXEMPT => "exempt".to_owned(),
+            RuleFlags::DESTINATIONS => format!("table {}", rule.id),
+            RuleFlags::EXEMPT => "exempt".to_owned(),
             _ => rule.first_port.to_string(),
         };
         format!("{}/{} {what}", key.source, length - PREFIX_BASE)
@@ -97,7 +97,8 @@ fn sources(compiler: &Compiler) -> Vec<String> {
 fn destinations(compiler: &Compiler, id: u32) -> Vec<String> {
     let of = compiler.destinations.iter().filter(|(_, key, _)| key.rule == id);
     of.map(|(length, key, rule)| {
-        let what = if rule.has(Rule::EXEMPT) { "exempt".to_owned() } else { rule.first_port.to_string() };
+        let what =
+            if rule.has(RuleFlags::EXEMPT) { "exempt".to_owned() } else { rule.first_port.to_string() };
         format!("{}/{} {what}", key.destination, length - PREFIX_BASE)
     })
     .collect()
@@ -217,7 +218,7 @@ proptest! {
         for (length, key, rule) in &compiler.sources {
             prop_assert!(sources.insert((*length, key.source.to_wire())));
             let everything = |(length, key, _): &DestinationEntry| *length == PREFIX_BASE && key.rule == rule.id;
-            prop_assert!(!rule.has(Rule::DESTINATIONS) || compiler.destinations.iter().any(everything));
+            prop_assert!(!rule.has(RuleFlags::DESTINATIONS) || compiler.destinations.iter().any(everything));
         }
         let mut destinations = BTreeSet::new();
         for (length, key, _) in &compiler.destinations {

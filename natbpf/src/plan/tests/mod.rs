@@ -2,10 +2,11 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use natbpf_common::{
     Address, IfIndex,
+    contract::rules::RuleFlags,
     contract::{
         forwards::{External, ExternalKey},
         rules::{DestinationKey, PREFIX_BASE, Rule, SourceKey},
-        uplinks::{MAX_ADDRESSES, MAX_UPLINKS, Uplink},
+        uplinks::{MAX_ADDRESSES, MAX_UPLINKS},
     },
     flow::timeouts::Timeouts,
 };
@@ -116,7 +117,7 @@ fn rules_become_entries_under_the_index_of_their_uplink() {
     let uplinks: Vec<_> = plan.uplinks.iter().map(|uplink| (&*uplink.name, uplink.interface)).collect();
     assert_eq!(uplinks, [("eth0", IfIndex::new(3)), ("ppp0", IfIndex::new(4))]);
     let key = |uplink, octets: [u8; 4]| SourceKey { uplink, source: Address::from(Ipv4Addr::from(octets)) };
-    let depends = Rule { id: 0, flags: Rule::DESTINATIONS, ..Rule::default() };
+    let depends = Rule { id: 0, flags: RuleFlags::DESTINATIONS, ..Rule::default() };
     // Half of the ports from 1024 on: a quarter of the table would be more than all of them.
     let quota = Rule { max_flows: 32256, ..Rule::default() };
     assert_eq!(
@@ -128,15 +129,15 @@ fn rules_become_entries_under_the_index_of_their_uplink() {
             (
                 PREFIX_BASE,
                 key(IfIndex::new(4), [0; 4]),
-                Rule { flags: Rule::PER_DESTINATION, ..Rule::default() }
+                Rule { flags: RuleFlags::PER_DESTINATION, ..Rule::default() }
             ),
         ]
     );
     let key =
         |octets: [u8; 4]| DestinationKey { rule: 0, destination: Address::from(Ipv4Addr::from(octets)) };
-    let flags = Rule::RANDOM | Rule::PORTS;
+    let flags = RuleFlags::RANDOM | RuleFlags::PORTS;
     let here = Rule { flags, first_port: 50000, last_port: 50010, interval: 1_000_000, ..quota };
-    let exempt = Rule { flags: Rule::EXEMPT, ..Rule::default() };
+    let exempt = Rule { flags: RuleFlags::EXEMPT, ..Rule::default() };
     assert_eq!(
         plan.destinations,
         [(PREFIX_BASE, key([0; 4]), here), (PREFIX_BASE + 8, key([10, 0, 0, 0]), exempt)]
@@ -151,11 +152,11 @@ fn what_a_profile_says_is_in_the_flags() {
         let rule = rule_with("eth0", &[], Translation { behaviour, ..Translation::default() });
         planned(vec![rule], &snapshot()).unwrap().sources[0].2.flags
     };
-    assert_eq!(flags(Behaviour::default()), 0);
+    assert_eq!(flags(Behaviour::default()), RuleFlags::empty());
     let rfc = Behaviour::of(Some(Profile::Rfc));
-    assert_eq!(flags(rfc), Rule::OPEN | Rule::OUTBOUND_REFRESH);
+    assert_eq!(flags(rfc), RuleFlags::OPEN | RuleFlags::OUTBOUND_REFRESH);
     let peers = Behaviour { filtering: Filtering::AddressDependent, ..Behaviour::default() };
-    assert_eq!(flags(peers), Rule::OPEN_TO_PEERS);
+    assert_eq!(flags(peers), RuleFlags::OPEN_TO_PEERS);
 }
 
 #[test]

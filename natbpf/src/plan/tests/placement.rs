@@ -2,6 +2,7 @@
 
 use natbpf_common::{
     IfIndex, Port,
+    flow::Traits,
     flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, offload::Offload, state::State},
     time::Moment,
     wire::protocol::{TCP, UDP},
@@ -33,7 +34,7 @@ fn flow(protocol: u8, inside: (&str, u16), external: (&str, u16)) -> (FlowKey, F
         created: Moment::default(),
         uplink: IfIndex::new(ETH0),
         status: Status::new(State::UdpStream as u8).to_word(),
-        traits: 0,
+        traits: Traits::empty(),
         outside_port: Port::default(),
         vlan: 0,
         offload: Offload::default(),
@@ -131,7 +132,7 @@ fn all_flows_of_a_floating_address_end_with_it() {
 fn what_is_not_translated_ends_with_its_uplink_alone() {
     let mut snapshot = snapshot();
     let (key, entry) = inbound(flow(TCP, ("10.0.0.11", 80), ("10.0.0.11", 80)));
-    let plain = (key, FlowEntry { traits: FlowEntry::UNTRANSLATED, ..entry });
+    let plain = (key, FlowEntry { traits: Traits::UNTRANSLATED, ..entry });
     snapshot.links[2].up = false;
     assert!(stays(&served(rules(), &[], &[], &snapshot), plain));
     assert!(!stays(&served(vec![rule("ppp0", &[])], &[], &[], &snapshot), plain));

@@ -2,7 +2,11 @@
 
 use natbpf_common::{
     IfIndex, Port,
+    contract::forwards::ExternalFlags,
+    contract::forwards::ForwardFlags,
     contract::forwards::{Forward, ForwardKey},
+    contract::rules::RuleFlags,
+    contract::uplinks::UplinkFlags,
     wire::protocol::{TCP, UDP},
 };
 
@@ -65,8 +69,8 @@ fn a_forward_without_an_address_is_for_every_one_of_the_uplink() {
     snapshot.addresses.push(Ipv4Address { secondary: true, ..address(ETH0, [203, 0, 113, 9]) });
     let plan = served(Vec::new(), &["tcp:8000-8099:10.0.0.11:80"], &[], &snapshot);
     assert_eq!(names(&plan), ["eth0"]);
-    assert_eq!(plan.uplinks[0].uplink.flags, Uplink::SERVES);
-    for (address, flags) in [("203.0.113.1", 0), ("203.0.113.9", Rule::POOL as u16)] {
+    assert_eq!(plan.uplinks[0].uplink.flags, UplinkFlags::SERVES);
+    for (address, flags) in [("203.0.113.1", ForwardFlags::empty()), ("203.0.113.9", ForwardFlags::POOL)] {
         for port in [8000, 8041, 8099] {
             let found = looked_up(&plan, ETH0, address, TCP, port).unwrap();
             assert_eq!(inside(found, port), (wire("10.0.0.11"), port - 8000 + 80));
@@ -79,7 +83,7 @@ fn a_forward_without_an_address_is_for_every_one_of_the_uplink() {
     assert_eq!(looked_up(&plan, ETH0, "203.0.113.2", TCP, 8000), None);
     // The host has both, and answers for them.
     assert_eq!(plan.announced(&snapshot), []);
-    assert_eq!(external(&plan, ETH0, "203.0.113.9").unwrap().flags, 0);
+    assert_eq!(external(&plan, ETH0, "203.0.113.9").unwrap().flags, ExternalFlags::empty());
     assert_eq!(external(&plan, ETH0, "203.0.113.1"), None);
 }
 
@@ -93,7 +97,7 @@ fn a_forward_of_both_protocols_whose_ports_stay() {
         let found = looked_up(&plan, ETH0, "203.0.113.7", protocol, 53).unwrap();
         assert_eq!(inside(found, 53), (wire("10.0.0.11"), 53));
     }
-    assert_eq!(external(&plan, ETH0, "203.0.113.7").unwrap().flags, External::ANSWER);
+    assert_eq!(external(&plan, ETH0, "203.0.113.7").unwrap().flags, ExternalFlags::ANSWER);
 }
 
 #[test]
@@ -101,24 +105,27 @@ fn a_floating_address_is_a_hosts_in_both_directions() {
     let rules = || vec![rule("eth0", &["10.0.0.0/24"])];
     let plan = served(rules(), &["203.0.113.50:tcp:80:10.0.0.12"], &["203.0.113.50=10.0.0.11"], &snapshot());
     let found = looked_up(&plan, ETH0, "203.0.113.50", 47, 0).unwrap();
-    assert_eq!((inside(found, 0), found.flags), ((wire("10.0.0.11"), 0), Rule::FIXED as u16));
+    assert_eq!((inside(found, 0), found.flags), ((wire("10.0.0.11"), 0), ForwardFlags::FIXED));
     assert_eq!(looked_up(&plan, ETH0, "203.0.113.50", TCP, 80).unwrap().address, wire("10.0.0.12"));
     let (length, key, value) = plan.sources[1];
     assert_eq!((length, key.source), (PREFIX_BASE + 32, wire("10.0.0.11")));
     let expected =
-        Rule { flags: Rule::FIXED, address: wire("203.0.113.50"), max_flows: 32256, ..Rule::default() };
+        Rule { flags: RuleFlags::FIXED, address: wire("203.0.113.50"), max_flows: 32256, ..Rule::default() };
     assert_eq!(value, expected);
     let (here, anywhere) =
         (external(&plan, ETH0, "203.0.113.50").unwrap(), external(&plan, 0, "203.0.113.50").unwrap());
     assert_eq!(here, anywhere);
-    assert_eq!((here.uplink.number(), here.flags, here.mac), (ETH0, External::ANSWER, [2, 0, 0, 0, 0, 3]));
+    assert_eq!(
+        (here.uplink.number(), here.flags, here.mac),
+        (ETH0, ExternalFlags::ANSWER, [2, 0, 0, 0, 0, 3])
+    );
     assert_eq!(plan.warnings, [""; 0]);
 
     // No rule takes it away, whatever stands first.
     let first = MasqueradeRule { action: Action::Exempt, ..rule("eth0", &["10.0.0.11"]) };
     let exempt = served(vec![first], &[], &["203.0.113.50=10.0.0.11"], &snapshot());
     assert_eq!(exempt.sources.len(), 1);
-    assert!(exempt.sources[0].2.has(Rule::FIXED));
+    assert!(exempt.sources[0].2.has(RuleFlags::FIXED));
 }
 
 #[test]
@@ -132,7 +139,7 @@ fn an_address_that_the_host_has_is_answered_by_the_host() {
     let mut snapshot = snapshot();
     snapshot.addresses.push(address(2, [203, 0, 113, 50]));
     let plan = served(Vec::new(), &[], &["203.0.113.50=10.0.0.11"], &snapshot);
-    assert_eq!(external(&plan, ETH0, "203.0.113.50").unwrap().flags, 0);
+    assert_eq!(external(&plan, ETH0, "203.0.113.50").unwrap().flags, ExternalFlags::empty());
     assert_eq!(plan.announced(&snapshot), []);
 }
 
@@ -157,7 +164,8 @@ fn equal_pools_are_one() {
     let rules = translations.into_iter().zip(sources);
     let rules = rules.map(|(translation, source)| rule_with("eth0", &[source], translation)).collect();
     let plan = served(rules, &[], &[], &snapshot());
-    let pools: Vec<_> = plan.sources.iter().map(|(.., rule)| (rule.has(Rule::POOL), rule.pool)).collect();
+    let pools: Vec<_> =
+        plan.sources.iter().map(|(.., rule)| (rule.has(RuleFlags::POOL), rule.pool)).collect();
     assert_eq!(pools, [(true, 0), (true, 1), (true, 0)]);
     assert_eq!((plan.pools[0].count, plan.pools[0].addresses[1]), (2, wire("203.0.113.9")));
     assert_eq!((plan.pools[1].count, plan.pools[1].addresses[0]), (1, wire("203.0.113.7")));
@@ -171,15 +179,18 @@ fn an_uplink_serves_if_something_may_begin_outside() {
         let rule = rule_with("eth0", &[], Translation { behaviour, ..Translation::default() });
         served(vec![rule], &[], &[], &snapshot()).uplinks[0].uplink.flags
     };
-    assert_eq!(flags(Behaviour::default()), 0);
-    assert_eq!(flags(Behaviour::of(Some(Profile::Rfc))), Uplink::SERVES | Uplink::SILENT);
+    assert_eq!(flags(Behaviour::default()), UplinkFlags::empty());
+    assert_eq!(flags(Behaviour::of(Some(Profile::Rfc))), UplinkFlags::SERVES | UplinkFlags::SILENT);
     let peers = Behaviour { filtering: Filtering::AddressDependent, ..Behaviour::default() };
-    assert_eq!(flags(peers), Uplink::SERVES);
+    assert_eq!(flags(peers), UplinkFlags::SERVES);
     let pool = served(vec![rule_with("eth0", &[], with_pool("203.0.113.1"))], &[], &[], &snapshot());
-    assert_eq!(pool.uplinks[0].uplink.flags, Uplink::SERVES);
+    assert_eq!(pool.uplinks[0].uplink.flags, UplinkFlags::SERVES);
     let elsewhere = served(vec![rule("ppp0", &[])], &["tcp:80:10.0.0.11"], &[], &snapshot());
     let flags: Vec<_> = elsewhere.uplinks.iter().map(|uplink| uplink.uplink.flags).collect();
-    assert_eq!((names(&elsewhere), flags), (vec!["ppp0", "eth0"], vec![0, Uplink::SERVES]));
+    assert_eq!(
+        (names(&elsewhere), flags),
+        (vec!["ppp0", "eth0"], vec![UplinkFlags::empty(), UplinkFlags::SERVES])
+    );
 }
 
 #[test]
@@ -188,7 +199,12 @@ fn every_external_address_names_its_uplink() {
     // ppp0 borrows the address of eth0's, which stays eth0's.
     snapshot.addresses.retain(|address| address.interface == IfIndex::new(ETH0));
     let plan = served(vec![rule("ppp0", &[]), rule("eth0", &[])], &[], &[], &snapshot);
-    let own = External { uplink: IfIndex::new(ETH0), flags: 0, mac: [2, 0, 0, 0, 0, 3], reserved: [0; 2] };
+    let own = External {
+        uplink: IfIndex::new(ETH0),
+        flags: ExternalFlags::empty(),
+        mac: [2, 0, 0, 0, 0, 3],
+        reserved: [0; 2],
+    };
     assert_eq!(external(&plan, 0, "203.0.113.1"), Some(own));
     assert_eq!(plan.externals.len(), 1);
     let lent = served(vec![rule("ppp0", &[])], &[], &[], &snapshot);

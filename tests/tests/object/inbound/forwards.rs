@@ -1,6 +1,9 @@
 //! Port forwards.
 
 use super::*;
+use natbpf_common::contract::forwards::ForwardFlags;
+use natbpf_common::contract::rules::RuleFlags;
+use natbpf_common::contract::uplinks::UplinkFlags;
 
 #[test]
 fn a_client_reaches_the_service_and_is_answered() {
@@ -113,8 +116,10 @@ fn only_what_is_forwarded() {
         object.ingress(&other).untouched(&[]);
     }
     // Nor by another uplink.
-    object
-        .set_uplinks(&[Uplink { flags: Uplink::SERVES, ..uplink(LO, &["203.0.113.1/24"]) }, uplink(7, &[])]);
+    object.set_uplinks(&[
+        Uplink { flags: UplinkFlags::SERVES, ..uplink(LO, &["203.0.113.1/24"]) },
+        uplink(7, &[]),
+    ]);
     object.step(Hook::Ingress, &Packet::tcp(CLIENT, FORWARDED, SYN).bytes(), Context::on(LO)).translated(&[]);
     assert_eq!(object.pending().len(), 1);
 }
@@ -123,9 +128,13 @@ fn only_what_is_forwarded() {
 #[test]
 fn ranges_of_ports() {
     let mut object = Object::default();
-    let range = Forward { address: VM1.into(), port_offset: 1000_u16.wrapping_sub(8000), flags: 0 };
+    let range = Forward {
+        address: VM1.into(),
+        port_offset: 1000_u16.wrapping_sub(8000),
+        flags: ForwardFlags::empty(),
+    };
     object.set_forward(ForwardKey::PORT_BITS - 4, (GATEWAY, 8000), UDP, range);
-    object.set_flags(Uplink::SERVES);
+    object.set_flags(UplinkFlags::SERVES);
     for port in [8000, 8007, 8015] {
         let inside = (VM1, port - 7000);
         assert_eq!(object.meet(&Packet::udp(CLIENT, (GATEWAY, port)), inside, &[]), (GATEWAY, port));
@@ -137,7 +146,7 @@ fn ranges_of_ports() {
 
 #[test]
 fn no_flow_from_inside_gets_a_forwarded_port() {
-    for rule in [PLAIN, Rule { flags: Rule::PER_DESTINATION, ..PLAIN }] {
+    for rule in [PLAIN, Rule { flags: RuleFlags::PER_DESTINATION, ..PLAIN }] {
         let mut object = Object::new(rule);
         object.forward(UDP, 5000, (VM2, 7));
         object.forward(TCP, 5000, (VM2, 7));
@@ -165,8 +174,11 @@ fn no_flow_from_inside_gets_a_forwarded_port() {
 /// Its port outside is the one where others look for it.
 #[test]
 fn what_the_service_begins_leaves_by_its_forwarded_port() {
-    for rule in [PLAIN, Rule { flags: Rule::RANDOM, ..PLAIN }, Rule { flags: Rule::PER_DESTINATION, ..PLAIN }]
-    {
+    for rule in [
+        PLAIN,
+        Rule { flags: RuleFlags::RANDOM, ..PLAIN },
+        Rule { flags: RuleFlags::PER_DESTINATION, ..PLAIN },
+    ] {
         let mut object = Object::new(rule);
         object.forward(UDP, FORWARDED.1, SERVICE);
         object.forward(TCP, FORWARDED.1, SERVICE);
@@ -187,22 +199,23 @@ fn what_the_service_begins_leaves_by_its_forwarded_port() {
 /// A "DMZ host": if flows avoided what is forwarded there would be nothing left for them.
 #[test]
 fn where_all_ports_are_forwarded_flows_begin_all_the_same() {
-    for flags in [Uplink::SERVES, Uplink::SERVES | Uplink::MOSTLY_FORWARDED] {
+    for flags in [UplinkFlags::SERVES, UplinkFlags::SERVES | UplinkFlags::MOSTLY_FORWARDED] {
         let mut object = Object::default();
-        let all = Forward { address: VM2.into(), port_offset: 0, flags: 0 };
+        let all = Forward { address: VM2.into(), port_offset: 0, flags: ForwardFlags::empty() };
         for protocol in [TCP, UDP] {
             object.set_forward(ForwardKey::PORT_BITS - 16, (GATEWAY, 0), protocol, all);
         }
         object.set_flags(flags);
         for packet in one_of_each(A) {
             // Where they are avoided they are the last resort, without a mapping.
-            let shared = flags & Uplink::MOSTLY_FORWARDED == 0 && packet.ip.protocol.0 != 1;
+            let shared = !flags.intersects(UplinkFlags::MOSTLY_FORWARDED) && packet.ip.protocol.0 != 1;
             let events = if shared { &[FlowsCreated, PortsOverlapped][..] } else { NEW };
             assert_eq!(object.out(&packet, events).1, 5000);
             object.back(&packet.answer((GATEWAY, 5000)), A);
         }
         for packet in &one_of_each(B)[..2] {
-            let shared = if flags & Uplink::MOSTLY_FORWARDED == 0 { &[PortsOverlapped][..] } else { &[] };
+            let shared =
+                if !flags.intersects(UplinkFlags::MOSTLY_FORWARDED) { &[PortsOverlapped][..] } else { &[] };
             let external = object.begin(packet, shared);
             object.back(&packet.answer(external).flags(SYN | ACK), B);
         }

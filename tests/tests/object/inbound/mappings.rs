@@ -1,6 +1,8 @@
 //! Mappings whose filtering lets strangers in.
 
 use super::*;
+use natbpf_common::contract::rules::RuleFlags;
+use natbpf_common::contract::uplinks::UplinkFlags;
 
 #[test]
 fn whoever_comes_by_an_open_mapping_reaches_its_owner() {
@@ -150,8 +152,8 @@ fn a_peer_is_one_as_long_as_there_is_a_flow_to_it() {
 /// left.
 #[test]
 fn strangers_keep_no_mapping_alive() {
-    for flags in [Rule::OPEN, Rule::OPEN_TO_PEERS] {
-        let mut object = serving(Rule { flags: flags | Rule::OUTBOUND_REFRESH, ..PLAIN });
+    for flags in [RuleFlags::OPEN, RuleFlags::OPEN_TO_PEERS] {
+        let mut object = serving(Rule { flags: flags | RuleFlags::OUTBOUND_REFRESH, ..PLAIN });
         let packet = Packet::udp(A, S);
         let external = object.out(&packet, NEW);
         let answer = Packet::udp(A, CLIENT);
@@ -195,7 +197,7 @@ fn what_a_socket_of_the_host_waits_for_is_the_hosts() {
 #[test]
 fn when_the_table_is_full_nothing_is_left_behind() {
     let mut object = Object::sized(Rule { max_flows: 9, ..TO_PEERS }, 3, 8);
-    object.set_flags(Uplink::SERVES);
+    object.set_flags(UplinkFlags::SERVES);
     let external = object.out(&Packet::udp(A, S), NEW);
     object.back(&Packet::udp(S, external), A);
     object.back(&Packet::udp(CLIENT, external), A);

@@ -21,13 +21,15 @@ use natbpf_common::contract::counter::Counter::{
     FlowsCreated, FlowsInbound, FlowsRemapped, HostReserved, IcmpErrorsTranslated, NoPort, PortsChanged,
     PortsOverlapped, Quota, TcpNoFlow, Unsolicited,
 };
+use natbpf_common::contract::rules::RuleFlags;
+use natbpf_common::contract::uplinks::UplinkFlags;
 use natbpf_common::contract::{
     forwards::{Forward, ForwardKey},
     rules::Rule,
     uplinks::Uplink,
 };
+use natbpf_common::flow::Status;
 use natbpf_common::flow::state::State;
-use natbpf_common::flow::{FlowEntry, Status};
 use natbpf_common::wire::protocol::{GRE, TCP, UDP};
 use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN, TcpFlags};
 
@@ -41,8 +43,8 @@ const STRANGER: End = (SERVER2, 40000);
 const SERVICE: End = (VM1, 80);
 const FORWARDED: End = (GATEWAY, 8080);
 
-const OPEN: Rule = Rule { flags: Rule::OPEN, ..PLAIN };
-const TO_PEERS: Rule = Rule { flags: Rule::OPEN_TO_PEERS, ..PLAIN };
+const OPEN: Rule = Rule { flags: RuleFlags::OPEN, ..PLAIN };
+const TO_PEERS: Rule = Rule { flags: RuleFlags::OPEN_TO_PEERS, ..PLAIN };
 
 fn forwarding() -> Object {
     let mut object = Object::default();
@@ -54,7 +56,7 @@ fn forwarding() -> Object {
 /// With a rule that lets strangers in.
 fn serving(rule: Rule) -> Object {
     let mut object = Object::new(rule);
-    object.set_flags(Uplink::SERVES);
+    object.set_flags(UplinkFlags::SERVES);
     object
 }
 

@@ -1,6 +1,7 @@
 //! RFC 4787 REQ-6.
 
 use super::*;
+use natbpf_common::contract::rules::RuleFlags;
 
 /// How long the flow has been idle after an answer came; it was for five seconds.
 fn after_an_answer(rule: Rule) -> u64 {
@@ -16,12 +17,12 @@ fn after_an_answer(rule: Rule) -> u64 {
 #[test]
 fn what_comes_from_outside_keeps_a_flow_or_not() {
     assert_eq!(after_an_answer(PLAIN), 0);
-    assert!(after_an_answer(Rule { flags: Rule::OUTBOUND_REFRESH, ..PLAIN }) >= 5);
+    assert!(after_an_answer(Rule { flags: RuleFlags::OUTBOUND_REFRESH, ..PLAIN }) >= 5);
 }
 
 #[test]
 fn a_flow_that_only_the_outside_uses_ends() {
-    let mut object = Object::new(Rule { flags: Rule::OUTBOUND_REFRESH, ..PLAIN });
+    let mut object = Object::new(Rule { flags: RuleFlags::OUTBOUND_REFRESH, ..PLAIN });
     let packet = Packet::udp(A, S);
     let external = object.out(&packet, NEW);
     for _ in 0..3 {
@@ -40,7 +41,7 @@ fn a_flow_that_only_the_outside_uses_ends() {
 
 #[test]
 fn states_go_on_whoever_sends() {
-    let mut object = Object::new(Rule { flags: Rule::OUTBOUND_REFRESH, ..PLAIN });
+    let mut object = Object::new(Rule { flags: RuleFlags::OUTBOUND_REFRESH, ..PLAIN });
     let packet = Packet::tcp(A, S, SYN);
     let external = object.out(&packet, NEW);
     object.back(&Packet::tcp(S, external, SYN | ACK), A);

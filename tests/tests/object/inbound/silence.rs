@@ -1,10 +1,11 @@
 //! RFC 5382 REQ-4a.
 
 use super::*;
+use natbpf_common::contract::uplinks::UplinkFlags;
 
 #[test]
 fn a_syn_for_nobody_is_not_answered() {
-    for flags in [Uplink::SILENT, Uplink::SILENT | Uplink::SERVES] {
+    for flags in [UplinkFlags::SILENT, UplinkFlags::SILENT | UplinkFlags::SERVES] {
         let mut object = Object::default();
         object.set_flags(flags);
         object.ingress(&Packet::tcp(CLIENT, (GATEWAY, 4000), SYN)).dropped(Unsolicited);
@@ -26,7 +27,7 @@ fn a_syn_for_nobody_is_not_answered() {
 #[test]
 fn flows_and_forwards_are_wanted() {
     let mut object = forwarding();
-    object.set_flags(Uplink::SILENT | Uplink::SERVES);
+    object.set_flags(UplinkFlags::SILENT | UplinkFlags::SERVES);
     object.meet(&Packet::tcp(CLIENT, FORWARDED, SYN), SERVICE, &[]);
     let external = object.out(&Packet::tcp(A, S, SYN), NEW);
     // A simultaneous open.

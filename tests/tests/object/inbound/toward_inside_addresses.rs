@@ -1,6 +1,7 @@
 //! As netfilter's NAT, which looks at the first packet of a connection alone.
 
 use super::*;
+use natbpf_common::flow::Traits;
 
 #[test]
 fn an_answer_is_not_masqueraded() {
@@ -25,7 +26,7 @@ fn an_answer_is_not_masqueraded() {
             // As the key of a reply has it.
             (key.source_port, key.destination_port) = (Port::new(8), Port::new(9));
         }
-        assert!(object.entry(&key).is_some_and(|entry| entry.traits & FlowEntry::UNTRANSLATED != 0));
+        assert!(object.entry(&key).is_some_and(|entry| entry.traits.intersects(Traits::UNTRANSLATED)));
     }
     assert_eq!(object.census().mappings, 0);
     object.expect_all_to_go();
@@ -57,7 +58,7 @@ fn when_its_time_is_over_the_instance_is_masqueraded_again() {
             _ => assert_eq!(object.kill(&[key_of(&answer)]), 1),
         }
         assert_eq!(object.out(&answer, &[FlowsRemapped]), (GATEWAY, A.1));
-        assert_eq!(object.flow(&answer).traits & FlowEntry::UNTRANSLATED, 0);
+        assert!(!object.flow(&answer).traits.intersects(Traits::UNTRANSLATED));
         object.back(&Packet::udp(CLIENT, (GATEWAY, A.1)), A);
         object.expect_all_to_go();
     }

@@ -1,7 +1,7 @@
 //! What a stranger, or somebody in the stranger's name, says of itself is not believed.
 
 use natbpf_common::IfIndex;
-use natbpf_common::contract::forwards::External;
+use natbpf_common::contract::forwards::{External, ExternalFlags};
 
 use super::*;
 
@@ -108,7 +108,7 @@ fn nobody_outside_has_an_address_of_ours() {
     object.ingress(&Packet::udp((GATEWAY, 53), A)).untouched(&[]);
     object.set_external(
         SERVER2,
-        External { uplink: IfIndex::new(LO), flags: 0, mac: [0; 6], reserved: [0; 2] },
+        External { uplink: IfIndex::new(LO), flags: ExternalFlags::empty(), mac: [0; 6], reserved: [0; 2] },
     );
     object.ingress(&Packet::udp((SERVER2, 53), A)).untouched(&[]);
     assert_eq!(object.pending().len(), 0);
