@@ -45,7 +45,7 @@ pub fn uplink_egress(ctx: TcContext) -> i32 {
     if purpose == Some(Purpose::Repeated) {
         return TC_ACT_UNSPEC;
     }
-    let handled = egress::handle(&mut skb);
+    let handled = egress::translate(&mut skb);
     let handled = if purpose.is_some() { hairpin::at_egress(&skb, handled) } else { handled };
     verdict(&ctx, handled, Counter::EgressPackets, Counter::EgressBytes)
 }
@@ -54,7 +54,7 @@ pub fn uplink_egress(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn uplink_ingress(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
-    let handled = ingress::handle(&mut skb);
+    let handled = ingress::translate(&mut skb);
     verdict(&ctx, handled, Counter::IngressPackets, Counter::IngressBytes)
 }
 
@@ -69,7 +69,7 @@ pub fn uplink_turn(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn inside_ingress(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
-    verdict(&ctx, hairpin::handle(&mut skb), Counter::HairpinPackets, Counter::HairpinBytes)
+    verdict(&ctx, hairpin::at_inside_ingress(&mut skb), Counter::HairpinPackets, Counter::HairpinBytes)
 }
 
 /// TC ingress of an inside port: what comes from instances.
@@ -104,7 +104,7 @@ pub fn uplink_xdp(ctx: XdpContext) -> u32 {
 /// Not attached: user space runs it by `BPF_PROG_TEST_RUN` with a list of keys (see `natbpf_common::contract::reap`).
 #[classifier]
 pub fn reap(ctx: TcContext) -> i32 {
-    reap::handle(&ctx)
+    reap::run(&ctx)
 }
 
 /// `TC_ACT_UNSPEC` lets the programs after this one decide, on TCX as on clsact.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use natbpf_common::{
     contract::settings::Changes,
-    contract::{gauge::Gauge, settings::Settings},
+    contract::gauge::Gauge,
 };
 
 use crate::{

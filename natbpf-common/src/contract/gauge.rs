@@ -15,7 +15,7 @@ pub enum Gauge {
     Uplinks = 2,
     /// No [`Notice`](crate::contract::notice::Notice) is written before this time of the datapath's clock.
     NoticeAfter = 3,
-    /// Number from 1 to 65535; ways noted under another number do not hold (see [`crate::flow::offload`]).
+    /// Number from 1 to 65535; paths noted under another number do not hold (see [`crate::flow::offload`]).
     /// User space counts it up when something of the network has changed. 0: offload is off.
     Epoch = 4,
     /// How many [`Crossing`](crate::path::crossing::Crossing)s have been claimed.

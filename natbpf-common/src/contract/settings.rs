@@ -30,7 +30,7 @@ pub struct Settings {
     pub keys: Keys,
     /// Cookie of the network namespace whose flows these are.
     pub netns: u64,
-    /// How long a noted way holds at most, see [`crate::flow::offload`].
+    /// How long a noted path holds at most, see [`crate::flow::offload`].
     pub revalidate: Ticks,
     /// What natbpf has changed on the host, to be put back.
     pub changes: Changes,

@@ -30,8 +30,9 @@ pub struct UplinkFlags(u32);
 
 bitflags! {
     impl UplinkFlags: u32 {
-        /// Flows may begin from outside by one of its addresses: there are port forwards, floating addresses, pools, or
-        /// mappings with a filtering that lets strangers in. Without it what arrives for the host costs no more lookups.
+        /// Flows may begin from outside by one of its addresses: there are port forwards, floating addresses, pools,
+        /// or mappings with a filtering that lets strangers in. Without it what arrives for the host costs no more
+        /// lookups.
         const SERVES = 1;
         /// A SYN that nobody wants is dropped in silence, instead of being left to the host's stack, which
         /// answers with a RST (RFC 5382 REQ-4).

@@ -52,7 +52,7 @@ pub struct FlowEntry {
     /// Tag (802.1Q) with which packets of this direction leave if they are repeated, host order; 0: none. Belongs to
     /// `offload`.
     pub vlan: u16,
-    /// The way that the kernel has sent packets of this direction.
+    /// The path by which the kernel has sent packets of this direction.
     pub offload: Offload,
 }
 

@@ -157,7 +157,7 @@ impl Keyed for V6 {
 }
 
 impl FlowKey {
-    /// Made of two words: whoever hashes and compares it reads words, which a processor has to wait for when they were
+    /// Made of two words: it is hashed and compared by words, which a processor has to wait for when they were
     /// written in pieces.
     #[inline(always)]
     pub const fn new(
@@ -256,7 +256,7 @@ impl Rewrite {
     /// No translation.
     pub const NONE: Self = Self::from_word(0);
 
-    /// Of one end alone.
+    /// The rewrite of one end alone.
     #[inline(always)]
     pub const fn new(address: Address, port: Port, tag: u16) -> Self {
         Self { address, port, tag, outside_port: Port::from_wire(0) }

@@ -1,8 +1,8 @@
 //! How the kernel has forwarded the packets of a flow, so that the datapath can repeat it.
 //!
 //! The kernel decides: a packet that comes in by an inside port, or by the uplink, is remembered
-//! ([`crate::path::crossing`]), takes its ordinary way through the stack, and is seen again where it leaves.
-//! There the way is noted in the flow's entry of its direction, and the packets after it are sent that way at
+//! ([`crate::path::crossing`]), takes its ordinary path through the stack, and is seen again where it leaves.
+//! There the path is noted in the flow's entry of its direction, and the packets after it are sent by it at
 //! once. What was noted holds for a time and for an epoch; then one packet asks the kernel again.
 
 use bitflags::bitflags;
@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{interface::IfIndex, time::Ticks};
 
-/// The noted way of one direction of a flow; the other cache line of its entry. 32 bytes without padding.
+/// The noted path of one direction of a flow; the other cache line of its entry. 32 bytes without padding.
 ///
 /// Written under the lock that [`Validity::BUSY`] is. A reader loads `validity` before the rest and again
 /// after it: if it is the same, the rest was not changed in between.
@@ -19,13 +19,13 @@ use crate::{interface::IfIndex, time::Ticks};
 pub struct Offload {
     /// A [`Validity`], as a word.
     pub validity: u64,
-    /// [`Frame::fingerprint`](crate::path::frame::Frame::fingerprint) of the frames that the way is for, as
+    /// [`Frame::fingerprint`](crate::path::frame::Frame::fingerprint) of the frames that the path is for, as
     /// they come in.
     pub frame: u64,
     /// Destination and source of the frame as it leaves: its first twelve bytes as three native words.
     pub ethernet: [u32; 3],
     /// The inside port: where packets of the original direction come in, and those of the reply direction go out. The
-    /// other end of the way is the flow's uplink.
+    /// other end of the path is the flow's uplink.
     pub port: NotedPort,
 }
 
@@ -67,7 +67,7 @@ impl NotedPort {
     }
 }
 
-/// How long a noted way holds, for which epoch, and for packets of which length; one word.
+/// How long a noted path holds, for which epoch, and for packets of which length; one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// When it ends.
@@ -102,14 +102,14 @@ impl Validity {
         Self { until: word as u32, epoch: (word >> 32) as u16, size: (word >> 48) as u16 }
     }
 
-    /// Whether the way may be used `now`. `epoch` is the present one and not 0. Row M28.
+    /// Whether the path may be used `now`. `epoch` is the present one and not 0. Row M28.
     #[inline(always)]
     pub const fn holds(self, now: Ticks, epoch: u16) -> bool {
         self.epoch == epoch && self.until.wrapping_sub(now).cast_signed() > 0
     }
 }
 
-/// How long a way noted now holds: up to a quarter less than the interval, by the lowest eight bits of
+/// How long a path noted now holds: up to a quarter less than the interval, by the lowest eight bits of
 /// `seed`, so that not all flows ask again at once.
 #[inline(always)]
 pub const fn spread(interval: Ticks, seed: u32) -> Ticks {

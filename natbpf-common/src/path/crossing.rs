@@ -30,7 +30,7 @@ pub struct Crossing {
     /// Index of the interface by which it came in.
     pub interface: IfIndex,
     /// [`Gauge::Epoch`](crate::contract::gauge::Gauge::Epoch) when it came in: what has changed since may
-    /// have changed its way.
+    /// have changed its path.
     pub epoch: u32,
 }
 

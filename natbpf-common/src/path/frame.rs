@@ -2,7 +2,7 @@
 
 use crate::{interface::IfIndex, keyed::Keys};
 
-/// What a frame is known by when it comes in: a noted way is for packets in such frames alone.
+/// What a frame is known by when it comes in: a noted path is for packets in such frames alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// Index of the interface by which it comes in.
@@ -12,7 +12,7 @@ pub struct Frame {
     /// Tag in the buffer's metadata: protocol and TCI; 0: none.
     pub vlan: u32,
     /// Type of service of the IPv4 header. Routes and rules may depend on DSCP; ECN is the network's, and
-    /// changes on the way.
+    /// changes on its path.
     pub service: u8,
 }
 

@@ -32,7 +32,7 @@ pub const fn is_plain(headers: &Headers, link_header: u32) -> bool {
 }
 
 /// Length in bytes of the IPv4 packet, or of the longest segment that will be cut from it. `gso_size` is that of the
-/// buffer, 0 where nothing is cut. A result of more than 16 bits: no noted way is for this packet. Rows T17, X02.
+/// buffer, 0 where nothing is cut. A result of more than 16 bits: no noted path is for this packet. Rows T17, X02.
 #[inline(always)]
 pub const fn size(headers: &Headers, gso_size: u32) -> u32 {
     let header = headers.transport - headers.network;

@@ -52,7 +52,7 @@ impl Arp {
             && self.operation == REQUEST
     }
 
-    /// The answer of whoever has the target, under this MAC address.
+    /// The answer of the host that has the target, under this MAC address.
     #[inline(always)]
     pub const fn answer(&self, mac: [u8; 6]) -> Self {
         Self {

@@ -96,7 +96,7 @@ pub mod icmp6 {
     pub const ECHO_REPLY: u8 = 129;
     /// Neighbour discovery (RFC 4861), which is the link's own, ends with [`REDIRECT`].
     pub const ROUTER_SOLICITATION: u8 = 133;
-    /// Of neighbour discovery, and so no error about a packet as it is in IPv4.
+    /// It belongs to neighbour discovery, and so is no error about a packet as it is in IPv4.
     pub const REDIRECT: u8 = 137;
 
     /// Classifies by type, as `invmap` of the kernel's `nf_conntrack_proto_icmpv6.c`. Errors are only those that are

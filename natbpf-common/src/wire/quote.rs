@@ -95,7 +95,7 @@ impl Quote {
             }
             Transport::Icmp => {
                 let identifier = Port::from_wire(header.u16::<4>());
-                // Of ICMP only queries and replies are told about.
+                // ICMP errors are sent about queries and replies, and about no other ICMP messages.
                 match icmp::classify(header.u8::<0>()) {
                     icmp::Message::Request(request) => {
                         self.source_port = identifier;
@@ -138,11 +138,11 @@ const fn add(sum: u32, word: u32) -> u32 {
 /// Checksums of a quote and of the message that has it, after one end of the quoted packet has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checksums {
-    /// Of the quoted IPv4 header.
+    /// That of the quoted IPv4 header.
     pub network: u16,
-    /// Of the quoted transport header; as it was where the quote has none.
+    /// That of the quoted transport header; as it was where the quote has none.
     pub transport: u16,
-    /// Of the ICMP message.
+    /// That of the ICMP message.
     pub message: u16,
 }
 

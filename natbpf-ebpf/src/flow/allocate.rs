@@ -54,13 +54,13 @@ const RANDOM_SHIFT: u32 = 8;
 pub struct Request<'a> {
     /// Interface index of the uplink.
     pub interface: IfIndex,
-    /// Of the original direction.
+    /// The key of the original direction.
     pub key: &'a FlowKey,
     pub external: Address,
     /// `None` for a flow of the host.
     pub rule: Option<&'a Rule>,
     pub status: Status,
-    /// Of [`FlowEntry::traits`].
+    /// For [`FlowEntry::traits`].
     pub traits: Traits,
     /// Some external endpoints of the uplink lead inside, and are to be kept for that.
     pub forwards: bool,
@@ -117,7 +117,7 @@ pub struct Search {
     /// The endpoint has one of these itself.
     is_known: bool,
     known_as: Port,
-    /// Of the rule.
+    /// Those of the rule.
     pub flags: RuleFlags,
 }
 
@@ -341,7 +341,7 @@ fn try_port_inner(skb: *mut __sk_buff, port: u32) -> Progress {
 #[expect(clippy::needless_borrows_for_generic_args, reason = "by value they would be copied to the stack")]
 fn reserve(skb: *mut __sk_buff, search: &mut Search, port: Port) -> Progress {
     search.reply.destination_port = port;
-    // Whoever has an address to itself need not ask.
+    // A source that has an address to itself need not ask.
     if !search.fixed {
         let forwarded = search.forwards && forwards::forward(search.entry.uplink, &search.reply).is_some();
         // Rows M16, M17, S10.

@@ -50,7 +50,7 @@ pub fn remember(key: &FlowKey) {
     let Some(begun) = gauges::cell(Gauge::Begun) else { return };
     let number = begun.add(1);
     if let Some(place) = LATEST.shared(number as u32 & mask()) {
-        // Whoever reads a key that was half written finds no flow of it.
+        // A key that is read half written is no flow's.
         place.whole().store(*key);
     }
 }

@@ -1,4 +1,4 @@
-//! Entering flows into the table, whoever begins them: an instance, the host, or a stranger.
+//! Entering flows into the table that an instance, the host or a stranger begins.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use natbpf_common::{
@@ -178,7 +178,7 @@ fn join(original: &FlowKey, out: Rewrite, flags: RuleFlags) -> u32 {
     }
 }
 
-/// Of [`Traits::COUNTED_ANYWHERE`], if the flow is in the table with this translation.
+/// Those of [`Traits::COUNTED_ANYWHERE`] that the flow has, if the flow is in the table with this translation.
 #[inline(always)]
 fn counted(original: &FlowKey, out: Rewrite) -> Traits {
     match Entry::find(original) {
@@ -200,7 +200,7 @@ pub fn reservation(interface: IfIndex, reply: &FlowKey) {
     let share = SETTINGS.get(0).map_or(0, |settings| settings.host_share);
     let traits = match mapping::charge(reply.destination, mapping::OWN, share, 0) {
         mapping::CHARGED => Traits::COUNTED,
-        // Whoever makes the host ask many takes no room from instances.
+        // Hosts outside that make the host send many questions take no room from instances.
         mapping::REFUSED | mapping::TOO_FAST => return,
         _ => Traits::empty(),
     };
@@ -225,7 +225,7 @@ fn fill(search: *mut Search, uplink: IfIndex, status: Status, traits: Traits) {
     entry.traits = traits;
 }
 
-/// Inserts the search's entry, with this translation, under another key that is not there yet. By way of the search,
+/// Inserts the search's entry, with this translation, under another key that is not there yet. Through the search,
 /// since on the stack an entry would be too much for Linux 6.1, which counts all frames of a call together.
 #[inline(always)]
 #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]

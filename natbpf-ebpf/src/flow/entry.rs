@@ -37,7 +37,7 @@ impl Entry {
         cell!(self.0, life).swap(old, new)
     }
 
-    /// Only for whoever has swapped [`Life::Busy`](natbpf_common::flow::life::Life::Busy) in.
+    /// Only after [`Life::Busy`](natbpf_common::flow::life::Life::Busy) was swapped in.
     #[inline(always)]
     pub fn set_life(self, life: u64) {
         cell!(self.0, life).store(life);
@@ -159,9 +159,9 @@ impl Entry {
         cell!(self.0, vlan).load()
     }
 
-    /// Only for whoever has locked it.
+    /// Only after it was locked.
     #[inline(always)]
-    pub fn set_way(self, frame: u64, port: NotedPort, ethernet: [u32; 3], vlan: u16) {
+    pub fn set_path(self, frame: u64, port: NotedPort, ethernet: [u32; 3], vlan: u16) {
         cell!(self.0, offload.frame).store(frame);
         cell!(self.0, offload.port).store(port);
         cell!(self.0, offload.ethernet[0]).store(ethernet[0]);

@@ -31,8 +31,8 @@ static NEW: PerCpuArray<Pending, 1> = PerCpuArray::new();
 pub struct Known(Shared<Pending>);
 
 impl Known {
-    /// Whoever is there by that key, also when his time is over. Of the original direction: the packets that
-    /// would answer.
+    /// The stranger that is known by that key, also when his time is over. It is a key of the original
+    /// direction: the packets that would answer.
     #[inline(always)]
     pub fn find_any(key: &FlowKey) -> Option<Self> {
         PENDING.shared(key).map(Self)
@@ -86,7 +86,7 @@ impl Known {
         if cell!(self.0, by_mapping).load() != 0 { Some(cell!(self.0, flags).load()) } else { None }
     }
 
-    /// Of [`Pending::expected`].
+    /// See [`Pending::expected`].
     #[inline(always)]
     pub fn expected(self) -> u32 {
         cell!(self.0, expected).load()

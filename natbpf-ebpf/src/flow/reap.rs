@@ -54,7 +54,7 @@ struct Request {
 
 /// Carries out a request; returns how many keys it acted on.
 #[inline(always)]
-pub fn handle(ctx: &TcContext) -> i32 {
+pub fn run(ctx: &TcContext) -> i32 {
     let skb = ctx.as_ptr().cast();
     let (Some(operation), Some(keys)) = (load::<u8>(skb, OPERATION as u32), load::<u8>(skb, COUNT as u32))
     else {

@@ -62,7 +62,7 @@ const fn place(hash: u64) -> u32 {
     (hash & (PLACES - 1)) as u32
 }
 
-/// Of the source's address, the range in which it gets its ports, and what it wants to reach.
+/// A hash of the source's address, the range in which it gets its ports, and what it wants to reach.
 #[inline(always)]
 fn hash(key: &FlowKey) -> u64 {
     let secret = SETTINGS.get(0).map_or([0; 2], |settings| settings.secret);

@@ -5,7 +5,7 @@ use natbpf_common::Nanoseconds;
 
 /// The timer tick of which [`TIME`] is.
 ///
-/// Both are shared by all processors. Whoever reads one of them from before a tick and the other from after
+/// Both are shared by all processors. A program that reads one of them from before a tick and the other from after
 /// it is wrong by that tick.
 static mut TICK: u64 = 0;
 static mut TIME: Nanoseconds = 0;

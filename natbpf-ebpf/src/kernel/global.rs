@@ -1,7 +1,7 @@
 //! Functions that are global to the kernel: its verifier follows each of them by itself, and once.
 //!
 //! Otherwise the verifier, and that of Linux 6.1 most of all, would follow the rest of a program once for
-//! every way through them. Such a function takes and returns plain numbers and pointers; [`global!`] makes
+//! every path through them. Such a function takes and returns plain numbers and pointers; [`global!`] makes
 //! one of a function with types.
 
 use aya_ebpf::bindings::__sk_buff;

@@ -101,7 +101,7 @@ impl<T> Shared<T> {
         Cell(self.0)
     }
 
-    /// For helpers, and for whoever has the value to itself.
+    /// For helpers, and for a program that has the value to itself.
     #[inline(always)]
     pub const fn pointer(self) -> *mut T {
         self.0

@@ -32,14 +32,14 @@ use crate::{
 };
 
 #[inline(always)]
-pub fn handle(skb: &mut Skb<'_>) -> Handled {
+pub fn translate(skb: &mut Skb<'_>) -> Handled {
     // The program is attached to uplinks alone, so an unknown one is one in the making.
     let uplink = uplink::of(skb.interface()).ok_or(DropReason::NotConfigured)?;
     let mut room = parse::Room::uninit();
     let Some(headers) = parse::headers(skb, uplink.link_header, &mut room)? else {
         return Ok(Outcome::Untouched);
     };
-    let handled = decide(skb, uplink, headers);
+    let handled = translate_parsed(skb, uplink, headers);
     if let Err(reason) = handled {
         notice::emit(skb, headers, reason);
         log(
@@ -69,7 +69,7 @@ fn log(skb: *mut __sk_buff, source: u32, destination: u32, protocol: u32, reason
 
 /// What becomes of an IPv4 packet.
 #[inline(always)]
-pub fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Handled {
+pub fn translate_parsed(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Handled {
     let key = FlowKey::of(headers, Direction::Original);
     // The host's other addresses are masqueraded; what iptables has masqueraded is not. Rows M14, M25.
     let own = uplink::has(uplink, headers.source);
@@ -89,7 +89,7 @@ pub fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Hand
     }
     let mut owner = Owner::Instance;
     let known = if own {
-        match host::handle(skb, uplink, &key, headers.tcp_flags)? {
+        match host::keep_apart(skb, uplink, &key, headers.tcp_flags)? {
             Some(rewrite) => Known::Flow(rewrite),
             None => Known::Untouched,
         }

@@ -50,7 +50,7 @@ const CHECKSUM: u32 = 10;
 
 /// At the inside interface, which has Ethernet: user space attaches to no other.
 #[inline(always)]
-pub fn handle(skb: &mut Skb<'_>) -> Handled {
+pub fn at_inside_ingress(skb: &mut Skb<'_>) -> Handled {
     if skb.is_for_others() {
         return Ok(Outcome::Untouched);
     }

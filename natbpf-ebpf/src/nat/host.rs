@@ -43,7 +43,7 @@ numbered!(Place { Stays, Moved, ToBeMoved });
 
 /// The translation of a host's packet, if it needs one.
 #[inline(always)]
-pub fn handle(
+pub fn keep_apart(
     skb: &mut Skb<'_>,
     uplink: &Uplink,
     key: &FlowKey,

@@ -76,7 +76,7 @@ fn from_outside(skb: &mut Skb<'_>, headers: &Headers) -> Handled {
     let Some(rewrite) = answered(&key) else { return Ok(Outcome::Untouched) };
     check(skb, headers)?;
     // It goes to the sender of the packet that it quotes. Row I20.
-    write(skb, headers, &quote, rewrite, rewrite.address, Direction::Reply)
+    write_quote(skb, headers, &quote, rewrite, rewrite.address, Direction::Reply)
 }
 
 /// The translation of a flow that lives and is translated, by its reply direction. No error touches it. Rows I17, U22.
@@ -109,7 +109,7 @@ fn from_inside(skb: &mut Skb<'_>, uplink: &Uplink, headers: &Headers) -> Handled
             check(skb, headers)?;
             // The host's own errors come from where it sends them. Rows I16, I24, I34.
             let source = if own { headers.source } else { rewrite.address };
-            write(skb, headers, &quote, rewrite, source, Direction::Original)
+            write_quote(skb, headers, &quote, rewrite, source, Direction::Original)
         }
         Some(_) => Ok(Outcome::Untouched),
         // To an instance that the uplink itself leads to, translated when it came in.
@@ -152,7 +152,7 @@ fn check(skb: &Skb<'_>, headers: &Headers) -> Result<(), DropReason> {
 /// Writes the quote's end that is inside (and the port of the other one, where that is translated), the
 /// address of the message, and every checksum that has to do with them. Type and code stay. Rows I11, I12.
 #[inline(always)]
-fn write(
+fn write_quote(
     skb: &mut Skb<'_>,
     headers: &Headers,
     quote: &Quote,

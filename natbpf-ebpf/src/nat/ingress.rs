@@ -25,8 +25,8 @@ use crate::{
 };
 
 #[inline(always)]
-pub fn handle(skb: &mut Skb<'_>) -> Handled {
-    // Whoever made the packet could write there what he liked.
+pub fn translate(skb: &mut Skb<'_>) -> Handled {
+    // The maker of the packet could write anything there.
     skb.set_mark(Mark::NONE);
     if skb.is_for_others() {
         return Ok(Outcome::Untouched);
@@ -41,7 +41,7 @@ pub fn handle(skb: &mut Skb<'_>) -> Handled {
     }
     let mut room = parse::Room::uninit();
     match parse::headers(skb, uplink.link_header, &mut room) {
-        Ok(Some(headers)) => decide(skb, uplink, headers, arrival),
+        Ok(Some(headers)) => translate_parsed(skb, uplink, headers, arrival),
         Ok(None) if arp::answer(skb, uplink) => Ok(Outcome::Redirected),
         _ => Ok(Outcome::Untouched),
     }
@@ -53,14 +53,14 @@ pub fn translate_one(skb: &mut Skb<'_>) -> Handled {
     let Some(uplink) = uplink::of(skb.interface()) else { return Ok(Outcome::Untouched) };
     let mut room = parse::Room::uninit();
     match parse::headers(skb, uplink.link_header, &mut room) {
-        Ok(Some(headers)) => decide(skb, uplink, headers, Arrival::Slow),
+        Ok(Some(headers)) => translate_parsed(skb, uplink, headers, Arrival::Slow),
         _ => Ok(Outcome::Untouched),
     }
 }
 
 /// What becomes of an IPv4 packet.
 #[inline(always)]
-fn decide(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers, arrival: Arrival) -> Handled {
+fn translate_parsed(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers, arrival: Arrival) -> Handled {
     if headers.is(Kind::IcmpError) {
         return claimed(uplink, headers, icmp::translate(skb, uplink, headers, Direction::Reply));
     }

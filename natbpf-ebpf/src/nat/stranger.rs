@@ -44,7 +44,7 @@ use crate::{
 /// The flow that begins, told by one global function to the next.
 #[repr(C)]
 struct Next {
-    /// Of the original direction.
+    /// The key of the original direction.
     key: FlowKey,
     status: Status,
 }

@@ -92,11 +92,11 @@ fn find_target_inner(
     found: &mut Target,
 ) -> Result<bool, DropReason> {
     let Some(uplink) = uplink::of(interface) else { return Ok(false) };
-    decide(skb, uplink, &FlowKey::of(headers, Direction::Reply), headers.tcp_flags, found)
+    choose_target(skb, uplink, &FlowKey::of(headers, Direction::Reply), headers.tcp_flags, found)
 }
 
 #[inline(always)]
-fn decide(
+fn choose_target(
     skb: *mut __sk_buff,
     uplink: &Uplink,
     key: &FlowKey,

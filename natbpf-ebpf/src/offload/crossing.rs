@@ -24,12 +24,12 @@ static CROSSINGS: Array<Crossing, { SLOTS as usize }> = Array::new();
 /// A plain packet comes in and is left to the kernel.
 #[inline(always)]
 pub fn enter(skb: &mut Skb<'_>, direction: Direction, frame: u64, epoch: u16) {
-    write(skb.raw(), direction as u32, frame, epoch as u32);
+    remember(skb.raw(), direction as u32, frame, epoch as u32);
 }
 
 /// Not inlined, and reading the headers once more, for the stack of its callers.
 #[inline(never)]
-fn write(skb: *mut __sk_buff, direction: u32, frame: u64, epoch: u32) {
+fn remember(skb: *mut __sk_buff, direction: u32, frame: u64, epoch: u32) {
     let skb = &mut Skb::of(skb);
     let Some(headers) = Headers::plain(skb) else { return };
     let direction =
@@ -41,7 +41,7 @@ fn write(skb: *mut __sk_buff, direction: u32, frame: u64, epoch: u32) {
     let slot = slot(claim);
     let Some(crossing) = CROSSINGS.shared(slot) else { return };
     let contents = contents(skb, &headers, 1);
-    // Whoever reads looks at the claim before and after; see `leave`.
+    // A reader looks at the claim before and after; see `leave`.
     cell!(crossing, claim).store(0);
     cell!(crossing, key).store(key);
     cell!(crossing, frame).store(frame);
@@ -63,7 +63,7 @@ pub struct Origin {
 #[inline(always)]
 pub fn leave(skb: &Skb<'_>, headers: &Headers, key: &FlowKey, epoch: u16) -> Option<Origin> {
     let crossing = CROSSINGS.shared(skb.mark().slot()?)?;
-    // What is read is believed if the claim is the same afterwards: who writes takes it away first.
+    // What is read is believed if the claim is the same afterwards: a writer takes it away first.
     let claim = cell!(crossing, claim).load();
     if claim == 0
         || cell!(crossing, key).load() != *key
@@ -80,7 +80,7 @@ pub fn leave(skb: &Skb<'_>, headers: &Headers, key: &FlowKey, epoch: u16) -> Opt
 /// What has to be the same where the packet leaves. `hops`: routers that are still to come.
 #[inline(always)]
 fn contents(skb: &Skb<'_>, headers: &Headers, hops: u8) -> Contents {
-    // Of plain packets, which alone come by here, the offset is known beforehand.
+    // Only plain packets come by here, whose offset is known beforehand.
     let first = match skb.view::<16>(TRANSPORT as u32) {
         Some(view) if headers.protocol == TCP => [view.u32::<4>(), view.u32::<8>()],
         Some(view) => [view.u32::<8>(), view.u32::<12>()],

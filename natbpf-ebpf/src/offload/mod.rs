@@ -74,7 +74,7 @@ pub fn epoch() -> Option<u16> {
 /// At the ingress of an inside port.
 #[inline(always)]
 pub fn at_port_ingress(skb: &mut Skb<'_>) -> Handled {
-    // Whoever made the packet could write there what he liked.
+    // The maker of the packet could write anything there.
     skb.set_mark(Mark::NONE);
     let Some(epoch) = epoch() else { return Ok(Outcome::Untouched) };
     let Some(headers) = plain(skb) else { return Ok(Outcome::Untouched) };
@@ -97,16 +97,16 @@ fn repeat_original(skb: &mut Skb<'_>, headers: &Headers, key: &FlowKey, frame: u
         return Ok(Outcome::Untouched);
     }
     let now = clock::now();
-    let Some(way) = way(skb, headers, Direction::Original, entry, frame, epoch, now) else {
+    let Some(path) = held_path(skb, headers, Direction::Original, entry, frame, epoch, now) else {
         return Ok(Outcome::Untouched);
     };
-    if way.port != skb.interface() || !pulse::original_goes_on(key, entry, headers.tcp_flags, now) {
+    if path.port != skb.interface() || !pulse::original_goes_on(key, entry, headers.tcp_flags, now) {
         return Ok(Outcome::Untouched);
     }
     let length = skb.length();
-    skb.repeat(headers, &forwarded(End::Source, rewrite), &way.exit)?;
+    skb.repeat(headers, &forwarded(End::Source, rewrite), &path.exit)?;
     count::repeated(Direction::Original, length);
-    handover::redirect(way.exit.device, Purpose::Repeated, rewrite.address, headers.destination);
+    handover::redirect(path.exit.device, Purpose::Repeated, rewrite.address, headers.destination);
     Ok(Outcome::Repeated)
 }
 
@@ -164,7 +164,7 @@ fn renew(skb: *mut __sk_buff) -> u32 {
     pulse::reply(&key, entry, rewrite, headers.tcp_flags, clock::now()) as u32
 }
 
-/// Returns an [`Arrival`]. Not inlined, for the stack: that of the ways that begin flows must not come on top.
+/// Returns an [`Arrival`]. Not inlined, for the stack: that of the paths that begin flows must not come on top.
 #[inline(never)]
 fn repeat_reply(skb: *mut __sk_buff) -> u32 {
     let mut skb = Skb::of(skb);
@@ -186,7 +186,7 @@ fn reply(skb: &mut Skb<'_>) -> Option<Arrival> {
         0 => return None,
         frame => frame,
     };
-    let Some(way) = way(skb, &headers, Direction::Reply, entry, frame, epoch, now) else {
+    let Some(path) = held_path(skb, &headers, Direction::Reply, entry, frame, epoch, now) else {
         crossing::enter(skb, Direction::Reply, frame, epoch);
         return None;
     };
@@ -194,21 +194,21 @@ fn reply(skb: &mut Skb<'_>) -> Option<Arrival> {
         return Some(Arrival::Stale);
     }
     let length = skb.length();
-    if skb.repeat(&headers, &forwarded(End::Destination, rewrite), &way.exit).is_err() {
+    if skb.repeat(&headers, &forwarded(End::Destination, rewrite), &path.exit).is_err() {
         return Some(Arrival::Damaged);
     }
     count::repeated(Direction::Reply, length);
-    if way.peer {
-        // No hook is on that way.
+    if path.peer {
+        // No hook is on that path.
         // SAFETY: takes no pointers.
-        unsafe { bpf_redirect_peer(way.exit.device.number(), 0) };
+        unsafe { bpf_redirect_peer(path.exit.device.number(), 0) };
     } else {
-        handover::redirect(way.exit.device, Purpose::Repeated, headers.source, rewrite.address);
+        handover::redirect(path.exit.device, Purpose::Repeated, headers.source, rewrite.address);
     }
     Some(Arrival::Repeated)
 }
 
-/// At the XDP hook of an inside port. What is not offloaded takes its way through the stack, where
+/// At the XDP hook of an inside port. What is not offloaded takes its path through the stack, where
 /// `port_ingress` sees it.
 #[inline(always)]
 pub fn at_port_xdp(context: &XdpContext) -> u32 {
@@ -240,23 +240,23 @@ fn repeat_at_xdp(context: &XdpContext, direction: Direction) -> Option<u32> {
     };
     let frame = fingerprint(&packet, headers.service, direction)?;
     // If none holds, the programs of the other hook do the noting.
-    let way = way(&packet, &headers, direction, entry, frame, epoch, now)?;
-    if way.exit.vlan != 0 {
+    let path = held_path(&packet, &headers, direction, entry, frame, epoch, now)?;
+    if path.exit.vlan != 0 {
         // A tag has to be pushed, which is done at the other hook.
         return None;
     }
-    if matches!(direction, Direction::Original) && way.port != packet.interface() {
+    if matches!(direction, Direction::Original) && path.port != packet.interface() {
         return None;
     }
     let alive = match direction {
         Direction::Original => pulse::original_goes_on(&key, entry, headers.tcp_flags, now),
         Direction::Reply => pulse::reply(&key, entry, rewrite, headers.tcp_flags, now),
     };
-    if !alive || !xdp::redirect(way.exit.device) {
+    if !alive || !xdp::redirect(path.exit.device) {
         return None;
     }
     let length = packet.length();
-    packet.repeat(&headers, &forwarded(end, rewrite), &way.exit)?;
+    packet.repeat(&headers, &forwarded(end, rewrite), &path.exit)?;
     count::repeated(direction, length);
     Some(xdp_action::XDP_REDIRECT)
 }
@@ -267,17 +267,17 @@ const fn forwarded(end: End, rewrite: Rewrite) -> Change {
     Change { translation: Some((end, rewrite)), hops: 1 }
 }
 
-/// A noted way that holds for this packet.
-struct Way {
+/// A noted path that holds for this packet.
+struct Path {
     port: IfIndex,
     /// Straight into the namespace at the other end of the port.
     peer: bool,
     exit: Exit,
 }
 
-/// The way of an entry, if it holds for this packet.
+/// The path of an entry, if it holds for this packet.
 #[inline(always)]
-fn way<P: Arriving>(
+fn held_path<P: Arriving>(
     packet: &P,
     headers: &Headers,
     direction: Direction,
@@ -285,7 +285,7 @@ fn way<P: Arriving>(
     frame: u64,
     epoch: u16,
     now: Nanoseconds,
-) -> Option<Way> {
+) -> Option<Path> {
     let word = entry.validity();
     let validity = Validity::from_word(word);
     // What is longer is for the kernel to refuse or to cut. Rows U25, U26.
@@ -300,9 +300,9 @@ fn way<P: Arriving>(
         Direction::Reply => port,
     };
     let exit = Exit { device, ethernet: entry.ethernet(), vlan: entry.vlan() as u32 };
-    let way = Way { port, peer, exit };
-    // Whoever writes locks first, so it is whole if the word is what it was.
-    if entry.validity() == word { Some(way) } else { None }
+    let path = Path { port, peer, exit };
+    // A writer locks first, so it is whole if the word is what it was.
+    if entry.validity() == word { Some(path) } else { None }
 }
 
 #[inline(always)]
@@ -366,7 +366,7 @@ fn note_original_inner(skb: *mut __sk_buff, headers: &Headers) {
         forget(&key, entry);
     }
     if let Some(origin) = origin {
-        note(&skb, headers, &key, entry, origin.frame, port, epoch);
+        note_path(&skb, headers, &key, entry, origin.frame, port, epoch);
     }
 }
 
@@ -417,12 +417,12 @@ fn note_reply_inner(skb: *mut __sk_buff, headers: &Headers, epoch: u32) {
     }
     let flags = PORTS.shared(&skb.interface()).map_or(PortFlags::empty(), |port| cell!(port, flags).load());
     let port = NotedPort::new(skb.interface(), flags);
-    note(&skb, headers, &reply_key, reply, origin.frame, port, epoch);
+    note_path(&skb, headers, &reply_key, reply, origin.frame, port, epoch);
 }
 
 /// Notes how a packet leaves that came in by this frame, unless that is known and holds.
 #[inline(always)]
-fn note(
+fn note_path(
     skb: &Skb<'_>,
     headers: &Headers,
     key: &FlowKey,
@@ -470,10 +470,10 @@ fn note(
         // Longer packets get through, too; when to ask again stays.
         Validity { size: size as u16, ..before }
     } else {
-        entry.set_way(frame, port, ethernet, vlan);
+        entry.set_path(frame, port, ethernet, vlan);
         let interval = SETTINGS.get(0).map_or(0, |settings| settings.revalidate);
         count::add(Counter::OffloadsNoted);
-        // Not by what nobody is to learn of, as from the time when a way ends.
+        // Not by what nobody is to learn of, as from the time when a path ends.
         // SAFETY: takes no pointers.
         let random = unsafe { bpf_get_prandom_u32() };
         Validity::new(now, spread(interval, random), epoch, size as u16)

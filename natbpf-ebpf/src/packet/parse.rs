@@ -19,8 +19,8 @@ pub type Room = MaybeUninit<Headers>;
 
 /// Reads the headers. `None`: it is not IPv4. An error: it is cut short before the end of the addresses.
 ///
-/// The caller has the room, so that they are used where they were written: who copies words that were written
-/// in pieces waits for the processor to put them together.
+/// The caller has the room, so that they are used where they were written: a copy of words that were written in
+/// pieces would wait for the processor to put them together.
 #[inline(always)]
 pub fn headers<'a>(
     skb: &mut Skb<'_>,

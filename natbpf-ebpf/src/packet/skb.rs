@@ -63,7 +63,7 @@ impl<'a> Skb<'a> {
         Self { raw: context.as_ptr().cast(), context: PhantomData }
     }
 
-    /// Of a context that a function was handed.
+    /// From a context that a function was handed.
     #[inline(always)]
     pub const fn of(raw: *mut __sk_buff) -> Self {
         Self { raw, context: PhantomData }
@@ -320,7 +320,7 @@ fn translate_inner(skb: *mut __sk_buff, headers: &Headers, destination: u32, rew
     let end = if destination != 0 { End::Destination } else { End::Source };
     let rewrite = Rewrite::from_word(rewrite);
     let change = headers.translation(end, rewrite.address, rewrite.port);
-    write(&mut Skb::of(skb), &change).is_ok()
+    write_translation(&mut Skb::of(skb), &change).is_ok()
 }
 
 global!(fn translate_outside(skb: *mut __sk_buff, headers: &Headers, destination: u32, port: u32) -> bool = translate_outside_inner);
@@ -338,7 +338,7 @@ fn translate_outside_inner(skb: *mut __sk_buff, headers: &Headers, destination: 
 }
 
 #[inline(always)]
-fn write(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
+fn write_translation(skb: &mut Skb<'_>, change: &Translation) -> Result<(), ()> {
     write_transport(skb, change)?;
     // The change of the header's own checksum cancels the address's in the checksum of the whole packet, so
     // one plain store does for both.

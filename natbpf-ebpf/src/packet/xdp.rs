@@ -67,16 +67,16 @@ impl<'a> Frame<'a> {
         match Transport::of(headers.protocol) {
             Transport::Tcp => {
                 let frame = self.start::<{ TRANSPORT + TcpHdr::LEN }>()?;
-                write::<{ TRANSPORT + 16 }, TRANSPORT>(frame, headers, change, exit);
+                write_frame::<{ TRANSPORT + 16 }, TRANSPORT>(frame, headers, change, exit);
             }
             Transport::Udp => {
                 let frame = self.start::<{ TRANSPORT + UdpHdr::LEN }>()?;
-                write::<{ TRANSPORT + 6 }, TRANSPORT>(frame, headers, change, exit);
+                write_frame::<{ TRANSPORT + 6 }, TRANSPORT>(frame, headers, change, exit);
             }
             Transport::Icmp => {
                 let frame = self.start::<{ TRANSPORT + Icmpv4Hdr::LEN }>()?;
                 // The identifier, whichever end has it.
-                write::<{ TRANSPORT + 2 }, { TRANSPORT + 4 }>(frame, headers, change, exit);
+                write_frame::<{ TRANSPORT + 2 }, { TRANSPORT + 4 }>(frame, headers, change, exit);
             }
             Transport::Other { .. } => return None,
         }
@@ -86,7 +86,7 @@ impl<'a> Frame<'a> {
 
 /// Writes a plain packet whose headers are known to be there.
 #[inline(always)]
-fn write<const CHECKSUM: usize, const PORT: usize>(
+fn write_frame<const CHECKSUM: usize, const PORT: usize>(
     frame: *mut u8,
     headers: &Headers,
     change: &Change,

@@ -18,11 +18,11 @@ use crate::{
 /// buffer loses it; the watcher sees that in nothing, so the buffer is large. Row O04.
 #[inline(always)]
 pub fn emit(kind: EventKind, key: &FlowKey, rewrite: Rewrite, status: Status, uplink: IfIndex) {
-    write(kind as u32, key, rewrite.to_word(), status.to_word(), uplink);
+    write_event(kind as u32, key, rewrite.to_word(), status.to_word(), uplink);
 }
 
 #[inline(never)]
-fn write(kind: u32, key: &FlowKey, rewrite: u64, status: u16, uplink: IfIndex) {
+fn write_event(kind: u32, key: &FlowKey, rewrite: u64, status: u16, uplink: IfIndex) {
     let now = clock::now();
     if gauges::read(Gauge::WatchUntil) <= now {
         return;

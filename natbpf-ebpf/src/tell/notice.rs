@@ -22,17 +22,17 @@ pub fn emit(skb: &Skb<'_>, headers: &Headers, reason: DropReason) {
     if reason.is_noticed() && headers.is(Kind::Forward) {
         // Not what a frame may be filled up with.
         let length = headers.transport.wrapping_sub(headers.network).wrapping_add(headers.payload);
-        write(skb.raw(), headers.network, length, reason as u32);
+        write_notice(skb.raw(), headers.network, length, reason as u32);
     }
 }
 
 /// Not inlined, for its stack.
 #[inline(never)]
-fn write(skb: *mut __sk_buff, offset: u32, length: u32, reason: u32) {
+fn write_notice(skb: *mut __sk_buff, offset: u32, length: u32, reason: u32) {
     let now = clock::now();
     let Some(next) = gauges::cell(Gauge::NoticeAfter) else { return };
     let before = next.load();
-    // Of several processors one writes.
+    // One processor writes, if several come here at once.
     if now < before || !next.swap(before, now + INTERVAL) {
         return;
     }

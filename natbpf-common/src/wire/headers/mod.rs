@@ -47,7 +47,7 @@ const ICMP_HEADER: usize = 8;
 pub struct Headers<F: Family = V4> {
     /// Offset of the IP header in the packet.
     pub network: u32,
-    /// Offset of what follows it, and of IPv6 its extension headers.
+    /// Offset of what follows it, and with IPv6 its extension headers.
     pub transport: u32,
     /// Bytes from there on, by the header's word.
     pub payload: u32,
@@ -74,11 +74,11 @@ pub struct Headers<F: Family = V4> {
     pub fragment: u16,
     /// ICMP messages' type.
     pub icmp_type: u8,
-    /// Of IPv6 the hop limit.
+    /// With IPv6 the hop limit.
     pub time_to_live: u8,
     /// Length of a TCP segment's header.
     pub tcp_header: u8,
-    /// Type of service, of IPv6 the traffic class: DSCP and ECN.
+    /// Type of service, with IPv6 the traffic class: DSCP and ECN.
     pub service: u8,
 }
 

@@ -72,8 +72,8 @@ impl Headers {
     /// it; [`Headers::read`] tells what.
     ///
     /// The same as that, with every offset known beforehand: a few loads for those packets that are most of
-    /// all. What the kernel refuses or cuts off on its way (`ip_rcv`: a wrong checksum, bytes behind the end)
-    /// is looked at here, since these packets may not go that way.
+    /// all. What the kernel refuses or cuts off on its path (`ip_rcv`: a wrong checksum, bytes behind the end)
+    /// is looked at here, since these packets may not take that path.
     #[inline(always)]
     pub fn plain<P: Packet>(packet: &mut P) -> Option<Self> {
         const NETWORK: u32 = EthHdr::LEN as u32;
@@ -81,7 +81,7 @@ impl Headers {
         const VERSION_AND_LENGTH: u8 = 4 << 4 | (LENGTH / 4) as u8;
         let frame = view::<P, { EthHdr::LEN + Ipv4Hdr::LEN }>(packet, 0)?;
         let fragment = frame.u16::<20>() & (MORE_FRAGMENTS | FRAGMENT_OFFSET).to_be();
-        // What has options takes the way of the kernel, which refuses wrong ones. Row S32.
+        // What has options takes the path of the kernel, which refuses wrong ones. Row S32.
         if frame.u16::<12>() != EtherType::Ipv4 as u16
             || frame.u8::<14>() != VERSION_AND_LENGTH
             || fragment != 0

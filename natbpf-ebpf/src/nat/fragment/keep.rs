@@ -48,7 +48,7 @@ pub fn keep(skb: *mut __sk_buff, headers: &Headers, key: &DatagramKey, known: Kn
         place.leave();
         return if known.is_closed() { Kept::Decided } else { Kept::No };
     }
-    // Whoever closed it just now may have found the number or not.
+    // The program that closed it just now may have found the number or not.
     if known.is_closed() && place.leave() { Kept::Decided } else { Kept::Yes }
 }
 
@@ -90,7 +90,7 @@ impl Occupied {
         cell!(self.place, key).store(*key);
         cell!(self.place, length).store(length);
         cell!(self.place, held).store(held as u32);
-        // SAFETY: whoever has made it busy has it to himself.
+        // SAFETY: the program that has made it busy has it to itself.
         let result = unsafe {
             bpf_skb_load_bytes(skb.cast(), network, (&raw mut (*self.place.pointer()).bytes).cast(), room)
         };

@@ -51,7 +51,7 @@ pub fn first(
     address: Address,
 ) -> Result<Option<Outcome>, DropReason> {
     let direction = direction as u32;
-    // Asked for anew, so that nothing has to be kept for it on the way of all packets, whose stack is short.
+    // Asked for anew, so that nothing has to be kept for it on the path of all packets, whose stack is short.
     let interface = skb.interface();
     let kept = first_fragment(skb.raw(), headers, interface, direction, address.to_wire())?;
     if kept == 0 {
@@ -101,7 +101,7 @@ fn first_fragment_inner(
     address: u32,
 ) -> Result<u32, DropReason> {
     let key = DatagramKey::of(headers, interface, direction);
-    // Before anything is looked up: after that the verifier would follow it for each way that leads there.
+    // Before anything is looked up: after that the verifier would follow it for each path that leads there.
     let piece = Piece::of(headers);
     // The host's own leave as they are, but perhaps for the port, which the first one alone has.
     if key.leaves() && uplink::of(interface).is_none_or(|uplink| uplink::has(uplink, headers.source)) {
@@ -186,7 +186,7 @@ fn later_fragment_inner(
     if verdict.decision == Decision::Pass {
         return Ok(false);
     }
-    write(&mut Skb::of(skb), headers, verdict, key.leaves())?;
+    write_addresses(&mut Skb::of(skb), headers, verdict, key.leaves())?;
     Ok(true)
 }
 
@@ -221,7 +221,7 @@ fn passes(key: &DatagramKey, known: Known, verdict: Verdict, piece: Piece) -> bo
         return true;
     }
     if verdict.decision == Decision::Pass {
-        // Whoever gets it looks for himself.
+        // The host that gets it looks for itself.
         return true;
     }
     // Row S23.
@@ -234,7 +234,12 @@ fn passes(key: &DatagramKey, known: Known, verdict: Verdict, piece: Piece) -> bo
 /// Writes the address and, where it leaves, the identification. There is no transport header whose checksum
 /// would have to do with it. Rows F21, U26.
 #[inline(always)]
-fn write(skb: &mut Skb<'_>, headers: &Headers, verdict: Verdict, leaves: bool) -> Result<(), DropReason> {
+fn write_addresses(
+    skb: &mut Skb<'_>,
+    headers: &Headers,
+    verdict: Verdict,
+    leaves: bool,
+) -> Result<(), DropReason> {
     if !leaves {
         let sum = checksum::replace_address(headers.checksum, headers.destination, verdict.address);
         return skb.store_network(headers.network, sum, headers.source, verdict.address);

@@ -16,7 +16,7 @@
 //! What another header hides is another protocol: ESP ([`ESP`](crate::wire::protocol::ESP)), "no next
 //! header", and all that this does not know.
 //!
-//! A routing header with segments left makes the destination a stop on the way, while the transport checksum
+//! A routing header with segments left makes the destination a stop on the path, while the transport checksum
 //! covers the last one (RFC 8200, section 8.1). The packet is read like others; a translation of its
 //! destination would have to know.
 
