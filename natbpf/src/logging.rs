@@ -48,14 +48,14 @@ pub fn drain() {
 
 /// Says a line beside the log, in the same way.
 pub fn say(line: impl fmt::Display) {
-    Log.push(format!("{line}\n").as_bytes());
+    Log::push(format!("{line}\n").as_bytes());
 }
 
 /// Takes whole lines.
 struct Log;
 
 impl Log {
-    fn push(&self, line: &[u8]) {
+    fn push(line: &[u8]) {
         // Where no thread can be had, nothing of this can be said.
         if let Some(queue) = QUEUE.get_or_init(|| Queue::start(io::stderr()).ok()) {
             queue.push(line);
@@ -65,7 +65,7 @@ impl Log {
 
 impl Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.push(line);
+        Self::push(line);
         Ok(line.len())
     }
 

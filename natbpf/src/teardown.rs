@@ -1,10 +1,7 @@
 //! Leaving the host as it was before.
 
 use anyhow::Result;
-use natbpf_common::{
-    contract::settings::Changes,
-    contract::gauge::Gauge,
-};
+use natbpf_common::{contract::gauge::Gauge, contract::settings::Changes};
 
 use crate::{
     datapath::{Attacher, Pins, Tables},

@@ -46,7 +46,7 @@ fn a_full_table_takes_a_small_share_and_holds_up_nothing() -> Result<()> {
     wait_until("it is said", 20 * SECOND, || Ok(daemon.log().contains("the flow table is nearly full")))?;
     let before = used(&mut daemon)?;
     thread::sleep(5 * SECOND);
-    let took = used(&mut daemon)? - before;
+    let took = used(&mut daemon)?.checked_sub(before).unwrap();
     ensure!(took < SECOND, "{took:?} of 5 s");
     let latest = (1..=5).map(|last| follows(&lab, &daemon, last)).collect::<Result<Vec<_>>>()?;
     println!("housekeeping of {FLOWS} flows: {took:?} of 5 s; addresses were followed after {latest:?}");
@@ -99,7 +99,7 @@ fn nothing_is_held_up(lab: &Lab, daemon: &mut Natbpf, change: impl Fn() -> Resul
             thread::sleep(SECOND);
             let before = used(daemon)?;
             thread::sleep(5 * SECOND);
-            let took = used(daemon)? - before;
+            let took = used(daemon)?.checked_sub(before).unwrap();
             let latest = (1..=5).map(|last| follows(lab, daemon, last)).collect::<Result<Vec<_>>>()?;
             println!("changes all the time: {took:?} of 5 s; addresses were followed after {latest:?}");
             let _agent = Agent::attach(&lab.gw, "br0", Place::TcxIngress)?;

@@ -56,7 +56,10 @@ pub const fn first(flags: TcpFlags) -> Option<State> {
 /// The state after a segment. Row T02.
 #[inline(always)]
 pub const fn next(status: Status, direction: Direction, flags: TcpFlags) -> Transition {
-    use State::*;
+    use State::{
+        TcpClose, TcpCloseWait, TcpEstablished, TcpFinWait, TcpLastAck, TcpSynRecv, TcpSynSent, TcpSynSent2,
+        TcpTimeWait,
+    };
     let now = State::from_number(status.state());
     let original = matches!(direction, Direction::Original);
     let Some(event) = event(flags) else { return Transition { state: now, renews: false } };

@@ -104,7 +104,7 @@ pub fn meet(
             // Another conversation has this tuple inside.
             Met::Clashes => continue,
             Met::Begins => begin()?,
-            _ => {}
+            Met::Translated => {}
         }
         return Ok(going_to(&FlowKey::of(headers, Direction::Reply), target, attempt));
     }

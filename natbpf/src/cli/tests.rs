@@ -190,7 +190,7 @@ fn table(rows: &[Row]) -> String {
     let masquerade = command.find_subcommand("masquerade").unwrap();
     let row = |&(key, value, note): &Row| {
         let option = masquerade.get_arguments().find(|option| option.get_id() == key);
-        let short = option.and_then(|option| option.get_short()).map(|short| format!("`-{short}`"));
+        let short = option.and_then(clap::Arg::get_short).map(|short| format!("`-{short}`"));
         let long = option.and_then(|option| option.get_long()).map(|long| format!("`--{long}`"));
         let help = option
             .and_then(|option| option.get_help())

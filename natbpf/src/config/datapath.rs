@@ -32,7 +32,7 @@ impl DatapathConfig {
     /// Shorter, and most packets of a slow flow ask the kernel.
     pub const MIN_REVALIDATE: Duration = Duration::from_secs(1);
     /// Longer, and what no netlink message tells of is noticed too late.
-    pub const MAX_REVALIDATE: Duration = Duration::from_secs(600);
+    pub const MAX_REVALIDATE: Duration = Duration::from_mins(10);
 
     pub fn wants_offload(&self) -> bool {
         self.offload.map_or(!self.coexist, |offload| offload == Switch::On)

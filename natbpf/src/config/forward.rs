@@ -107,7 +107,7 @@ impl FromStr for Redirection {
         let mut parts = rest.splitn(3, ':');
         let mut next = || parts.next().ok_or_else(malformed);
         let (protocol, ports, to) = (next()?, next()?, next()?);
-        let protocol = protocol.parse().map_err(|_| malformed())?;
+        let protocol = protocol.parse().map_err(|()| malformed())?;
         Self::new(address, Some(protocol), ports.parse()?, to.parse()?)
     }
 }

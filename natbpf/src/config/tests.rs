@@ -35,6 +35,7 @@ fn with_rule(text: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a whole file, and all that it says")]
 fn a_whole_file() {
     let config = read(
         r#"

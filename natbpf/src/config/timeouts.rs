@@ -5,7 +5,7 @@ use std::time::Duration;
 use natbpf_common::{Nanoseconds, flow::state::State};
 
 /// Longer than any keepalive; a flow that is forgotten for longer only holds a port.
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+const LONGEST: Duration = Duration::from_hours(30 * 24);
 
 /// A timeout that cannot be taken, and why.
 #[derive(Debug, thiserror::Error)]

@@ -57,7 +57,7 @@ impl Daemon {
         self.config = config;
         let settings = self.tables.settings();
         let written =
-            settings.and_then(|settings| self.tables.set_settings(configured(&self.config, settings)));
+            settings.and_then(|settings| self.tables.set_settings(configured(&self.config, &settings)));
         if let Err(error) = written {
             tracing::error!("the new timeouts are not in force, reload once more: {error:#}");
         }

@@ -8,11 +8,11 @@ use crate::config::Config;
 const HOST_SHARE: u32 = 16;
 
 /// The others stay as they are.
-pub fn configured(config: &Config, settings: Settings) -> Settings {
+pub fn configured(config: &Config, settings: &Settings) -> Settings {
     Settings {
         timeouts: config.timeouts,
         revalidate: ticks(config.datapath.revalidate.as_nanos() as Nanoseconds),
         host_share: config.datapath.max_flows / HOST_SHARE,
-        ..settings
+        ..*settings
     }
 }

@@ -67,7 +67,7 @@ pub async fn start(
         config.datapath.max_flows = u32::try_from(tables.max_entries()? / 2)?;
     }
     let settings = with_secrets(tables.settings()?)?;
-    tables.set_settings(Settings { netns: cookie, ..configured(&config, settings) })?;
+    tables.set_settings(Settings { netns: cookie, ..configured(&config, &settings) })?;
     let mut offloading = Offloading::new(&options.pins, &tables)?;
     let mut others = Others::start().context("cannot watch the hooks")?;
     if adopted {

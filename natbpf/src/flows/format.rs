@@ -72,20 +72,14 @@ impl Flow {
             write!(f, "{state} ")?;
         }
         let (first, reply) = (self.first(), self.reply());
-        self.write_tuple(f, &first, self.icmp_request(), first.source_port)?;
+        Self::write_tuple(f, &first, self.icmp_request(), first.source_port)?;
         // Row O02.
         f.write_str(if self.status.seen_reply() { " " } else { " [UNREPLIED] " })?;
-        self.write_tuple(f, &reply, icmp_reply(self.icmp_request()), reply.destination_port)?;
+        Self::write_tuple(f, &reply, icmp_reply(self.icmp_request()), reply.destination_port)?;
         f.write_str(if self.status.assured() { " [ASSURED]" } else { "" })
     }
 
-    fn write_tuple(
-        &self,
-        f: &mut fmt::Formatter<'_>,
-        key: &FlowKey,
-        icmp_type: u8,
-        icmp_id: Port,
-    ) -> fmt::Result {
+    fn write_tuple(f: &mut fmt::Formatter<'_>, key: &FlowKey, icmp_type: u8, icmp_id: Port) -> fmt::Result {
         write!(f, "src={} dst={}", key.source, key.destination)?;
         match key.protocol {
             TCP | UDP => write!(f, " sport={} dport={}", key.source_port, key.destination_port),

@@ -8,6 +8,7 @@ use super::{
     inward::Inward,
     matching::{Addresses, Devices, Match},
     site::Redirect,
+    target::SourceNat,
     toml::Table,
     written::Written,
 };
@@ -71,7 +72,7 @@ fn is_half(rule: &Written, host: Ipv4Addr, uplink: &str) -> bool {
 
 /// Rules that floating addresses make superfluous: those of their hosts.
 pub fn replaces(rule: &Written, tables: &[Inward]) -> bool {
-    let Some(to) = rule.nat.as_ref().and_then(|nat| nat.single()) else { return false };
+    let Some(to) = rule.nat.as_ref().and_then(SourceNat::single) else { return false };
     let floating = tables.iter().filter(|inward| inward.table.is("floating") && inward.address == Some(to));
     let mut hosts = floating.map(|inward| (inward.arrival.destination.within.addr(), &inward.uplink));
     hosts.any(|(host, uplink)| is_half(rule, host, uplink))

@@ -12,7 +12,7 @@ use super::{
     ruleset::{Hook, Kind, Policy, Ruleset, Table},
     target::{DestinationNat, Target, Verdict},
 };
-use crate::config::{Action, Config, PortForward, Protocol};
+use crate::config::{Action, AddressPool, Config, PortForward, Protocol};
 
 /// The first packet of a flow, at one hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,7 +240,7 @@ pub fn leaving(config: &Config, packet: &Packet) -> Fate {
     match rule.map(|rule| &rule.action) {
         None | Some(Action::Exempt) => Fate::Untouched,
         Some(Action::Masquerade(translation)) => {
-            let pool = translation.pool.as_ref().map(|pool| pool.addresses());
+            let pool = translation.pool.as_ref().map(AddressPool::addresses);
             let to = pool.and_then(|pool| Some((*pool.first()?, *pool.last()?)));
             // Others have none.
             let ports = translation.to_ports.filter(|_| matches!(packet.protocol, 6 | 17));
@@ -261,10 +261,10 @@ pub fn hairpins(config: &Config, uplink: &str, own: Ipv4Addr, packet: &Packet) -
 
 /// What becomes of a packet that arrives at an uplink, and whether the same becomes of one from inside.
 fn redirected(config: &Config, uplink: &str, own: Ipv4Addr, packet: &Packet) -> Option<(Fate, bool)> {
-    let forwards = config.forwards.iter().filter(|forward| forward.uplink == uplink);
+    let mut forwards = config.forwards.iter().filter(|forward| forward.uplink == uplink);
     let forwarded = |forward: &PortForward| Some((forwarded(forward, own, packet)?, forward.hairpin));
     let mut floating = config.floating.iter().filter(|floating| floating.uplink == uplink);
-    forwards.filter_map(forwarded).next().or_else(|| {
+    forwards.find_map(forwarded).or_else(|| {
         let floating = floating.find(|floating| floating.pair.external == packet.destination)?;
         let (address, port) = (floating.pair.inside, Some(packet.port));
         Some((Fate::Destination { address, port }, floating.hairpin))

@@ -6,7 +6,7 @@ use super::{Given, Missing, PlanError, PlannedPort, PlannedUplink};
 use crate::{
     config::HookMode,
     datapath::Role,
-    network::{Device, Link, Snapshot},
+    network::{Device, Features, Link, Snapshot},
 };
 
 /// The hook of an uplink or a port.
@@ -167,5 +167,5 @@ fn stripped<'a>(link: &Link, device: &Device, snapshot: &'a Snapshot) -> Option<
 fn takes_frames(link: &Link, snapshot: &Snapshot) -> bool {
     let features = snapshot.devices.get(&link.index).and_then(|device| device.xdp);
     let limited = link.is("veth") && link.queue;
-    features.is_some_and(|features| features.takes_frames()) && !limited
+    features.is_some_and(Features::takes_frames) && !limited
 }

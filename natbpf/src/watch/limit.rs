@@ -203,7 +203,7 @@ mod tests {
     fn one_that_rests_is_answered_at_once_again() {
         let (mut limit, start) = (Limit::default(), Instant::now());
         answers(&mut limit, start, |_| NEIGHBOUR);
-        let later = start + Duration::from_secs(60);
+        let later = start + Duration::from_mins(1);
         limit.settle(later);
         assert!((0..5).all(|_| limit.admits(NEIGHBOUR, later)));
         assert!(!limit.admits(NEIGHBOUR, later));

@@ -150,6 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "whole numbers")]
     fn percentiles_are_of_the_nearest_rank() -> Result<()> {
         let each = (1..=1000).rev().map(Duration::from_micros).collect();
         let latencies = Latencies::new(each, Duration::from_secs(2))?;

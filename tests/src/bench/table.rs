@@ -21,7 +21,7 @@ fn table(figures: &Figures, measure: Measure, sides: &[String]) -> Table {
     let rate = measure.per_second(1.0).is_some();
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
-    let mut header = vec!["".to_owned(), measure.unit().to_owned(), "lowest".into(), "highest".into()];
+    let mut header = vec![String::new(), measure.unit().to_owned(), "lowest".into(), "highest".into()];
     if rate {
         header.push("1/s".into());
     }

@@ -63,7 +63,7 @@ impl Script {
         flags: TcpFlags,
         payload: &[u8],
     ) -> Result<Option<Seen>> {
-        let acknowledged = if !flags.intersects(ACK) { 0 } else { self.server_next };
+        let acknowledged = if flags.intersects(ACK) { self.server_next } else { 0 };
         let packet = Packet::tcp(self.client, self.server, flags).numbers(sequence, acknowledged);
         self.inside.send(&packet.payload(payload))?;
         let seen = find(&self.outside, self.server, sequence, flags)?;
@@ -88,7 +88,7 @@ impl Script {
         flags: TcpFlags,
         payload: &[u8],
     ) -> Result<Option<Seen>> {
-        let acknowledged = if !flags.intersects(ACK) { 0 } else { self.client_next };
+        let acknowledged = if flags.intersects(ACK) { self.client_next } else { 0 };
         let packet = Packet::tcp(self.server, self.external, flags).numbers(sequence, acknowledged);
         self.outside.send(&packet.payload(payload))?;
         find(&self.inside, self.client, sequence, flags)

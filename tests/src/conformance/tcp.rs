@@ -63,7 +63,7 @@ fn accept(listener: &TcpListener, stop: &AtomicBool) {
 
 fn serve(mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.set_read_timeout(Some(Duration::from_mins(1)))?;
     stream.write_all(format!("{peer}\n").as_bytes())?;
     let mut reader = stream.try_clone()?;
     io::copy(&mut reader, &mut stream).map(drop)

@@ -115,7 +115,7 @@ pub fn iperf3(client: &Namespace, server: (&Namespace, impl ToString), options: 
     let serving = server_ns.cmd("iperf3").args(["-s", "-1", "--forceflush", "-B", &address]).spawn()?;
     serving.wait_for(Stream::Stdout, Duration::from_secs(10), |line| line.contains("Server listening"))?;
     let cmd = client.cmd("iperf3").args(["-J", "-c", &address]).args(options.split_whitespace());
-    let output = cmd.limit(Duration::from_secs(60)).output()?;
+    let output = cmd.limit(Duration::from_mins(1)).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let report: serde_json::Value = serde_json::from_str(&text)
         .with_context(|| format!("iperf3 said {text} {}", String::from_utf8_lossy(&output.stderr)))?;

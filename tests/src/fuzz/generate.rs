@@ -21,7 +21,7 @@ const OUTSIDE: [Ipv4Addr; 4] =
     [SERVER, SERVER2, Ipv4Addr::new(198, 51, 100, 2), Ipv4Addr::new(192, 0, 2, 77)];
 /// Neither here nor there.
 const NOBODY: [Ipv4Addr; 4] =
-    [Ipv4Addr::new(192, 168, 7, 7), Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, Ipv4Addr::new(127, 0, 0, 1)];
+    [Ipv4Addr::new(192, 168, 7, 7), Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, Ipv4Addr::LOCALHOST];
 /// Flows that packets are made for.
 const REMEMBERED: usize = 128;
 
@@ -74,7 +74,7 @@ impl Generator {
 
     pub fn next(&mut self, random: &mut Random) -> Case {
         match random.below(100) {
-            0..34 => self.outward(random),
+            0..34 => outward(random),
             34..38 => self.hairpin(random),
             38..44 => self.at_port(random),
             44..50 => self.answer(random),
@@ -87,15 +87,6 @@ impl Generator {
             91..96 => random_body(random),
             _ => random_bytes(random),
         }
-    }
-
-    fn outward(&mut self, random: &mut Random) -> Case {
-        let from = (random.pick(&INSIDE), port(random));
-        let from = if random.once_in(20) { (random.pick(&NOBODY), from.1) } else { from };
-        let to = (random.pick(&OUTSIDE), port(random));
-        let to = if random.once_in(40) { (random.pick(&NOBODY), to.1) } else { to };
-        let (kind, packet) = any(random, from, to);
-        built(kind, Hook::Egress, dressed(random, packet))
     }
 
     /// To an external address, of an instance or of nobody.
@@ -111,7 +102,7 @@ impl Generator {
 
     /// In a flow that was begun, as it comes from the instance.
     fn at_port(&mut self, random: &mut Random) -> Case {
-        let Some(sent) = self.pick(random) else { return self.outward(random) };
+        let Some(sent) = self.pick(random) else { return outward(random) };
         let packet = sent.packet.clone().flags(tcp_flags(random)).ttl(random.pick(&[64, 63, 2, 1, 0]));
         built("in a flow, at its port", Hook::PortIngress, dressed(random, packet))
     }
@@ -142,7 +133,7 @@ impl Generator {
 
     fn error_from_inside(&mut self, random: &mut Random) -> Case {
         if self.arrived.is_empty() {
-            return self.outward(random);
+            return outward(random);
         }
         let quoted = &self.arrived[random.below(self.arrived.len())];
         let [from, to] = [16, 12].map(|at| super::frame::address(quoted, at));
@@ -284,6 +275,15 @@ fn own(random: &mut Random) -> Case {
     let (from, to) = ((GATEWAY, port(random)), (random.pick(&OUTSIDE), port(random)));
     let (_, packet) = any(random, from, to);
     built("from the gateway itself", Hook::Egress, dressed(random, packet))
+}
+
+fn outward(random: &mut Random) -> Case {
+    let from = (random.pick(&INSIDE), port(random));
+    let from = if random.once_in(20) { (random.pick(&NOBODY), from.1) } else { from };
+    let to = (random.pick(&OUTSIDE), port(random));
+    let to = if random.once_in(40) { (random.pick(&NOBODY), to.1) } else { to };
+    let (kind, packet) = any(random, from, to);
+    built(kind, Hook::Egress, dressed(random, packet))
 }
 
 fn arp(random: &mut Random) -> Case {

@@ -55,7 +55,7 @@ fn tc(ns: &Namespace, lines: &str) -> Result<()> {
     let process = ns.cmd("tc").args(["-batch", "-"]).stdin(Stdio::from(reader)).spawn()?;
     let written = writer.write_all(lines.as_bytes());
     drop(writer);
-    let output = process.finish(Duration::from_secs(60))?;
+    let output = process.finish(Duration::from_mins(1))?;
     let complaint = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),

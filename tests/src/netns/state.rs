@@ -60,7 +60,7 @@ pub fn differences(before: &BTreeMap<String, String>, after: &BTreeMap<String, S
 /// Values among the sysctls that change by themselves.
 fn is_counter(line: &str) -> bool {
     let name = line.split(' ').next().unwrap_or_default();
-    name.ends_with("_count") || name.ends_with(".stat")
+    ["_count", ".stat"].iter().any(|end| name.ends_with(end))
 }
 
 fn find(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {

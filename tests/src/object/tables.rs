@@ -241,7 +241,7 @@ impl Object {
             if let Some(other) = replies.insert(reply, key) {
                 panic!("{key:?} and {other:?} have one external tuple, {reply:?}");
             }
-            let back = entries.get(&reply).map(|entry| entry.rewrite());
+            let back = entries.get(&reply).map(FlowEntry::rewrite);
             let back = back.unwrap_or_else(|| panic!("{key:?} has no entry of the reply direction"));
             assert_eq!((back.address, back.port), (key.source, key.source_port), "the reply to {key:?}");
             let held = [

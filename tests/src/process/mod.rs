@@ -27,7 +27,7 @@ use lines::Lines;
 use programs::{PROGRAMS, Program, Purpose};
 
 /// How long a program that should end by itself may take.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// A command, perhaps inside a network namespace.
 pub struct Cmd {

@@ -38,7 +38,7 @@ fn odd_packets() -> Vec<Odd> {
     odd.extend([1, 3, 4, 7].map(|length| (UDP, 0, udp(5000, 9, 8)[..length].to_vec())));
 
     for protocol in [ICMP, TCP, UDP, 47, 253] {
-        let fragments = [MORE_FRAGMENTS, MORE_FRAGMENTS | 1, MORE_FRAGMENTS | 100, 1, 3, 185, 0x1fff];
+        let fragments = [MORE_FRAGMENTS, MORE_FRAGMENTS | 1, MORE_FRAGMENTS | 0x64, 1, 3, 185, 0x1fff];
         odd.extend(fragments.map(|field| (protocol, field, vec![0; 16])));
         odd.push((protocol, MORE_FRAGMENTS, vec![0; 8]));
     }

@@ -21,7 +21,7 @@ const SUITES: [&str; 3] = ["bookworm", "bookworm-backports", "trixie-backports"]
 const SECURITY_SUITE: &str = "bookworm-security";
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// For so long the lists are not asked for again.
-const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
+const FRESH: Duration = Duration::from_hours(24);
 
 /// A kernel that is unpacked.
 #[derive(Clone, Debug)]

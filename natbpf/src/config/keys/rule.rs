@@ -125,8 +125,8 @@ impl RuleKeys {
         };
         Ok(MasqueradeRule {
             out: self.out.of("out")?,
-            sources: networks("source", &self.source, Problem::NoSource)?,
-            destinations: networks("destination", &self.destination, Problem::NoDestination)?,
+            sources: networks("source", self.source.as_ref(), Problem::NoSource)?,
+            destinations: networks("destination", self.destination.as_ref(), Problem::NoDestination)?,
             action,
         })
     }
@@ -148,12 +148,12 @@ impl RuleKeys {
         if self.inside.is_some() && !behaviour.hairpin {
             return Err(Wrong::at("inside")(Problem::InsideWithoutHairpin));
         }
-        let inside = items("inside", &self.inside).collect::<Result<_, _>>()?;
-        let except = items("except", &self.except).collect::<Result<_, _>>()?;
-        not_empty("ports", &self.ports, Problem::NoPort)?;
-        let ports = items("ports", &self.ports).collect::<Result<_, _>>()?;
-        not_empty("to", &self.to, Problem::NoPool)?;
-        let to: Vec<_> = items("to", &self.to).collect::<Result<_, _>>()?;
+        let inside = items("inside", self.inside.as_ref()).collect::<Result<_, _>>()?;
+        let except = items("except", self.except.as_ref()).collect::<Result<_, _>>()?;
+        not_empty("ports", self.ports.as_ref(), Problem::NoPort)?;
+        let ports = items("ports", self.ports.as_ref()).collect::<Result<_, _>>()?;
+        not_empty("to", self.to.as_ref(), Problem::NoPool)?;
+        let to: Vec<_> = items("to", self.to.as_ref()).collect::<Result<_, _>>()?;
         let pool = AddressPool::collect(&to).map_err(Wrong::at("to"))?;
         let to_ports = self.to_ports.as_ref().map(|said| said.of("to_ports")).transpose()?;
         let random = self.random.unwrap_or_default();
@@ -186,13 +186,15 @@ impl RuleKeys {
     }
 }
 
-type List<T> = Option<Vec<Said<T>>>;
-
-fn not_empty<T>(key: &'static str, list: &List<T>, problem: Problem) -> Result<(), Wrong> {
-    if list.as_ref().is_some_and(Vec::is_empty) { Err(Wrong::at(key)(problem)) } else { Ok(()) }
+fn not_empty<T>(key: &'static str, list: Option<&Vec<Said<T>>>, problem: Problem) -> Result<(), Wrong> {
+    if list.is_some_and(Vec::is_empty) { Err(Wrong::at(key)(problem)) } else { Ok(()) }
 }
 
-fn networks(key: &'static str, list: &List<NetworkMatch>, if_empty: Problem) -> Result<Networks, Wrong> {
+fn networks(
+    key: &'static str,
+    list: Option<&Vec<Said<NetworkMatch>>>,
+    if_empty: Problem,
+) -> Result<Networks, Wrong> {
     not_empty(key, list, if_empty)?;
     let mut networks = Networks::default();
     for (item, network) in items(key, list).enumerate() {

@@ -95,9 +95,9 @@ impl From<Wrong> for Problem {
 /// Each of a list.
 pub fn items<T: Value>(
     key: &'static str,
-    list: &Option<Vec<Said<T>>>,
+    list: Option<&Vec<Said<T>>>,
 ) -> impl Iterator<Item = Result<T, Wrong>> {
-    let items = list.iter().flatten().enumerate();
+    let items = list.into_iter().flatten().enumerate();
     items.map(move |(item, said)| said.of(key).map_err(|wrong| Wrong { item: Some(item), ..wrong }))
 }
 

@@ -147,7 +147,7 @@ impl Section {
         let hooks = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"].map(has);
         let has_rules = |name: &str| self.chains.get(name).is_some_and(|chain| !chain.rules.is_empty());
         let may_be_nat = has_rules("PREROUTING") || has_rules("POSTROUTING");
-        self.table = match hooks {
+        let table = match hooks {
             _ if nat => "nat",
             [true, false, false, true, false] => "raw",
             [true, _, true, ..] | [.., true, _, true] => "mangle",
@@ -155,8 +155,8 @@ impl Section {
                 return Err(ImportError::WhichTable { line: self.line.number });
             }
             _ => "filter",
-        }
-        .to_owned();
+        };
+        table.clone_into(&mut self.table);
         Ok(())
     }
 }

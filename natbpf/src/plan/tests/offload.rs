@@ -195,7 +195,7 @@ fn what_is_between_a_port_and_the_uplink_is_known() {
 #[test]
 fn there_is_a_limit_and_more_is_told() {
     let mut snapshot = snapshot();
-    snapshot.links.extend((100..100 + MAX_PORTS + 1).map(|index| link(index, &format!("veth{index}"))));
+    snapshot.links.extend((100..=100 + MAX_PORTS).map(|index| link(index, &format!("veth{index}"))));
     let plan = plan(&with_ports(&[], &["veth*"]), &snapshot, Missing::Refused).unwrap();
     assert_eq!(plan.ports.len(), MAX_PORTS as usize);
     assert!(plan.warnings.iter().any(|warning| warning.contains("4097 inside ports")), "{:?}", plan.warnings);

@@ -215,7 +215,7 @@ fn where_all_ports_are_forwarded_flows_begin_all_the_same() {
         }
         for packet in &one_of_each(B)[..2] {
             let shared =
-                if !flags.intersects(UplinkFlags::MOSTLY_FORWARDED) { &[PortsOverlapped][..] } else { &[] };
+                if flags.intersects(UplinkFlags::MOSTLY_FORWARDED) { &[] } else { &[PortsOverlapped][..] };
             let external = object.begin(packet, shared);
             object.back(&packet.answer(external).flags(SYN | ACK), B);
         }

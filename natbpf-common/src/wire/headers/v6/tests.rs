@@ -218,8 +218,11 @@ fn tags_are_skipped_and_tell_no_family() {
     let built = |tags: usize, is_ipv4: bool| {
         let mut bytes = Vec::new();
         let link = ethernet();
-        let ip =
-            if is_ipv4 { IpHeaders::Ipv4(Default::default(), Default::default()) } else { ip(all_six()) };
+        let ip = if is_ipv4 {
+            IpHeaders::Ipv4(etherparse::Ipv4Header::default(), etherparse::Ipv4Extensions::default())
+        } else {
+            ip(all_six())
+        };
         let id = |id| VlanId::try_new(id).unwrap();
         let step = match tags {
             0 => link.ip(ip),

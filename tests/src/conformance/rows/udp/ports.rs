@@ -69,7 +69,7 @@ pub fn without_a_port_left_nothing_is_harmed(bed: &Bed) -> Result<Outcome> {
     let ask_all =
         |what: &str| -> Result<Vec<_>> { sockets.iter().map(|socket| server.ask(socket, what)).collect() };
     let seen = ask_all("there are four ports")?;
-    let ports = seen.iter().map(|seen| seen.port()).collect::<BTreeSet<_>>();
+    let ports = seen.iter().map(std::net::SocketAddr::port).collect::<BTreeSet<_>>();
     ensure!(ports == (50000..=50003).collect(), "four endpoints have the ports {ports:?}");
 
     let fifth = bed.in1.udp((IN1, 5004))?;
