@@ -18,5 +18,5 @@ pub mod time;
 pub mod wire;
 
 pub use interface::IfIndex;
-pub use time::{Nanoseconds, SECOND};
+pub use time::{Nanoseconds, SECOND, Timestamp};
 pub use wire::{Address, Port};

@@ -1,15 +1,15 @@
 //! The datapath's clock, read from user space, and waiting by that of the runtime.
 
-use natbpf_common::{Nanoseconds, SECOND};
+use natbpf_common::{SECOND, Timestamp};
 use nix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep_until};
 
 /// Now, as the BPF programs know it: monotonic, as exact as a timer tick. Row X10.
-pub fn now() -> Nanoseconds {
+pub fn now() -> Timestamp {
     // The clock exists on every Linux that runs BPF; without it nothing would seem to age.
-    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |time| {
+    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Timestamp::default(), |time| {
         let (seconds, nanoseconds) = (time.tv_sec().unsigned_abs(), time.tv_nsec().unsigned_abs());
-        seconds * SECOND + nanoseconds
+        Timestamp::new(nanoseconds) + seconds * SECOND
     })
 }
 

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use natbpf_common::{
-    Nanoseconds,
+    Timestamp,
     flow::{
         Direction, FlowEntry, FlowKey, Status,
         life::{GRACE, Life, Verdict, judge},
@@ -74,20 +74,20 @@ pub fn collect(tables: &Tables, reaper: &Reaper) -> Result<Round> {
     }
 }
 
-fn is_idle(endpoint: &Endpoint, mapping: &Mapping, now: Nanoseconds) -> bool {
+fn is_idle(endpoint: &Endpoint, mapping: &Mapping, now: Timestamp) -> bool {
     let unused = Users::from_word(mapping.users).count() == 0;
-    let rest = now.saturating_sub(mapping.idle_since);
+    let rest = now.since(mapping.idle_since);
     endpoint.side != Side::Inside as u8 && unused && rest > Mapping::rest(mapping.flags)
 }
 
 /// Whether the reaper should look at an entry. Entries of the reply direction are looked at if they are marked, or
 /// nothing has renewed them for the whole timeout: what the reaper knows and this does not is whether their flow is
 /// still there.
-fn is_over(key: &FlowKey, entry: &FlowEntry, now: Nanoseconds, timeouts: &Timeouts) -> bool {
+fn is_over(key: &FlowKey, entry: &FlowEntry, now: Timestamp, timeouts: &Timeouts) -> bool {
     let timeout = timeouts.of(Status::from_word(entry.status));
     let life = Life::from_word(entry.life);
     match (key.direction(), life) {
-        (Direction::Reply, Life::Live(seen)) => Life::expired(now.saturating_sub(seen), timeout.max(GRACE)),
+        (Direction::Reply, Life::Live(seen)) => Life::expired(now.since(seen), timeout.max(GRACE)),
         _ => judge(life, now, timeout) != Verdict::Keep,
     }
 }
@@ -98,7 +98,7 @@ fn is_over(key: &FlowKey, entry: &FlowEntry, now: Nanoseconds, timeouts: &Timeou
 pub struct Eviction {
     placement: Placement,
     /// Flows that have begun since then are where they should be.
-    before: Nanoseconds,
+    before: Timestamp,
     scan: Scan<FlowKey, FlowEntry>,
     ended: u64,
 }
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn only_what_has_been_silent_long_enough_is_over() {
         let timeouts = Timeouts::default();
-        let now = 10_000 * SECOND;
+        let now = Timestamp::default() + 10_000 * SECOND;
         let key = |direction| FlowKey {
             source: Address::UNSPECIFIED,
             destination: Address::UNSPECIFIED,

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{flow::FlowKey, interface::IfIndex, time::Nanoseconds};
+use crate::{flow::FlowKey, interface::IfIndex, time::Timestamp};
 
 /// What happened to a flow; the names are those of conntrack's events (`conntrack -E`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct FlowEvent {
     /// The [`Rewrite`](crate::flow::Rewrite) of the original direction, as a word.
     pub rewrite: u64,
     /// When it happened, by the datapath's clock.
-    pub time: Nanoseconds,
+    pub time: Timestamp,
     /// Interface index of the uplink.
     pub uplink: IfIndex,
     /// A [`Status`](crate::flow::Status).

@@ -3,14 +3,14 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::time::{Nanoseconds, SECOND};
+use crate::time::Nanoseconds;
 
 /// How much of a packet an ICMP error quotes: it has at most 576 bytes itself (RFC 1812, section 4.3.2.3), 28 of which
 /// are headers.
 pub const QUOTED: usize = 576 - 28;
 
 /// The shortest time between two notices: a sender that floods learns nothing from more.
-pub const INTERVAL: Nanoseconds = SECOND / 1000;
+pub const INTERVAL: Nanoseconds = Nanoseconds::new(1_000_000);
 
 /// One notice, as it stands in the ring buffer.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -5,14 +5,14 @@
 //! packet of the instance may still bring it back; only a mark that has stood for [`GRACE`] leads to removal,
 //! so no program can still be using the entry then.
 
-use crate::time::{Nanoseconds, SECOND};
+use crate::time::{Nanoseconds, Timestamp};
 
 /// How long a mark stands before the entry may go. Longer than any program holds a pointer, and longer than
 /// [`RENEWAL`], for which a reply entry trusts its copy.
-pub const GRACE: Nanoseconds = 2 * SECOND;
+pub const GRACE: Nanoseconds = Nanoseconds::seconds(2);
 
 /// Packets renew the time stamp of their flow when it is older than this.
-pub const RENEWAL: Nanoseconds = SECOND;
+pub const RENEWAL: Nanoseconds = Nanoseconds::seconds(1);
 
 const MARKS: u64 = 0b11 << 62;
 const DYING: u64 = 0b01 << 62;
@@ -24,12 +24,12 @@ const BUSY: u64 = MARKS | 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     /// The flow lives and was last seen at this time (within [`RENEWAL`]).
-    Live(Nanoseconds),
+    Live(Timestamp),
     /// The reaper found it expired at this time. A packet of the original direction starts it anew.
-    Dying(Nanoseconds),
+    Dying(Timestamp),
     /// It was ended at this time by the operator or by the loss of its address. A packet of the original direction
     /// gets a new translation.
-    Killed(Nanoseconds),
+    Killed(Timestamp),
     /// A program is giving it a new translation just now.
     Busy,
     /// The reaper is removing it just now.
@@ -40,7 +40,7 @@ impl Life {
     /// Reads [`FlowEntry::life`](super::FlowEntry::life).
     #[inline(always)]
     pub const fn from_word(word: u64) -> Self {
-        let time = word & !MARKS;
+        let time = Timestamp::new(word & !MARKS);
         match word & MARKS {
             0 => Self::Live(time),
             DYING => Self::Dying(time),
@@ -54,9 +54,9 @@ impl Life {
     #[inline(always)]
     pub const fn to_word(self) -> u64 {
         match self {
-            Self::Live(time) => time & !MARKS,
-            Self::Dying(time) => time & !MARKS | DYING,
-            Self::Killed(time) => time & !MARKS | KILLED,
+            Self::Live(time) => time.number() & !MARKS,
+            Self::Dying(time) => time.number() & !MARKS | DYING,
+            Self::Killed(time) => time.number() & !MARKS | KILLED,
             Self::Busy => BUSY,
             Self::Gone => GONE,
         }
@@ -65,15 +65,15 @@ impl Life {
     /// The time since the flow was last seen, if it lives. A time stamp ahead of `now` counts as now:
     /// processors need not agree to the nanosecond.
     #[inline(always)]
-    pub const fn age(word: u64, now: Nanoseconds) -> Option<Nanoseconds> {
-        if word & MARKS == 0 { Some(now.saturating_sub(word)) } else { None }
+    pub const fn age(word: u64, now: Timestamp) -> Option<Nanoseconds> {
+        if word & MARKS == 0 { Some(now.since(Timestamp::new(word))) } else { None }
     }
 
     /// Whether the idle time is over: a second of slack, because the stamp may be older than the last packet
     /// by [`RENEWAL`], keeps every timeout at or above its configured value.
     #[inline(always)]
     pub const fn expired(age: Nanoseconds, timeout: Nanoseconds) -> bool {
-        age > timeout + RENEWAL
+        age.number() > timeout.number() + RENEWAL.number()
     }
 }
 
@@ -90,12 +90,12 @@ pub enum Verdict {
 
 /// The reaper's rule. `idle_limit` is the timeout of the flow's state.
 #[inline(always)]
-pub const fn judge(life: Life, now: Nanoseconds, idle_limit: Nanoseconds) -> Verdict {
+pub const fn judge(life: Life, now: Timestamp, idle_limit: Nanoseconds) -> Verdict {
     match life {
-        Life::Live(seen) if Life::expired(now.saturating_sub(seen), idle_limit) => {
-            Verdict::Mark(Life::Dying(now))
+        Life::Live(seen) if Life::expired(now.since(seen), idle_limit) => Verdict::Mark(Life::Dying(now)),
+        Life::Dying(since) | Life::Killed(since) if now.since(since).number() >= GRACE.number() => {
+            Verdict::Remove
         }
-        Life::Dying(since) | Life::Killed(since) if now.saturating_sub(since) >= GRACE => Verdict::Remove,
         _ => Verdict::Keep,
     }
 }
@@ -105,10 +105,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::time::SECOND;
+
+    const fn at(time: u64) -> Timestamp {
+        Timestamp::new(time)
+    }
 
     proptest! {
         #[test]
         fn words_and_meanings_agree(time in 0..1u64 << 62) {
+            let time = at(time);
             for life in [Life::Live(time), Life::Dying(time), Life::Killed(time), Life::Busy, Life::Gone] {
                 prop_assert_eq!(Life::from_word(life.to_word()), life);
             }
@@ -116,16 +122,18 @@ mod tests {
 
         #[test]
         fn only_the_living_have_an_age(time in 0..1u64 << 62, now in 0..1u64 << 62) {
-            prop_assert_eq!(Life::age(Life::Live(time).to_word(), now), Some(now.saturating_sub(time)));
+            let (time, now) = (at(time), at(now));
+            prop_assert_eq!(Life::age(Life::Live(time).to_word(), now), Some(now.since(time)));
             for life in [Life::Dying(time), Life::Killed(time), Life::Busy, Life::Gone] {
                 prop_assert_eq!(Life::age(life.to_word(), now), None);
             }
         }
 
         #[test]
-        fn no_flow_expires_before_its_timeout(seen in 0..1u64 << 40, stale in 0..RENEWAL, timeout in SECOND..10_000 * SECOND) {
+        fn no_flow_expires_before_its_timeout(seen in 0..1u64 << 40, stale in 0..RENEWAL.number(), timeout in SECOND.number()..10_000 * SECOND.number()) {
             // The last packet came up to RENEWAL after the stamp.
-            let last_packet = seen + stale;
+            let (seen, timeout) = (at(seen), Nanoseconds::new(timeout));
+            let last_packet = seen + Nanoseconds::new(stale);
             prop_assert_eq!(judge(Life::Live(seen), last_packet + timeout, timeout), Verdict::Keep);
             let marked = last_packet + timeout + 2 * RENEWAL;
             prop_assert_eq!(judge(Life::Live(seen), marked, timeout), Verdict::Mark(Life::Dying(marked)));
@@ -134,11 +142,11 @@ mod tests {
 
     #[test]
     fn a_mark_stands_for_the_grace_period() {
-        for marked in [Life::Dying(100), Life::Killed(100)] {
-            assert_eq!(judge(marked, 100 + GRACE - 1, SECOND), Verdict::Keep);
-            assert_eq!(judge(marked, 100 + GRACE, SECOND), Verdict::Remove);
+        for marked in [Life::Dying(at(100)), Life::Killed(at(100))] {
+            assert_eq!(judge(marked, at(99) + GRACE, SECOND), Verdict::Keep);
+            assert_eq!(judge(marked, at(100) + GRACE, SECOND), Verdict::Remove);
         }
-        assert_eq!(judge(Life::Busy, u64::MAX >> 2, SECOND), Verdict::Keep);
-        assert_eq!(judge(Life::Gone, u64::MAX >> 2, SECOND), Verdict::Keep);
+        assert_eq!(judge(Life::Busy, at(u64::MAX >> 2), SECOND), Verdict::Keep);
+        assert_eq!(judge(Life::Gone, at(u64::MAX >> 2), SECOND), Verdict::Keep);
     }
 }

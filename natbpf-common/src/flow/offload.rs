@@ -8,7 +8,10 @@
 use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{interface::IfIndex, time::Ticks};
+use crate::{
+    interface::IfIndex,
+    time::{Tick, Ticks},
+};
 
 /// The noted path of one direction of a flow; the other cache line of its entry. 32 bytes without padding.
 ///
@@ -71,7 +74,7 @@ impl NotedPort {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// When it ends.
-    pub until: Ticks,
+    pub until: Tick,
     /// [`Gauge::Epoch`](crate::contract::gauge::Gauge::Epoch) when it was noted.
     pub epoch: u16,
     /// Longest IPv4 packet, or segment of one, that the kernel has let through.
@@ -86,26 +89,26 @@ impl Validity {
 
     /// Valid from now on. The epoch is not 0, so the word is neither of the two above.
     #[inline(always)]
-    pub const fn new(now: Ticks, lasts: Ticks, epoch: u16, size: u16) -> Self {
-        Self { until: now.wrapping_add(lasts), epoch, size }
+    pub const fn new(now: Tick, lasts: Ticks, epoch: u16, size: u16) -> Self {
+        Self { until: now.after(lasts), epoch, size }
     }
 
     /// The word for [`Offload::validity`]: from the lowest bit on 32 bits of `until`, 16 of `epoch`, 16 of `size`.
     #[inline(always)]
     pub const fn to_word(self) -> u64 {
-        self.until as u64 | (self.epoch as u64) << 32 | (self.size as u64) << 48
+        self.until.number() as u64 | (self.epoch as u64) << 32 | (self.size as u64) << 48
     }
 
     /// Reads [`Offload::validity`]. [`Validity::NONE`] and [`Validity::BUSY`] become one that never holds.
     #[inline(always)]
     pub const fn from_word(word: u64) -> Self {
-        Self { until: word as u32, epoch: (word >> 32) as u16, size: (word >> 48) as u16 }
+        Self { until: Tick::new(word as u32), epoch: (word >> 32) as u16, size: (word >> 48) as u16 }
     }
 
     /// Whether the path may be used `now`. `epoch` is the present one and not 0. Row M28.
     #[inline(always)]
-    pub const fn holds(self, now: Ticks, epoch: u16) -> bool {
-        self.epoch == epoch && self.until.wrapping_sub(now).cast_signed() > 0
+    pub const fn holds(self, now: Tick, epoch: u16) -> bool {
+        self.epoch == epoch && self.until.is_after(now)
     }
 }
 
@@ -113,7 +116,8 @@ impl Validity {
 /// `seed`, so that not all flows ask again at once.
 #[inline(always)]
 pub const fn spread(interval: Ticks, seed: u32) -> Ticks {
-    interval - (((interval as u64 >> 2) * (seed as u64 & 0xff)) >> 8) as u32
+    let interval = interval.number();
+    Ticks::new(interval - (((interval as u64 >> 2) * (seed as u64 & 0xff)) >> 8) as u32)
 }
 
 #[cfg(test)]
@@ -121,26 +125,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::time::{SECOND, ticks};
+    use crate::time::SECOND;
 
     proptest! {
         #[test]
         fn a_validity_survives_its_word(until: u32, epoch: u16, size: u16) {
-            let validity = Validity { until, epoch, size };
+            let validity = Validity { until: Tick::new(until), epoch, size };
             prop_assert_eq!(Validity::from_word(validity.to_word()), validity);
         }
 
         #[test]
         fn it_holds_for_its_time_and_epoch(now: u32, lasts in 1..1u32 << 30, later in 0..1u32 << 30, epoch in 1..=u16::MAX) {
-            let validity = Validity::new(now, lasts, epoch, 1500);
-            prop_assert_eq!(validity.holds(now.wrapping_add(later), epoch), later < lasts);
-            prop_assert!(!validity.holds(now, epoch ^ 1));
+            let validity = Validity::new(Tick::new(now), Ticks::new(lasts), epoch, 1500);
+            prop_assert_eq!(validity.holds(Tick::new(now.wrapping_add(later)), epoch), later < lasts);
+            prop_assert!(!validity.holds(Tick::new(now), epoch ^ 1));
             prop_assert!(validity.to_word() != Validity::NONE && validity.to_word() != Validity::BUSY);
         }
 
         #[test]
         fn the_spread_is_within_a_quarter(interval in 0..1u32 << 30, seed: u32) {
-            let lasts = spread(interval, seed);
+            let lasts = spread(Ticks::new(interval), seed).number();
             prop_assert!(lasts <= interval && lasts >= interval - interval / 4);
         }
     }
@@ -148,9 +152,9 @@ mod tests {
     #[test]
     fn nothing_noted_holds_never() {
         for word in [Validity::NONE, Validity::BUSY] {
-            assert!(!Validity::from_word(word).holds(0, 1));
-            assert!(!Validity::from_word(word).holds(u32::MAX, 1));
+            assert!(!Validity::from_word(word).holds(Tick::new(0), 1));
+            assert!(!Validity::from_word(word).holds(Tick::new(u32::MAX), 1));
         }
-        assert_eq!(ticks(10 * SECOND), 9536);
+        assert_eq!((10 * SECOND).ticks(), Ticks::new(9536));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{State, Status, key::Direction, tcp};
 use crate::{
-    time::{Nanoseconds, SECOND},
+    time::Nanoseconds,
     wire::{
         protocol::{ICMP, TCP, UDP},
         segment::TcpFlags,
@@ -12,7 +12,7 @@ use crate::{
 /// How long a flow has to be idle before it gives way, if it was answered; and any flow of a source that has
 /// as many as it may have. Netfilter has no such limits, so packets with a forged source must not keep the
 /// real source from beginning flows.
-pub const PATIENCE: Nanoseconds = 5 * SECOND;
+pub const PATIENCE: Nanoseconds = Nanoseconds::seconds(5);
 
 /// Whether a flow that has been idle for so long gives way to a new one where there is no room for both (netfilter:
 /// `early_drop`, `tcp_can_early_drop`). `own`: the new flow is one of the same source.
@@ -23,7 +23,7 @@ pub const PATIENCE: Nanoseconds = 5 * SECOND;
 /// have been forged. Row C16.
 #[inline(always)]
 pub const fn gives_way(status: Status, idle: Nanoseconds, timeout: Nanoseconds, own: bool) -> bool {
-    if idle > timeout {
+    if idle.number() > timeout.number() {
         return true;
     }
     let state = status.state();
@@ -31,14 +31,14 @@ pub const fn gives_way(status: Status, idle: Nanoseconds, timeout: Nanoseconds, 
         || state == State::TcpLastAck as u8
         || own && state == State::TcpClose as u8;
     match status.seen_reply() {
-        false => !own || idle >= PATIENCE,
-        true => (closed || !status.assured()) && idle >= PATIENCE,
+        false => !own || idle.number() >= PATIENCE.number(),
+        true => (closed || !status.assured()) && idle.number() >= PATIENCE.number(),
     }
 }
 
 /// A UDP flow is a stream (and assured) when traffic goes on this long after it began
 /// (`nf_conntrack_udp_packet`). Row O02.
-pub const UDP_STREAM_AGE: Nanoseconds = 2 * SECOND;
+pub const UDP_STREAM_AGE: Nanoseconds = Nanoseconds::seconds(2);
 
 /// What a packet does to its flow's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ pub const fn next(
                 status = status.with_assured();
             }
         }
-        UDP if before.seen_reply() && flow_age > UDP_STREAM_AGE => {
+        UDP if before.seen_reply() && flow_age.number() > UDP_STREAM_AGE.number() => {
             status = status.with_state(State::UdpStream as u8).with_assured();
         }
         _ => {}
@@ -108,7 +108,7 @@ pub const fn next(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::protocol::GRE;
+    use crate::{time::SECOND, wire::protocol::GRE};
 
     const NONE: TcpFlags = TcpFlags::empty();
 
@@ -116,7 +116,9 @@ mod tests {
     fn what_runs_gives_way_to_nobody() {
         let hour = 3600 * SECOND;
         let asked = Status::new(State::UdpUnreplied as u8);
-        assert!(gives_way(asked, 0, hour, false) && !gives_way(asked, 4 * SECOND, hour, true));
+        assert!(
+            gives_way(asked, Nanoseconds::ZERO, hour, false) && !gives_way(asked, 4 * SECOND, hour, true)
+        );
         assert!(gives_way(asked, 5 * SECOND, hour, true));
         let answered = asked.with_seen_reply();
         let running = answered.with_state(State::UdpStream as u8).with_assured();
@@ -124,7 +126,10 @@ mod tests {
             assert!(
                 !gives_way(answered, 4 * SECOND, hour, own) && gives_way(answered, 5 * SECOND, hour, own)
             );
-            assert!(!gives_way(running, hour, hour, own) && gives_way(running, hour + 1, hour, own));
+            assert!(
+                !gives_way(running, hour, hour, own)
+                    && gives_way(running, hour + Nanoseconds::new(1), hour, own)
+            );
         }
         // A RST in answer to a SYN, and one in a connection, which may be forged.
         let refused = answered.with_state(State::TcpClose as u8);
@@ -164,7 +169,7 @@ mod tests {
     #[test]
     fn other_protocols_only_learn_of_the_reply() {
         let new = first(GRE, NONE).unwrap();
-        let step = next(new, GRE, Direction::Reply, NONE, 0);
+        let step = next(new, GRE, Direction::Reply, NONE, Nanoseconds::ZERO);
         assert_eq!(step, Step { status: new.with_seen_reply(), renews: true });
         assert_eq!(next(step.status, GRE, Direction::Original, NONE, 9 * SECOND).status, step.status);
     }

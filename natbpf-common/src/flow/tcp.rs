@@ -95,13 +95,13 @@ mod tests {
 
     use super::*;
     use crate::wire::segment::URG;
-    use crate::{flow::step, wire::protocol};
+    use crate::{flow::step, time::Nanoseconds, wire::protocol};
 
     fn walk(segments: &[(Direction, TcpFlags)]) -> Vec<&'static str> {
         let mut status = step::first(protocol::TCP, segments[0].1).expect("a flow begins");
         let mut names = vec![State::from_number(status.state()).name()];
         for (direction, flags) in &segments[1..] {
-            status = step::next(status, protocol::TCP, *direction, *flags, 0).status;
+            status = step::next(status, protocol::TCP, *direction, *flags, Nanoseconds::ZERO).status;
             names.push(State::from_number(status.state()).name());
         }
         names
@@ -183,10 +183,10 @@ mod tests {
     #[test]
     fn a_reopened_tuple_is_unreplied_again() {
         let closed = Status::new(State::TcpClose as u8).with_seen_reply().with_assured().with_mapped();
-        let reopened = step::next(closed, protocol::TCP, Original, SYN, 0).status;
+        let reopened = step::next(closed, protocol::TCP, Original, SYN, Nanoseconds::ZERO).status;
         assert_eq!(reopened, Status::new(State::TcpSynSent as u8).with_mapped());
-        let refused = step::next(reopened, protocol::TCP, Reply, RST | ACK, 0).status;
-        let after = step::next(refused, protocol::TCP, Original, ACK, 0).status;
+        let refused = step::next(reopened, protocol::TCP, Reply, RST | ACK, Nanoseconds::ZERO).status;
+        let after = step::next(refused, protocol::TCP, Original, ACK, Nanoseconds::ZERO).status;
         assert_eq!(State::from_number(after.state()).name(), "CLOSE");
     }
 
@@ -224,7 +224,7 @@ mod tests {
                 status = status.with_seen_reply();
             }
             let direction = if reply { Reply } else { Original };
-            let step = step::next(status, protocol::TCP, direction, TcpFlags::from_bits_retain(flags), 0);
+            let step = step::next(status, protocol::TCP, direction, TcpFlags::from_bits_retain(flags), Nanoseconds::ZERO);
             prop_assert!((4..13).contains(&step.status.state()));
             let reopened = step.status.state() == State::TcpSynSent as u8 && state != State::TcpSynSent as u8;
             prop_assert_eq!(step.status.seen_reply(), (seen || reply) && !reopened);
@@ -237,7 +237,7 @@ mod tests {
             for (reply, flags) in &segments[1..] {
                 replied |= *reply;
                 let direction = if *reply { Reply } else { Original };
-                status = step::next(status, protocol::TCP, direction, TcpFlags::from_bits_retain(*flags), 0).status;
+                status = step::next(status, protocol::TCP, direction, TcpFlags::from_bits_retain(*flags), Nanoseconds::ZERO).status;
                 prop_assert!(replied || State::from_number(status.state()) != State::TcpEstablished);
             }
         }

@@ -9,7 +9,7 @@ use crate::{
     flow::Direction,
     interface::IfIndex,
     siphash::{Secret, siphash},
-    time::{Nanoseconds, SECOND},
+    time::{Nanoseconds, Timestamp},
     wire::{
         Address,
         headers::{FRAGMENT_OFFSET, Headers, MORE_FRAGMENTS},
@@ -21,7 +21,7 @@ use crate::{
 pub const DATAGRAMS: usize = 1024;
 
 /// How long a datagram is remembered: as long as the kernel waits (`net.ipv4.ipfrag_time`).
-pub const LIFETIME: Nanoseconds = 30 * SECOND;
+pub const LIFETIME: Nanoseconds = Nanoseconds::seconds(30);
 
 /// Places for fragments that came before the first one of their datagram. The oldest gives way. A power of
 /// two. Row U28.
@@ -176,7 +176,7 @@ pub struct Datagram {
     /// A [`Verdict`], as a word.
     pub verdict: u64,
     /// When the earliest of its fragments came.
-    pub born: Nanoseconds,
+    pub born: Timestamp,
     /// A [`Progress`], as a word.
     pub progress: u64,
     /// How many fragments were kept, and [`Datagram::CLOSED`].

@@ -11,7 +11,7 @@ use crate::{
     contract::rules::RuleFlags,
     flow::{FlowKey, Traits},
     interface::IfIndex,
-    time::{Nanoseconds, SECOND},
+    time::{Nanoseconds, Timestamp},
     wire::Port,
 };
 
@@ -19,14 +19,14 @@ use crate::{
 pub const MAX_PENDING: usize = 1 << 16;
 
 /// How long natbpf waits for an answer (`UDP_CT_UNREPLIED` of conntrack).
-pub const LIFETIME: Nanoseconds = 30 * SECOND;
+pub const LIFETIME: Nanoseconds = Nanoseconds::seconds(30);
 
 /// What is remembered of such a flow; the key is the [`FlowKey`] of its original direction, that of the answers.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Pending {
     /// When the last packet was seen, by the datapath's clock.
-    pub seen: Nanoseconds,
+    pub seen: Timestamp,
     /// A [`Rewrite`](crate::flow::Rewrite), as a word: the external endpoint that was asked.
     pub rewrite: u64,
     /// Interface index of the uplink that it was asked by.

@@ -21,6 +21,7 @@ use natbpf_common::{
         ports::{PROBES, PortRange},
     },
     time::Moment,
+    time::Timestamp,
     wire::protocol::{self, Transport},
 };
 
@@ -373,7 +374,13 @@ impl Search {
         let port = self.reply.destination_port;
         if self.map && !pinned && (port != self.inside_port || self.random) {
             let other = Mapping::pack(self.reply.destination, port);
-            let mapping = Mapping { other, users: 0, idle_since: 0, flags: RuleFlags::empty(), reserved: 0 };
+            let mapping = Mapping {
+                other,
+                users: 0,
+                idle_since: Timestamp::default(),
+                flags: RuleFlags::empty(),
+                reserved: 0,
+            };
             // Without it the endpoint's next flow takes another port; nothing breaks.
             let _ = MAPPINGS.insert(endpoint, mapping, BPF_ANY as u64);
         }

@@ -146,7 +146,7 @@ fn drop_idle(key: &FlowKey, own: bool) -> bool {
     let Some(entry) = Entry::find(key) else { return false };
     let (life, status) = (entry.life(), entry.status());
     let idle = match Life::from_word(life) {
-        Life::Live(seen) => gives_way(status, clock::now().saturating_sub(seen), timeout(status), own),
+        Life::Live(seen) => gives_way(status, clock::now().since(seen), timeout(status), own),
         Life::Dying(_) | Life::Killed(_) => true,
         Life::Busy | Life::Gone => false,
     };

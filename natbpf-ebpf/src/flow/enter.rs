@@ -262,7 +262,7 @@ fn insert_or_take_over(
     let (life, status, traits) = (old.life(), old.status(), old.traits());
     let is_original = matches!(key.direction(), Direction::Original);
     let free = match Life::from_word(life) {
-        Life::Live(seen) => !is_original || Life::expired(clock::now().saturating_sub(seen), timeout(status)),
+        Life::Live(seen) => !is_original || Life::expired(clock::now().since(seen), timeout(status)),
         Life::Dying(_) | Life::Killed(_) => true,
         Life::Busy | Life::Gone => false,
     };

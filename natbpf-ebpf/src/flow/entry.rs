@@ -9,6 +9,7 @@ use natbpf_common::{
         offload::{NotedPort, Validity},
     },
     time::Moment,
+    time::Timestamp,
 };
 
 use crate::memory::{
@@ -96,7 +97,7 @@ impl Entry {
     #[inline(always)]
     pub fn disown(reply: &FlowKey) {
         if let Some(entry) = Self::find(reply) {
-            entry.swap_life(entry.life(), Life::Live(0).to_word());
+            entry.swap_life(entry.life(), Life::Live(Timestamp::default()).to_word());
         }
     }
 
@@ -183,7 +184,7 @@ pub struct Original {
 impl Original {
     /// `None` if the flow is over.
     #[inline(always)]
-    pub fn of(reply: &FlowKey, back: Rewrite, now: Nanoseconds) -> Option<Self> {
+    pub fn of(reply: &FlowKey, back: Rewrite, now: Timestamp) -> Option<Self> {
         let key = reply.peer(back);
         let entry = Entry::find(&key)?;
         let rewrite = entry.rewrite(&key)?;
@@ -201,5 +202,5 @@ impl Original {
 /// The idle timeout of a state. Without settings nothing expires.
 #[inline(always)]
 pub fn timeout(status: Status) -> Nanoseconds {
-    SETTINGS.get(0).map_or(Nanoseconds::MAX / 2, |settings| settings.timeouts.of(status))
+    SETTINGS.get(0).map_or(Nanoseconds::new(u64::MAX / 2), |settings| settings.timeouts.of(status))
 }

@@ -6,6 +6,7 @@ use natbpf_common::{
     contract::rules::RuleFlags,
     flow::FlowKey,
     nat::mapping::{Endpoint, Mapping, Side, Users},
+    time::Timestamp,
 };
 
 use crate::{
@@ -46,8 +47,13 @@ pub fn peer(protocol: u8, address: Address, port: Port, outside: Address) -> End
 #[expect(clippy::needless_borrows_for_generic_args, reason = "by value they would be copied to the stack")]
 pub fn join(endpoint: &Endpoint, inside: Address, inside_port: Port, flags: RuleFlags) -> Joined {
     let owner = Mapping::pack(inside, inside_port);
-    let mapping =
-        Mapping { other: owner, users: Users::one(inside).to_word(), idle_since: 0, flags, reserved: 0 };
+    let mapping = Mapping {
+        other: owner,
+        users: Users::one(inside).to_word(),
+        idle_since: Timestamp::default(),
+        flags,
+        reserved: 0,
+    };
     match MAPPINGS.insert(endpoint, &mapping, BPF_NOEXIST as u64) {
         Ok(()) => Joined::Yes,
         Err(EEXIST) if count_one_more(endpoint, owner, inside, flags) => Joined::Yes,
@@ -134,9 +140,9 @@ pub fn charge(address: Address, number: u32, max_flows: u32, interval: u32) -> u
         None => {
             let users = Users::one(address).to_word();
             let first = Mapping {
-                other: now + interval as u64,
+                other: now.number() + interval as u64,
                 users,
-                idle_since: 0,
+                idle_since: Timestamp::default(),
                 flags: RuleFlags::empty(),
                 reserved: 0,
             };
@@ -172,11 +178,13 @@ pub fn charge(address: Address, number: u32, max_flows: u32, interval: u32) -> u
 }
 
 #[inline(always)]
-fn is_due(due: Cell<u64>, interval: u32, now: Nanoseconds) -> bool {
+fn is_due(due: Cell<u64>, interval: u32, now: Timestamp) -> bool {
     for _ in 0..TRIES {
         let before = due.load();
-        let Some(next) = Mapping::due(before, interval as u64, now) else { return false };
-        if due.swap(before, next) {
+        let Some(next) = Mapping::due(Timestamp::new(before), Nanoseconds::new(interval as u64), now) else {
+            return false;
+        };
+        if due.swap(before, next.number()) {
             return true;
         }
     }

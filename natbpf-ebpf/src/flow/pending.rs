@@ -5,12 +5,13 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use natbpf_common::{
-    IfIndex, Nanoseconds,
+    IfIndex,
     contract::gauge::Gauge,
     contract::rules::RuleFlags,
     flow::Traits,
     flow::{FlowKey, Rewrite, Status},
     nat::pending::{LIFETIME, MAX_PENDING, Pending},
+    time::Timestamp,
 };
 
 use crate::memory::{
@@ -40,7 +41,7 @@ impl Known {
 
     /// The same, unless his time is over.
     #[inline(always)]
-    pub fn find(key: &FlowKey, now: Nanoseconds) -> Option<Self> {
+    pub fn find(key: &FlowKey, now: Timestamp) -> Option<Self> {
         let known = Self::find_any(key)?;
         if known.is_over(now) { None } else { Some(known) }
     }
@@ -53,8 +54,8 @@ impl Known {
     }
 
     #[inline(always)]
-    pub fn is_over(self, now: Nanoseconds) -> bool {
-        now.saturating_sub(cell!(self.0, seen).load()) > LIFETIME
+    pub fn is_over(self, now: Timestamp) -> bool {
+        now.since(cell!(self.0, seen).load()) > LIFETIME
     }
 
     #[inline(always)]
@@ -69,7 +70,7 @@ impl Known {
 
     /// One more packet.
     #[inline(always)]
-    pub fn touch(self, status: Status, now: Nanoseconds) {
+    pub fn touch(self, status: Status, now: Timestamp) {
         cell!(self.0, status).store(status.to_word());
         cell!(self.0, seen).store(now);
         expect_strangers(now);
@@ -126,10 +127,10 @@ pub fn forget(key: &FlowKey) {
 
 /// There is a stranger who waits for an answer.
 #[inline(always)]
-fn expect_strangers(now: Nanoseconds) {
+fn expect_strangers(now: Timestamp) {
     if let Some(until) = gauges::cell(Gauge::StrangersUntil)
-        && until.load() < now + LIFETIME / 2
+        && until.load() < now.after(LIFETIME / 2).number()
     {
-        until.store(now + LIFETIME);
+        until.store(now.after(LIFETIME).number());
     }
 }

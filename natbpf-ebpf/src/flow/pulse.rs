@@ -6,7 +6,6 @@
 //! | reply | [`reply_goes_on`] | [`reply`] |
 
 use natbpf_common::{
-    Nanoseconds,
     contract::{counter::DropReason, event::EventKind},
     flow::Traits,
     flow::{
@@ -15,6 +14,7 @@ use natbpf_common::{
         step::{self, Step},
     },
     time::Moment,
+    time::Timestamp,
     wire::segment::TcpFlags,
 };
 
@@ -25,7 +25,7 @@ use crate::{kernel::clock, tell::event};
 #[inline(always)]
 pub fn is_over(life: u64, status: Status) -> Result<bool, DropReason> {
     match Life::from_word(life) {
-        Life::Live(seen) => Ok(Life::expired(clock::now().saturating_sub(seen), timeout(status))),
+        Life::Live(seen) => Ok(Life::expired(clock::now().since(seen), timeout(status))),
         Life::Dying(_) | Life::Killed(_) => Ok(true),
         Life::Busy | Life::Gone => Err(DropReason::Busy),
     }
@@ -89,7 +89,7 @@ fn restart(
 
 /// Whether a packet of the original direction changes nothing about its flow but the time stamp, which is renewed here.
 #[inline(always)]
-pub fn original_goes_on(key: &FlowKey, entry: Entry, tcp_flags: TcpFlags, now: Nanoseconds) -> bool {
+pub fn original_goes_on(key: &FlowKey, entry: Entry, tcp_flags: TcpFlags, now: Timestamp) -> bool {
     let life = entry.life();
     let Some(age) = Life::age(life, now) else { return false };
     let status = entry.status();
@@ -110,13 +110,13 @@ pub fn original_goes_on(key: &FlowKey, entry: Entry, tcp_flags: TcpFlags, now: N
 
 /// Notes a packet of the reply direction in its flow. False: the flow is over.
 #[inline(always)]
-pub fn reply(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: TcpFlags, now: Nanoseconds) -> bool {
+pub fn reply(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: TcpFlags, now: Timestamp) -> bool {
     reply_goes_on(key, entry, tcp_flags, now) || confirm(key, entry, rewrite, tcp_flags) != 0
 }
 
 /// Whether a packet of the reply direction changes nothing about its flow, which was asked less than a second ago.
 #[inline(always)]
-pub fn reply_goes_on(key: &FlowKey, entry: Entry, tcp_flags: TcpFlags, now: Nanoseconds) -> bool {
+pub fn reply_goes_on(key: &FlowKey, entry: Entry, tcp_flags: TcpFlags, now: Timestamp) -> bool {
     let status = entry.status();
     Life::age(entry.life(), now).is_some_and(|age| age < RENEWAL)
         && step(key, entry, status, Direction::Reply, tcp_flags, now).status == status
@@ -176,7 +176,7 @@ fn step(
     status: Status,
     direction: Direction,
     tcp_flags: TcpFlags,
-    now: Nanoseconds,
+    now: Timestamp,
 ) -> Step {
     let flow_age = entry.created().age(now);
     step::next(status, key.protocol, direction, tcp_flags, flow_age)

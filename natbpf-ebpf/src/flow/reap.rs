@@ -11,7 +11,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use natbpf_common::{
-    Nanoseconds,
+    Timestamp,
     contract::{
         counter::Counter,
         event::EventKind,
@@ -47,8 +47,8 @@ const UNMAP: u8 = Operation::Unmap as u8;
 struct Request {
     skb: *mut __sk_buff,
     operation: u8,
-    before: Nanoseconds,
-    now: Nanoseconds,
+    before: Timestamp,
+    now: Timestamp,
     done: u32,
 }
 
@@ -60,7 +60,7 @@ pub fn run(ctx: &TcContext) -> i32 {
     else {
         return 0;
     };
-    let Some(before) = load::<Nanoseconds>(skb, BEFORE as u32) else { return 0 };
+    let Some(before) = load::<Timestamp>(skb, BEFORE as u32) else { return 0 };
     let mut request = Request { skb, operation, before, now: clock::now(), done: 0 };
     let keys = (keys as u32).min(MAX_KEYS as u32);
     let body: unsafe extern "C" fn(u64, *mut Request) -> i64 = step;
@@ -100,7 +100,7 @@ unsafe extern "C" fn step(index: u64, request: *mut Request) -> i64 {
 }
 
 #[inline(always)]
-fn reap_original(key: &FlowKey, now: Nanoseconds) -> bool {
+fn reap_original(key: &FlowKey, now: Timestamp) -> bool {
     let Some(entry) = Entry::find(key) else { return false };
     let life = entry.life();
     match judge(Life::from_word(life), now, timeout(entry.status())) {
@@ -138,7 +138,7 @@ fn belongs(reply: &FlowKey, original: &FlowKey) -> bool {
 /// Entries of the reply direction go with their flow. By themselves go the host's reservations, and what a
 /// change of translation or a lost race has left.
 #[inline(always)]
-fn reap_reply(key: &FlowKey, now: Nanoseconds) -> bool {
+fn reap_reply(key: &FlowKey, now: Timestamp) -> bool {
     let Some(entry) = Entry::find(key) else { return false };
     let Some(rewrite) = entry.rewrite(key) else { return false };
     let life = entry.life();
@@ -149,10 +149,10 @@ fn reap_reply(key: &FlowKey, now: Nanoseconds) -> bool {
     }
     let over = match Life::from_word(life) {
         Life::Live(seen) => {
-            let idle = now.saturating_sub(seen);
+            let idle = now.since(seen);
             idle > GRACE && (!status.host() || Life::expired(idle, timeout(status)))
         }
-        Life::Dying(since) | Life::Killed(since) => now.saturating_sub(since) > GRACE,
+        Life::Dying(since) | Life::Killed(since) => now.since(since) > GRACE,
         Life::Busy | Life::Gone => false,
     };
     if !over || !entry.swap_life(life, Life::Gone.to_word()) {
@@ -176,7 +176,7 @@ fn leads_to(original: &FlowKey, reply: &FlowKey) -> bool {
 /// Ends a flow at once: the mark is seen by the next packet of the original direction, and by that of the
 /// reply direction because its copy of the time stamp is made stale.
 #[inline(always)]
-fn kill(key: &FlowKey, before: Nanoseconds, now: Nanoseconds) -> bool {
+fn kill(key: &FlowKey, before: Timestamp, now: Timestamp) -> bool {
     let Some(entry) = Entry::find(key) else { return false };
     // The life first: a new translation changes both, so the swap fails if it comes in between.
     let life = entry.life();
@@ -194,7 +194,7 @@ fn kill(key: &FlowKey, before: Nanoseconds, now: Nanoseconds) -> bool {
         && let Some(rewrite) = entry.rewrite(key)
         && let Some(reply) = Entry::find(&key.peer(rewrite))
     {
-        reply.swap_life(reply.life(), Life::Live(0).to_word());
+        reply.swap_life(reply.life(), Life::Live(Timestamp::default()).to_word());
     }
     true
 }
@@ -202,7 +202,7 @@ fn kill(key: &FlowKey, before: Nanoseconds, now: Nanoseconds) -> bool {
 /// Takes out the mapping of an external endpoint that no flow has used for a while, and what finds it from
 /// the inside.
 #[inline(always)]
-fn unmap(endpoint: Endpoint, now: Nanoseconds) -> bool {
+fn unmap(endpoint: Endpoint, now: Timestamp) -> bool {
     if endpoint.side == Side::Inside as u8 {
         return false;
     }
@@ -210,7 +210,7 @@ fn unmap(endpoint: Endpoint, now: Nanoseconds) -> bool {
     let users = cell!(mapping, users);
     let word = users.load();
     let count = Users::from_word(word);
-    let rest = now.saturating_sub(cell!(mapping, idle_since).load());
+    let rest = now.since(cell!(mapping, idle_since).load());
     if count.is_gone() || count.count() > 0 || rest < Mapping::rest(cell!(mapping, flags).load()) {
         return false;
     }

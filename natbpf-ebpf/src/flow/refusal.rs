@@ -3,7 +3,8 @@
 
 use aya_ebpf::{btf_maps::Array, macros::btf_map};
 use natbpf_common::{
-    Nanoseconds, contract::gauge::Gauge, flow::FlowKey, nat::ports::PortRange, siphash::siphash, time::Moment,
+    contract::gauge::Gauge, flow::FlowKey, nat::ports::PortRange, siphash::siphash, time::Moment,
+    time::Timestamp,
 };
 
 use crate::{
@@ -53,7 +54,7 @@ fn is_here(key: &FlowKey, now: u32) -> bool {
 }
 
 #[inline(always)]
-fn word(hash: u64, now: Nanoseconds) -> u64 {
+fn word(hash: u64, now: Timestamp) -> u64 {
     (hash & !(u32::MAX as u64)) | Moment::of(now).number() as u64
 }
 

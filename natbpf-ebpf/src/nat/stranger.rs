@@ -16,6 +16,7 @@ use natbpf_common::{
     flow::Traits,
     flow::{Direction, FlowKey, Rewrite, Status, step},
     nat::pending::{OUTSIDE_PORTS, acknowledges, expect, outside_port},
+    time::Nanoseconds,
     wire::{
         headers::Headers,
         protocol::{ICMP, TCP, Transport},
@@ -160,7 +161,7 @@ fn meet_stranger_inner(
         if rewrite == out {
             let status = pending.status();
             let going_on = !tcp_flags.intersects(SYN.union(RST));
-            let step = step::next(status, key.protocol, Direction::Reply, tcp_flags, 0);
+            let step = step::next(status, key.protocol, Direction::Reply, tcp_flags, Nanoseconds::ZERO);
             if key.protocol == TCP && status.seen_reply() && going_on {
                 let seen = number(skb, headers, ACKNOWLEDGMENT);
                 if !seen.is_some_and(|number| acknowledges(pending.expected(), number)) {
@@ -227,7 +228,7 @@ fn answering(key: &FlowKey, original: &FlowKey, back: Rewrite) -> Rewrite {
 /// What becomes of a packet from inside that no flow of the table is for. `None`: it answers nobody.
 #[inline(always)]
 pub fn answer(skb: *mut __sk_buff, headers: &Headers) -> Result<Option<Rewrite>, DropReason> {
-    if gauges::read(Gauge::StrangersUntil) < clock::now() {
+    if gauges::read(Gauge::StrangersUntil) < clock::now().number() {
         return Ok(None);
     }
     let (mut rewrite, mut outside) = (0, 0);
@@ -254,7 +255,7 @@ pub fn is_answer(key: &FlowKey) -> bool {
 /// The translation of what answers a stranger, and its traits.
 #[inline(always)]
 pub fn translation(key: &FlowKey) -> Option<(Rewrite, Traits)> {
-    if gauges::read(Gauge::StrangersUntil) < clock::now() {
+    if gauges::read(Gauge::StrangersUntil) < clock::now().number() {
         return None;
     }
     let known = Known::find(key, clock::now())?;
@@ -293,7 +294,9 @@ fn answer_stranger_inner(
     let refuses = key.protocol == TCP && tcp_flags.intersects(RST);
     if key.protocol == TCP {
         if !refuses {
-            let status = step::next(known.status(), key.protocol, Direction::Original, tcp_flags, 0).status;
+            let status =
+                step::next(known.status(), key.protocol, Direction::Original, tcp_flags, Nanoseconds::ZERO)
+                    .status;
             if tcp_flags.intersects(SYN) {
                 known.set_expected(number(skb, headers, SEQUENCE).map_or(0, expect));
             }
@@ -301,7 +304,8 @@ fn answer_stranger_inner(
         }
         return Ok(if untranslated { Answer::Untouched } else { Answer::Translated });
     }
-    let status = step::next(known.status(), key.protocol, Direction::Original, tcp_flags, 0).status;
+    let status =
+        step::next(known.status(), key.protocol, Direction::Original, tcp_flags, Nanoseconds::ZERO).status;
     known.touch(status, now);
     note_next(&key, status)?;
     Ok(if untranslated { Answer::BeginsUntouched } else { Answer::Begins })

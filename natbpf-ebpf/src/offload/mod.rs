@@ -16,7 +16,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use natbpf_common::{
-    IfIndex, Nanoseconds,
+    IfIndex,
     contract::{
         counter::{Counter, DropReason},
         gauge::Gauge,
@@ -32,7 +32,8 @@ use natbpf_common::{
         handover::Purpose,
         plain::{self, is_for, is_plain},
     },
-    time::ticks,
+    time::Ticks,
+    time::Timestamp,
     wire::{
         headers::Headers,
         packet::{End, Packet},
@@ -284,13 +285,13 @@ fn held_path<P: Arriving>(
     entry: Entry,
     frame: u64,
     epoch: u16,
-    now: Nanoseconds,
+    now: Timestamp,
 ) -> Option<Path> {
     let word = entry.validity();
     let validity = Validity::from_word(word);
     // What is longer is for the kernel to refuse or to cut. Rows U25, U26.
     let fits = plain::size(headers, packet.gso_size()) <= validity.size as u32;
-    if !validity.holds(ticks(now), epoch) || !fits || entry.frame() != frame {
+    if !validity.holds(now.tick(), epoch) || !fits || entry.frame() != frame {
         return None;
     }
     let port = entry.port();
@@ -306,8 +307,8 @@ fn held_path<P: Arriving>(
 }
 
 #[inline(always)]
-fn holds(entry: Entry, epoch: u16, now: Nanoseconds) -> bool {
-    Validity::from_word(entry.validity()).holds(ticks(now), epoch)
+fn holds(entry: Entry, epoch: u16, now: Timestamp) -> bool {
+    Validity::from_word(entry.validity()).holds(now.tick(), epoch)
 }
 
 /// The fingerprint of the frame by which a packet comes in. `None`: it is one that may be for many.
@@ -446,7 +447,7 @@ fn note_path(
     if size > u16::MAX as u32 || headers.network != ETHERNET || is_group(ethernet[0]) {
         return;
     }
-    let now = ticks(clock::now());
+    let now = clock::now().tick();
     let word = entry.validity();
     let before = Validity::from_word(word);
     let same = entry.ethernet() == ethernet
@@ -471,7 +472,7 @@ fn note_path(
         Validity { size: size as u16, ..before }
     } else {
         entry.set_path(frame, port, ethernet, vlan);
-        let interval = SETTINGS.get(0).map_or(0, |settings| settings.revalidate);
+        let interval = SETTINGS.get(0).map_or(Ticks::new(0), |settings| settings.revalidate);
         count::add(Counter::OffloadsNoted);
         // Not by what nobody is to learn of, as from the time when a path ends.
         // SAFETY: takes no pointers.

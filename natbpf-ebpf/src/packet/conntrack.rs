@@ -1,7 +1,7 @@
 //! What the kernel's conntrack has made of a packet.
 
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_probe_read_kernel};
-use natbpf_common::{Nanoseconds, SECOND, contract::gauge::Gauge};
+use natbpf_common::{Nanoseconds, SECOND, contract::gauge::Gauge, time::Timestamp};
 
 use crate::{kernel::clock, memory::gauges};
 
@@ -30,7 +30,7 @@ const ESTABLISHED_REPLY: u64 = 3;
 const RELATED_REPLY: u64 = 4;
 
 /// How long conntrack counts as being at work after it was seen to be.
-const MEMORY: Nanoseconds = 600 * SECOND;
+const MEMORY: Nanoseconds = Nanoseconds::seconds(600);
 
 /// Where there is no conntrack in the packet's network namespace, or this kernel does not tell, that is unknown.
 #[inline(always)]
@@ -48,18 +48,18 @@ pub fn seen(skb: *mut __sk_buff) -> Seen {
 
 fn is_at_work() -> bool {
     let last = gauges::read(Gauge::Conntrack);
-    last != 0 && clock::now().saturating_sub(last) < MEMORY
+    last != 0 && clock::now().since(Timestamp::new(last)) < MEMORY
 }
 
 /// Remembers that conntrack is at work, if it has looked at this packet. Not inlined, for its stack.
 #[inline(never)]
 pub fn note(skb: *mut __sk_buff) -> u32 {
     let now = clock::now();
-    if now.saturating_sub(gauges::read(Gauge::Conntrack)) > SECOND
+    if now.since(Timestamp::new(gauges::read(Gauge::Conntrack))) > SECOND
         && word(skb) & !INFO != 0
         && let Some(last) = gauges::cell(Gauge::Conntrack)
     {
-        last.store(now);
+        last.store(now.number());
     }
     0
 }

@@ -24,7 +24,7 @@ pub fn emit(kind: EventKind, key: &FlowKey, rewrite: Rewrite, status: Status, up
 #[inline(never)]
 fn write_event(kind: u32, key: &FlowKey, rewrite: u64, status: u16, uplink: IfIndex) {
     let now = clock::now();
-    if gauges::read(Gauge::WatchUntil) <= now {
+    if gauges::read(Gauge::WatchUntil) <= now.number() {
         return;
     }
     if let Some(mut slot) = EVENTS.reserve_untyped::<FlowEvent>(0) {

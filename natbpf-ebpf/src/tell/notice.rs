@@ -33,7 +33,7 @@ fn write_notice(skb: *mut __sk_buff, offset: u32, length: u32, reason: u32) {
     let Some(next) = gauges::cell(Gauge::NoticeAfter) else { return };
     let before = next.load();
     // One processor writes, if several come here at once.
-    if now < before || !next.swap(before, now + INTERVAL) {
+    if now.number() < before || !next.swap(before, now.after(INTERVAL).number()) {
         return;
     }
     let Some(mut slot) = NOTICES.reserve_untyped::<Notice>(0) else { return };

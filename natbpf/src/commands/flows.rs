@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use natbpf_common::{
-    Nanoseconds,
+    Nanoseconds, Timestamp,
     contract::event::{EventKind, FlowEvent},
     flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, life::Life, timeouts::Timeouts},
 };
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The datapath writes events for so long after the watcher last said that it is there.
-const WATCH: Nanoseconds = 3 * natbpf_common::SECOND;
+const WATCH: Nanoseconds = Nanoseconds::seconds(3);
 
 /// How often the watcher says so.
 const WATCH_RENEWAL: Duration = Duration::from_secs(1);
@@ -76,7 +76,7 @@ fn each(tables: &Tables, filter: &Filter, mut each: impl FnMut(&Flow)) -> Result
 }
 
 /// The flow of an entry of the original direction, if it lives.
-fn flow(key: &FlowKey, entry: &FlowEntry, now: Nanoseconds, timeouts: &Timeouts) -> Option<Flow> {
+fn flow(key: &FlowKey, entry: &FlowEntry, now: Timestamp, timeouts: &Timeouts) -> Option<Flow> {
     let idle = Life::age(entry.life, now)?;
     let status = Status::from_word(entry.status);
     let timeout = timeouts.of(status);
@@ -84,8 +84,8 @@ fn flow(key: &FlowKey, entry: &FlowEntry, now: Nanoseconds, timeouts: &Timeouts)
         key: *key,
         rewrite: entry.rewrite(),
         status,
-        remaining: Duration::from_nanos(timeout.saturating_sub(idle)),
-        age: Duration::from_nanos(entry.created.age(now)),
+        remaining: timeout.saturating_sub(idle).into(),
+        age: entry.created.age(now).into(),
         uplink: entry.uplink,
     })
 }
@@ -176,7 +176,7 @@ async fn watch(pins: &Pins, mut tables: Tables, filter: &Filter, form: Form) -> 
             }
         }
     }
-    tables.watch_until(0)?;
+    tables.watch_until(Timestamp::default())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -199,7 +199,7 @@ fn show(
             // Conntrack shows no time for a flow that is gone, as it has none left.
             remaining: match kind {
                 EventKind::Destroy => Duration::ZERO,
-                _ => Duration::from_nanos(timeouts.of(status)),
+                _ => timeouts.of(status).into(),
             },
             age: Duration::ZERO,
             uplink: event.uplink,

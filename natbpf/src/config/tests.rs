@@ -2,7 +2,7 @@ use std::{fmt::Write, fs, net::Ipv4Addr, path::Path, time::Duration};
 
 use ipnet::Ipv4Net;
 use natbpf_common::{
-    SECOND,
+    Nanoseconds, SECOND,
     contract::uplinks::MAX_UPLINKS,
     flow::{Status, state::State, timeouts::Timeouts},
 };
@@ -458,7 +458,7 @@ prop_compose! {
     ) -> Config {
         let mut timeouts = Timeouts::default();
         for (state, extra) in State::ALL.iter().zip(extra) {
-            timeouts.set(*state, state.shortest_timeout() * SECOND + extra * 1_000_000);
+            timeouts.set(*state, state.shortest_timeout() * SECOND + Nanoseconds::new(extra * 1_000_000));
         }
         let revalidate = Duration::from_millis(revalidate);
         let datapath =
@@ -495,7 +495,7 @@ fn toml(config: &Config) -> String {
     writeln!(text, "revalidate = \"{}\"", humantime::format_duration(*revalidate)).unwrap();
     writeln!(text, "attach = \"{}\"\n[timeouts]", name(attach)).unwrap();
     for &state in State::ALL {
-        let length = Duration::from_nanos(config.timeouts.of(Status::new(state as u8)));
+        let length = Duration::from(config.timeouts.of(Status::new(state as u8)));
         writeln!(text, "{} = \"{}\"", state.timeout_key(), humantime::format_duration(length)).unwrap();
     }
     text

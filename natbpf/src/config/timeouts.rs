@@ -46,7 +46,7 @@ pub fn parse(key: &str, text: Option<&str>) -> Result<(State, Nanoseconds), Time
             Err(TimeoutError::TooShort { state, text })
         }
         Ok(length) if length > LONGEST => Err(TimeoutError::TooLong { state, text }),
-        Ok(length) => Ok((state, length.as_nanos() as Nanoseconds)),
+        Ok(length) => Ok((state, length.into())),
     }
 }
 

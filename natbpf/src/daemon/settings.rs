@@ -1,6 +1,6 @@
 //! The settings that the configuration decides.
 
-use natbpf_common::{Nanoseconds, contract::settings::Settings, time::ticks};
+use natbpf_common::{Nanoseconds, contract::settings::Settings};
 
 use crate::config::Config;
 
@@ -11,7 +11,7 @@ const HOST_SHARE: u32 = 16;
 pub fn configured(config: &Config, settings: &Settings) -> Settings {
     Settings {
         timeouts: config.timeouts,
-        revalidate: ticks(config.datapath.revalidate.as_nanos() as Nanoseconds),
+        revalidate: Nanoseconds::from(config.datapath.revalidate).ticks(),
         host_share: config.datapath.max_flows / HOST_SHARE,
         ..*settings
     }

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use aya::{TestRun as _, TestRunOptions, programs::SchedClassifier};
 use natbpf_common::{
-    Nanoseconds,
+    Timestamp,
     contract::reap::{BEFORE, COUNT, KEY_SIZE, KEYS, MAX_KEYS, OPERATION, Operation},
     flow::FlowKey,
     nat::mapping::Endpoint,
@@ -28,43 +28,43 @@ impl Reaper {
 
     /// Marks and removes flows that are over; returns on how many it acted.
     pub fn reap(&self, keys: &[FlowKey]) -> Result<u64> {
-        run(&self.program, Operation::Reap, 0, keys)
+        run(&self.program, Operation::Reap, Timestamp::default(), keys)
     }
 
     /// Ends flows, but for those that have begun, or got a new translation, after `before`, when they were
     /// looked at; returns how many.
-    pub fn kill(&self, keys: &[FlowKey], before: Nanoseconds) -> Result<u64> {
+    pub fn kill(&self, keys: &[FlowKey], before: Timestamp) -> Result<u64> {
         run(&self.program, Operation::Kill, before, keys)
     }
 
     /// Removes the mappings of external endpoints that are not used.
     pub fn mappings(&self, endpoints: &[Endpoint]) -> Result<u64> {
-        run(&self.program, Operation::Unmap, 0, endpoints)
+        run(&self.program, Operation::Unmap, Timestamp::default(), endpoints)
     }
 }
 
 impl Loaded {
     /// As [`Reaper::reap`] and [`Reaper::kill`] at once, for programs that are not pinned.
     pub fn reap(&mut self, operation: Operation, keys: &[FlowKey]) -> Result<u64> {
-        run(self.program(REAP)?, operation, Nanoseconds::MAX, keys)
+        run(self.program(REAP)?, operation, Timestamp::new(u64::MAX), keys)
     }
 
     /// As [`Reaper::mappings`], for programs that are not pinned.
     pub fn unmap(&mut self, endpoints: &[Endpoint]) -> Result<u64> {
-        run(self.program(REAP)?, Operation::Unmap, 0, endpoints)
+        run(self.program(REAP)?, Operation::Unmap, Timestamp::default(), endpoints)
     }
 }
 
 fn run<K: IntoBytes + Immutable>(
     program: &SchedClassifier,
     operation: Operation,
-    before: Nanoseconds,
+    before: Timestamp,
     keys: &[K],
 ) -> Result<u64> {
     let mut acted = 0;
     for keys in keys.chunks(MAX_KEYS) {
         let mut request = vec![0; KEYS];
-        request[BEFORE..BEFORE + size_of::<Nanoseconds>()].copy_from_slice(&before.to_ne_bytes());
+        request[BEFORE..BEFORE + size_of::<Timestamp>()].copy_from_slice(before.as_bytes());
         request[OPERATION] = operation as u8;
         request[COUNT] = keys.len() as u8;
         for key in keys {

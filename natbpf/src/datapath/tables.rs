@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, xdp::DevMapHash};
 use natbpf_common::{
-    IfIndex, Nanoseconds,
+    IfIndex, Timestamp,
     contract::{
         counter::{Counter, Counters},
         forwards::{External, ExternalKey, Forward, ForwardKey, Pool},
@@ -107,8 +107,8 @@ impl Tables {
     }
 
     /// Has the datapath write flow events until a time of its clock.
-    pub fn watch_until(&mut self, time: Nanoseconds) -> Result<()> {
-        self.set_gauge(Gauge::WatchUntil, time)
+    pub fn watch_until(&mut self, time: Timestamp) -> Result<()> {
+        self.set_gauge(Gauge::WatchUntil, time.number())
     }
 
     /// [`Gauge::Epoch`]

@@ -2,19 +2,20 @@
 
 use std::{collections::HashMap, net::Ipv4Addr};
 
-use natbpf_common::{Nanoseconds, SECOND};
+use natbpf_common::{Nanoseconds, SECOND, Timestamp};
 
 /// To one source: the kernel's `icmp_ratelimit` as it is by default, with the burst of `inet_peer_xrlim_allow`.
 const SOURCE: Rate = Rate { interval: SECOND, burst: 6 };
 
 /// In all: the kernel's `icmp_msgs_per_sec` and `icmp_msgs_burst` as they are by default.
-const TOTAL: Rate = Rate { interval: SECOND / 1000, burst: 50 };
+const TOTAL: Rate = Rate { interval: Nanoseconds::new(1_000_000), burst: 50 };
 
 /// How many sources are remembered. One that was not told within the time of a burst need not be, and the rate in all
 /// does not let so many be told in that time: there always is room.
 const SOURCES: usize = 8192;
 
-const _: () = assert!((SOURCE.full() / TOTAL.interval) as usize + (TOTAL.burst as usize) < SOURCES);
+const _: () =
+    assert!((SOURCE.full().number() / TOTAL.interval.number()) as usize + (TOTAL.burst as usize) < SOURCES);
 
 /// One for each interval on average, so many at once after a silence.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +28,7 @@ struct Rate {
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     saved: Nanoseconds,
-    since: Nanoseconds,
+    since: Timestamp,
 }
 
 /// Both limits.
@@ -40,33 +41,33 @@ pub struct Limits {
 impl Rate {
     /// Until an empty bucket is full.
     const fn full(self) -> Nanoseconds {
-        self.interval * self.burst
+        Nanoseconds::new(self.interval.number() * self.burst)
     }
 }
 
 impl Bucket {
-    const fn full(rate: Rate, now: Nanoseconds) -> Self {
+    const fn full(rate: Rate, now: Timestamp) -> Self {
         Self { saved: rate.full(), since: now }
     }
 
-    fn saved(&self, rate: Rate, now: Nanoseconds) -> Nanoseconds {
-        rate.full().min(self.saved.saturating_add(now.saturating_sub(self.since)))
+    fn saved(&self, rate: Rate, now: Timestamp) -> Nanoseconds {
+        rate.full().min(self.saved.saturating_add(now.since(self.since)))
     }
 
     /// With one token less; `None`: there is none.
-    fn take(&self, rate: Rate, now: Nanoseconds) -> Option<Self> {
+    fn take(&self, rate: Rate, now: Timestamp) -> Option<Self> {
         let saved = self.saved(rate, now).checked_sub(rate.interval)?;
         Some(Self { saved, since: now })
     }
 }
 
 impl Limits {
-    pub fn new(now: Nanoseconds) -> Self {
+    pub fn new(now: Timestamp) -> Self {
         Self { total: Bucket::full(TOTAL, now), sources: HashMap::new() }
     }
 
     /// Whether a source may be sent an error now; one that may not costs nothing. Row S19.
-    pub fn allow(&mut self, source: Ipv4Addr, now: Nanoseconds) -> bool {
+    pub fn allow(&mut self, source: Ipv4Addr, now: Timestamp) -> bool {
         let bucket = self.sources.get(&source).copied().unwrap_or_else(|| Bucket::full(SOURCE, now));
         let (Some(bucket), Some(total)) = (bucket.take(SOURCE, now), self.total.take(TOTAL, now)) else {
             return false;
@@ -87,9 +88,9 @@ mod tests {
     use super::*;
 
     const ONE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 11);
-    const START: Nanoseconds = 1000 * SECOND;
+    const START: Timestamp = Timestamp::new(1000 * SECOND.number());
 
-    fn allowed(limits: &mut Limits, source: Ipv4Addr, times: usize, now: Nanoseconds) -> usize {
+    fn allowed(limits: &mut Limits, source: Ipv4Addr, times: usize, now: Timestamp) -> usize {
         (0..times).filter(|_| limits.allow(source, now)).count()
     }
 
@@ -97,7 +98,7 @@ mod tests {
     fn a_source_gets_six_at_once_and_one_a_second() {
         let mut limits = Limits::new(START);
         assert_eq!(allowed(&mut limits, ONE, 100, START), 6);
-        assert_eq!(allowed(&mut limits, ONE, 100, START + SECOND - 1), 0);
+        assert_eq!(allowed(&mut limits, ONE, 100, START + SECOND - Nanoseconds::new(1)), 0);
         assert_eq!(allowed(&mut limits, ONE, 100, START + SECOND), 1);
         assert_eq!(allowed(&mut limits, ONE, 100, START + 4 * SECOND), 3);
         assert_eq!(allowed(&mut limits, ONE, 100, START + 3600 * SECOND), 6);
@@ -109,7 +110,7 @@ mod tests {
         let mut limits = Limits::new(START);
         let sources = (0..1000u32).map(|number| Ipv4Addr::from(0x0a00_0000 + number));
         assert_eq!(sources.filter(|source| limits.allow(*source, START)).count(), 50);
-        assert!(!limits.allow(ONE, START + SECOND / 1000 - 1));
+        assert!(!limits.allow(ONE, START + SECOND / 1000 - Nanoseconds::new(1)));
         assert!(limits.allow(ONE, START + SECOND / 1000));
     }
 
@@ -140,12 +141,12 @@ mod tests {
     proptest! {
         /// However they ask, and although what is remembered is thrown away now and then.
         #[test]
-        fn nobody_gets_more_than_the_rate(gaps in proptest::collection::vec((0..4u8, 0..SECOND), 1..300)) {
+        fn nobody_gets_more_than_the_rate(gaps in proptest::collection::vec((0..4u8, 0..SECOND.number()), 1..300)) {
             let mut limits = Limits::new(START);
             let mut now = START;
             let mut sent = [0u64; 4];
             for (source, gap) in gaps {
-                now += gap;
+                now = now + Nanoseconds::new(gap);
                 sent[usize::from(source)] += u64::from(limits.allow(Ipv4Addr::new(10, 0, 0, source), now));
             }
             prop_assert!(sent.iter().all(|sent| *sent <= 6 + (now - START) / SECOND), "{sent:?}");

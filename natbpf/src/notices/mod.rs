@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 use natbpf_common::{
-    Nanoseconds,
+    Timestamp,
     contract::{counter::DropReason, notice::Notice},
 };
 
@@ -93,7 +93,7 @@ impl Notices {
         }
     }
 
-    fn answer(&mut self, reason: DropReason, packet: &Packet<'_>, now: Nanoseconds) {
+    fn answer(&mut self, reason: DropReason, packet: &Packet<'_>, now: Timestamp) {
         let Some(socket) = &self.socket else { return };
         let Some(answer) = answer::answer(reason, packet, &self.own) else { return };
         if self.limits.allow(answer.to, now)

@@ -25,7 +25,7 @@ impl Quota {
             let rule = rule(plan, uplink.interface, source, destination)?;
             Some(Self {
                 max_flows_per_source: rule.max_flows,
-                new_flows_per_second: SECOND.checked_div(rule.interval.into()).unwrap_or(0),
+                new_flows_per_second: SECOND.number().checked_div(rule.interval.into()).unwrap_or(0),
             })
         });
         let first = quotas.next().unwrap_or_default();

@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, net::Ipv4Addr};
 
-use natbpf_common::{Nanoseconds, SECOND, contract::counter::DropReason};
+use natbpf_common::{Nanoseconds, Timestamp, contract::counter::DropReason};
 
 use super::{packet::Packet, quota::Quota};
 
 /// Between two warnings about the same source and reason.
-const SILENCE: Nanoseconds = 60 * SECOND;
+const SILENCE: Nanoseconds = Nanoseconds::seconds(60);
 
 /// How many sources and reasons are named within that time: a flood with made-up sources must not fill the log.
 const NAMED: usize = 32;
@@ -33,14 +33,14 @@ pub enum Due {
 /// When what was said last.
 #[derive(Debug, Default)]
 pub struct Warnings {
-    named: HashMap<(Ipv4Addr, DropReason), Nanoseconds>,
-    more: Option<Nanoseconds>,
+    named: HashMap<(Ipv4Addr, DropReason), Timestamp>,
+    more: Option<Timestamp>,
 }
 
 impl Warnings {
     /// Whether a drop is to be told now; that it is, is remembered.
-    pub fn due(&mut self, source: Ipv4Addr, reason: DropReason, now: Nanoseconds) -> Due {
-        let recent = |said: &Nanoseconds| now.saturating_sub(*said) < SILENCE;
+    pub fn due(&mut self, source: Ipv4Addr, reason: DropReason, now: Timestamp) -> Due {
+        let recent = |said: &Timestamp| now.since(*said) < SILENCE;
         if self.named.get(&(source, reason)).is_some_and(recent) {
             return Due::Nothing;
         }
@@ -104,9 +104,11 @@ pub fn sentence(reason: DropReason, packet: &Packet<'_>, room: Room) -> String {
 mod tests {
     use etherparse::PacketBuilder;
 
+    use natbpf_common::SECOND;
+
     use super::*;
 
-    const START: Nanoseconds = 1000 * SECOND;
+    const START: Timestamp = Timestamp::new(1000 * SECOND.number());
 
     fn source(number: u32) -> Ipv4Addr {
         Ipv4Addr::from(0x0a00_0000 + number)
@@ -117,9 +119,9 @@ mod tests {
         let mut warnings = Warnings::default();
         let mut due = |number, reason, now| warnings.due(source(number), reason, now);
         assert_eq!(due(11, DropReason::Quota, START), Due::Named);
-        assert_eq!(due(11, DropReason::Quota, START + SILENCE - 1), Due::Nothing);
-        assert_eq!(due(11, DropReason::TableFull, START + 1), Due::Named);
-        assert_eq!(due(12, DropReason::Quota, START + 1), Due::Named);
+        assert_eq!(due(11, DropReason::Quota, START + SILENCE - Nanoseconds::new(1)), Due::Nothing);
+        assert_eq!(due(11, DropReason::TableFull, START + Nanoseconds::new(1)), Due::Named);
+        assert_eq!(due(12, DropReason::Quota, START + Nanoseconds::new(1)), Due::Named);
         assert_eq!(due(11, DropReason::Quota, START + SILENCE), Due::Named);
         assert_eq!(due(12, DropReason::Quota, START + SILENCE), Due::Nothing);
     }
@@ -127,7 +129,7 @@ mod tests {
     #[test]
     fn made_up_sources_do_not_fill_the_log() {
         let mut warnings = Warnings::default();
-        let minute = |start: Nanoseconds, warnings: &mut Warnings| {
+        let minute = |start: Timestamp, warnings: &mut Warnings| {
             let said = (0..10_000u32).map(|number| {
                 warnings.due(source(number), DropReason::NoPort, start + u64::from(number) * SECOND / 1000)
             });

@@ -30,7 +30,7 @@ pub fn masquerading(translation: &Translation, max_flows: u32, pools: &mut Vec<P
     let (first_port, last_port) = translation.to_ports.map_or((0, 0), |ports| (ports.first(), ports.last()));
     let interval = match translation.new_flows_per_second {
         0 => 0,
-        rate => (SECOND / u64::from(rate)) as u32,
+        rate => (SECOND / u64::from(rate)).number() as u32,
     };
     Rule {
         flags,

@@ -1,6 +1,6 @@
 //! Offload, as status shows it.
 
-use natbpf_common::{IfIndex, contract::inside::InsidePort, flow::offload::PortFlags};
+use natbpf_common::{IfIndex, contract::inside::InsidePort, flow::offload::PortFlags, time::Ticks};
 use serde::Serialize;
 
 use super::AttachInfo;
@@ -46,9 +46,9 @@ pub struct PortAttached {
 
 impl OffloadStatus {
     /// By an epoch and by the interval in the settings.
-    pub const fn new(epoch: u16, revalidate: natbpf_common::time::Ticks) -> Self {
+    pub fn new(epoch: u16, revalidate: Ticks) -> Self {
         // A tick is 2^20 ns. Nobody asks for more than milliseconds.
-        let milliseconds = ((revalidate as u64) << 20).div_ceil(1_000_000);
+        let milliseconds = (u64::from(revalidate.number()) << 20).div_ceil(1_000_000);
         Self { on: epoch != 0, epoch, revalidate_seconds: milliseconds as f64 / 1000.0 }
     }
 
@@ -71,14 +71,14 @@ impl PortStatus {
 
 #[cfg(test)]
 mod tests {
-    use natbpf_common::{SECOND, time::ticks};
+    use natbpf_common::SECOND;
 
     use super::*;
 
     #[test]
     fn the_interval_is_shown_as_it_was_given() {
         for (milliseconds, seconds) in [(10_000, 10.0), (1_000, 1.0), (1_500, 1.5), (600_000, 600.0)] {
-            let status = OffloadStatus::new(3, ticks(milliseconds * SECOND / 1000));
+            let status = OffloadStatus::new(3, (milliseconds * SECOND / 1000).ticks());
             assert!((status.revalidate_seconds - seconds).abs() < 0.002, "{status:?}");
         }
     }

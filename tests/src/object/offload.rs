@@ -11,7 +11,6 @@ use natbpf_common::path::crossing::{Crossing, slot};
 use natbpf_common::{
     flow::offload::{NotedPort, Offload, PortFlags, Validity},
     path::frame::Frame,
-    time::ticks,
 };
 
 use super::{Context, LO, Object, Packet, Step};
@@ -41,7 +40,7 @@ pub fn noted(direction: Direction, keys: &Keys) -> Offload {
         Direction::Original => frame,
         Direction::Reply => frame.without_source(),
     };
-    let validity = Validity::new(ticks(clock::now()), ticks(10 * SECOND), EPOCH, 1500);
+    let validity = Validity::new(clock::now().tick(), (10 * SECOND).ticks(), EPOCH, 1500);
     Offload {
         validity: validity.to_word(),
         port: NotedPort::new(IfIndex::new(LO), PortFlags::empty()),

@@ -154,7 +154,7 @@ impl Object {
         for (endpoint, mut mapping) in self.mappings() {
             mapping.idle_since = mapping.idle_since.saturating_sub(seconds * SECOND);
             if endpoint.side == Side::Source as u8 {
-                mapping.other = mapping.other.saturating_sub(seconds * SECOND);
+                mapping.other = mapping.other.saturating_sub((seconds * SECOND).number());
             }
             self.programs.mappings.insert(endpoint, mapping, 0).expect("the mapping can be written");
         }
@@ -162,7 +162,7 @@ impl Object {
             pending.seen = pending.seen.saturating_sub(seconds * SECOND);
             self.programs.pending.insert(key, pending, 0).expect("the stranger can be written");
         }
-        let until = self.gauge(Gauge::StrangersUntil).saturating_sub(seconds * SECOND);
+        let until = self.gauge(Gauge::StrangersUntil).saturating_sub((seconds * SECOND).number());
         self.set_gauge(Gauge::StrangersUntil, until);
         self.forget_refusals();
     }

@@ -6,7 +6,7 @@ use natbpf_common::contract::counter::Counter::{FlowsRemapped, TcpNoFlow};
 use natbpf_common::flow::life::Life;
 use natbpf_common::flow::state::State;
 use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN};
-use natbpf_common::{flow::Status, time::Moment};
+use natbpf_common::{SECOND, flow::Status, time::Moment};
 
 use super::{A, S, one_of_each};
 
@@ -187,7 +187,7 @@ fn udp_becomes_a_stream_by_traffic_after_two_seconds() {
     object.back(&packet.answer(external), A);
     object.out(&packet, &[]);
     assert_eq!(object.state(&packet), State::UdpUnreplied);
-    let created = Moment::of(object.flow(&packet).created.time() - 3_000_000_000);
+    let created = Moment::of(object.flow(&packet).created.time() - 3 * SECOND);
     for key in [key_of(&packet), object.reply_key(&packet)] {
         object.change(&key, |entry| entry.created = created);
     }

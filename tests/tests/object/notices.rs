@@ -6,10 +6,11 @@ use natbpf_common::contract::counter::Counter::{
     self, NoAddress, NoPort, ProtocolCollision, Quota, TableFull, TcpNoFlow,
 };
 use natbpf_common::contract::counter::DropReason;
-use natbpf_common::contract::notice::QUOTED;
+use natbpf_common::contract::notice::{INTERVAL, QUOTED};
 use natbpf_common::contract::{gauge::Gauge, rules::Rule};
 use natbpf_common::wire::protocol::GRE;
 use natbpf_common::wire::segment::{RST, SYN};
+use natbpf_common::{SECOND, Timestamp};
 
 use super::{A, B, S};
 
@@ -103,8 +104,8 @@ fn no_more_than_one_in_a_millisecond() {
     }
     assert_eq!(object.notices().len(), 1);
     object.egress(&Packet::udp((VM1, 1), S)).dropped(Quota);
-    let after = object.gauge(Gauge::NoticeAfter);
+    let after = Timestamp::new(object.gauge(Gauge::NoticeAfter));
     let now = natbpf::clock::now();
-    assert!(after <= now + natbpf_common::contract::notice::INTERVAL && after + natbpf_common::SECOND > now);
+    assert!(after <= now + INTERVAL && after + SECOND > now);
     assert_eq!(object.notices().len(), 1);
 }

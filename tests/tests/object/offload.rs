@@ -9,6 +9,7 @@ use natbpf_common::contract::gauge::Gauge;
 use natbpf_common::flow::life::Life;
 use natbpf_common::flow::offload::{NotedPort, Offload, PortFlags, Validity};
 use natbpf_common::flow::{Direction, FlowKey};
+use natbpf_common::time::Tick;
 use natbpf_common::wire::protocol::GRE;
 use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN};
 
@@ -202,7 +203,8 @@ fn only_while_it_holds() {
     object.offload();
     let past = |offload: &mut Offload| {
         let validity = Validity::from_word(offload.validity);
-        offload.validity = Validity { until: validity.until.wrapping_sub(10_000), ..validity }.to_word();
+        let until = Tick::new(validity.until.number().wrapping_sub(10_000));
+        offload.validity = Validity { until, ..validity }.to_word();
     };
     object.note(&key, past);
     takes_the_slow_path(&mut object, &packet);

@@ -256,7 +256,7 @@ fn without_room_for_an_account_nobody_is_limited() {
 #[test]
 fn flows_come_no_faster_than_that() {
     const INTERVAL: Duration = Duration::from_millis(250);
-    let mut object = Object::new(Rule { interval: (SECOND / 4) as u32, ..PLAIN });
+    let mut object = Object::new(Rule { interval: (SECOND / 4).number() as u32, ..PLAIN });
     let begin = |object: &mut Object, numbers: std::ops::Range<u16>| -> (usize, Duration) {
         let start = Instant::now();
         let mut begun = 0;

@@ -199,7 +199,7 @@ impl Known {
 #[inline(always)]
 fn is_young(datagram: Shared<Datagram>) -> bool {
     let born = cell!(datagram, born).load();
-    clock::now().saturating_sub(born) <= LIFETIME
+    clock::now().since(born) <= LIFETIME
 }
 
 /// A piece that is being entered, word by word.
