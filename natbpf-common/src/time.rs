@@ -1,5 +1,5 @@
-//! Time, as the datapath's clocks have it. Points in time and lengths of time are types of their own, so that two points
-//! are not added.
+//! Time, as the datapath's clocks have it. Points in time and lengths of time are types of their own, so that two
+//! points are not added.
 
 use core::{
     ops::{Add, Div, Mul, Sub},
@@ -96,9 +96,6 @@ impl Nanoseconds {
     /// None at all.
     pub const ZERO: Self = Self(0);
 
-    /// Longer than anything.
-    pub const MAX: Self = Self(u64::MAX);
-
     /// So many seconds.
     #[inline(always)]
     pub const fn seconds(number: u64) -> Self {
@@ -120,7 +117,7 @@ impl Nanoseconds {
         }
     }
 
-    /// Both, one after the other; at most [`Nanoseconds::MAX`].
+    /// Both, one after the other, at most as much as there can be.
     #[inline(always)]
     pub const fn saturating_add(self, length: Self) -> Self {
         Self(self.0.saturating_add(length.0))

@@ -64,7 +64,7 @@ impl RuleFlags {
     /// Strangers are let in, all of them or those that the endpoint has sent to.
     pub const OPEN_TO_ANY: Self = Self::OPEN.union(Self::OPEN_TO_PEERS);
 
-    /// [`FlowEntry::traits`](crate::flow::Traits::traits) of the flows that a rule with these flags makes.
+    /// [`FlowEntry::traits`](crate::flow::FlowEntry::traits) of the flows that a rule with these flags makes.
     #[inline(always)]
     pub const fn traits(self) -> Traits {
         let mut traits = Traits::empty();

@@ -92,8 +92,8 @@ impl Mapping {
     }
 
     /// When a source's next flow is due after one that begins `now`; `None`: that one comes too early. `due`
-    /// is what the one before was given, `interval` is [`Rule::interval`], and all are nanoseconds. A source
-    /// that has been silent may begin as many at once as it may in a second (the "generic cell rate
+    /// is what the one before was given, `interval` is [`Rule::interval`](crate::contract::rules::Rule::interval).
+    /// A source that has been silent may begin as many at once as it may in a second (the "generic cell rate
     /// algorithm"). Row C05.
     #[inline(always)]
     pub const fn due(due: Timestamp, interval: Nanoseconds, now: Timestamp) -> Option<Timestamp> {
