@@ -1,7 +1,7 @@
 //! Leaving the host as it was before.
 
 use anyhow::Result;
-use natbpf_common::{contract::gauge::Gauge, contract::settings::Changes};
+use natbpf_common::contract::{gauge::Gauge, settings::Changes};
 
 use crate::{
     datapath::{Attacher, Pins, Tables},

@@ -12,16 +12,16 @@ use aya_ebpf::{
 };
 use natbpf_common::{
     Address, IfIndex, Port,
-    contract::rules::RuleFlags,
-    contract::{counter::Counter, rules::Rule},
-    flow::Traits,
-    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, life::Life, offload::Validity},
+    contract::{
+        counter::Counter,
+        rules::{Rule, RuleFlags},
+    },
+    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, Traits, life::Life, offload::Validity},
     nat::{
         mapping::{Endpoint, Mapping, Side},
         ports::{PROBES, PortRange},
     },
-    time::Moment,
-    time::Timestamp,
+    time::{Moment, Timestamp},
     wire::protocol::{self, Transport},
 };
 

@@ -3,11 +3,12 @@
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
     Address, IfIndex, Port,
-    contract::rules::RuleFlags,
-    contract::uplinks::UplinkFlags,
-    contract::{counter::DropReason, rules::Rule, uplinks::Uplink},
-    flow::Traits,
-    flow::{FlowKey, Rewrite, life::Life, step},
+    contract::{
+        counter::DropReason,
+        rules::{Rule, RuleFlags},
+        uplinks::{Uplink, UplinkFlags},
+    },
+    flow::{FlowKey, Rewrite, Traits, life::Life, step},
     wire::{
         protocol::Transport,
         segment::{ACK, TcpFlags},

@@ -3,14 +3,13 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use natbpf_common::{
     IfIndex, Port,
-    contract::rules::RuleFlags,
     contract::{
         counter::{Counter, DropReason},
         event::EventKind,
         gauge::Gauge,
+        rules::RuleFlags,
     },
-    flow::Traits,
-    flow::{Direction, FlowKey, Rewrite, Status, life::Life, offload::Validity, step},
+    flow::{Direction, FlowKey, Rewrite, Status, Traits, life::Life, offload::Validity, step},
     time::Moment,
     wire::segment::TcpFlags,
 };

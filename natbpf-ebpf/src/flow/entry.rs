@@ -2,14 +2,12 @@
 
 use natbpf_common::{
     IfIndex, Nanoseconds,
-    flow::Traits,
     flow::{
-        FlowEntry, FlowKey, Rewrite, Status,
+        FlowEntry, FlowKey, Rewrite, Status, Traits,
         life::Life,
         offload::{NotedPort, Validity},
     },
-    time::Moment,
-    time::Timestamp,
+    time::{Moment, Timestamp},
 };
 
 use crate::memory::{

@@ -3,8 +3,7 @@
 use natbpf_common::{
     Address,
     contract::{gauge::Gauge, rules::Rule},
-    flow::Traits,
-    flow::{FlowKey, Rewrite, Status},
+    flow::{FlowKey, Rewrite, Status, Traits},
 };
 
 use super::mapping;

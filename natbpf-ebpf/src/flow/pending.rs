@@ -6,10 +6,8 @@ use aya_ebpf::{
 };
 use natbpf_common::{
     IfIndex,
-    contract::gauge::Gauge,
-    contract::rules::RuleFlags,
-    flow::Traits,
-    flow::{FlowKey, Rewrite, Status},
+    contract::{gauge::Gauge, rules::RuleFlags},
+    flow::{FlowKey, Rewrite, Status, Traits},
     nat::pending::{LIFETIME, MAX_PENDING, Pending},
     time::Timestamp,
 };

@@ -7,14 +7,12 @@
 
 use natbpf_common::{
     contract::{counter::DropReason, event::EventKind},
-    flow::Traits,
     flow::{
-        Direction, FlowKey, Rewrite, Status,
+        Direction, FlowKey, Rewrite, Status, Traits,
         life::{Life, RENEWAL},
         step::{self, Step},
     },
-    time::Moment,
-    time::Timestamp,
+    time::{Moment, Timestamp},
     wire::segment::TcpFlags,
 };
 

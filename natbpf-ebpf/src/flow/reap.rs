@@ -17,9 +17,8 @@ use natbpf_common::{
         event::EventKind,
         reap::{BEFORE, COUNT, KEY_SIZE, KEYS, MAX_KEYS, OPERATION, Operation},
     },
-    flow::Traits,
     flow::{
-        Direction, FlowKey,
+        Direction, FlowKey, Traits,
         life::{GRACE, Life, Verdict, judge},
     },
     nat::mapping::{Endpoint, Mapping, Side, Users},

@@ -3,8 +3,11 @@
 
 use aya_ebpf::{btf_maps::Array, macros::btf_map};
 use natbpf_common::{
-    contract::gauge::Gauge, flow::FlowKey, nat::ports::PortRange, siphash::siphash, time::Moment,
-    time::Timestamp,
+    contract::gauge::Gauge,
+    flow::FlowKey,
+    nat::ports::PortRange,
+    siphash::siphash,
+    time::{Moment, Timestamp},
 };
 
 use crate::{

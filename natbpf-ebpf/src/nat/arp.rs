@@ -3,9 +3,11 @@
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_redirect};
 use natbpf_common::{
     Address, IfIndex,
-    contract::forwards::ExternalFlags,
-    contract::uplinks::UplinkFlags,
-    contract::{counter::Counter, forwards::ExternalKey, uplinks::Uplink},
+    contract::{
+        counter::Counter,
+        forwards::{ExternalFlags, ExternalKey},
+        uplinks::{Uplink, UplinkFlags},
+    },
     wire::{arp::Arp, packet::Packet},
 };
 use network_types::eth::{EthHdr, EtherType};

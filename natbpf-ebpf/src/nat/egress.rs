@@ -4,8 +4,7 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_log_ebpf::debug;
 use natbpf_common::{
     contract::{counter::DropReason, uplinks::Uplink},
-    flow::Traits,
-    flow::{Direction, FlowKey, Rewrite, life::Life},
+    flow::{Direction, FlowKey, Rewrite, Traits, life::Life},
     wire::{
         headers::{Headers, Kind},
         packet::{End, Packet as _},

@@ -16,8 +16,7 @@ use natbpf_common::{
         counter::{Counter, DropReason},
         uplinks::Uplink,
     },
-    flow::Traits,
-    flow::{Direction, FlowKey, Rewrite, life::Life},
+    flow::{Direction, FlowKey, Rewrite, Traits, life::Life},
     wire::{
         checksum,
         headers::Headers,

@@ -4,10 +4,11 @@
 //! leaves. That it began outside is a flag of its status. When it begins is said in `stranger`.
 
 use natbpf_common::{
-    contract::uplinks::UplinkFlags,
-    contract::{counter::DropReason, uplinks::Uplink},
-    flow::Rewrite,
-    flow::Traits,
+    contract::{
+        counter::DropReason,
+        uplinks::{Uplink, UplinkFlags},
+    },
+    flow::{Rewrite, Traits},
     wire::headers::{Headers, Kind},
 };
 

@@ -13,8 +13,7 @@ use aya_ebpf::{bindings::__sk_buff, btf_maps::PerCpuArray, macros::btf_map};
 use natbpf_common::{
     IfIndex, Port,
     contract::{counter::DropReason, gauge::Gauge},
-    flow::Traits,
-    flow::{Direction, FlowKey, Rewrite, Status, step},
+    flow::{Direction, FlowKey, Rewrite, Status, Traits, step},
     nat::pending::{OUTSIDE_PORTS, acknowledges, expect, outside_port},
     time::Nanoseconds,
     wire::{

@@ -4,11 +4,12 @@
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
     Address, IfIndex, Port,
-    contract::rules::RuleFlags,
-    contract::uplinks::UplinkFlags,
-    contract::{counter::DropReason, uplinks::Uplink},
-    flow::Traits,
-    flow::{Direction, FlowKey},
+    contract::{
+        counter::DropReason,
+        rules::RuleFlags,
+        uplinks::{Uplink, UplinkFlags},
+    },
+    flow::{Direction, FlowKey, Traits},
     wire::{
         headers::Headers,
         protocol::{ICMP, TCP},

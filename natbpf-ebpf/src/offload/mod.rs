@@ -32,8 +32,7 @@ use natbpf_common::{
         handover::Purpose,
         plain::{self, is_for, is_plain},
     },
-    time::Ticks,
-    time::Timestamp,
+    time::{Ticks, Timestamp},
     wire::{
         headers::Headers,
         packet::{End, Packet},

@@ -21,11 +21,10 @@ use natbpf_common::{
     contract::counter::DropReason,
     flow::Rewrite,
     path::{crossing::Mark, plain::priority},
-    wire::packet::Touched,
     wire::{
         checksum,
         headers::Headers,
-        packet::{End, Packet, Translation, View},
+        packet::{End, Packet, Touched, Translation, View},
     },
 };
 

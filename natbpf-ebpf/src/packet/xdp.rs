@@ -4,10 +4,9 @@
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use natbpf_common::{
     IfIndex,
-    wire::packet::Touched,
     wire::{
         headers::Headers,
-        packet::{Packet, View},
+        packet::{Packet, Touched, View},
         protocol::Transport,
     },
 };

@@ -2,9 +2,10 @@
 
 use natbpf_common::{
     Address, IfIndex,
-    contract::forwards::ExternalFlags,
-    contract::uplinks::UplinkFlags,
-    contract::{forwards::ExternalKey, uplinks::Uplink},
+    contract::{
+        forwards::{ExternalFlags, ExternalKey},
+        uplinks::{Uplink, UplinkFlags},
+    },
 };
 
 use crate::memory::{

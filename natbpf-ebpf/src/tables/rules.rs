@@ -3,8 +3,7 @@
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use natbpf_common::{
     Address, IfIndex,
-    contract::rules::RuleFlags,
-    contract::rules::{DestinationKey, PREFIX_BASE, Rule, SourceKey},
+    contract::rules::{DestinationKey, PREFIX_BASE, Rule, RuleFlags, SourceKey},
 };
 
 use crate::memory::maps::{DESTINATIONS, SOURCES};

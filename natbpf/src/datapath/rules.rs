@@ -2,10 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::lpm_trie::Key;
-use natbpf_common::{
-    contract::rules::RuleFlags,
-    contract::rules::{DestinationKey, Rule, SourceKey},
-};
+use natbpf_common::contract::rules::{DestinationKey, Rule, RuleFlags, SourceKey};
 
 use super::{Tables, replace};
 

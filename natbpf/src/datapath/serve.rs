@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, ensure};
 use natbpf_common::{
     IfIndex,
-    contract::forwards::{External, ExternalKey, Forward, ForwardKey, MAX_POOLS, Pool},
-    contract::rules::RuleFlags,
+    contract::{
+        forwards::{External, ExternalKey, Forward, ForwardKey, MAX_POOLS, Pool},
+        rules::RuleFlags,
+    },
 };
 
 use super::{Tables, replace};

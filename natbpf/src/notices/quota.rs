@@ -4,8 +4,7 @@ use std::net::Ipv4Addr;
 
 use natbpf_common::{
     Address, IfIndex, SECOND,
-    contract::rules::RuleFlags,
-    contract::rules::{PREFIX_BASE, Rule},
+    contract::rules::{PREFIX_BASE, Rule, RuleFlags},
 };
 
 use crate::plan::Plan;

@@ -2,10 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use natbpf_common::{
-    contract::forwards::ExternalFlags,
-    contract::forwards::{External, ExternalKey},
-};
+use natbpf_common::contract::forwards::{External, ExternalFlags, ExternalKey};
 
 use super::Plan;
 use crate::{announce::Announced, network::Snapshot};

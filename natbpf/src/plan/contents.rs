@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use natbpf_common::{
     Address, IfIndex,
-    contract::rules::RuleFlags,
     contract::{
         forwards::{External, ExternalKey, Pool},
         inside::InsidePort,
-        rules::Rule,
+        rules::{Rule, RuleFlags},
     },
 };
 

@@ -4,8 +4,7 @@ use std::net::Ipv4Addr;
 
 use natbpf_common::{
     Address, IfIndex, Port,
-    contract::forwards::ForwardFlags,
-    contract::forwards::{Forward, ForwardKey},
+    contract::forwards::{Forward, ForwardFlags, ForwardKey},
     wire::protocol::{TCP, UDP},
 };
 

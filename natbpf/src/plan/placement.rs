@@ -4,10 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use natbpf_common::{
     Address, IfIndex,
-    contract::forwards::ForwardFlags,
-    contract::forwards::{Forward, ForwardKey},
-    flow::Traits,
-    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status},
+    contract::forwards::{Forward, ForwardFlags, ForwardKey},
+    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, Traits},
 };
 
 use super::{ForwardEntry, Plan};

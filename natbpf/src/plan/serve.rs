@@ -5,9 +5,10 @@ use std::{collections::HashSet, net::Ipv4Addr};
 
 use natbpf_common::{
     Address, IfIndex,
-    contract::forwards::ExternalFlags,
-    contract::forwards::{External, ExternalKey},
-    contract::uplinks::UplinkFlags,
+    contract::{
+        forwards::{External, ExternalFlags, ExternalKey},
+        uplinks::UplinkFlags,
+    },
 };
 
 use super::{

@@ -4,8 +4,7 @@ use std::{collections::BTreeSet, fmt, net::Ipv4Addr};
 
 use natbpf_common::{
     IfIndex,
-    contract::uplinks::UplinkFlags,
-    contract::uplinks::{MAX_ADDRESSES, MAX_UPLINKS, Uplink, UplinkAddress},
+    contract::uplinks::{MAX_ADDRESSES, MAX_UPLINKS, Uplink, UplinkAddress, UplinkFlags},
 };
 
 use super::{Given, LeftOut, PlanError, left_out::leave_out};

@@ -2,10 +2,9 @@
 
 use natbpf_common::{
     Address, SECOND,
-    contract::rules::RuleFlags,
     contract::{
         forwards::{MAX_POOL, Pool},
-        rules::Rule,
+        rules::{Rule, RuleFlags},
     },
 };
 

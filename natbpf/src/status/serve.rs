@@ -4,8 +4,7 @@ use std::net::Ipv4Addr;
 
 use natbpf_common::{
     IfIndex,
-    contract::forwards::ForwardFlags,
-    contract::forwards::{Forward, ForwardKey, Pool},
+    contract::forwards::{Forward, ForwardFlags, ForwardKey, Pool},
     wire::protocol::TCP,
 };
 use serde::Serialize;

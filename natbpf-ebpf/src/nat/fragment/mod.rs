@@ -12,11 +12,10 @@ mod replay;
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
     Address, IfIndex,
-    contract::forwards::ExternalFlags,
-    contract::uplinks::UplinkFlags,
     contract::{
         counter::{Counter, DropReason},
-        forwards::ExternalKey,
+        forwards::{ExternalFlags, ExternalKey},
+        uplinks::UplinkFlags,
     },
     flow::Direction,
     nat::fragment::{DatagramKey, Decision, Fit, Piece, Verdict},

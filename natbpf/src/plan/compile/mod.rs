@@ -10,8 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use ipnet::Ipv4Net;
 use natbpf_common::{
     Address, IfIndex,
-    contract::rules::RuleFlags,
-    contract::rules::{DestinationKey, PREFIX_BASE, Rule, SourceKey},
+    contract::rules::{DestinationKey, PREFIX_BASE, Rule, RuleFlags, SourceKey},
 };
 
 use crate::config::Networks;

@@ -2,10 +2,9 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use natbpf_common::{
     Address, IfIndex,
-    contract::rules::RuleFlags,
     contract::{
         forwards::{External, ExternalKey},
-        rules::{DestinationKey, PREFIX_BASE, Rule, SourceKey},
+        rules::{DestinationKey, PREFIX_BASE, Rule, RuleFlags, SourceKey},
         uplinks::{MAX_ADDRESSES, MAX_UPLINKS},
     },
     flow::timeouts::Timeouts,

@@ -2,8 +2,7 @@
 
 use natbpf_common::{
     IfIndex, Port,
-    flow::Traits,
-    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, offload::Offload, state::State},
+    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, Traits, offload::Offload, state::State},
     time::Moment,
     wire::protocol::{TCP, UDP},
 };

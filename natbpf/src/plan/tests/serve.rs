@@ -2,11 +2,11 @@
 
 use natbpf_common::{
     IfIndex, Port,
-    contract::forwards::ExternalFlags,
-    contract::forwards::ForwardFlags,
-    contract::forwards::{Forward, ForwardKey},
-    contract::rules::RuleFlags,
-    contract::uplinks::UplinkFlags,
+    contract::{
+        forwards::{ExternalFlags, Forward, ForwardFlags, ForwardKey},
+        rules::RuleFlags,
+        uplinks::UplinkFlags,
+    },
     wire::protocol::{TCP, UDP},
 };
 
