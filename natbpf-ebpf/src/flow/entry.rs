@@ -121,7 +121,7 @@ impl Entry {
 
     // How the kernel has forwarded such packets: see `offload`.
 
-    /// A [`Validity`](natbpf_common::flow::offload::{NotedPort, Validity}).
+    /// A [`Validity`](natbpf_common::flow::offload::Validity).
     #[inline(always)]
     pub fn validity(self) -> u64 {
         cell!(self.0, offload.validity).load()
