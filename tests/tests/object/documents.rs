@@ -1,22 +1,24 @@
 //! What the documents list is what there is.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use natbpf::datapath::object;
 use natbpf_common::contract::{SCHEMA, counter::Counter};
 use object::{File, Object as _, ObjectSymbol as _};
 
-fn document(name: &str) -> Result<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
-    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
-}
+/// All pages of the architecture. Part of the program, which runs on other kernels without them.
+const ARCHITECTURE: [&str; 5] = [
+    include_str!("../../../docs/architecture/README.md"),
+    include_str!("../../../docs/architecture/packet.md"),
+    include_str!("../../../docs/architecture/flows.md"),
+    include_str!("../../../docs/architecture/paths.md"),
+    CONTRACT,
+];
 
-/// All pages of the architecture.
-fn architecture() -> Result<String> {
-    let pages = ["README.md", "packet.md", "flows.md", "paths.md", "contract.md"];
-    pages.into_iter().map(|page| document(&format!("architecture/{page}"))).collect()
-}
+const CONTRACT: &str = include_str!("../../../docs/architecture/contract.md");
+
+const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 
 /// What stands as code in the first column of any table.
 fn listed(document: &str) -> BTreeSet<&str> {
@@ -38,7 +40,7 @@ fn symbols(section: &str) -> Result<BTreeSet<String>> {
 
 #[test]
 fn the_architecture_has_every_map_and_every_program() -> Result<()> {
-    let text = architecture()?;
+    let text = ARCHITECTURE.concat();
     let listed = listed(&text);
     let maps = symbols(".maps")?;
     // That of the log is aya's.
@@ -54,18 +56,15 @@ fn the_architecture_has_every_map_and_every_program() -> Result<()> {
 }
 
 #[test]
-fn the_architecture_names_the_folder_of_this_layout() -> Result<()> {
-    assert!(document("architecture/contract.md")?.contains(&format!("BPFFS/natbpf/INSTANCE/v{SCHEMA}/ ")));
-    Ok(())
+fn the_architecture_names_the_folder_of_this_layout() {
+    assert!(CONTRACT.contains(&format!("BPFFS/natbpf/INSTANCE/v{SCHEMA}/ ")));
 }
 
 #[test]
-fn operators_find_every_counter() -> Result<()> {
-    let text = document("operations.md")?;
-    let listed = listed(&text);
+fn operators_find_every_counter() {
+    let listed = listed(OPERATIONS);
     for counter in Counter::ALL {
         let name = counter.name();
         assert!(listed.contains(name), "{name} is in no table of docs/operations.md");
     }
-    Ok(())
 }
