@@ -4,6 +4,7 @@
 use anyhow::Result;
 use natbpf_common::{
     Timestamp,
+    contract::reap::Seen,
     flow::{
         Direction, FlowEntry, FlowKey, Status,
         life::{GRACE, Life, Verdict, judge},
@@ -97,8 +98,6 @@ fn is_over(key: &FlowKey, entry: &FlowEntry, now: Timestamp, timeouts: &Timeouts
 #[derive(Debug)]
 pub struct Eviction {
     placement: Placement,
-    /// Flows that have begun since then are where they should be.
-    before: Timestamp,
     scan: Scan<FlowKey, FlowEntry>,
     ended: u64,
 }
@@ -106,7 +105,7 @@ pub struct Eviction {
 impl Eviction {
     /// To be made when the datapath has been told.
     pub fn new(placement: Placement) -> Self {
-        Self { placement, before: clock::now(), scan: Scan::default(), ended: 0 }
+        Self { placement, scan: Scan::default(), ended: 0 }
     }
 
     /// Goes on with other places from where it is: if places change faster than a round takes, its end is
@@ -127,10 +126,10 @@ impl Eviction {
         let end = tables.some_entries(&mut self.scan, |key, entry| {
             let alive = matches!(Life::from_word(entry.life), Life::Live(_) | Life::Dying(_));
             if alive && self.placement.is_misplaced(key, entry) {
-                misplaced.push(*key);
+                misplaced.push(Seen::new(*key, entry));
             }
         })?;
-        self.ended += reaper.kill(&misplaced, self.before)?;
+        self.ended += reaper.kill(&misplaced)?;
         Ok(end.then(|| std::mem::take(&mut self.ended)))
     }
 }

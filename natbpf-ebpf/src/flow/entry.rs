@@ -2,6 +2,7 @@
 
 use natbpf_common::{
     IfIndex, Nanoseconds,
+    contract::reap::Seen,
     flow::{
         FlowEntry, FlowKey, Rewrite, Status, Traits,
         life::Life,
@@ -97,6 +98,13 @@ impl Entry {
         if let Some(entry) = Self::find(reply) {
             entry.swap_life(entry.life(), Life::Live(Timestamp::default()).to_word());
         }
+    }
+
+    /// Whether it has the translation that user space has seen.
+    #[inline(always)]
+    pub fn is(self, seen: &Seen) -> bool {
+        let Seen { rewrite, created, uplink, .. } = *seen;
+        cell!(self.0, rewrite).load() == rewrite && self.created() == created && self.uplink() == uplink
     }
 
     #[inline(always)]

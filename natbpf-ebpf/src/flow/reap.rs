@@ -15,14 +15,13 @@ use natbpf_common::{
     contract::{
         counter::Counter,
         event::EventKind,
-        reap::{BEFORE, COUNT, KEY_SIZE, KEYS, MAX_KEYS, OPERATION, Operation},
+        reap::{COUNT, KEYS, OPERATION, Operation, Seen},
     },
     flow::{
         Direction, FlowKey, Traits,
         life::{GRACE, Life, Verdict, judge},
     },
     nat::mapping::{Endpoint, Mapping, Side, Users},
-    time::Moment,
 };
 
 use crate::{
@@ -46,7 +45,6 @@ const UNMAP: u8 = Operation::Unmap as u8;
 struct Request {
     skb: *mut __sk_buff,
     operation: u8,
-    before: Timestamp,
     now: Timestamp,
     done: u32,
 }
@@ -59,9 +57,8 @@ pub fn run(ctx: &TcContext) -> i32 {
     else {
         return 0;
     };
-    let Some(before) = load::<Timestamp>(skb, BEFORE as u32) else { return 0 };
-    let mut request = Request { skb, operation, before, now: clock::now(), done: 0 };
-    let keys = (keys as u32).min(MAX_KEYS as u32);
+    let mut request = Request { skb, operation, now: clock::now(), done: 0 };
+    let keys = (keys as u32).min(Operation::Reap.max_keys() as u32);
     let body: unsafe extern "C" fn(u64, *mut Request) -> i64 = step;
     // SAFETY: `step` gets the pointer to `request` while this waits.
     unsafe { bpf_loop(keys, body as *mut _, (&raw mut request).cast(), 0) };
@@ -80,17 +77,20 @@ fn load<T: zerocopy::FromBytes + Copy>(skb: *mut __sk_buff, offset: u32) -> Opti
 unsafe extern "C" fn step(index: u64, request: *mut Request) -> i64 {
     // SAFETY: `handle` owns it and waits.
     let request = unsafe { &mut *request };
-    let offset = KEYS as u32 + (index as u32) * KEY_SIZE as u32;
+    let offset = |operation: Operation| KEYS as u32 + (index as u32) * operation.key_size() as u32;
     let acted = match request.operation {
-        UNMAP => load::<Endpoint>(request.skb, offset).is_some_and(|endpoint| unmap(endpoint, request.now)),
-        operation => {
-            load::<FlowKey>(request.skb, offset).is_some_and(|key| match (operation, key.direction()) {
-                (REAP, Direction::Original) => reap_original(&key, request.now),
-                (REAP, Direction::Reply) => reap_reply(&key, request.now),
-                (KILL, _) => kill(&key, request.before, request.now),
-                _ => false,
+        REAP => {
+            load::<FlowKey>(request.skb, offset(Operation::Reap)).is_some_and(|key| match key.direction() {
+                Direction::Original => reap_original(&key, request.now),
+                Direction::Reply => reap_reply(&key, request.now),
             })
         }
+        KILL => {
+            load::<Seen>(request.skb, offset(Operation::Kill)).is_some_and(|seen| kill(&seen, request.now))
+        }
+        UNMAP => load::<Endpoint>(request.skb, offset(Operation::Unmap))
+            .is_some_and(|endpoint| unmap(endpoint, request.now)),
+        _ => false,
     };
     if acted {
         request.done += 1;
@@ -175,11 +175,12 @@ fn leads_to(original: &FlowKey, reply: &FlowKey) -> bool {
 /// Ends a flow at once: the mark is seen by the next packet of the original direction, and by that of the
 /// reply direction because its copy of the time stamp is made stale.
 #[inline(always)]
-fn kill(key: &FlowKey, before: Timestamp, now: Timestamp) -> bool {
+fn kill(seen: &Seen, now: Timestamp) -> bool {
+    let key = &seen.key;
     let Some(entry) = Entry::find(key) else { return false };
-    // The life first: a new translation changes both, so the swap fails if it comes in between.
+    // The life first: a new translation changes it, too, so the swap fails if one comes in between.
     let life = entry.life();
-    if entry.created() > Moment::of(before) {
+    if !entry.is(seen) {
         return false;
     }
     match Life::from_word(life) {

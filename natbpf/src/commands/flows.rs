@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use natbpf_common::{
     Nanoseconds, Timestamp,
-    contract::event::{EventKind, FlowEvent},
+    contract::{
+        event::{EventKind, FlowEvent},
+        reap::Seen,
+    },
     flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, life::Life, timeouts::Timeouts},
 };
 use serde::Serialize;
@@ -64,13 +67,13 @@ impl Form {
 }
 
 /// Calls back for every flow that lives and matches.
-fn each(tables: &Tables, filter: &Filter, mut each: impl FnMut(&Flow)) -> Result<()> {
+fn each(tables: &Tables, filter: &Filter, mut each: impl FnMut(&Flow, &FlowEntry)) -> Result<()> {
     let (now, timeouts) = (clock::now(), tables.settings()?.timeouts);
     tables.each_entry(|key, entry| {
         if let Some(flow) = flow(key, entry, now, &timeouts)
             && filter.matches(&flow)
         {
-            each(&flow);
+            each(&flow, entry);
         }
     })
 }
@@ -94,7 +97,7 @@ async fn list(tables: &Tables, filter: &Filter, form: Form) -> Result<ExitCode> 
     let snapshot = Network::open()?.snapshot().await?;
     let mut out = BufWriter::new(io::stdout().lock());
     let mut result = Ok(());
-    each(tables, filter, |flow| {
+    each(tables, filter, |flow, _| {
         if result.is_ok() {
             result = print(&mut out, form, flow, || FlowJson::new(flow, snapshot.name(flow.uplink)));
         }
@@ -130,7 +133,7 @@ fn finish(result: Result<(), OutputError>) -> Result<ExitCode> {
 
 fn count(tables: &Tables, filter: &Filter, json: bool) -> Result<ExitCode> {
     let mut count = 0u64;
-    each(tables, filter, |_| count += 1)?;
+    each(tables, filter, |_, _| count += 1)?;
     if json {
         output::print(serde_json::json!({ "count": count, "max": tables.max_entries()? / 2 }))?;
     } else {
@@ -140,10 +143,9 @@ fn count(tables: &Tables, filter: &Filter, json: bool) -> Result<ExitCode> {
 }
 
 fn flush(pins: &Pins, tables: &Tables, filter: &Filter, json: bool) -> Result<ExitCode> {
-    let before = clock::now();
-    let mut keys = Vec::new();
-    each(tables, filter, |flow| keys.push(flow.key))?;
-    let ended = Reaper::open(pins)?.kill(&keys, before)?;
+    let mut flows = Vec::new();
+    each(tables, filter, |flow, entry| flows.push(Seen::new(flow.key, entry)))?;
+    let ended = Reaper::open(pins)?.kill(&flows)?;
     let printed = match json {
         true => output::print(serde_json::json!({ "ended": ended })),
         false => output::print(format_args!("{ended} flows have been ended")),

@@ -3,8 +3,7 @@
 use anyhow::{Context as _, Result};
 use aya::{TestRun as _, TestRunOptions, programs::SchedClassifier};
 use natbpf_common::{
-    Timestamp,
-    contract::reap::{BEFORE, COUNT, KEY_SIZE, KEYS, MAX_KEYS, OPERATION, Operation},
+    contract::reap::{COUNT, KEYS, OPERATION, Operation, Seen},
     flow::FlowKey,
     nat::mapping::Endpoint,
 };
@@ -28,47 +27,45 @@ impl Reaper {
 
     /// Marks and removes flows that are over; returns on how many it acted.
     pub fn reap(&self, keys: &[FlowKey]) -> Result<u64> {
-        run(&self.program, Operation::Reap, Timestamp::default(), keys)
+        run(&self.program, Operation::Reap, keys)
     }
 
-    /// Ends flows, but for those that have begun, or got a new translation, after `before`, when they were
-    /// looked at; returns how many.
-    pub fn kill(&self, keys: &[FlowKey], before: Timestamp) -> Result<u64> {
-        run(&self.program, Operation::Kill, before, keys)
+    /// Ends flows, but for those that have got a new translation since they were seen; returns how many.
+    pub fn kill(&self, flows: &[Seen]) -> Result<u64> {
+        run(&self.program, Operation::Kill, flows)
     }
 
     /// Removes the mappings of external endpoints that are not used.
     pub fn mappings(&self, endpoints: &[Endpoint]) -> Result<u64> {
-        run(&self.program, Operation::Unmap, Timestamp::default(), endpoints)
+        run(&self.program, Operation::Unmap, endpoints)
     }
 }
 
 impl Loaded {
-    /// As [`Reaper::reap`] and [`Reaper::kill`] at once, for programs that are not pinned.
-    pub fn reap(&mut self, operation: Operation, keys: &[FlowKey]) -> Result<u64> {
-        run(self.program(REAP)?, operation, Timestamp::new(u64::MAX), keys)
+    /// As [`Reaper::reap`], for programs that are not pinned.
+    pub fn reap(&mut self, keys: &[FlowKey]) -> Result<u64> {
+        run(self.program(REAP)?, Operation::Reap, keys)
+    }
+
+    /// As [`Reaper::kill`], for programs that are not pinned.
+    pub fn kill(&mut self, flows: &[Seen]) -> Result<u64> {
+        run(self.program(REAP)?, Operation::Kill, flows)
     }
 
     /// As [`Reaper::mappings`], for programs that are not pinned.
     pub fn unmap(&mut self, endpoints: &[Endpoint]) -> Result<u64> {
-        run(self.program(REAP)?, Operation::Unmap, Timestamp::default(), endpoints)
+        run(self.program(REAP)?, Operation::Unmap, endpoints)
     }
 }
 
-fn run<K: IntoBytes + Immutable>(
-    program: &SchedClassifier,
-    operation: Operation,
-    before: Timestamp,
-    keys: &[K],
-) -> Result<u64> {
+fn run<K: IntoBytes + Immutable>(program: &SchedClassifier, operation: Operation, keys: &[K]) -> Result<u64> {
     let mut acted = 0;
-    for keys in keys.chunks(MAX_KEYS) {
+    for keys in keys.chunks(operation.max_keys()) {
         let mut request = vec![0; KEYS];
-        request[BEFORE..BEFORE + size_of::<Timestamp>()].copy_from_slice(before.as_bytes());
         request[OPERATION] = operation as u8;
         request[COUNT] = keys.len() as u8;
         for key in keys {
-            let end = request.len() + KEY_SIZE;
+            let end = request.len() + operation.key_size();
             request.extend(key.as_bytes());
             request.resize(end, 0);
         }

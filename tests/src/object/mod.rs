@@ -203,7 +203,8 @@ impl Object {
 
     /// For threads of the test; what they do is not counted step by step.
     pub fn runner(&mut self) -> Runner<'_> {
-        Runner::new(&mut self.programs.loaded)
+        let programs = &mut *self.programs;
+        Runner::new(&mut programs.loaded, &programs.flows)
     }
 
     /// Sends a frame through a program. `None`: the kernel finds it too short to be one.

@@ -1,10 +1,11 @@
 //! Running the programs, from any thread.
 
+use aya::maps::{HashMap, MapData};
 use aya::programs::{ProgramError, SchedClassifier, TestRunResult, Xdp};
 use aya::{TestRun as _, TestRunOptions};
 use natbpf::datapath::{Hook, Loaded};
-use natbpf_common::contract::reap::{BEFORE, COUNT, KEY_SIZE, KEYS, OPERATION, Operation};
-use natbpf_common::flow::{Direction, FlowKey};
+use natbpf_common::contract::reap::{COUNT, KEYS, OPERATION, Operation, Seen};
+use natbpf_common::flow::{Direction, FlowEntry, FlowKey};
 use natbpf_common::nat::fragment::LONGEST;
 use natbpf_common::nat::mapping::Endpoint;
 use zerocopy::IntoBytes as _;
@@ -54,10 +55,11 @@ pub struct Runner<'a> {
     port_xdp: &'a Xdp,
     uplink_xdp: &'a Xdp,
     reap: &'a SchedClassifier,
+    flows: &'a HashMap<MapData, FlowKey, FlowEntry>,
 }
 
 impl<'a> Runner<'a> {
-    pub(super) fn new(loaded: &'a mut Loaded) -> Self {
+    pub(super) fn new(loaded: &'a mut Loaded, flows: &'a HashMap<MapData, FlowKey, FlowEntry>) -> Self {
         let ebpf = loaded.ebpf();
         let program = |name: &str| -> &'a SchedClassifier {
             ebpf.program(name)
@@ -78,6 +80,7 @@ impl<'a> Runner<'a> {
             port_xdp: xdp("port_xdp"),
             uplink_xdp: xdp("uplink_xdp"),
             reap: program("reap"),
+            flows,
         }
     }
 
@@ -147,9 +150,15 @@ impl<'a> Runner<'a> {
         })
     }
 
-    /// Carries out an operation on one flow; whether it acted.
-    pub fn operate(&self, operation: Operation, key: &FlowKey) -> bool {
-        self.request(operation, key.as_bytes())
+    /// Runs the reaper on one flow; whether it acted.
+    pub fn reap(&self, key: &FlowKey) -> bool {
+        self.request(Operation::Reap, key.as_bytes())
+    }
+
+    /// Ends one flow; whether it was there.
+    pub fn kill(&self, key: &FlowKey) -> bool {
+        let entry = self.flows.get(key, 0);
+        entry.is_ok_and(|entry| self.request(Operation::Kill, Seen::new(*key, &entry).as_bytes()))
     }
 
     /// Removes the mapping of an external endpoint if nobody uses it; whether it did.
@@ -159,8 +168,7 @@ impl<'a> Runner<'a> {
 
     /// A request for one key, as [`natbpf_common::contract::reap`] lays it out.
     fn request(&self, operation: Operation, key: &[u8]) -> bool {
-        let mut request = vec![0; KEYS + KEY_SIZE];
-        request[BEFORE..BEFORE + 8].fill(0xff);
+        let mut request = vec![0; KEYS + operation.key_size()];
         request[OPERATION] = operation as u8;
         request[COUNT] = 1;
         request[KEYS..KEYS + key.len()].copy_from_slice(key);

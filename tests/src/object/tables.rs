@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use natbpf::clock;
 use natbpf_common::contract::gauge::Gauge;
-use natbpf_common::contract::reap::Operation;
+use natbpf_common::contract::reap::Seen;
 use natbpf_common::flow::Traits;
 use natbpf_common::flow::life::Life;
 use natbpf_common::flow::state::State;
@@ -183,11 +183,23 @@ impl Object {
 
     /// Runs the reaper on these keys; returns on how many it acted.
     pub fn reap(&mut self, keys: &[FlowKey]) -> u64 {
-        self.programs.loaded.reap(Operation::Reap, keys).expect("the reaper runs")
+        self.programs.loaded.reap(keys).expect("the reaper runs")
     }
 
+    /// Ends flows as they are now; returns how many.
     pub fn kill(&mut self, keys: &[FlowKey]) -> u64 {
-        self.programs.loaded.reap(Operation::Kill, keys).expect("the reaper runs")
+        let flows: Vec<Seen> = keys.iter().filter_map(|key| self.see(key)).collect();
+        self.kill_seen(&flows)
+    }
+
+    /// Ends flows as they were seen; returns how many.
+    pub fn kill_seen(&mut self, flows: &[Seen]) -> u64 {
+        self.programs.loaded.kill(flows).expect("the reaper runs")
+    }
+
+    /// A flow as it is now.
+    pub fn see(&self, key: &FlowKey) -> Option<Seen> {
+        self.entry(key).map(|entry| Seen::new(*key, &entry))
     }
 
     /// Runs the reaper on all keys and all mappings.

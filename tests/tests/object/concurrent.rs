@@ -11,7 +11,6 @@ use lab::object::{Context, End, Object, Packet, Runner, TIMEOUT, Verdict, ends, 
 use lab::{GATEWAY, SERVER};
 use natbpf::datapath::Hook;
 use natbpf_common::contract::counter::Counter;
-use natbpf_common::contract::reap::Operation;
 use natbpf_common::contract::rules::Rule;
 use natbpf_common::contract::rules::RuleFlags;
 use natbpf_common::flow::{Direction, FlowKey, Rewrite, Status};
@@ -207,7 +206,7 @@ fn the_books_balance_after_a_storm() {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let packet = packet(state.rotate_left(32));
                 if state >> 60 < 4 {
-                    runner.operate(Operation::Kill, &key_of(&packet));
+                    runner.kill(&key_of(&packet));
                 } else if let Some(external) = send(runner, &packet) {
                     let answer = packet.answer(external).bytes();
                     runner.run(Hook::Ingress, &answer, Context::default());
@@ -250,7 +249,7 @@ fn packets_and_the_reaper_race_for_every_flow() {
                     }
                 } else {
                     for key in &keys {
-                        runner.operate(Operation::Reap, key);
+                        runner.reap(key);
                     }
                     for endpoint in &mappings {
                         runner.unmap(endpoint);

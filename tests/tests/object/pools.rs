@@ -142,3 +142,19 @@ fn a_pool_that_changes() {
     object.census();
     object.expect_all_to_go();
 }
+
+/// A packet may come between user space's look at a flow and its end: what was found of the old address is not true of
+/// the new one, however short the time between.
+#[test]
+fn a_flow_that_has_another_address_than_when_it_was_seen_goes_on() {
+    let mut object = object(POOLED, 8);
+    let packet = Packet::udp(A, S);
+    source(&object.egress(&packet));
+    let seen = object.see(&key_of(&packet)).expect("the flow");
+    let there = Ipv4Addr::new(203, 0, 113, 200);
+    object.set_pool(POOLED.pool, &[there]);
+    assert_eq!(object.kill_seen(&[seen]), 1);
+    object.out_by(LO, there, &packet, &[FlowsRemapped]);
+    assert_eq!(object.kill_seen(&[seen]), 0);
+    object.out_by(LO, there, &packet, &[]);
+}

@@ -117,7 +117,7 @@ fn a_reservation_of_the_host_goes_with_its_timeout() {
     assert_eq!(object.entries().len(), 0);
 }
 
-/// Two hundred keys a request is the most that user space packs.
+/// More than one request has room for.
 #[test]
 fn hundreds_of_flows_at_once() {
     let mut object = Object::default();
