@@ -1,6 +1,9 @@
-//! Addresses of the link layer.
+//! The link layer: addresses and carriers.
 
-use anyhow::{Context, Result};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
 
 use super::Namespace;
 
@@ -23,4 +26,18 @@ pub fn link_address(namespace: &Namespace, device: &str) -> Result<Link> {
         *byte = u8::from_str_radix(text, 16)?;
     }
     Ok(bytes)
+}
+
+impl Namespace {
+    /// Waits until all links that are up have a carrier. The kernel sees a moment later that the other end of one is up,
+    /// or as much as a second later if links of other namespaces change, too; what is sent until then is lost.
+    pub fn wait_for_carriers(&self) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(5);
+        loop {
+            let links = self.cmd("ip").args(["-o", "link", "show", "up"]).output_text()?;
+            let Some(waiting) = links.lines().find(|line| line.contains("NO-CARRIER")) else { return Ok(()) };
+            ensure!(Instant::now() < end, "no carrier after 5 seconds: {waiting}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
 }

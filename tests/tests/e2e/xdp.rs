@@ -177,6 +177,7 @@ fn a_new_interface_of_the_same_name_has_xdp_again() -> Result<()> {
         let is_there = || Ok(hooks(natbpf.cli())? == vec![("xdp".to_owned(), true); 2]);
         wait_until("XDP on both", Duration::from_secs(5), is_there)
             .with_context(|| format!("{}\n{}", natbpf.log(), natbpf.status().unwrap_or_default()))?;
+        lab.wait_for_carriers()?;
         works(&lab, natbpf.cli())?;
     }
     Ok(())

@@ -47,6 +47,7 @@ fn another_instance_on_another_uplink_is_welcome() -> Result<()> {
         lab.gw.ip("link add wan2 type veth peer name eth1 netns out\naddr add 198.18.0.1/24 dev wan2\n\
                    link set wan2 up")?;
         lab.out.ip("addr add 198.18.0.10/24 dev eth1\nlink set eth1 up")?;
+        lab.wait_for_carriers()?;
         let before = state::of(&lab.gw)?;
         let daemon = lab.natbpf_cli()?.start(masquerade(mode))?;
         let with_one = state::of(&lab.gw)?;

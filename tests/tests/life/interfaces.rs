@@ -26,7 +26,8 @@ fn remake(lab: &Lab, index: Option<u32>) -> Result<()> {
         "link del wan\nlink add wan {index} type veth peer name eth0 netns out\n\
          addr add 203.0.113.1/24 dev wan\nlink set wan up"
     ))?;
-    lab.out.ip("addr add 203.0.113.10/24 dev eth0\naddr add 203.0.113.12/24 dev eth0\nlink set eth0 up")
+    lab.out.ip("addr add 203.0.113.10/24 dev eth0\naddr add 203.0.113.12/24 dev eth0\nlink set eth0 up")?;
+    lab.wait_for_carriers()
 }
 
 /// The uplinks that the status shows: name, and whether both programs are there and an address is. The link
@@ -60,6 +61,7 @@ fn an_uplink_is_taken_away_and_comes_back() -> Result<()> {
                    link set wan up")?;
         lab.out.ip("addr add 203.0.113.10/24 dev eth0\nlink set eth0 up")?;
         wait_until("the new uplink is attached", SECOND, || Ok(uplinks(&daemon)? == wan()))?;
+        lab.wait_for_carriers()?;
         works(&lab)?;
         end(daemon, Signal::SIGTERM)?;
         let (pins, net) = ("find /sys/fs/bpf", "bpftool net show");

@@ -160,6 +160,7 @@ fn what_a_pattern_matches_is_attached_to_when_it_comes() -> Result<()> {
         Ok(count(&daemon, "uplinks")? == 2
             && daemon.status_json()?["uplinks"].to_string().contains("198.18.0.1"))
     })?;
+    lab.wait_for_carriers()?;
     let beyond = Reflector::start(&lab.out, ("198.18.0.10", 9000))?;
     let out = seen(&beyond, &lab.vm1.udp((VM1, 5000))?)?;
     ensure!(out == Some("198.18.0.1:5000".parse()?), "{out:?}");

@@ -129,7 +129,8 @@ fn second_uplink(lab: &Lab) -> Result<()> {
     lab.gw.ip(
         "link add wan2 type veth peer name eth1 netns out\naddr add 198.18.0.1/24 dev wan2\nlink set wan2 up",
     )?;
-    lab.out.ip("addr add 198.18.0.10/24 dev eth1\nlink set eth1 up")
+    lab.out.ip("addr add 198.18.0.10/24 dev eth1\nlink set eth1 up")?;
+    lab.wait_for_carriers()
 }
 
 #[test]

@@ -204,6 +204,7 @@ fn a_route_that_moves_to_another_uplink() -> Result<()> {
     let lab = Lab::new()?;
     lab.gw.ip("link add wan2 type veth peer name eth1 netns out\naddr add 198.51.100.1/24 dev wan2\nlink set wan2 up")?;
     lab.out.ip("addr add 198.51.100.10/24 dev eth1\nlink set eth1 up")?;
+    lab.wait_for_carriers()?;
     let arguments = ["masquerade", "-o", "wan*", "-s", INSIDE, "--offload", "on", "--revalidate", "1m"];
     let natbpf = lab.natbpf_cli()?.start(arguments)?;
     let pulse = Pulse::start(&lab)?;
