@@ -7,8 +7,8 @@
 //! 16..    keys, of which each takes as much as the longest one of its operation
 //! ```
 //!
-//! Keys are a [`FlowKey`], [`Seen`] or an [`Endpoint`](crate::nat::mapping::Endpoint). The program returns how many keys
-//! it acted on.
+//! Keys are a [`FlowKey`], [`Seen`] or an [`Endpoint`](crate::nat::mapping::Endpoint). The program returns how many
+//! keys it acted on.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -29,8 +29,8 @@ pub fn link_address(namespace: &Namespace, device: &str) -> Result<Link> {
 }
 
 impl Namespace {
-    /// Waits until all links that are up have a carrier. The kernel sees a moment later that the other end of one is up,
-    /// or as much as a second later if links of other namespaces change, too; what is sent until then is lost.
+    /// Waits until all links that are up have a carrier. The kernel sees a moment later that the other end of one is
+    /// up, or as much as a second later if links of other namespaces change, too; what is sent until then is lost.
     pub fn wait_for_carriers(&self) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(5);
         loop {
