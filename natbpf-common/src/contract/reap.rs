@@ -3,8 +3,8 @@
 //! ```text
 //! 0..14   zeros: a packet has its Ethernet header here
 //! 14      operation, an [`Operation`]
-//! 15      number of keys
-//! 16..    keys, of which each takes as much as the longest one of its operation
+//! 15      number of keys, up to [`Operation::max_keys`]
+//! 16..    keys: to reap, a `FlowKey` each, 16 bytes; to end flows, a `Seen`, 32; to unmap, an `Endpoint` and 4 zeros
 //! ```
 //!
 //! Keys are a [`FlowKey`], [`Seen`] or an [`Endpoint`](crate::nat::mapping::Endpoint). The program returns how many
