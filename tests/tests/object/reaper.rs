@@ -133,6 +133,23 @@ fn hundreds_of_flows_at_once() {
     object.expect_all_to_go();
 }
 
+/// A flow as it was seen is longer than a key, so a request has room for fewer.
+#[test]
+fn hundreds_of_flows_are_ended_at_once() {
+    let mut object = Object::default();
+    let packets: Vec<_> = (1..=450).map(|port| Packet::udp((VM1, port), S)).collect();
+    for packet in &packets {
+        object.out(packet, NEW);
+    }
+    let keys: Vec<_> = packets.iter().map(key_of).collect();
+    assert_eq!(object.kill(&keys), 450);
+    assert!(keys.iter().all(|key| matches!(object.life(key), Life::Killed(_))));
+    object.let_pass(3);
+    object.reap_all();
+    object.reap_all();
+    assert_eq!(object.entries().len(), 0);
+}
+
 #[test]
 fn keys_that_are_not_there_are_nothing() {
     let mut object = Object::default();
