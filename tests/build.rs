@@ -11,5 +11,6 @@ const PACKAGE: Package =
 
 fn main() -> anyhow::Result<()> {
     ebpf::build(&PACKAGE, "generator")?;
-    ebpf::build(&PACKAGE, "bare")
+    ebpf::build(&PACKAGE, "bare")?;
+    ebpf::build(&PACKAGE, "marked")
 }

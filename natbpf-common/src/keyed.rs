@@ -31,6 +31,14 @@ impl Keys {
         (self.half(0, words) & 0xffff_ffff_0000_0000) | self.half(1, words) >> 32
     }
 
+    /// The hash of twice as many words, the second half of them by keys of their own.
+    #[inline(always)]
+    pub const fn hash_with(&self, words: &[u32; WORDS], others: &Self, more: &[u32; WORDS]) -> u64 {
+        let upper = self.half(0, words).wrapping_add(others.half(0, more));
+        let lower = self.half(1, words).wrapping_add(others.half(1, more));
+        (upper & 0xffff_ffff_0000_0000) | lower >> 32
+    }
+
     #[inline(always)]
     const fn half(&self, number: usize, words: &[u32; WORDS]) -> u64 {
         let [first, keys @ ..] = &self.0[number];

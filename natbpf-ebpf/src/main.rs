@@ -12,8 +12,8 @@ mod flow;
 mod kernel;
 mod memory;
 mod nat;
-mod offload;
 mod packet;
+mod repeat;
 mod tables;
 mod tell;
 
@@ -27,8 +27,8 @@ use natbpf_common::{contract::counter::Counter, path::handover::Purpose};
 use crate::{
     flow::reap,
     nat::{egress, hairpin, ingress},
-    offload::handover,
     packet::{
+        handover,
         skb::Skb,
         verdict::{Handled, Outcome},
     },
@@ -47,7 +47,11 @@ pub fn uplink_egress(ctx: TcContext) -> i32 {
     }
     let handled = egress::translate(&mut skb);
     let handled = if purpose.is_some() { hairpin::at_egress(&skb, handled) } else { handled };
-    verdict(&ctx, handled, Counter::EgressPackets, Counter::EgressBytes)
+    let verdict = verdict(&ctx, handled, Counter::EgressPackets, Counter::EgressBytes);
+    if verdict == TC_ACT_UNSPEC {
+        repeat::leave_next(&skb);
+    }
+    verdict
 }
 
 /// TC ingress of an uplink: everything that arrives.
@@ -56,6 +60,13 @@ pub fn uplink_ingress(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
     let handled = ingress::translate(&mut skb);
     verdict(&ctx, handled, Counter::IngressPackets, Counter::IngressBytes)
+}
+
+/// On no hook: `uplink_egress` ends with it for packets that were seen where they came in.
+#[classifier]
+pub fn leave(ctx: TcContext) -> i32 {
+    repeat::leave(&mut Skb::new(&ctx));
+    TC_ACT_UNSPEC
 }
 
 /// On no hook: `uplink_egress` goes on with it for packets that are turned round there.
@@ -72,33 +83,24 @@ pub fn inside_ingress(ctx: TcContext) -> i32 {
     verdict(&ctx, hairpin::at_inside_ingress(&mut skb), Counter::HairpinPackets, Counter::HairpinBytes)
 }
 
-/// TC ingress of an inside port: what comes from instances.
+/// TC ingress of an edge: what comes in.
 #[classifier]
-pub fn port_ingress(ctx: TcContext) -> i32 {
-    let mut skb = Skb::new(&ctx);
-    verdict(&ctx, offload::at_port_ingress(&mut skb), Counter::EgressPackets, Counter::EgressBytes)
+pub fn edge_ingress(ctx: TcContext) -> i32 {
+    let handled = repeat::at_ingress(&mut Skb::new(&ctx));
+    verdict(&ctx, handled, Counter::EgressPackets, Counter::EgressBytes)
 }
 
-/// TC egress of an inside port: what goes to instances.
+/// TC egress of an edge: what leaves.
 #[classifier]
-pub fn port_egress(ctx: TcContext) -> i32 {
-    let mut skb = Skb::new(&ctx);
-    if handover::take(&skb) != Some(Purpose::Repeated) {
-        offload::at_port_egress(&mut skb);
-    }
+pub fn edge_egress(ctx: TcContext) -> i32 {
+    repeat::at_egress(&mut Skb::new(&ctx));
     TC_ACT_UNSPEC
 }
 
-/// XDP of an inside port: what comes from instances.
+/// XDP of an edge: what comes in.
 #[xdp]
-pub fn port_xdp(ctx: XdpContext) -> u32 {
-    offload::at_port_xdp(&ctx)
-}
-
-/// XDP of an uplink: everything that arrives.
-#[xdp]
-pub fn uplink_xdp(ctx: XdpContext) -> u32 {
-    offload::at_uplink_xdp(&ctx)
+pub fn edge_xdp(ctx: XdpContext) -> u32 {
+    repeat::at_xdp(&ctx)
 }
 
 /// Not attached: user space runs it by `BPF_PROG_TEST_RUN` with a list of keys (see `natbpf_common::contract::reap`).

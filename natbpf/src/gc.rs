@@ -138,7 +138,7 @@ impl Eviction {
 mod tests {
     use natbpf_common::{
         Address, IfIndex, Port, SECOND,
-        flow::{Traits, offload::Offload, state::State},
+        flow::{Traits, state::State},
         time::Moment,
         wire::protocol::UDP,
     };
@@ -154,8 +154,7 @@ mod tests {
             status: Status::new(state as u8).to_word(),
             traits: Traits::empty(),
             outside_port: Port::default(),
-            vlan: 0,
-            offload: Offload::default(),
+            reserved: 0,
         }
     }
 

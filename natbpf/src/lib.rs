@@ -19,6 +19,7 @@ pub mod network;
 pub mod notices;
 pub mod offload;
 pub mod output;
+pub mod paths;
 pub mod plan;
 pub mod preflight;
 pub mod status;

@@ -15,6 +15,7 @@ mod object {
     mod icmp_errors;
     mod inbound;
     mod leak;
+    mod learning;
     mod lifetime;
     mod mapping;
     mod notices;

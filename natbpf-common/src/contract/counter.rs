@@ -164,11 +164,24 @@ counters! {
     EgressOffloaded = 34, "egress_offloaded", Traffic;
     /// Of the packets translated on their way in, those sent from the uplink straight to their port.
     IngressOffloaded = 35, "ingress_offloaded", Traffic;
-    /// Ways of flows through the kernel noted, or found unchanged when their time was over, so that packets
-    /// can be sent there straight.
-    OffloadsNoted = 36, "offloads_noted", Flows;
+    /// Paths noted: what the host did to packets of a tuple, so that it can be done to those after them.
+    PathsNoted = 36, "paths_noted", Flows;
     /// Flows that did not run and gave way to new ones, because the table was full or their source at its limit.
     FlowsDroppedEarly = 37, "flows_dropped_early", Flows;
+    /// Packets sent on as the kernel did those before them.
+    PacketsRepeated = 38, "packets_repeated", Traffic;
+    /// Paths that the kernel was asked about again, and that were as before.
+    PathsRenewed = 39, "paths_renewed", Flows;
+    /// Paths for which there was no room.
+    PathsCrowded = 40, "paths_crowded", Flows;
+    /// Packets that were changed by more than addresses, ports and routing: left to the kernel.
+    CrossingsChanged = 41, "crossings_changed", Flows;
+    /// Packets that were on their way for so long that others took their place.
+    CrossingsLost = 42, "crossings_lost", Flows;
+    /// Packets that left more than once, by a bridge that floods or a mirror: left to the kernel.
+    CrossingsManifold = 43, "crossings_manifold", Flows;
+    /// Packets on their way while something of the host changed.
+    CrossingsStale = 44, "crossings_stale", Flows;
 }
 
 impl Counter {

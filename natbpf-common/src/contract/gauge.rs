@@ -15,22 +15,23 @@ pub enum Gauge {
     Uplinks = 2,
     /// No [`Notice`](crate::contract::notice::Notice) is written before this time of the datapath's clock.
     NoticeAfter = 3,
-    /// Number from 1 to 65535; paths noted under another number do not hold (see [`crate::flow::offload`]).
-    /// User space counts it up when something of the network has changed. 0: offload is off.
+    /// A number; paths noted under another number do not hold (see [`crate::path`]).
+    /// User space counts it up when something of the network has changed. 0: nothing is repeated.
     Epoch = 4,
-    /// How many [`Crossing`](crate::path::crossing::Crossing)s have been claimed.
-    Crossings = 5,
     /// Until this time of the datapath's clock there may be strangers that wait for an answer
     /// ([`crate::nat::pending`]).
-    StrangersUntil = 6,
+    StrangersUntil = 5,
     /// How many flows have begun.
-    Begun = 7,
+    Begun = 6,
     /// How many flows early drop has looked at, in the order in which they began.
-    LookedAt = 8,
+    LookedAt = 7,
     /// The last [`Moment`](crate::time::Moment) in which a search for a port found none.
-    Refused = 9,
+    Refused = 8,
     /// When conntrack was last seen at work, by the datapath's clock; 0: never.
-    Conntrack = 10,
+    Conntrack = 9,
+    /// How many flows were ended before their time. Together with [`Gauge::Epoch`] it is the epoch of paths: those of
+    /// other flows have to ask the kernel again, too, which costs each a packet.
+    Ended = 10,
 }
 
 impl Gauge {

@@ -1,10 +1,10 @@
 //! What the datapath and user space both read and write: the values of maps.
 
 pub mod counter;
+pub mod edges;
 pub mod event;
 pub mod forwards;
 pub mod gauge;
-pub mod inside;
 pub mod notice;
 pub mod reap;
 pub mod rules;
@@ -13,4 +13,4 @@ pub mod uplinks;
 
 /// Number of the layout of everything that is pinned. A change to any shared type, or to the meaning of a field, raises
 /// it.
-pub const SCHEMA: u32 = 4;
+pub const SCHEMA: u32 = 5;

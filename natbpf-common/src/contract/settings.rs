@@ -3,7 +3,7 @@
 use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{flow::Timeouts, keyed::Keys, siphash::Secret, time::Ticks};
+use crate::{flow::Timeouts, siphash::Secret};
 
 /// What natbpf has changed on the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -26,18 +26,12 @@ pub struct Settings {
     /// Key of the hashes that choose ports. Made once for a pinned instance, so that ports stay the same over a
     /// restart.
     pub secret: Secret,
-    /// Keys of the fingerprints of frames; made like the secret.
-    pub keys: Keys,
     /// Cookie of the network namespace whose flows these are.
     pub netns: u64,
-    /// How long a noted path holds at most, see [`crate::flow::offload`].
-    pub revalidate: Ticks,
     /// What natbpf has changed on the host, to be put back.
     pub changes: Changes,
     /// How many reservations there may be for flows of one of the host's addresses; 0: no limit.
     pub host_share: u32,
-    /// Zero.
-    pub reserved: u32,
 }
 
 #[cfg(feature = "user")]

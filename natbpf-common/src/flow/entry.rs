@@ -3,7 +3,7 @@
 use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{Rewrite, offload::Offload};
+use super::Rewrite;
 use crate::{interface::IfIndex, time::Moment, wire::Port};
 
 /// What stays true of a flow while it has its translation.
@@ -30,7 +30,7 @@ bitflags! {
     }
 }
 
-/// Value of the flow table, 64 bytes: a cache line.
+/// Value of the flow table, 32 bytes: half a cache line.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FlowEntry {
@@ -49,11 +49,8 @@ pub struct FlowEntry {
     /// The outside's port after translation, if that port is translated, too; else zero. It is translated where a
     /// stranger uses one port toward two forwards of one inside endpoint, which could not tell the two flows apart.
     pub outside_port: Port,
-    /// Tag (802.1Q) with which packets of this direction leave if they are repeated, host order; 0: none. Belongs to
-    /// `offload`.
-    pub vlan: u16,
-    /// The path by which the kernel has sent packets of this direction.
-    pub offload: Offload,
+    /// Zero.
+    pub reserved: u16,
 }
 
 impl FlowEntry {

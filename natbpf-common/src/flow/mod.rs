@@ -7,7 +7,6 @@
 pub mod entry;
 pub mod key;
 pub mod life;
-pub mod offload;
 pub mod state;
 pub mod status;
 pub mod step;

@@ -20,21 +20,11 @@ pub struct Frame {
 const DSCP: u8 = 0xfc;
 
 impl Frame {
-    /// A keyed hash, see [`Keys`]. For a frame from inside the source counts, too: another source is
-    /// another instance.
+    /// A keyed hash, see [`Keys`]. The source counts, too: another source is another machine.
     #[inline(always)]
     pub const fn fingerprint(&self, keys: &Keys) -> u64 {
         let [first, second, third] = self.ethernet;
         keys.hash(&[first, second, third, self.interface.number(), self.vlan, (self.service & DSCP) as u32])
-    }
-
-    /// For a frame from outside: routers may send by turns, so the source does not count.
-    #[inline(always)]
-    pub const fn without_source(self) -> Self {
-        let [first, second, _] = self.ethernet;
-        // Two bytes of the destination are in the second word, in memory's order.
-        let [a, b, _, _] = second.to_ne_bytes();
-        Self { ethernet: [first, u32::from_ne_bytes([a, b, 0, 0]), 0], ..self }
     }
 }
 
@@ -77,21 +67,5 @@ mod tests {
                 && is_group(word([0x33, 0x33, 0, 0]))
         );
         assert!(!is_group(word([2, 0xff, 0xff, 0xff])) && !is_group(0));
-    }
-
-    #[test]
-    fn the_source_of_a_router_does_not_count() {
-        let bytes = |bytes: [u8; 12]| -> [u32; 3] {
-            let word =
-                |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-            [word(0), word(4), word(8)]
-        };
-        let frame =
-            |ethernet| Frame { interface: IfIndex::new(2), ethernet: bytes(ethernet), vlan: 0, service: 0 };
-        let one = frame([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
-        let other_source = frame([1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0]);
-        let other_destination = frame([1, 2, 3, 4, 5, 7, 7, 8, 9, 10, 11, 12]);
-        assert_eq!(one.without_source(), other_source.without_source());
-        assert_ne!(one.without_source(), other_destination.without_source());
     }
 }

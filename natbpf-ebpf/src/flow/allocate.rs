@@ -16,7 +16,7 @@ use natbpf_common::{
         counter::Counter,
         rules::{Rule, RuleFlags},
     },
-    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, Traits, life::Life, offload::Validity},
+    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, Traits, life::Life},
     nat::{
         mapping::{Endpoint, Mapping, Side},
         ports::{PROBES, PortRange},
@@ -433,7 +433,6 @@ impl Search {
         if matches!(Life::from_word(life), Life::Gone) || !entry.swap_life(life, self.entry.life) {
             return false;
         }
-        entry.set_validity(Validity::NONE);
         entry.set_status(status);
         entry.set_created(self.entry.created);
         entry.set_uplink(self.entry.uplink);

@@ -9,7 +9,7 @@ use natbpf_common::{
         gauge::Gauge,
         rules::RuleFlags,
     },
-    flow::{Direction, FlowKey, Rewrite, Status, Traits, life::Life, offload::Validity, step},
+    flow::{Direction, FlowKey, Rewrite, Status, Traits, life::Life, step},
     time::Moment,
     wire::segment::TcpFlags,
 };
@@ -104,7 +104,6 @@ fn replace(key: &FlowKey, search: *mut Search, rewrite: Rewrite) -> Result<(), D
             Entry::disown(&key.peer(old));
         }
     }
-    entry.set_validity(Validity::NONE);
     entry.set_rewrite(rewrite);
     entry.set_status(Status::from_word(new.status));
     entry.set_traits(new.traits);
@@ -273,7 +272,6 @@ fn insert_or_take_over(
     if is_original {
         hold::release(key, rewrite, status, traits.difference(kept));
     }
-    old.set_validity(Validity::NONE);
     old.set_status(Status::from_word(entry.status));
     old.set_traits(entry.traits.difference(kept.difference(traits)));
     old.set_created(entry.created);

@@ -3,11 +3,7 @@
 use natbpf_common::{
     IfIndex, Nanoseconds,
     contract::reap::Seen,
-    flow::{
-        FlowEntry, FlowKey, Rewrite, Status, Traits,
-        life::Life,
-        offload::{NotedPort, Validity},
-    },
+    flow::{FlowEntry, FlowKey, Rewrite, Status, Traits, life::Life},
     time::{Moment, Timestamp},
 };
 
@@ -125,56 +121,6 @@ impl Entry {
     #[inline(always)]
     pub fn set_uplink(self, interface: IfIndex) {
         cell!(self.0, uplink).store(interface);
-    }
-
-    // How the kernel has forwarded such packets: see `offload`.
-
-    /// A [`Validity`](natbpf_common::flow::offload::Validity).
-    #[inline(always)]
-    pub fn validity(self) -> u64 {
-        cell!(self.0, offload.validity).load()
-    }
-
-    #[inline(always)]
-    pub fn set_validity(self, word: u64) {
-        cell!(self.0, offload.validity).store(word);
-    }
-
-    /// Keeps others from reading and writing until the validity is set. False: somebody else has changed it.
-    #[inline(always)]
-    pub fn lock_offload(self, word: u64) -> bool {
-        word != Validity::BUSY && cell!(self.0, offload.validity).swap(word, Validity::BUSY)
-    }
-
-    #[inline(always)]
-    pub fn frame(self) -> u64 {
-        cell!(self.0, offload.frame).load()
-    }
-
-    #[inline(always)]
-    pub fn port(self) -> NotedPort {
-        cell!(self.0, offload.port).load()
-    }
-
-    #[inline(always)]
-    pub fn ethernet(self) -> [u32; 3] {
-        cell!(self.0, offload.ethernet).load()
-    }
-
-    #[inline(always)]
-    pub fn vlan(self) -> u16 {
-        cell!(self.0, vlan).load()
-    }
-
-    /// Only after it was locked.
-    #[inline(always)]
-    pub fn set_path(self, frame: u64, port: NotedPort, ethernet: [u32; 3], vlan: u16) {
-        cell!(self.0, offload.frame).store(frame);
-        cell!(self.0, offload.port).store(port);
-        cell!(self.0, offload.ethernet[0]).store(ethernet[0]);
-        cell!(self.0, offload.ethernet[1]).store(ethernet[1]);
-        cell!(self.0, offload.ethernet[2]).store(ethernet[2]);
-        cell!(self.0, vlan).store(vlan);
     }
 }
 

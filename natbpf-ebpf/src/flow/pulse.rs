@@ -2,7 +2,7 @@
 //!
 //! | direction | a packet that changes nothing else | any packet |
 //! |---|---|---|
-//! | original | [`original_goes_on`] | [`original`] |
+//! | original | | [`original`] |
 //! | reply | [`reply_goes_on`] | [`reply`] |
 
 use natbpf_common::{
@@ -85,27 +85,6 @@ fn restart(
     Ok(())
 }
 
-/// Whether a packet of the original direction changes nothing about its flow but the time stamp, which is renewed here.
-#[inline(always)]
-pub fn original_goes_on(key: &FlowKey, entry: Entry, tcp_flags: TcpFlags, now: Timestamp) -> bool {
-    let life = entry.life();
-    let Some(age) = Life::age(life, now) else { return false };
-    let status = entry.status();
-    let old = age >= RENEWAL;
-    if old && Life::expired(age, timeout(status)) {
-        return false;
-    }
-    let step = step(key, entry, status, Direction::Original, tcp_flags, now);
-    if step.status != status {
-        return false;
-    }
-    // Row U12.
-    if step.renews && old {
-        entry.swap_life(life, Life::Live(now).to_word());
-    }
-    true
-}
-
 /// Notes a packet of the reply direction in its flow. False: the flow is over.
 #[inline(always)]
 pub fn reply(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: TcpFlags, now: Timestamp) -> bool {
@@ -149,6 +128,26 @@ fn confirm(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: TcpFlags) -
     }
     entry.swap_life(life, renewed);
     1
+}
+
+/// Packets of a tuple are repeated until then, and its flow sees none of them: to it, they have all come already. So a
+/// flow is not over while its packets may be repeated.
+#[inline(always)]
+pub fn run_until(key: &FlowKey, until: Timestamp) {
+    let Some(entry) = Entry::find(key) else { return };
+    let ahead = Life::Live(until).to_word();
+    let life = entry.life();
+    if Life::age(life, until).is_none() {
+        return;
+    }
+    entry.swap_life(life, ahead);
+    if key.direction() == Direction::Reply
+        && !entry.traits().intersects(Traits::OUTBOUND_REFRESH)
+        && let Some(rewrite) = entry.rewrite(key)
+        && let Some(original) = Original::of(key, rewrite, until)
+    {
+        original.entry.swap_life(original.life, ahead);
+    }
 }
 
 /// A reservation of the host's own flow, and a flow toward an instance's own address, translate nothing.

@@ -15,6 +15,7 @@ use natbpf_common::{
     contract::{
         counter::Counter,
         event::EventKind,
+        gauge::Gauge,
         reap::{COUNT, KEYS, OPERATION, Operation, Seen},
     },
     flow::{
@@ -31,6 +32,7 @@ use crate::{
     },
     kernel::clock,
     memory::{
+        gauges,
         maps::{FLOWS, MAPPINGS},
         shared::{Lookup as _, cell},
     },
@@ -190,6 +192,8 @@ fn kill(seen: &Seen, now: Timestamp) -> bool {
     if !entry.swap_life(life, Life::Killed(now).to_word()) {
         return false;
     }
+    // Its packets are not to be repeated any more.
+    gauges::add(Gauge::Ended, 1);
     if let Direction::Original = key.direction()
         && let Some(rewrite) = entry.rewrite(key)
         && let Some(reply) = Entry::find(&key.peer(rewrite))

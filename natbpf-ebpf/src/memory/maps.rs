@@ -9,9 +9,9 @@ use natbpf_common::{
     IfIndex,
     contract::{
         counter::Counters,
+        edges::{Edge, MAX_EDGES},
         forwards::{External, ExternalKey, Forward, ForwardKey, MAX_POOLS, Pool},
         gauge::Gauge,
-        inside::{InsidePort, MAX_PORTS},
         rules::{DestinationKey, Rule, SourceKey},
         settings::Settings,
         uplinks::Uplinks,
@@ -58,13 +58,13 @@ pub static POOLS: Array<Pool, { MAX_POOLS as usize }> = Array::new();
 #[btf_map]
 pub static SETTINGS: Array<Settings, 1> = Array::new();
 
-/// Inside ports, by interface index.
+/// Edges, by interface index.
 #[btf_map]
-pub static PORTS: HashMap<IfIndex, InsidePort, { MAX_PORTS as usize }> = HashMap::new();
+pub static EDGES: HashMap<IfIndex, Edge, { MAX_EDGES as usize }> = HashMap::new();
 
 /// Interfaces that take frames from XDP programs, under their own index.
 #[btf_map]
-pub static XDP_TARGETS: DevMapHash<{ MAX_PORTS as usize }> = DevMapHash::new();
+pub static XDP_TARGETS: DevMapHash<{ MAX_EDGES as usize }> = DevMapHash::new();
 
 /// By [`Gauge`].
 #[btf_map]

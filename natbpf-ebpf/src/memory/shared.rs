@@ -95,6 +95,12 @@ impl<T> Shared<T> {
         Cell(project(self.0))
     }
 
+    /// A part of the value, itself one.
+    #[inline(always)]
+    pub fn part<F>(self, project: impl FnOnce(*mut T) -> *mut F) -> Shared<F> {
+        Shared(project(self.0))
+    }
+
     /// The value as one.
     #[inline(always)]
     pub const fn whole(self) -> Cell<T> {
@@ -122,6 +128,55 @@ impl<T: Copy> Cell<T> {
         // SAFETY: as in `load`.
         unsafe { self.0.write_volatile(value) }
     }
+}
+
+impl<T> Cell<T> {
+    /// Whether it is this value, byte for byte. Word by word, so that neither is copied to the stack.
+    #[inline(always)]
+    pub fn is(self, value: &T) -> bool {
+        let value = core::ptr::from_ref(value);
+        let mut difference = 0;
+        for at in 0..words::<T>() {
+            // SAFETY: as in `load`; within both, and aligned as both are.
+            difference |=
+                unsafe { word(self.0, at).read_volatile() ^ word(value.cast_mut(), at).read_volatile() };
+        }
+        difference == 0
+    }
+
+    /// Copies a value into it, word by word.
+    #[inline(always)]
+    pub fn copy(self, value: &T) {
+        let value = core::ptr::from_ref(value);
+        for at in 0..words::<T>() {
+            // SAFETY: as in `is`.
+            unsafe { word(self.0, at).write_volatile(word(value.cast_mut(), at).read_volatile()) };
+        }
+    }
+
+    /// Reads it into a value, word by word.
+    #[inline(always)]
+    pub fn read(self, value: &mut T) {
+        let value = core::ptr::from_mut(value);
+        for at in 0..words::<T>() {
+            // SAFETY: as in `is`.
+            unsafe { word(value, at).write_volatile(word(self.0, at).read_volatile()) };
+        }
+    }
+}
+
+/// How many words of 32 bits a value has; they are all of it.
+const fn words<T>() -> usize {
+    assert!(align_of::<T>() >= align_of::<u32>() && size_of::<T>().is_multiple_of(size_of::<u32>()));
+    size_of::<T>() / size_of::<u32>()
+}
+
+/// # Safety
+/// The value has to have as many words.
+#[inline(always)]
+unsafe fn word<T>(value: *mut T, at: usize) -> *mut u32 {
+    // SAFETY: the caller's.
+    unsafe { value.cast::<u32>().add(at) }
 }
 
 impl Cell<u64> {

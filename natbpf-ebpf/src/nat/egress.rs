@@ -19,7 +19,6 @@ use crate::{
         pulse,
     },
     nat::{fragment, host, icmp, stranger},
-    offload,
     packet::{
         conntrack::{self, Seen},
         parse,
@@ -121,9 +120,6 @@ pub fn translate_parsed(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Header
         return Ok(Outcome::Untouched);
     }
     skb.translate(headers, End::Source, rewrite)?;
-    if !own && uplink.link_header != 0 {
-        offload::at_uplink_egress(skb, headers);
-    }
     Ok(Outcome::Translated)
 }
 

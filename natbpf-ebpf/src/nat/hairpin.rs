@@ -33,10 +33,9 @@ use crate::{
         shared::{Lookup as _, cell},
     },
     nat::{fragment, ingress, stranger, target},
-    offload::handover,
     packet::{
         arriving::Arriving as _,
-        parse,
+        handover, parse,
         skb::Skb,
         verdict::{Handled, Outcome},
     },

@@ -3,7 +3,7 @@
 use natbpf_common::{
     contract::{counter::DropReason, uplinks::Uplink},
     flow::{Direction, FlowKey, Rewrite},
-    path::crossing::Mark,
+    path::passage::Mark,
     wire::{
         headers::{Headers, Kind},
         packet::{End, Packet as _},
@@ -15,33 +15,34 @@ use crate::{
     flow::{entry::Entry, pulse},
     kernel::clock,
     nat::{arp, fragment, icmp, inbound},
-    offload::{self, Arrival},
     packet::{
         parse,
         skb::Skb,
         verdict::{Handled, Outcome},
     },
+    repeat,
     tables::{externals, uplink},
 };
 
 #[inline(always)]
 pub fn translate(skb: &mut Skb<'_>) -> Handled {
-    // The maker of the packet could write anything there.
-    skb.set_mark(Mark::NONE);
+    let uplink = uplink::of(skb.interface());
+    if uplink.is_some_and(|uplink| uplink.link_header != 0) {
+        let outcome = repeat::at_ingress(skb)?;
+        if matches!(outcome, Outcome::Repeated) {
+            return Ok(outcome);
+        }
+    } else {
+        // The maker of the packet could write anything there.
+        skb.set_mark(Mark::NONE);
+    }
+    let Some(uplink) = uplink else { return Ok(Outcome::Untouched) };
     if skb.is_for_others() {
         return Ok(Outcome::Untouched);
     }
-    let Some(uplink) = uplink::of(skb.interface()) else { return Ok(Outcome::Untouched) };
-    let mut arrival = Arrival::Slow;
-    if uplink.link_header != 0 {
-        arrival = offload::at_uplink_ingress(skb)?;
-        if arrival == Arrival::Repeated {
-            return Ok(Outcome::Repeated);
-        }
-    }
     let mut room = parse::Room::uninit();
     match parse::headers(skb, uplink.link_header, &mut room) {
-        Ok(Some(headers)) => translate_parsed(skb, uplink, headers, arrival),
+        Ok(Some(headers)) => translate_parsed(skb, uplink, headers),
         Ok(None) if arp::answer(skb, uplink) => Ok(Outcome::Redirected),
         _ => Ok(Outcome::Untouched),
     }
@@ -53,14 +54,14 @@ pub fn translate_one(skb: &mut Skb<'_>) -> Handled {
     let Some(uplink) = uplink::of(skb.interface()) else { return Ok(Outcome::Untouched) };
     let mut room = parse::Room::uninit();
     match parse::headers(skb, uplink.link_header, &mut room) {
-        Ok(Some(headers)) => translate_parsed(skb, uplink, headers, Arrival::Slow),
+        Ok(Some(headers)) => translate_parsed(skb, uplink, headers),
         _ => Ok(Outcome::Untouched),
     }
 }
 
 /// What becomes of an IPv4 packet.
 #[inline(always)]
-fn translate_parsed(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers, arrival: Arrival) -> Handled {
+fn translate_parsed(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers) -> Handled {
     if headers.is(Kind::IcmpError) {
         return claimed(uplink, headers, icmp::translate(skb, uplink, headers, Direction::Reply));
     }
@@ -71,11 +72,7 @@ fn translate_parsed(skb: &mut Skb<'_>, uplink: &Uplink, headers: &mut Headers, a
         return claimed(uplink, headers, Ok(Outcome::Untouched));
     }
     let key = FlowKey::of(headers, Direction::Reply);
-    let known = match arrival {
-        Arrival::Stranger => Known::Nothing,
-        _ => known(&key, headers.tcp_flags),
-    };
-    let rewrite = match known {
+    let rewrite = match known(&key, headers.tcp_flags) {
         Known::Flow(rewrite) => rewrite,
         Known::Host => Rewrite::NONE,
         Known::Nothing => inbound::begin(skb, uplink, headers)?.unwrap_or(Rewrite::NONE),

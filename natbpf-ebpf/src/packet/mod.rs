@@ -2,8 +2,9 @@
 
 pub mod arriving;
 pub mod conntrack;
+pub mod handover;
 pub mod parse;
-pub mod plain;
 pub mod skb;
 pub mod verdict;
+pub mod written;
 pub mod xdp;

@@ -20,7 +20,7 @@ use natbpf_common::{
     Address, IfIndex, Port,
     contract::counter::DropReason,
     flow::Rewrite,
-    path::{crossing::Mark, plain::priority},
+    path::passage::Mark,
     wire::{
         checksum,
         headers::Headers,
@@ -28,13 +28,7 @@ use natbpf_common::{
     },
 };
 
-use crate::{
-    kernel::global::global,
-    packet::{
-        arriving::Arriving,
-        plain::{self, Change, Exit},
-    },
-};
+use crate::{kernel::global::global, packet::arriving::Arriving};
 
 use network_types::eth::EtherType;
 use zerocopy::FromBytes;
@@ -46,9 +40,6 @@ const CHECKSUM: u32 = 10;
 const PACKET_BROADCAST: u32 = 1;
 const PACKET_MULTICAST: u32 = 2;
 const PACKET_OTHERHOST: u32 = 3;
-
-/// The protocol of a tag as [`Skb::vlan`] has it.
-pub const DOT1Q: u32 = (EtherType::Ieee8021q as u32) << 16;
 
 /// A socket buffer.
 pub struct Skb<'a> {
@@ -122,44 +113,11 @@ impl<'a> Skb<'a> {
         unsafe { (*self.raw).tc_index = mark.to_tc_index() as u32 };
     }
 
-    /// Changes a packet and gives it its Ethernet header. After an error it may be half changed and must not go on.
-    #[inline(always)]
-    pub fn repeat(&mut self, headers: &Headers, change: &Change, exit: &Exit) -> Result<(), DropReason> {
-        self.write_plain(headers, change, exit).map_err(|()| DropReason::WriteFailed)
-    }
-
-    /// The checksum by helpers, which know its state; the rest in place.
-    #[inline(always)]
-    fn write_plain(&mut self, headers: &Headers, change: &Change, exit: &Exit) -> Result<(), ()> {
-        let translation = change.translation(headers);
-        if let Some(translation) = &translation {
-            write_checksum(self, translation)?;
-        }
-        let (data, end) = self.bounds();
-        // For the verifier, which forgets all bounds over a helper.
-        if data + plain::SHORTEST > end {
-            return Err(());
-        }
-        let frame = data as *mut u8;
-        // SAFETY: checked just now; the port is within the shortest frame. Volatile as in `frame`.
-        unsafe {
-            if let Some(translation) = &translation
-                && translation.port != 0
-            {
-                let port = frame.add(translation.port as usize).cast::<u16>();
-                port.write_volatile(translation.new_port.to_wire());
-            }
-            plain::write_headers(frame, headers, translation.as_ref(), change.hops, exit);
-            (*self.raw).priority = priority(headers.service);
-        }
-        self.set_vlan(exit.vlan)
-    }
-
     /// Where the linear part begins and ends.
     ///
     /// Read anew each time, since helpers may have moved the data; volatile, or LLVM would keep the old value.
     #[inline(always)]
-    fn bounds(&self) -> (usize, usize) {
+    pub fn bounds(&self) -> (usize, usize) {
         // SAFETY: the context is valid while the program runs.
         unsafe {
             (
@@ -217,9 +175,9 @@ impl<'a> Skb<'a> {
 
     /// Puts a tag (802.1Q) into the metadata, in the place of what is there; 0: none.
     #[inline(always)]
-    fn set_vlan(&mut self, tag: u32) -> Result<(), ()> {
+    pub fn set_tag(&mut self, tag: u32) -> Result<(), ()> {
         let present = self.vlan();
-        if present == if tag == 0 { 0 } else { DOT1Q | tag } {
+        if present == tag {
             return Ok(());
         }
         // SAFETY: the context is valid while the program runs.
@@ -227,11 +185,24 @@ impl<'a> Skb<'a> {
             if present != 0 && bpf_skb_vlan_pop(self.raw) != 0 {
                 return Err(());
             }
-            if tag != 0 && bpf_skb_vlan_push(self.raw, EtherType::Ieee8021q as u16, tag as u16) != 0 {
+            if tag != 0 && bpf_skb_vlan_push(self.raw, (tag >> 16) as u16, tag as u16) != 0 {
                 return Err(());
             }
         }
         Ok(())
+    }
+
+    /// For queueing disciplines and filters that choose by it.
+    #[inline(always)]
+    pub fn set_fwmark(&mut self, mark: u32) {
+        // SAFETY: as above.
+        unsafe { (*self.raw).mark = mark };
+    }
+
+    #[inline(always)]
+    pub fn set_priority(&mut self, priority: u32) {
+        // SAFETY: as above.
+        unsafe { (*self.raw).priority = priority };
     }
 
     #[inline(always)]
@@ -266,6 +237,12 @@ impl Packet for Skb<'_> {
     fn is_ipv4(&self) -> bool {
         // SAFETY: as above.
         unsafe { (*self.raw).protocol == EtherType::Ipv4 as u32 }
+    }
+
+    #[inline(always)]
+    fn is_ipv6(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.raw).protocol == EtherType::Ipv6 as u32 }
     }
 
     #[inline(always)]

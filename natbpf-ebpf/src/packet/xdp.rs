@@ -1,39 +1,93 @@
 //! Packets at XDP hooks: read and written in place. Only what is offloaded is touched; everything else goes
 //! on to the stack.
 
-use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
+use aya_ebpf::{bindings::xdp_action, helpers::generated::bpf_xdp_adjust_head, programs::XdpContext};
 use natbpf_common::{
     IfIndex,
-    wire::{
-        headers::Headers,
-        packet::{Packet, Touched, View},
-        protocol::Transport,
-    },
+    wire::packet::{Packet, View},
 };
-use network_types::{icmp::Icmpv4Hdr, tcp::TcpHdr, udp::UdpHdr};
+use network_types::{
+    eth::{EthHdr, EtherType},
+    vlan::VlanHdr,
+};
 
-use crate::{
-    memory::maps::XDP_TARGETS,
-    packet::{
-        arriving::Arriving,
-        plain::{self, Change, Exit, TRANSPORT},
-    },
-};
+use crate::{kernel::branchless, memory::maps::XDP_TARGETS, packet::arriving::Arriving};
 
 /// A frame as the driver has it.
 pub struct Frame<'a> {
     context: &'a XdpContext,
+    /// The tag in the frame, protocol and TCI; 0: none.
+    tag: u32,
+    /// Length of the tag.
+    shift: usize,
 }
 
 impl<'a> Frame<'a> {
     #[inline(always)]
     pub const fn new(context: &'a XdpContext) -> Self {
-        Self { context }
+        Self { context, tag: 0, shift: 0 }
+    }
+
+    /// With the tag taken for beside the frame, as it is at TC: what comes behind it is read and written as if it were
+    /// not there.
+    #[inline(always)]
+    pub fn behind_tag(context: &'a XdpContext) -> Self {
+        let mut frame = Self::new(context);
+        if let Some(view) = frame.view::<{ EthHdr::LEN + VlanHdr::LEN }>(0) {
+            let protocol = view.u16::<12>();
+            if protocol == EtherType::Ieee8021q as u16 || protocol == EtherType::Ieee8021ad as u16 {
+                frame.tag = (protocol as u32) << 16 | u16::from_be(view.u16::<14>()) as u32;
+                frame.shift = VlanHdr::LEN;
+            }
+        }
+        frame
+    }
+
+    /// The EtherType of what is behind the tag, as it stands there.
+    #[inline(always)]
+    pub fn ether_type(&self) -> Option<u16> {
+        Some(self.view::<{ EthHdr::LEN }>(0)?.u16::<12>())
+    }
+
+    /// From the network header on, so many bytes.
+    #[inline(always)]
+    pub fn network(&self, length: usize) -> Option<*mut u8> {
+        let (start, end) = self.bounds();
+        let network = start + self.shift + EthHdr::LEN;
+        if network + length > end { None } else { Some(network as *mut u8) }
+    }
+
+    /// Gives the frame this tag, or none, in the place of what it has; the Ethernet addresses are lost. `None`: nothing
+    /// was done, or nothing can be.
+    #[inline(always)]
+    pub fn retag(&mut self, tag: u32) -> Option<()> {
+        if tag == self.tag {
+            return Some(());
+        }
+        let length = if tag == 0 { 0 } else { VlanHdr::LEN };
+        if length != self.shift {
+            // SAFETY: the context is valid while the program runs.
+            let result = unsafe { bpf_xdp_adjust_head(self.context.ctx, self.shift as i32 - length as i32) };
+            if result != 0 {
+                return None;
+            }
+            self.shift = length;
+        }
+        if tag != 0 {
+            let start = self.start::<{ EthHdr::LEN + VlanHdr::LEN }>()?;
+            // SAFETY: checked just now.
+            unsafe {
+                start.add(12).cast::<u16>().write_volatile((tag >> 16) as u16);
+                start.add(14).cast::<u16>().write_volatile((tag as u16).to_be());
+            }
+        }
+        self.tag = tag;
+        Some(())
     }
 
     /// The first `LENGTH` bytes.
     #[inline(always)]
-    fn start<const LENGTH: usize>(&self) -> Option<*mut u8> {
+    pub fn start<const LENGTH: usize>(&self) -> Option<*mut u8> {
         let (start, end) = self.bounds();
         if start + LENGTH > end { None } else { Some(start as *mut u8) }
     }
@@ -59,52 +113,6 @@ impl<'a> Frame<'a> {
         }
         (start as usize, end as usize)
     }
-
-    /// Changes a plain packet and gives it its Ethernet header. `None`: nothing was written.
-    #[inline(always)]
-    pub fn repeat(&mut self, headers: &Headers, change: &Change, exit: &Exit) -> Option<()> {
-        match Transport::of(headers.protocol) {
-            Transport::Tcp => {
-                let frame = self.start::<{ TRANSPORT + TcpHdr::LEN }>()?;
-                write_frame::<{ TRANSPORT + 16 }, TRANSPORT>(frame, headers, change, exit);
-            }
-            Transport::Udp => {
-                let frame = self.start::<{ TRANSPORT + UdpHdr::LEN }>()?;
-                write_frame::<{ TRANSPORT + 6 }, TRANSPORT>(frame, headers, change, exit);
-            }
-            Transport::Icmp => {
-                let frame = self.start::<{ TRANSPORT + Icmpv4Hdr::LEN }>()?;
-                // The identifier, whichever end has it.
-                write_frame::<{ TRANSPORT + 2 }, { TRANSPORT + 4 }>(frame, headers, change, exit);
-            }
-            Transport::Other { .. } => return None,
-        }
-        Some(())
-    }
-}
-
-/// Writes a plain packet whose headers are known to be there.
-#[inline(always)]
-fn write_frame<const CHECKSUM: usize, const PORT: usize>(
-    frame: *mut u8,
-    headers: &Headers,
-    change: &Change,
-    exit: &Exit,
-) {
-    let translation = change.translation(headers);
-    // SAFETY: the caller has checked the bounds. Volatile as in `frame`.
-    unsafe {
-        if let Some(translation) = &translation {
-            let half = |at: usize| frame.add(at).cast::<u16>();
-            half(CHECKSUM).write_volatile(translation.transport_checksum(half(CHECKSUM).read_volatile()));
-            if translation.port != 0 {
-                let second = PORT == TRANSPORT && translation.has(Touched::DESTINATION);
-                let at = if second { PORT + 2 } else { PORT };
-                half(at).write_volatile(translation.new_port.to_wire());
-            }
-        }
-        plain::write_headers(frame, headers, translation.as_ref(), change.hops, exit);
-    }
 }
 
 /// Has the driver send the frame out of another interface, if that takes frames. False: it does not; nothing
@@ -124,7 +132,8 @@ impl Packet for Frame<'_> {
     #[inline(always)]
     fn length(&self) -> u32 {
         let (start, end) = self.bounds();
-        (end - start) as u32
+        // Or LLVM would subtract from one of them with 32 bits, which the verifier lets nobody do with a pointer.
+        (branchless::opaque((end - start) as u64) - self.shift as u64) as u32
     }
 
     /// Only Ethernet has XDP here.
@@ -141,7 +150,7 @@ impl Packet for Frame<'_> {
     #[inline(always)]
     fn view<const LENGTH: usize>(&self, offset: u32) -> Option<View<LENGTH>> {
         let (start, end) = self.bounds();
-        let start = start + offset as usize;
+        let start = start + self.shift + offset as usize;
         if start + LENGTH > end {
             return None;
         }
@@ -158,8 +167,16 @@ impl Packet for Frame<'_> {
 
 impl Arriving for Frame<'_> {
     #[inline(always)]
+    fn ethernet(&self) -> Option<[u32; 3]> {
+        let start = self.start::<12>()?;
+        // SAFETY: checked just now.
+        let view = unsafe { View::<12>::new(start) };
+        Some([view.u32::<0>(), view.u32::<4>(), view.u32::<8>()])
+    }
+
+    #[inline(always)]
     fn vlan(&self) -> u32 {
-        0
+        self.tag
     }
 
     #[inline(always)]

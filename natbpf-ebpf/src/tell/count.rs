@@ -2,7 +2,7 @@
 
 use natbpf_common::{
     contract::counter::{Counter, DropReason},
-    flow::Direction,
+    path::cell::PathFlags,
 };
 
 use crate::memory::maps::COUNTERS;
@@ -43,19 +43,23 @@ pub fn traffic(packets: Counter, bytes: Counter, length: u32) {
     }
 }
 
-/// Counts a packet that was repeated.
+/// Counts a packet that was repeated; one of natbpf's own NAT among the translated ones, too.
 #[inline(always)]
-pub fn repeated(direction: Direction, length: u32) {
-    let (packets, bytes, offloaded) = match direction {
-        Direction::Original => (Counter::EgressPackets, Counter::EgressBytes, Counter::EgressOffloaded),
-        Direction::Reply => (Counter::IngressPackets, Counter::IngressBytes, Counter::IngressOffloaded),
-    };
+pub fn repeated(flags: PathFlags, length: u32) {
     if let Some(counters) = COUNTERS.get_ptr_mut(0) {
-        // SAFETY: as in `add`.
-        unsafe {
-            (*counters)[packets as usize] += 1;
-            (*counters)[bytes as usize] += length as u64;
-            (*counters)[offloaded as usize] += 1;
+        let add = |counter: Counter, number: u64| {
+            // SAFETY: as in `add`.
+            unsafe { (*counters)[counter as usize] += number };
+        };
+        add(Counter::PacketsRepeated, 1);
+        if flags.intersects(PathFlags::OUT) {
+            add(Counter::EgressPackets, 1);
+            add(Counter::EgressBytes, length as u64);
+            add(Counter::EgressOffloaded, 1);
+        } else if flags.intersects(PathFlags::IN) {
+            add(Counter::IngressPackets, 1);
+            add(Counter::IngressBytes, length as u64);
+            add(Counter::IngressOffloaded, 1);
         }
     }
 }

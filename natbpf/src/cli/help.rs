@@ -82,3 +82,26 @@ Also read: what `iptables -S` prints of the table nat, scripts of plain `iptable
 UTF-16 or Latin-1. Rules of IPv6 are left alone.
 
 Exit status: 0 done, also if something or everything was left out, 1 it cannot be read, 2 wrong usage.";
+
+pub const ACCELERATE_EXAMPLES: &str = "\
+Examples:
+  natbpf accelerate                     between all network cards, TAPs, and veth pairs into other network namespaces
+  natbpf accelerate eth0 'vnet*'        between these; vnet* also those that come later
+  natbpf status                         what is attached, how much is repeated, and why the rest is not
+
+The first packets of a connection go through the host as ever: bridges, Open vSwitch, routers in other network
+namespaces, rules of iptables and nftables. The next ones are changed as those were, and sent where those went. Each
+connection asks the host again after --revalidate, and at once when something has changed.
+
+When traffic flows, one line that begins with \"ready\" goes to standard output; logs go to standard error.
+
+Exit status: 0 ended by a signal, 1 failed, 2 wrong usage.";
+
+pub const PATHS_EXAMPLES: &str = "\
+Examples:
+  natbpf paths list -s 10.0.0.11        what this host does to the packets of one instance, before and after
+  natbpf paths list -e vnet0 -p tcp     the same of one device
+  natbpf paths watch --json             those that come, change and go
+  natbpf paths flush                    has the host be asked again about all; nothing is interrupted
+
+Exit status: 0 done, 1 failed, or nothing was ended, 2 wrong usage.";

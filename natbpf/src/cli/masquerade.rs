@@ -1,9 +1,6 @@
 //! The options of `natbpf masquerade`, and the configuration that they are.
 
-use std::collections::BTreeMap;
-
 use clap::{Args, value_parser};
-use natbpf_common::flow::timeouts::Timeouts;
 
 use super::daemon::DaemonArgs;
 use crate::config::{
@@ -59,8 +56,7 @@ fn config(arguments: &MasqueradeArgs) -> Result<Config, Problem> {
         floating.extend(arguments.floating.iter().map(|&pair| Floating { uplink: uplink(), pair, hairpin }));
     }
     let datapath = DatapathConfig::default().with(&arguments.daemon.datapath)?;
-    let timeouts = Timeouts::default();
-    Ok(Config { rules: vec![rule], forwards, floating, interfaces: BTreeMap::new(), datapath, timeouts })
+    Ok(Config { rules: vec![rule], forwards, floating, datapath, ..Config::default() })
 }
 
 fn max_flows() -> clap::builder::RangedI64ValueParser<u32> {

@@ -6,16 +6,20 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::values;
 
+mod accelerate;
 mod daemon;
 mod flows;
 mod help;
 mod masquerade;
+mod paths;
 #[cfg(test)]
 mod tests;
 
+pub use accelerate::AccelerateArgs;
 pub use daemon::DaemonArgs;
 pub use flows::{FilterArgs, FlowsAction, FlowsArgs, FlowsOutput};
 pub use masquerade::MasqueradeArgs;
+pub use paths::{PathsAction, PathsArgs};
 
 /// Options that every command has stand apart in its help.
 const GLOBAL: &str = "Global options";
@@ -56,6 +60,9 @@ pub enum Command {
     /// Translate as the arguments say, in the foreground: the iptables rule, spelled almost the same
     #[command(after_help = help::MASQUERADE_EXAMPLES)]
     Masquerade(Box<MasqueradeArgs>),
+    /// Repeat whatever this host does to packets, whoever made the rules, in the foreground; nothing of them is changed
+    #[command(after_help = help::ACCELERATE_EXAMPLES)]
+    Accelerate(AccelerateArgs),
     /// Check a configuration and do nothing
     #[command(after_help = "Exit status: 0 the configuration is right, 1 it is not, 2 wrong usage.")]
     Check(CheckArgs),
@@ -69,6 +76,9 @@ pub enum Command {
     /// List, count, watch or end flows
     #[command(after_help = help::FLOWS_EXAMPLES)]
     Flows(FlowsArgs),
+    /// List, count, watch or end paths: what this host does to which packets, and natbpf repeats
+    #[command(after_help = help::PATHS_EXAMPLES)]
+    Paths(PathsArgs),
     /// Remove every program and everything that was pinned, and put the sysctl back; running flows end
     #[command(after_help = "Exit status: 0 done, also if nothing was attached, 1 failed, 2 wrong usage.")]
     Detach,
@@ -77,7 +87,7 @@ pub enum Command {
 impl Command {
     /// Whether it runs until it is ended.
     pub const fn is_daemon(&self) -> bool {
-        matches!(self, Self::Run(_) | Self::Masquerade(_))
+        matches!(self, Self::Run(_) | Self::Masquerade(_) | Self::Accelerate(_))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
 mod detach;
 mod flows;
 mod import;
+mod paths;
 mod status;
 
 /// Runs a command; errors are the caller's to print.
@@ -29,9 +30,14 @@ pub async fn run(cli: &Cli) -> Result<ExitCode> {
             let source = Source::Arguments(Box::new(Config::from_masquerade(arguments)?));
             start(cli, pins, source, arguments.daemon.stay).await
         }
+        Command::Accelerate(arguments) => {
+            let source = Source::Arguments(Box::new(Config::from_accelerate(arguments)?));
+            start(cli, pins, source, arguments.daemon.stay).await
+        }
         Command::Check(arguments) => check(arguments),
         Command::Status(arguments) => status::run(cli, &pins, *arguments).await,
         Command::Flows(arguments) => flows::run(&pins, arguments).await,
+        Command::Paths(arguments) => paths::run(&pins, arguments).await,
         Command::Import(arguments) => import::run(arguments),
         Command::Detach => detach::run(cli, pins).await,
     }

@@ -56,7 +56,7 @@ impl View<'_> {
             netns: netns::label(),
             schema: SCHEMA,
             daemon_running: self.pins.locked()?,
-            offload: OffloadStatus::new(tables.epoch()?, tables.settings()?.revalidate),
+            offload: OffloadStatus::new(tables.epoch()?, tables.repeat()?.revalidate),
             uplinks: self.uplinks()?,
             inside: self.inside()?,
             ports: self.ports()?,

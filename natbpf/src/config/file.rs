@@ -16,7 +16,7 @@ use toml::{
 
 use super::{
     Config, DatapathConfig, HookMode, Problem,
-    keys::{DatapathKeys, FloatingKeys, ForwardKeys, InterfaceKeys, RuleKeys, Wrong},
+    keys::{AccelerateKeys, DatapathKeys, FloatingKeys, ForwardKeys, InterfaceKeys, RuleKeys, Wrong},
     timeouts,
 };
 
@@ -42,6 +42,8 @@ struct File {
     forward: Vec<ForwardKeys>,
     #[serde(default)]
     floating: Vec<FloatingKeys>,
+    #[serde(default)]
+    accelerate: Vec<AccelerateKeys>,
     #[serde(default)]
     interface: Vec<InterfaceKeys>,
     #[serde(default)]
@@ -75,7 +77,8 @@ fn parse(text: &str) -> Result<Config, Misplaced> {
     };
     let document = DeTable::parse(text).map_err(syntax)?;
     let file = File::deserialize(Deserializer::from(document.clone())).map_err(syntax)?;
-    if file.masquerade.is_empty() && file.forward.is_empty() && file.floating.is_empty() {
+    let nothing = file.masquerade.is_empty() && file.forward.is_empty() && file.floating.is_empty();
+    if nothing && file.accelerate.is_empty() {
         return Err(Misplaced { span: 0..0, problem: Problem::NoRule });
     }
     let misplaced = |wrong: Wrong| Misplaced {
@@ -91,6 +94,7 @@ fn parse(text: &str) -> Result<Config, Misplaced> {
         rules: each("masquerade", &file.masquerade, rule).map_err(misplaced)?,
         forwards: each("forward", &file.forward, |_, keys| keys.forward()).map_err(misplaced)?,
         floating: each("floating", &file.floating, |_, keys| keys.floating()).map_err(misplaced)?,
+        accelerate: each("accelerate", &file.accelerate, |_, keys| keys.edges()).map_err(misplaced)?,
         interfaces: interfaces(&file.interface).map_err(misplaced)?,
         datapath: each("datapath", &[file.datapath], datapath).map_err(misplaced)?[0],
         timeouts: timeouts(&file.timeouts)?,

@@ -1,5 +1,6 @@
 //! What the operator wants, checked: from a file or from the arguments of `natbpf masquerade`.
 
+mod accelerate;
 mod behaviour;
 mod check;
 mod datapath;
@@ -18,6 +19,7 @@ pub mod values;
 mod whole;
 mod words;
 
+pub use accelerate::Edges;
 pub use behaviour::{Behaviour, Quota};
 pub use datapath::DatapathConfig;
 pub use file::ConfigError;

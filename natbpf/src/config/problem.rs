@@ -22,8 +22,8 @@ pub enum Problem {
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
     #[error(
-        "there is no [[masquerade]] here, and no [[forward]] or [[floating]], so nothing would be translated; \
-         write one with out = \"UPLINK\""
+        "there is no [[masquerade]] here, and no [[forward]], [[floating]] or [[accelerate]], so there is nothing to do; \
+         write one, a [[masquerade]] with out = \"UPLINK\" for instance"
     )]
     NoRule,
     #[error("source is empty; leave the key out to masquerade every source, or the rule to masquerade none")]
@@ -36,6 +36,8 @@ pub enum Problem {
         "ports is empty; leave the key out to have them found, or write offload = \"off\" in [datapath] to offload nothing"
     )]
     NoPort,
+    #[error("edges is empty; leave the key out to have them found")]
+    NoEdge,
     #[error("{key} says nothing in a rule with action = \"exempt\", which translates nothing; leave it out")]
     Meaningless { key: &'static str },
     #[error(

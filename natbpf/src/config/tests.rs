@@ -463,7 +463,7 @@ prop_compose! {
         let revalidate = Duration::from_millis(revalidate);
         let datapath =
             DatapathConfig { max_flows, attach, hook, coexist, offload, revalidate, conntrack_liberal };
-        Config { rules, forwards: Vec::new(), floating: Vec::new(), interfaces, datapath, timeouts }
+        Config { rules, interfaces, datapath, timeouts, ..Config::default() }
     }
 }
 

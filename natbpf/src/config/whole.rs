@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use natbpf_common::flow::timeouts::Timeouts;
 
-use super::{DatapathConfig, Floating, HookMode, MasqueradeRule, PortForward};
+use super::{DatapathConfig, Edges, Floating, HookMode, MasqueradeRule, PortForward};
 
 /// A whole configuration. Interfaces may still be missing: `plan` finds out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     /// The first one that matches a new flow decides.
     pub rules: Vec<MasqueradeRule>,
@@ -15,6 +15,8 @@ pub struct Config {
     pub forwards: Vec<PortForward>,
     /// No address and no host twice on an uplink.
     pub floating: Vec<Floating>,
+    /// Whatever the host does to packets between these is repeated.
+    pub accelerate: Vec<Edges>,
     /// Of single interfaces, by name; none twice.
     pub interfaces: BTreeMap<String, HookMode>,
     pub datapath: DatapathConfig,

@@ -68,6 +68,8 @@ impl Daemon {
         let salt = self.tables.uplinks()?.salt;
         let arranged = Uplinks::arrange(&uplinks, salt).context("too many uplinks; 16 are the limit")?;
         self.tables.set_uplinks(arranged)?;
+        let uplinks: Vec<_> = plan.uplinks.iter().map(|uplink| uplink.interface).collect();
+        self.tables.set_uplink_edges(&uplinks)?;
         let same_places = self.in_force && plan.has_same_places(&self.plan);
         self.fill_tables(&plan)?;
         self.offloading.try_all_ports();

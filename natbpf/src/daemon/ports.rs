@@ -85,7 +85,9 @@ impl Daemon {
         table.retain(|interface, _| {
             before.contains_key(interface) && known.contains(&(*interface, Role::Port))
         });
-        self.tables.add_ports(&table)?;
+        if self.tables.add_ports(&table)? {
+            self.offloading.switch().await?;
+        }
         let mut left_out = BTreeMap::new();
         let planned = |interface: &IfIndex| plan.ports.iter().any(|port| port.interface == *interface);
         self.offloading.left_out.retain(|interface, _| planned(interface));
@@ -117,7 +119,7 @@ impl Daemon {
                 Err(error) => {
                     // Half of it may have succeeded.
                     self.detach(&[(interface, Role::Port)], attacher).await;
-                    self.tables.remove_port(interface);
+                    self.tables.remove_edge(interface);
                     left_out.insert(interface, (name, format!("{error:#}")));
                 }
             }
@@ -165,7 +167,7 @@ impl Daemon {
     async fn attach_port(&mut self, port: &PlannedPort, attacher: &Attacher) -> Result<()> {
         let (interface, name) = (port.interface, &*port.name);
         attacher.check_foreign((interface, Role::Port), name).await?;
-        self.tables.add_port(interface, port.port)?;
+        self.tables.add_edge(interface, port.port)?;
         let attached = attacher.attach(&mut self.loaded, (interface, Role::Port), name).await;
         if attached.is_err() {
             self.refusals.note_failure((interface, Role::Port));
@@ -221,7 +223,7 @@ impl Daemon {
                 && (!concerns(changed, interface)
                     || attacher.check_foreign((interface, Role::Port), name).await.is_ok());
             if there && !free {
-                self.tables.remove_port(interface);
+                self.tables.remove_edge(interface);
             }
             if there != free {
                 // To be attached to, or to find words for why not.

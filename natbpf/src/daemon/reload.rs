@@ -9,6 +9,7 @@ use super::{
     house,
     look::look,
     settings::configured,
+    start::random_keys,
     state::Daemon,
 };
 use crate::{datapath::Attacher, network::Network, plan::Missing};
@@ -58,6 +59,8 @@ impl Daemon {
         let settings = self.tables.settings();
         let written =
             settings.and_then(|settings| self.tables.set_settings(configured(&self.config, &settings)));
+        let revalidate = self.config.datapath.revalidate.into();
+        let written = written.and_then(|()| self.tables.set_repeat(revalidate, random_keys));
         if let Err(error) = written {
             tracing::error!("the new timeouts are not in force, reload once more: {error:#}");
         }

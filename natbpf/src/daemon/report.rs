@@ -51,9 +51,14 @@ impl Daemon {
         let modes: BTreeSet<&str> = attachments.iter().map(|attached| attached.mode.name()).collect();
         let flows = self.tables.max_entries().unwrap_or(u64::from(self.config.datapath.max_flows) * 2) / 2;
         let uplinks: Vec<String> = self.plan.uplinks.iter().map(ToString::to_string).collect();
+        let edges: Vec<&str> = self.plan.ports.iter().map(|port| &*port.name).collect();
+        let what = if uplinks.is_empty() && !self.config.accelerate.is_empty() {
+            format!("repeating between {}", edges.join(", "))
+        } else {
+            format!("masquerading out of {}; {flows} flows at most", uplinks.join(", "))
+        };
         let ready = format!(
-            "ready: masquerading out of {}; {flows} flows at most, attached by {}{}; {}{}",
-            uplinks.join(", "),
+            "ready: {what}, attached by {}{}; {}{}",
             modes.into_iter().collect::<Vec<_>>().join(" and "),
             if self.adopted { ", went on from the earlier state" } else { "" },
             self.describe_offload(),

@@ -1,6 +1,6 @@
 //! The settings that the configuration decides.
 
-use natbpf_common::{Nanoseconds, contract::settings::Settings};
+use natbpf_common::contract::settings::Settings;
 
 use crate::config::Config;
 
@@ -9,10 +9,5 @@ const HOST_SHARE: u32 = 16;
 
 /// The others stay as they are.
 pub fn configured(config: &Config, settings: &Settings) -> Settings {
-    Settings {
-        timeouts: config.timeouts,
-        revalidate: Nanoseconds::from(config.datapath.revalidate).ticks(),
-        host_share: config.datapath.max_flows / HOST_SHARE,
-        ..*settings
-    }
+    Settings { timeouts: config.timeouts, host_share: config.datapath.max_flows / HOST_SHARE, ..*settings }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs::File, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
-use natbpf_common::{IfIndex, contract::settings::Settings, keyed::Keys};
+use natbpf_common::{IfIndex, contract::settings::Settings, path::family::PathKeys};
 use nix::fcntl::Flock;
 use tokio::time::Instant;
 
@@ -68,6 +68,7 @@ pub async fn start(
     }
     let settings = with_secrets(tables.settings()?)?;
     tables.set_settings(Settings { netns: cookie, ..configured(&config, &settings) })?;
+    tables.set_repeat(config.datapath.revalidate.into(), random_keys)?;
     let mut offloading = Offloading::new(&options.pins, &tables)?;
     let mut others = Others::start().context("cannot watch the hooks")?;
     if adopted {
@@ -151,13 +152,15 @@ fn check_namespace(tables: &Tables, instance: &str, cookie: u64) -> Result<()> {
     Ok(())
 }
 
-/// Those of an earlier daemon stay.
+/// Secret numbers for the hashes of paths.
+pub(super) fn random_keys() -> Result<PathKeys> {
+    Ok(zerocopy::transmute!(random::<{ size_of::<PathKeys>() }>()?))
+}
+
+/// That of an earlier daemon stays.
 fn with_secrets(mut settings: Settings) -> Result<Settings> {
     if settings.secret == [0; 2] {
         settings.secret = secret()?;
-    }
-    if settings.keys.is_unset() {
-        settings.keys = zerocopy::transmute!(random::<{ Keys::BYTES }>()?);
     }
     Ok(settings)
 }

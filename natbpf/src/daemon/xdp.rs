@@ -92,7 +92,7 @@ impl Daemon {
 
 /// A driver may take frames only since it has a program, or the far end of a veth has come to be ready. Row X07.
 fn targets(plan: &Plan, others: &Others) -> BTreeSet<IfIndex> {
-    let runs = |role| plan.hooks.iter().any(|hook| hook.xdp && hook.role != role);
+    let runs = |to: &PlannedHook| plan.hooks.iter().any(|hook| hook.xdp && hook.interface != to.interface);
     let takes = features();
     let ready = |hook: &PlannedHook| match &takes {
         Some(features) => features.get(&hook.interface).is_some_and(|features| features.takes_frames()),
@@ -101,8 +101,7 @@ fn targets(plan: &Plan, others: &Others) -> BTreeSet<IfIndex> {
     };
     // Frames that leave from XDP go past what is at the egress.
     let free = |hook: &PlannedHook| !others.are_at(hook.interface, Side::Egress);
-    let targets =
-        plan.hooks.iter().filter(|hook| hook.target && runs(hook.role) && ready(hook) && free(hook));
+    let targets = plan.hooks.iter().filter(|hook| hook.target && runs(hook) && ready(hook) && free(hook));
     targets.map(|hook| hook.interface).collect()
 }
 

@@ -16,12 +16,12 @@ impl EpochGauge {
         Ok(Self(Array::try_from(Map::Array(open(&pins.path("GAUGES"))?))?))
     }
 
-    pub fn get(&self) -> Result<u16> {
-        Ok(self.0.get(&(Gauge::Epoch as u32), 0).context("cannot read the epoch")? as u16)
+    pub fn get(&self) -> Result<u32> {
+        Ok(self.0.get(&(Gauge::Epoch as u32), 0).context("cannot read the epoch")? as u32)
     }
 
     /// 0: offload is off.
-    pub fn set(&mut self, epoch: u16) -> Result<()> {
+    pub fn set(&mut self, epoch: u32) -> Result<()> {
         self.0.set(Gauge::Epoch as u32, u64::from(epoch), 0).context("cannot write the epoch")
     }
 }

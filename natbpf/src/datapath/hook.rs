@@ -78,8 +78,8 @@ impl Hook {
             Self::Egress => "uplink_egress",
             Self::Ingress => "uplink_ingress",
             Self::Inside => "inside_ingress",
-            Self::PortIngress => "port_ingress",
-            Self::PortEgress => "port_egress",
+            Self::PortIngress => "edge_ingress",
+            Self::PortEgress => "edge_egress",
         }
     }
 

@@ -8,9 +8,9 @@ use aya::maps::{MapError, MapInfo, MapType};
 use natbpf_common::{
     contract::{
         counter::Counters,
+        edges::{Edge, MAX_EDGES},
         forwards::{External, ExternalKey, Forward, ForwardKey, MAX_POOLS, Pool},
         gauge::Gauge,
-        inside::{InsidePort, MAX_PORTS},
         rules::{DestinationKey, Rule, SourceKey},
         settings::Settings,
         uplinks::Uplinks,
@@ -20,7 +20,8 @@ use natbpf_common::{
         fragment::{DATAGRAMS, Datagram, DatagramKey, IDENTIFICATIONS, PLACES, Place},
         mapping::{Endpoint, Mapping},
     },
-    path::handover::Handover,
+    path::{handover::Handover, repeat::Repeat, set::Set},
+    wire::family::{V4, V6},
 };
 
 use super::Pins;
@@ -55,8 +56,8 @@ pub const MAPS: &[Layout] = &[
     layout::<ForwardKey, Forward>("REVERSE", MapType::LpmTrie, None),
     layout::<ExternalKey, External>("EXTERNALS", MapType::Hash, None),
     layout::<u32, Pool>("POOLS", MapType::Array, Some(MAX_POOLS)),
-    layout::<u32, InsidePort>("PORTS", MapType::Hash, Some(MAX_PORTS)),
-    layout::<u32, u64>("XDP_TARGETS", MapType::DevMapHash, Some(MAX_PORTS)),
+    layout::<u32, Edge>("EDGES", MapType::Hash, Some(MAX_EDGES)),
+    layout::<u32, u64>("XDP_TARGETS", MapType::DevMapHash, Some(MAX_EDGES)),
     layout::<u32, Settings>("SETTINGS", MapType::Array, Some(1)),
     layout::<u32, u64>("GAUGES", MapType::Array, Some(Gauge::COUNT)),
     layout::<u32, Counters>("COUNTERS", MapType::PerCpuArray, Some(1)),
@@ -66,7 +67,11 @@ pub const MAPS: &[Layout] = &[
     layout::<u32, u64>("KEPT_NUMBER", MapType::Array, Some(1)),
     layout::<u32, u64>("IDENTIFICATIONS", MapType::Array, Some(IDENTIFICATIONS as u32)),
     layout::<(), ()>("NOTICES", MapType::RingBuf, None),
+    layout::<u32, Set<V4>>("PATHS", MapType::Array, None),
+    layout::<u32, Set<V6>>("PATHS6", MapType::Array, None),
+    layout::<u32, Repeat>("REPEAT", MapType::Array, Some(1)),
     layout::<u32, u32>("TURN", MapType::ProgramArray, Some(1)),
+    layout::<u32, u32>("LEAVE", MapType::ProgramArray, Some(1)),
     // One program may tell a newer one, while programs are exchanged one after the other.
     layout::<u32, Handover>("HANDOVER", MapType::PerCpuArray, Some(1)),
 ];

@@ -11,7 +11,9 @@ use aya::{
 use aya_log::EbpfLogger;
 use tokio::io::unix::AsyncFd;
 
-use super::{Hook, Pins, Role, btf, layout, sys::if_there};
+use natbpf_common::path::set::WAYS;
+
+use super::{Hook, Pins, btf, layout, sys::if_there};
 
 /// The object that natbpf-ebpf is built to; empty in a build without it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/datapath"));
@@ -20,6 +22,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/da
 pub fn object() -> &'static [u8] {
     OBJECT
 }
+
+/// Name of the XDP program of edges.
+const XDP: &str = "edge_xdp";
 
 /// Name of the program that removes flows.
 pub const REAP: &str = "reap";
@@ -42,6 +47,16 @@ impl Sizes {
     /// How many of the flows that began last are remembered, for early drop: a power of two.
     fn latest(self) -> u32 {
         (self.entries / 2).next_power_of_two().clamp(1 << 15, 1 << 24)
+    }
+
+    /// Sets of the table of paths: as many paths as flows, since those are few that run in both directions at once.
+    fn sets(self) -> u32 {
+        (self.entries / 2 / WAYS as u32).next_power_of_two().max(1 << 7)
+    }
+
+    /// The same of IPv6, which has no flow table.
+    fn sets6(self) -> u32 {
+        (self.sets() / 4).max(1 << 7)
     }
 }
 
@@ -90,7 +105,8 @@ impl Loaded {
             loaded.map_err(|error| explain(name, error))?;
         }
         let mut loaded = Self { ebpf };
-        loaded.join_halves().context("cannot join the two halves of the way round at an uplink")?;
+        loaded.join("TURN", "uplink_turn")?;
+        loaded.join("LEAVE", "leave")?;
         Ok(loaded)
     }
 
@@ -113,12 +129,11 @@ impl Loaded {
         Ok(())
     }
 
-    /// Tells the egress program of uplinks where it goes on with packets that are turned round.
-    fn join_halves(&mut self) -> Result<()> {
-        let second = self.program("uplink_turn")?.fd()?.try_clone()?;
-        let map = self.ebpf.map_mut("TURN").context("the object has no map TURN")?;
-        ProgramArray::try_from(map)?.set(0, &second, 0)?;
-        Ok(())
+    /// Tells the egress program of uplinks with which program it goes on.
+    fn join(&mut self, map: &str, name: &str) -> Result<()> {
+        let next = self.program(name)?.fd()?.try_clone()?;
+        let map = self.ebpf.map_mut(map).with_context(|| format!("the object has no map {map}"))?;
+        ProgramArray::try_from(map)?.set(0, &next, 0).with_context(|| format!("cannot go on with {name}"))
     }
 
     /// A program of the object.
@@ -134,10 +149,9 @@ impl Loaded {
         self.program(hook.program())
     }
 
-    /// The XDP program of an uplink or a port.
-    pub(super) fn xdp(&mut self, role: Role) -> Result<&mut Xdp> {
-        let name = if role == Role::Uplink { "uplink_xdp" } else { "port_xdp" };
-        self.named(name)?.try_into().with_context(|| format!("{name} is no XDP program"))
+    /// The XDP program of edges.
+    pub(super) fn xdp(&mut self) -> Result<&mut Xdp> {
+        self.named(XDP)?.try_into().with_context(|| format!("{XDP} is no XDP program"))
     }
 
     /// Pins the program that removes flows, in the place of an older one.
@@ -174,6 +188,8 @@ fn loader(sizes: Sizes, latest_mask: &u32) -> EbpfLoader<'_> {
         .map_max_entries("LATEST", sizes.latest())
         .override_global("LATEST_MASK", latest_mask, true)
         .map_max_entries("MAPPINGS", sizes.mappings)
+        .map_max_entries("PATHS", sizes.sets())
+        .map_max_entries("PATHS6", sizes.sets6())
         .override_global("AYA_LOG_LEVEL", log_level(), true)
         .override_global("NFCT_OFFSET", nfct_offset(), true);
     loader

@@ -2,15 +2,17 @@
 
 mod attach;
 mod btf;
+mod edges;
 mod epoch;
 mod events;
 mod hook;
 mod layout;
 mod load;
+mod mapped;
 mod note;
 mod pins;
-mod ports;
 mod reaper;
+mod repeat;
 mod replace;
 mod ring;
 mod rules;
@@ -28,6 +30,7 @@ pub use epoch::EpochGauge;
 pub use events::Events;
 pub use hook::{Hook, Role};
 pub use load::{Loaded, Sizes, object};
+pub use mapped::Mapped;
 pub use note::{read_note, write_note};
 pub use pins::{Mode, Pins};
 pub use reaper::Reaper;

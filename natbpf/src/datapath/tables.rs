@@ -8,15 +8,16 @@ use natbpf_common::{
     IfIndex, Timestamp,
     contract::{
         counter::{Counter, Counters},
+        edges::Edge,
         forwards::{External, ExternalKey, Forward, ForwardKey, Pool},
         gauge::Gauge,
-        inside::InsidePort,
         rules::{DestinationKey, Rule, SourceKey},
         settings::Settings,
         uplinks::Uplinks,
     },
     flow::{FlowEntry, FlowKey},
     nat::mapping::{Endpoint, Mapping},
+    path::repeat::Repeat,
 };
 
 use super::{Loaded, Pins, Scan, layout, pins::open, scan};
@@ -33,7 +34,10 @@ pub struct Tables {
     pub(super) reverse: LpmTrie<MapData, ForwardKey, Forward>,
     pub(super) externals: HashMap<MapData, ExternalKey, External>,
     pub(super) pools: Array<MapData, Pool>,
-    pub(super) ports: HashMap<MapData, IfIndex, InsidePort>,
+    pub(super) edges: HashMap<MapData, IfIndex, Edge>,
+    pub(super) repeat: Array<MapData, Repeat>,
+    pub(super) paths: MapData,
+    pub(super) paths6: MapData,
     pub(super) targets: DevMapHash<MapData>,
     pub(super) settings: Array<MapData, Settings>,
     pub(super) gauges: Array<MapData, u64>,
@@ -71,7 +75,10 @@ impl Tables {
             reverse: LpmTrie::try_from(Map::LpmTrie(map("REVERSE")?))?,
             externals: HashMap::try_from(Map::HashMap(map("EXTERNALS")?))?,
             pools: Array::try_from(Map::Array(map("POOLS")?))?,
-            ports: HashMap::try_from(Map::HashMap(map("PORTS")?))?,
+            edges: HashMap::try_from(Map::HashMap(map("EDGES")?))?,
+            repeat: Array::try_from(Map::Array(map("REPEAT")?))?,
+            paths: map("PATHS")?,
+            paths6: map("PATHS6")?,
             targets: DevMapHash::try_from(Map::DevMapHash(map("XDP_TARGETS")?))?,
             settings: Array::try_from(Map::Array(map("SETTINGS")?))?,
             gauges: Array::try_from(Map::Array(map("GAUGES")?))?,
@@ -112,8 +119,8 @@ impl Tables {
     }
 
     /// [`Gauge::Epoch`]
-    pub fn epoch(&self) -> Result<u16> {
-        Ok(self.gauge(Gauge::Epoch)? as u16)
+    pub fn epoch(&self) -> Result<u32> {
+        Ok(self.gauge(Gauge::Epoch)? as u32)
     }
 
     /// For what only the datapath writes, this is a tool of tests.

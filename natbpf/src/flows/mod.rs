@@ -15,6 +15,7 @@ mod json;
 mod tests;
 
 pub use filter::Filter;
+pub use format::protocol_name;
 pub use json::{EventJson, FlowJson};
 
 /// A flow at one moment. `Display` prints the line of `conntrack -L`, with `#` that of `-o extended`.

@@ -12,15 +12,15 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const TIMES: u8 = 2;
 
 /// The epoch that follows. Never 0, which says that offload is off.
-pub const fn next(epoch: u16) -> u16 {
-    if epoch == u16::MAX { 1 } else { epoch + 1 }
+pub const fn next(epoch: u32) -> u32 {
+    if epoch == u32::MAX { 1 } else { epoch + 1 }
 }
 
 /// The epoch, and when the next one is due.
 #[derive(Debug)]
 pub struct Epoch {
     /// The latest one, also while offload is off, so that none comes back before paths noted under it are over.
-    number: u16,
+    number: u32,
     /// When it was counted up.
     since: Option<Instant>,
     /// How often it is to be counted up still.
@@ -29,7 +29,7 @@ pub struct Epoch {
 
 impl Epoch {
     /// Goes on from an earlier daemon's epoch, or from any number.
-    pub const fn new(number: u16) -> Self {
+    pub const fn new(number: u32) -> Self {
         Self { number, since: None, owed: 0 }
     }
 
@@ -44,7 +44,7 @@ impl Epoch {
     }
 
     /// The next epoch, from now on.
-    pub fn count_up(&mut self, now: Instant) -> u16 {
+    pub fn count_up(&mut self, now: Instant) -> u32 {
         self.number = next(self.number);
         self.since = Some(now);
         self.owed = self.owed.saturating_sub(1);
@@ -62,7 +62,7 @@ mod tests {
     fn it_never_is_zero() {
         assert_eq!(next(0), 1);
         assert_eq!(next(1), 2);
-        assert_eq!(next(u16::MAX), 1);
+        assert_eq!(next(u32::MAX), 1);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use natbpf_common::{
     Address, IfIndex,
     contract::{
+        edges::Edge,
         forwards::{External, ExternalKey, Pool},
-        inside::InsidePort,
         rules::{Rule, RuleFlags},
     },
 };
@@ -87,7 +87,7 @@ impl Plan {
     }
 
     /// What the table of inside ports has to hold.
-    pub fn port_table(&self) -> BTreeMap<IfIndex, InsidePort> {
+    pub fn port_table(&self) -> BTreeMap<IfIndex, Edge> {
         self.ports.iter().map(|port| (port.interface, port.port)).collect()
     }
 

@@ -26,6 +26,13 @@ pub enum PlanError {
     PortLinkLayer(String),
     #[error("ports names {name}, whose packets come in by {master}; name {master} instead")]
     PortOfBond { name: String, master: String },
+    #[error(
+        "no edge was found: there is no network card, TAP, or veth pair into another network namespace here; \
+         name those that will come, for instance: natbpf accelerate 'vnet*'"
+    )]
+    NoEdge,
+    #[error("{0} is no Ethernet device, so it cannot be an edge; leave it out")]
+    EdgeLinkLayer(String),
     #[error("{name} cannot have hook = \"xdp\", since {reason}; write hook = \"auto\" or \"tc\" for it")]
     Xdp { name: String, reason: String },
     #[error(

@@ -48,7 +48,7 @@ impl Hooks {
             return Ok(Self { planned: places.map(hook).collect(), warning: None });
         }
         let hooks: Vec<_> = places.map(|(link, role)| hook(link, role, given)).collect::<Result<_, _>>()?;
-        let planned = settle(hooks);
+        let planned = settle(hooks, given.config.accelerate.is_empty());
         let veth = planned
             .iter()
             .find(|hook| hook.xdp && given.snapshot.link(hook.interface).is_some_and(|link| link.is("veth")));
@@ -99,12 +99,15 @@ fn hook(link: &Link, role: Role, given: &Given<'_>) -> Result<PlannedHook, PlanE
     Ok(PlannedHook { name: link.name.clone(), interface: link.index, role, xdp, asked, reason, target })
 }
 
-/// XDP needs somebody at the other side to send frames to. One that has XDP itself counts: many drivers take
-/// frames only then.
-fn settle(hooks: Vec<PlannedHook>) -> Vec<PlannedHook> {
+/// XDP needs somebody to send frames to: at the other side, or at any other edge if not all goes `across`. One that
+/// has XDP itself counts: many drivers take frames only then.
+fn settle(hooks: Vec<PlannedHook>, across: bool) -> Vec<PlannedHook> {
     let mut settled = hooks.clone();
     for hook in settled.iter_mut().filter(|hook| hook.xdp && hook.asked == HookMode::Auto) {
-        match hooks.iter().find(|other| other.role != hook.role && other.target) {
+        let is_other = |other: &&PlannedHook| {
+            other.target && if across { other.role != hook.role } else { other.interface != hook.interface }
+        };
+        match hooks.iter().find(is_other) {
             Some(other) => {
                 hook.reason =
                     format!("{} and {} {} takes frames", hook.reason, other.role.name(), other.name);

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use natbpf_common::{
     IfIndex,
-    contract::inside::{InsidePort, MAX_PORTS},
-    flow::offload::PortFlags,
+    contract::edges::{Edge, EdgeFlags, MAX_EDGES},
 };
 
 use super::{
@@ -16,7 +15,7 @@ use super::{
     uplinks::Uplinks,
 };
 use crate::{
-    config::{Config, Interfaces, Networks},
+    config::{Config, Edges, Interfaces, Networks},
     network::{Link, Snapshot},
 };
 
@@ -26,7 +25,7 @@ pub struct PlannedPort {
     pub name: String,
     /// Interface index.
     pub interface: IfIndex,
-    pub port: InsidePort,
+    pub port: Edge,
     /// Interfaces that its packets would pass on their path to an uplink and back, and do not: name and index.
     pub between: Vec<(String, IfIndex)>,
     /// What of theirs would have to see each packet, in words.
@@ -87,11 +86,13 @@ impl Ports {
                 check(link, uplinks, snapshot)?;
             }
         }
+        let edges = &given.config.accelerate;
+        check_edges(edges, given)?;
         let leading = leading_to(&wanted.behind, snapshot);
         let mut ports = BTreeMap::new();
         for link in snapshot.links.iter().filter(|link| !uplinks.has(link)) {
             let named = wanted.named.iter().any(|ports| ports.matches(&link.name));
-            if named || leading.contains(&link.index) {
+            if named || leading.contains(&link.index) || edges.iter().any(|edges| edges.has(link)) {
                 let found = devices(link, snapshot).into_iter();
                 let found = found.filter(|port| check(port, uplinks, snapshot).is_ok());
                 ports.extend(found.map(|port| (port.index, port)));
@@ -100,17 +101,56 @@ impl Ports {
         let stacked = ports.values().filter(|port| is_above(port, &ports));
         let stacked: Vec<IfIndex> = stacked.map(|port| port.index).collect();
         ports.retain(|index, _| !stacked.contains(index));
-        let warning = (ports.len() > MAX_PORTS as usize).then(|| {
+        if given.missing == Missing::Refused && edges.contains(&Edges::Found) && ports.is_empty() {
+            return Err(PlanError::NoEdge);
+        }
+        let warning = (ports.len() > MAX_EDGES as usize).then(|| {
             format!(
-                "there are {} inside ports, and {MAX_PORTS} can be offloaded; the others' traffic takes its way \
+                "there are {} inside ports, and {MAX_EDGES} can be offloaded; the others' traffic takes its way \
                  through the kernel. Name those that matter with ports",
                 ports.len()
             )
         });
         let stacks = Stacks::of(snapshot);
         let planned = |link: &Link| planned(link, stacks.between(link, uplinks));
-        Ok(Self { planned: ports.into_values().take(MAX_PORTS as usize).map(planned).collect(), warning })
+        Ok(Self { planned: ports.into_values().take(MAX_EDGES as usize).map(planned).collect(), warning })
     }
+}
+
+impl Edges {
+    /// Whether a device is one of them, or stands for some.
+    fn has(&self, link: &Link) -> bool {
+        match self {
+            Self::Found => is_edge(link),
+            Self::Named(names) => names.iter().any(|name| name.matches(&link.name)),
+        }
+    }
+}
+
+/// Whether packets of instances may enter or leave the host by a device: a network card, a TAP, or the host's end of a
+/// veth pair.
+fn is_edge(link: &Link) -> bool {
+    let card = link.kind.is_none() || link.is("bond") || link.is("team");
+    link.link_layer == libc::ARPHRD_ETHER
+        && link.name != "lo"
+        && (card || link.is("tun") || link.is("veth") && link.abroad)
+}
+
+/// An edge that is named, and no pattern, has to be there at the start.
+fn check_edges(edges: &[Edges], given: &Given<'_>) -> Result<(), PlanError> {
+    if given.missing != Missing::Refused {
+        return Ok(());
+    }
+    for edges in edges {
+        let Edges::Named(names) = edges else { continue };
+        for name in names.iter().filter_map(Interfaces::name) {
+            let Some(link) = given.find(name)? else { continue };
+            if link.link_layer != libc::ARPHRD_ETHER || link.name == "lo" {
+                return Err(PlanError::EdgeLinkLayer(name.to_owned()));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether a device can be an inside port, or stand for some.
@@ -151,7 +191,7 @@ fn planned(link: &Link, between: Vec<&Link>) -> PlannedPort {
     // A queue, by which many limit how much a container gets, is at this end, and so is what finishes packets for
     // those who cannot.
     let peer = link.is("veth") && link.abroad && !link.queue && link.takes_unfinished;
-    let flags = if peer { PortFlags::PEER } else { PortFlags::empty() };
+    let flags = if peer { EdgeFlags::PEER } else { EdgeFlags::empty() };
     let obstacle = between.iter().find_map(|link| match link {
         Link { queue: true, name, .. } => {
             Some(format!("packets wait in a queue before they leave by {name}"))
@@ -163,5 +203,5 @@ fn planned(link: &Link, between: Vec<&Link>) -> PlannedPort {
     });
     let between = between.into_iter().map(|link| (link.name.clone(), link.index)).collect();
     let (name, interface) = (link.name.clone(), link.index);
-    PlannedPort { name, interface, port: InsidePort { flags }, between, obstacle }
+    PlannedPort { name, interface, port: Edge { flags }, between, obstacle }
 }

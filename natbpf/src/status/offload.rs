@@ -1,6 +1,11 @@
 //! Offload, as status shows it.
 
-use natbpf_common::{IfIndex, contract::inside::InsidePort, flow::offload::PortFlags, time::Ticks};
+use std::time::Duration;
+
+use natbpf_common::{
+    IfIndex, Nanoseconds,
+    contract::edges::{Edge, EdgeFlags},
+};
 use serde::Serialize;
 
 use super::AttachInfo;
@@ -10,7 +15,7 @@ use super::AttachInfo;
 pub struct OffloadStatus {
     pub on: bool,
     /// Counted up at every change of the network; 0 where offload is off.
-    pub epoch: u16,
+    pub epoch: u32,
     pub revalidate_seconds: f64,
 }
 
@@ -46,10 +51,9 @@ pub struct PortAttached {
 
 impl OffloadStatus {
     /// By an epoch and by the interval in the settings.
-    pub fn new(epoch: u16, revalidate: Ticks) -> Self {
-        // A tick is 2^20 ns. Nobody asks for more than milliseconds.
-        let milliseconds = (u64::from(revalidate.number()) << 20).div_ceil(1_000_000);
-        Self { on: epoch != 0, epoch, revalidate_seconds: milliseconds as f64 / 1000.0 }
+    pub fn new(epoch: u32, revalidate: Nanoseconds) -> Self {
+        let revalidate_seconds = Duration::from(revalidate).as_secs_f64();
+        Self { on: epoch != 0, epoch, revalidate_seconds }
     }
 
     pub(super) fn text(&self) -> String {
@@ -64,8 +68,8 @@ impl OffloadStatus {
 }
 
 impl PortStatus {
-    pub fn new(name: String, interface: IfIndex, port: InsidePort, attached: PortAttached) -> Self {
-        Self { name, interface: interface.number(), peer: port.flags.contains(PortFlags::PEER), attached }
+    pub fn new(name: String, interface: IfIndex, port: Edge, attached: PortAttached) -> Self {
+        Self { name, interface: interface.number(), peer: port.flags.contains(EdgeFlags::PEER), attached }
     }
 }
 
@@ -78,7 +82,7 @@ mod tests {
     #[test]
     fn the_interval_is_shown_as_it_was_given() {
         for (milliseconds, seconds) in [(10_000, 10.0), (1_000, 1.0), (1_500, 1.5), (600_000, 600.0)] {
-            let status = OffloadStatus::new(3, (milliseconds * SECOND / 1000).ticks());
+            let status = OffloadStatus::new(3, milliseconds * SECOND / 1000);
             assert!((status.revalidate_seconds - seconds).abs() < 0.002, "{status:?}");
         }
     }

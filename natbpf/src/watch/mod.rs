@@ -50,7 +50,7 @@ enum Order {
 impl Watcher {
     /// Watches the network namespace of the calling thread. Goes on from the epoch of an earlier daemon, or
     /// from any number; offload stays as it is.
-    pub fn start(gauge: EpochGauge, any: u16) -> Result<Self> {
+    pub fn start(gauge: EpochGauge, any: u32) -> Result<Self> {
         let sockets = Sockets::open().context("cannot watch routes, neighbours and rules by netlink")?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (orders, received) = mpsc::unbounded_channel();

@@ -8,7 +8,7 @@ use natbpf::datapath::Hook;
 use natbpf_common::IfIndex;
 use natbpf_common::contract::counter::{Counter, Counters};
 use natbpf_common::flow::Direction;
-use natbpf_common::flow::offload::{NotedPort, PortFlags, Validity};
+use natbpf_common::wire::protocol::{ESP, GRE, ICMP, SCTP, TCP, UDP};
 use natbpf_common::wire::segment::{ACK, SYN, TcpFlags};
 
 use super::configuration;
@@ -155,12 +155,10 @@ impl Worker {
 
     /// What the XDP program in the place of a TC program makes of the frame; `None`: it leaves it to that.
     fn at_xdp(&mut self, case: &Case) -> Option<Vec<u8>> {
-        let direction = match case.hook {
-            Hook::PortIngress => Direction::Original,
-            Hook::Ingress => Direction::Reply,
-            _ => return None,
-        };
-        let (redirected, after) = self.object().runner().try_run_xdp(direction, &case.frame)?;
+        if !matches!(case.hook, Hook::PortIngress | Hook::Ingress) {
+            return None;
+        }
+        let (redirected, after) = self.object().runner().try_run_xdp(&case.frame)?;
         self.counters = self.object().counters();
         redirected.then_some(after)
     }
@@ -231,12 +229,17 @@ impl Worker {
         let key = key_of(packet);
         let object = self.object();
         let Some(entry) = object.entry(&key) else { return };
+        // Others the datapath never notes when their addresses change.
+        if !matches!(key.protocol, TCP | UDP | ICMP | GRE | ESP | SCTP) {
+            return;
+        }
         let reply = key.peer(entry.rewrite());
         for key in [key, reply] {
             if object.entry(&key).is_some() {
-                object.note(&key, |offload| {
-                    offload.port = NotedPort::new(IfIndex::new(port), PortFlags::empty());
-                    offload.validity = Validity { size, ..Validity::from_word(offload.validity) }.to_word();
+                // Where eight others have its set there is no path.
+                object.try_note(&key, |path| {
+                    path.key.edge = IfIndex::new(port);
+                    path.size = size;
                 });
             }
         }

@@ -23,8 +23,8 @@ use natbpf_common::{
     time::Moment,
 };
 
-use super::offload::own_addresses;
 use super::packet::{End, Packet};
+use super::paths::own_addresses;
 use super::runner::Context;
 use super::tables::key_of;
 use super::{LO, Object};
@@ -56,11 +56,10 @@ impl Object {
             "reap" => return Ok(None),
             "uplink_egress" => (Packet::udp(A, REMOTE), Some(Counter::EgressPackets)),
             "uplink_ingress" => (reply, Some(Counter::IngressPackets)),
-            "port_ingress" | "port_xdp" => (Packet::udp(A, REMOTE), Some(Counter::EgressOffloaded)),
-            "uplink_xdp" => (reply, Some(Counter::IngressOffloaded)),
+            "edge_ingress" | "edge_xdp" => (Packet::udp(A, REMOTE), Some(Counter::EgressOffloaded)),
             // What else looks at the way in, and has its own counters.
             _ if name.starts_with("uplink") => (reply, None),
-            "port_egress" => (Packet::udp(REMOTE, C), None),
+            "edge_egress" | "leave" => (Packet::udp(REMOTE, C), None),
             _ => (Packet::udp(A, REMOTE), None),
         };
         let times = TIMES.min(repeat / LIVES).max(1);
@@ -99,7 +98,7 @@ impl Object {
         self.set_xdp_target(true);
         let keys: Vec<_> = self.entries().into_iter().map(|(key, _)| key).collect();
         for key in keys {
-            self.note(&key, |offload| offload.ethernet = own_addresses());
+            self.note(&key, |path| path.exit.ethernet = own_addresses());
         }
     }
 

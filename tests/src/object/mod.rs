@@ -5,8 +5,10 @@
 //! [`Object::step`] gives the difference of all counters, so that nothing happens unnoticed.
 
 pub mod cost;
-mod offload;
+mod crossing;
+mod marked;
 mod packet;
+mod paths;
 mod programs;
 mod runner;
 mod serve;
@@ -28,14 +30,13 @@ use natbpf_common::contract::{
     uplinks::{MAX_ADDRESSES, Uplink, UplinkAddress, Uplinks},
 };
 use natbpf_common::flow::state::State;
-use natbpf_common::keyed::Keys;
 use natbpf_common::path::handover::{Handover, Purpose};
 use natbpf_common::wire::segment::{ACK, SYN};
 use natbpf_common::{Address, SECOND};
 use nix::sched::{CloneFlags, unshare};
 
-pub use offload::{NEXT_HOP, noted};
 pub use packet::{Body, CUSTOMER_TAG, End, PROVIDER_TAG, Packet, ends, sums_are_right};
+pub use paths::NEXT_HOP;
 pub use runner::{Context, Runner};
 pub use serve::{MAC, floating};
 pub use shot::Shot;
@@ -192,13 +193,7 @@ impl Object {
 
     /// The secret that decides where searches for a port begin.
     pub fn set_secret(&mut self, secret: u64) {
-        self.change_settings(|settings| {
-            settings.secret = [secret, !secret];
-            // Any that are not zero.
-            settings.keys = zerocopy::transmute!(core::array::from_fn::<u8, { Keys::BYTES }, _>(
-                |at| (at * 37 + 11) as u8
-            ));
-        });
+        self.change_settings(|settings| settings.secret = [secret, !secret]);
     }
 
     /// For threads of the test; what they do is not counted step by step.
@@ -358,7 +353,7 @@ impl Object {
         self.gauge(Gauge::HostMoved)
     }
 
-    pub fn gauge(&mut self, gauge: Gauge) -> u64 {
+    pub fn gauge(&self, gauge: Gauge) -> u64 {
         self.programs.tables.gauge(gauge).expect("the gauges")
     }
 

@@ -18,9 +18,12 @@ use natbpf_common::flow::{FlowEntry, FlowKey};
 use natbpf_common::nat::fragment::{Datagram, DatagramKey, PLACES, Place};
 use natbpf_common::nat::mapping::{Endpoint, Mapping};
 use natbpf_common::nat::pending::Pending;
-use natbpf_common::path::crossing::{Crossing, SLOTS};
 use natbpf_common::path::handover::Handover;
+use natbpf_common::path::passage::Passage;
+use natbpf_common::path::set::Set;
 use zerocopy::FromZeros as _;
+
+use super::marked::Marked;
 
 /// Those that no test has at the moment.
 static IDLE: Mutex<Vec<Programs>> = Mutex::new(Vec::new());
@@ -36,7 +39,13 @@ pub(super) struct Programs {
     pub(super) pending: HashMap<MapData, FlowKey, Pending>,
     kept: Array<MapData, Place>,
     refusals: Array<MapData, u64>,
-    pub(super) crossings: Array<MapData, Crossing>,
+    pub(super) passages: Array<MapData, Passage>,
+    pub(super) claims: Array<MapData, [u64; 8]>,
+    candidates: Array<MapData, [u64; 2]>,
+    /// Whether anything may have been noted.
+    pub(super) repeats: bool,
+    pub(super) marked: Marked,
+    pub(super) paths: Array<MapData, Set>,
     handover: PerCpuArray<MapData, Handover>,
     pub(super) forwards: LpmTrie<MapData, ForwardKey, Forward>,
     pub(super) externals: HashMap<MapData, ExternalKey, External>,
@@ -59,7 +68,10 @@ impl Programs {
         let pending = hash_map(&mut loaded, "PENDING");
         let kept = array(&mut loaded, "KEPT");
         let refusals = array(&mut loaded, "REFUSALS");
-        let crossings = array(&mut loaded, "CROSSINGS");
+        let passages = array(&mut loaded, "PASSAGES");
+        let claims = array(&mut loaded, "CLAIMS");
+        let candidates = array(&mut loaded, "CANDIDATES");
+        let paths = Array::try_from(Map::Array(second_handle(&mut loaded, "PATHS")));
         let handover = PerCpuArray::try_from(loaded.ebpf().take_map("HANDOVER").expect("the object has it"));
         Self {
             sizes,
@@ -67,7 +79,12 @@ impl Programs {
             pending,
             kept,
             refusals,
-            crossings,
+            passages,
+            claims,
+            candidates,
+            repeats: false,
+            marked: Marked::load(),
+            paths: paths.expect("a map of this layout"),
             handover: handover.expect("a map of this layout"),
             flows,
             mappings,
@@ -95,7 +112,7 @@ impl Programs {
         while self.notices.next().is_some() {}
         clear(&mut self.pending);
         self.forget_refusals();
-        self.forget_crossings();
+        self.forget_paths();
         self.say(Handover::default());
         // What `LATEST` remembers counts by these alone.
         for gauge in [Gauge::HostMoved, Gauge::Epoch, Gauge::StrangersUntil, Gauge::Begun, Gauge::LookedAt] {
@@ -115,14 +132,12 @@ impl Programs {
         (0..self.refusals.len()).for_each(|place| self.refusals.set(place, 0, 0).expect("a place"));
     }
 
-    fn forget_crossings(&mut self) {
-        let claims = self.tables.gauge(Gauge::Crossings).expect("the gauges");
-        if claims == 0 {
+    fn forget_paths(&mut self) {
+        if !std::mem::take(&mut self.repeats) {
             return;
         }
-        self.tables.set_gauge(Gauge::Crossings, 0).expect("the gauges");
-        let none = Crossing::new_zeroed();
-        (0..SLOTS).for_each(|slot| self.crossings.set(slot, none, 0).expect("a slot"));
+        (0..self.candidates.len()).for_each(|place| self.candidates.set(place, [0; 2], 0).expect("a place"));
+        (0..self.paths.len()).for_each(|set| self.paths.set(set, Set::default(), 0).expect("a set"));
     }
 
     /// What the programs say to each other of the next packet, on every processor.

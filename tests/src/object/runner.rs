@@ -5,7 +5,7 @@ use aya::programs::{ProgramError, SchedClassifier, TestRunResult, Xdp};
 use aya::{TestRun as _, TestRunOptions};
 use natbpf::datapath::{Hook, Loaded};
 use natbpf_common::contract::reap::{COUNT, KEYS, OPERATION, Operation, Seen};
-use natbpf_common::flow::{Direction, FlowEntry, FlowKey};
+use natbpf_common::flow::{FlowEntry, FlowKey};
 use natbpf_common::nat::fragment::LONGEST;
 use natbpf_common::nat::mapping::Endpoint;
 use zerocopy::IntoBytes as _;
@@ -52,8 +52,7 @@ pub struct Runner<'a> {
     inside: &'a SchedClassifier,
     port_ingress: &'a SchedClassifier,
     port_egress: &'a SchedClassifier,
-    port_xdp: &'a Xdp,
-    uplink_xdp: &'a Xdp,
+    xdp: &'a Xdp,
     reap: &'a SchedClassifier,
     flows: &'a HashMap<MapData, FlowKey, FlowEntry>,
 }
@@ -77,8 +76,7 @@ impl<'a> Runner<'a> {
             inside: program(Hook::Inside.program()),
             port_ingress: program(Hook::PortIngress.program()),
             port_egress: program(Hook::PortEgress.program()),
-            port_xdp: xdp("port_xdp"),
-            uplink_xdp: xdp("uplink_xdp"),
+            xdp: xdp("edge_xdp"),
             reap: program("reap"),
             flows,
         }
@@ -119,23 +117,19 @@ impl<'a> Runner<'a> {
         Some((Verdict::of(return_value), after))
     }
 
-    /// Runs the XDP program of a direction on a frame; returns whether it sent it elsewhere, and the frame.
-    pub fn run_xdp(&self, direction: Direction, frame: &[u8]) -> (bool, Vec<u8>) {
-        self.try_run_xdp(direction, frame).expect("the kernel takes the frame")
+    /// Runs the XDP program on a frame; returns whether it sent it elsewhere, and the frame.
+    pub fn run_xdp(&self, frame: &[u8]) -> (bool, Vec<u8>) {
+        self.try_run_xdp(frame).expect("the kernel takes the frame")
     }
 
     /// `None`: the kernel finds the frame too short to be one.
-    pub fn try_run_xdp(&self, direction: Direction, frame: &[u8]) -> Option<(bool, Vec<u8>)> {
+    pub fn try_run_xdp(&self, frame: &[u8]) -> Option<(bool, Vec<u8>)> {
         const PASS: u32 = 2;
         const REDIRECT: u32 = 4;
-        let program = match direction {
-            Direction::Original => self.port_xdp,
-            Direction::Reply => self.uplink_xdp,
-        };
         let mut after = vec![0; frame.len() + 64];
         let options =
             TestRunOptions { data_in: Some(frame), data_out: Some(&mut after), ..TestRunOptions::default() };
-        let result = match program.test_run(options) {
+        let result = match self.xdp.test_run(options) {
             Ok(result) => result,
             Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EINVAL) => {
                 return None;

@@ -48,7 +48,7 @@ fn the_architecture_has_every_map_and_every_program() -> Result<()> {
     let programs = ["classifier", "xdp"].map(symbols);
     let [classifiers, xdp] = programs;
     let programs: BTreeSet<_> = classifiers?.into_iter().chain(xdp?).collect();
-    assert!(programs.contains("uplink_egress") && programs.contains("uplink_xdp"), "{programs:?}");
+    assert!(programs.contains("uplink_egress") && programs.contains("edge_xdp"), "{programs:?}");
     for name in maps.chain(programs.iter().map(String::as_str)) {
         assert!(listed.contains(name), "{name} is in the object, but in no table of docs/architecture");
     }

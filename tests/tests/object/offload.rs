@@ -1,22 +1,22 @@
-//! Packets of flows whose way through the kernel is known: translated, and sent there.
+//! Packets whose path through the kernel is known: changed as the kernel has changed others, and sent there.
 
 use lab::object::{Context, NEW, NEXT_HOP, Object, Packet, key_of};
 use lab::{GATEWAY, VM1};
 use natbpf::datapath::Hook;
 use natbpf_common::IfIndex;
+use natbpf_common::SECOND;
 use natbpf_common::contract::counter::Counter;
 use natbpf_common::contract::gauge::Gauge;
-use natbpf_common::flow::life::Life;
-use natbpf_common::flow::offload::{NotedPort, Offload, PortFlags, Validity};
-use natbpf_common::flow::{Direction, FlowKey};
-use natbpf_common::time::Tick;
+use natbpf_common::flow::FlowKey;
+use natbpf_common::path::cell::{Path, PathFlags};
+use natbpf_common::wire::family::V4;
 use natbpf_common::wire::protocol::GRE;
 use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN};
 
 use super::{A, S, one_of_each};
 
-const OUT: &[Counter] = &[Counter::EgressOffloaded];
-const BACK: &[Counter] = &[Counter::IngressOffloaded];
+const OUT: &[Counter] = &[Counter::EgressOffloaded, Counter::PacketsRepeated];
+const BACK: &[Counter] = &[Counter::IngressOffloaded, Counter::PacketsRepeated];
 
 /// What a packet looks like on its way: other addresses on the link, one less of time to live.
 fn routed(packet: &Packet) -> Vec<u8> {
@@ -103,9 +103,6 @@ fn takes_the_slow_path(object: &mut Object, packet: &Packet) {
 fn only_plain_packets() {
     let (mut object, packet, _) = tcp();
     for other in [
-        packet.clone().flags(SYN),
-        packet.clone().flags(ACK | FIN),
-        packet.clone().flags(RST),
         packet.clone().ttl(1),
         packet.clone().ttl(0),
         packet.clone().options(1),
@@ -124,6 +121,18 @@ fn only_plain_packets() {
     let reply = packet.answer((GATEWAY, A.1));
     for other in [reply.clone().flags(ACK).ttl(1), reply.clone().flags(ACK).payload(vec![0; 1461])] {
         object.back(&other, A);
+    }
+}
+
+/// A connection that begins or ends ends what was noted of it, both ways.
+#[test]
+fn segments_that_begin_or_end_a_connection() {
+    for flags in [SYN, ACK | FIN, RST] {
+        let (mut object, packet, _) = tcp();
+        object.port(&packet).redirected(OUT);
+        takes_the_slow_path(&mut object, &packet.clone().flags(flags));
+        takes_the_slow_path(&mut object, &packet);
+        object.back(&packet.answer((GATEWAY, A.1)).flags(ACK), A);
     }
 }
 
@@ -166,12 +175,18 @@ fn only_sound_packets_of_the_class_that_was_noted() {
     assert!(object.entry(&key).is_some());
 }
 
+/// What was noted is of the frames that came to this machine, or by this bridge.
 #[test]
 fn frames_for_other_machines_are_left_alone() {
     let (mut object, packet, _) = tcp();
     let reply = packet.answer((GATEWAY, A.1)).flags(ACK);
+    object.ingress(&reply).redirected(BACK);
+    for (hook, packet) in [(Hook::Ingress, &reply), (Hook::PortIngress, &packet)] {
+        let mut frame = packet.bytes();
+        frame[5] ^= 0x77;
+        object.step(hook, &frame, Context::default()).untouched(&[]);
+    }
     lab::object::ip("link set lo address 02:00:00:00:00:77");
-    object.ingress(&reply).untouched(&[]);
     object.inside(&Packet::tcp(A, (GATEWAY, 1), SYN)).untouched(&[]);
 }
 
@@ -184,14 +199,10 @@ fn segments_count_and_not_what_they_are_cut_from() {
     // Segments of 1000 bytes.
     let context = Context { segments: 3, ..Context::default() };
     object.step(Hook::PortIngress, &frame, context).redirected(OUT);
-    object.note(&key, |offload| set_size(offload, 1039));
+    object.note(&key, |path| path.size = 1039);
     object.step(Hook::PortIngress, &frame, context).untouched(&[]);
-    object.note(&key, |offload| set_size(offload, 1040));
+    object.note(&key, |path| path.size = 1040);
     object.step(Hook::PortIngress, &frame, context).redirected(OUT);
-}
-
-fn set_size(offload: &mut Offload, size: u16) {
-    offload.validity = Validity { size, ..Validity::from_word(offload.validity) }.to_word();
 }
 
 #[test]
@@ -201,17 +212,10 @@ fn only_while_it_holds() {
     object.next_epoch();
     takes_the_slow_path(&mut object, &packet);
     object.offload();
-    let past = |offload: &mut Offload| {
-        let validity = Validity::from_word(offload.validity);
-        let until = Tick::new(validity.until.number().wrapping_sub(10_000));
-        offload.validity = Validity { until, ..validity }.to_word();
-    };
-    object.note(&key, past);
+    object.note(&key, |path| path.until = path.until - 11 * SECOND);
     takes_the_slow_path(&mut object, &packet);
-    for word in [Validity::NONE, Validity::BUSY] {
-        object.note(&key, |offload| offload.validity = word);
-        takes_the_slow_path(&mut object, &packet);
-    }
+    object.note(&key, |path| path.until = Path::<V4>::NEVER);
+    takes_the_slow_path(&mut object, &packet);
     object.note(&key, |_| {});
     object.port(&packet).redirected(OUT);
     object.set_gauge(Gauge::Epoch, 0);
@@ -236,27 +240,19 @@ fn only_by_the_frame_and_the_port_that_were_noted() {
     }
     receive_as(&frame);
     object.step(Hook::PortIngress, &frame, Context::default()).redirected(OUT);
-    // Nobody else takes the place of what holds.
-    assert_eq!(
-        object.entry(&key).map(|entry| entry.offload.frame),
-        Some(lab::object::noted(Direction::Original, &object.keys()).frame)
-    );
-    object.note(&key, |offload| offload.port = NotedPort::new(IfIndex::new(9), PortFlags::empty()));
+    object.note(&key, |path| path.key.edge = IfIndex::new(9));
     takes_the_slow_path(&mut object, &packet);
-    // The destination counts in a reply.
     let mut frame = packet.answer((GATEWAY, A.1)).flags(ACK).bytes();
-    for byte in 0..6 {
+    for byte in 0..12 {
         frame[byte] ^= 4;
-        // For another machine on the link.
-        object.step(Hook::Ingress, &frame, Context::default()).untouched(&[]);
-        receive_as(&frame);
+        if byte < 6 {
+            // For another machine on the link.
+            object.step(Hook::Ingress, &frame, Context::default()).untouched(&[]);
+            receive_as(&frame);
+        }
         object.step(Hook::Ingress, &frame, Context::default()).translated(&[]);
         frame[byte] ^= 4;
         receive_as(&frame);
-    }
-    for byte in 6..12 {
-        frame[byte] ^= 4;
-        object.step(Hook::Ingress, &frame, Context::default()).redirected(BACK);
     }
 }
 
@@ -264,61 +260,45 @@ fn only_by_the_frame_and_the_port_that_were_noted() {
 #[test]
 fn where_nothing_holds_the_frame_is_remembered_until_it_leaves() {
     let (mut object, packet, key) = tcp();
-    object.note(&key, |offload| *offload = Offload::default());
-    let before = object.gauge(Gauge::Crossings);
+    let path = object.path(&key);
+    object.note(&key, |path| path.until = Path::<V4>::NEVER);
+    let before = object.claims();
     for number in 1..=3 {
         takes_the_slow_path(&mut object, &packet);
-        assert_eq!(object.gauge(Gauge::Crossings), before + number);
+        assert_eq!(object.claims(), before + number);
     }
-    assert_eq!(object.flow(&packet).offload, Offload::default(), "nobody has seen which way it goes");
-    let crossing = object.crossing(before + 3);
-    let expected = lab::object::noted(Direction::Original, &object.keys());
-    assert_eq!((crossing.key, crossing.frame), (key, expected.frame));
-    assert_eq!((crossing.claim, crossing.interface), (before + 3, IfIndex::new(lab::object::LO)));
-    assert_eq!(crossing.contents.time_to_live, packet.ip.time_to_live - 1);
+    let passage = object.passage(before + 3);
+    assert_eq!((passage.key, passage.frame), (path.key, path.frame));
+    assert_eq!((passage.claim, passage.left, passage.epoch), (before + 3, 0, path.epoch));
+    assert_eq!(passage.contents.time_to_live, packet.ip.time_to_live);
     // At the uplink it is one of many packets: nothing says that it is this one.
     object.egress(&packet).translated(&[]);
-    assert_eq!(object.flow(&packet).offload, Offload::default());
+    assert_eq!(object.noted(&key).map(|path| path.until), Some(Path::<V4>::NEVER));
+}
+
+/// What begins or ends a connection ends the paths in both directions.
+#[test]
+fn a_flow_that_ends_is_no_more_repeated() {
+    for flags in [SYN, FIN | ACK, RST] {
+        let (mut object, packet, key) = tcp();
+        let reply = packet.answer((GATEWAY, A.1)).flags(ACK);
+        object.ingress(&reply).redirected(BACK);
+        takes_the_slow_path(&mut object, &packet.clone().flags(flags));
+        takes_the_slow_path(&mut object, &packet);
+        object.ingress(&reply).translated(&[]);
+        let reply_key = object.reply_key(&packet);
+        for key in [key, reply_key] {
+            assert_eq!(object.noted(&key).map(|path| path.until), Some(Path::<V4>::NEVER), "{flags:?}");
+        }
+    }
 }
 
 #[test]
-fn a_flow_that_ends_or_ended_is_no_more_repeated() {
+fn a_flow_that_was_ended_is_no_more_repeated() {
     let (mut object, packet, key) = tcp();
     object.kill(&[key]);
     takes_the_slow_path(&mut object, &packet);
-    let (mut object, packet, key) = tcp();
-    object.idle_entry(&key, 3600);
-    takes_the_slow_path(&mut object, &packet);
-    // What changes the state is noted where all is at hand.
-    let (mut object, packet, _) = tcp();
-    object.egress(&packet.clone().flags(ACK | FIN)).translated(&[]);
-    let state = object.state(&packet);
-    takes_the_slow_path(&mut object, &packet);
-    assert_eq!(object.state(&packet), state);
-    object.egress(&packet).translated(&[]);
-    assert_ne!(object.state(&packet), state);
-}
-
-#[test]
-fn repeated_packets_keep_a_flow_alive() {
-    let (mut object, packet, key) = tcp();
-    object.idle_entry(&key, 5);
-    object.port(&packet).redirected(OUT);
-    assert!(object.idle_seconds(&key) < 2);
-    let reply_key = object.reply_key(&packet);
-    object.idle(&packet, 5);
-    object.ingress(&packet.answer((GATEWAY, A.1)).flags(ACK)).redirected(BACK);
-    assert!(object.idle_seconds(&reply_key) < 2 && object.idle_seconds(&key) < 2);
-}
-
-#[test]
-fn a_new_translation_forgets_the_way() {
-    let (mut object, packet, key) = tcp();
-    object.kill(&[key]);
     object.out(&packet, &[Counter::FlowsRemapped]);
-    let entry = object.flow(&packet);
-    assert!(matches!(Life::from_word(entry.life), Life::Live(_)));
-    assert_eq!(entry.offload.validity, Validity::NONE);
     takes_the_slow_path(&mut object, &packet);
 }
 
@@ -326,8 +306,7 @@ fn a_new_translation_forgets_the_way() {
 fn the_peer_of_a_veth_is_reached_as_any_port() {
     let (mut object, packet, _) = tcp();
     let reply_key = object.reply_key(&packet);
-    object
-        .note(&reply_key, |offload| offload.port = NotedPort::new(offload.port.interface(), PortFlags::PEER));
+    object.note(&reply_key, |path| path.flags |= PathFlags::PEER);
     let reply = packet.answer((GATEWAY, A.1)).flags(ACK);
     assert_eq!(object.ingress(&reply).redirected(BACK), routed(&reply.clone().with_destination(A)));
 }
@@ -339,12 +318,12 @@ fn xdp_repeats_too() {
     object.set_xdp_target(true);
     for packet in packets {
         for packet in [packet.clone(), packet.clone().payload(vec![7; 1400]), packet.clone().without_sum()] {
-            let (redirected, after) = object.runner().run_xdp(Direction::Original, &packet.bytes());
+            let (redirected, after) = object.runner().run_xdp(&packet.bytes());
             assert!(redirected, "{packet:?}");
             assert_eq!(after, routed(&packet.clone().with_source((GATEWAY, A.1))), "{packet:?}");
         }
         let reply = packet.answer((GATEWAY, A.1)).flags(ACK);
-        let (redirected, after) = object.runner().run_xdp(Direction::Reply, &reply.bytes());
+        let (redirected, after) = object.runner().run_xdp(&reply.bytes());
         assert!(redirected, "{reply:?}");
         assert_eq!(after, routed(&reply.clone().with_destination(A)), "{reply:?}");
     }
@@ -355,10 +334,8 @@ fn xdp_repeats_too() {
 fn xdp_passes_the_rest_on_as_it_came() {
     let (mut object, packet, key) = tcp();
     let passes = |object: &mut Object, packet: &Packet| {
-        for direction in [Direction::Original, Direction::Reply] {
-            let frame = packet.bytes();
-            assert_eq!(object.runner().run_xdp(direction, &frame), (false, frame), "{packet:?}");
-        }
+        let frame = packet.bytes();
+        assert_eq!(object.runner().run_xdp(&frame), (false, frame), "{packet:?}");
     };
     // Nobody takes the frame.
     passes(&mut object, &packet);
@@ -376,15 +353,34 @@ fn xdp_passes_the_rest_on_as_it_came() {
     ] {
         passes(&mut object, &other);
     }
-    object.note(&key, |offload| offload.validity = Validity::NONE);
+    object.note(&key, |path| path.until = Path::<V4>::NEVER);
     passes(&mut object, &packet);
-    object.note(&key, |offload| offload.port = NotedPort::new(IfIndex::new(9), PortFlags::empty()));
+    object.note(&key, |path| path.key.edge = IfIndex::new(9));
     passes(&mut object, &packet);
-    // A tag would have to be written into the frame.
     object.note(&key, |_| {});
-    object.change(&key, |entry| entry.vlan = 42);
-    passes(&mut object, &packet);
-    object.change(&key, |entry| entry.vlan = 0);
-    assert!(object.runner().run_xdp(Direction::Original, &packet.bytes()).0);
+    assert!(object.runner().run_xdp(&packet.bytes()).0);
+    object.set_xdp_target(false);
+}
+
+/// Tags are in the frame there: they are taken out, put in and exchanged.
+#[test]
+fn xdp_changes_tags() {
+    const TAG: u32 = 0x0081_0000;
+    let (mut object, packet, key) = tcp();
+    object.set_xdp_target(true);
+    let tagged = |packet: &Packet| packet.clone().tags(&[lab::object::CUSTOMER_TAG]);
+    let (from, to) = (u32::from(lab::object::CUSTOMER_TAG.1) | TAG, 0x2a | TAG);
+    let out = packet.clone().with_source((GATEWAY, A.1));
+    for (before, after) in [(0, to), (from, 0), (from, to), (from, from)] {
+        object.note_tagged(&key, before, after);
+        let frame = if before == 0 { packet.bytes() } else { tagged(&packet).bytes() };
+        let (redirected, seen) = object.runner().run_xdp(&frame);
+        assert!(redirected, "{before:#x} {after:#x}");
+        let mut expected = routed(&if after == 0 { out.clone() } else { tagged(&out) });
+        if after != 0 {
+            expected[14..16].copy_from_slice(&(after as u16).to_be_bytes());
+        }
+        assert_eq!(seen, expected, "{before:#x} {after:#x}");
+    }
     object.set_xdp_target(false);
 }

@@ -17,7 +17,7 @@ use natbpf_common::{
 };
 
 use super::{datagram::Known, keep::Occupied};
-use crate::{kernel::global::global, offload::handover, tell::count};
+use crate::{kernel::global::global, packet::handover, tell::count};
 
 /// What the steps need.
 struct Replay {

@@ -3,12 +3,14 @@
 //! A section is a struct that is read from a table of the file and, where it has options, from the command line. Its
 //! keys stay as they were said; what they mean is in the types that they are made into.
 
+mod accelerate;
 mod datapath;
 mod forward;
 mod rule;
 mod said;
 mod section;
 
+pub use accelerate::AccelerateKeys;
 pub use datapath::{DatapathKeys, InterfaceKeys};
 pub use forward::{FloatingKeys, ForwardKeys};
 pub use rule::RuleKeys;
@@ -21,6 +23,7 @@ pub fn example() -> String {
         RuleKeys::EXAMPLE,
         ForwardKeys::EXAMPLE,
         FloatingKeys::EXAMPLE,
+        AccelerateKeys::EXAMPLE,
         InterfaceKeys::EXAMPLE,
         DatapathKeys::EXAMPLE,
     ];

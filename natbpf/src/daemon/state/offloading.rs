@@ -51,7 +51,7 @@ impl Offloading {
     pub fn new(pins: &Pins, tables: &Tables) -> Result<Self> {
         // Paths may be noted still from before it was switched off, nobody knows under which number: hardly
         // under this one.
-        let any = secret()?[0] as u16;
+        let any = secret()?[0] as u32;
         Ok(Self {
             state: State::Off(Reason::Asked),
             watcher: Watcher::start(EpochGauge::open(pins)?, any)?,

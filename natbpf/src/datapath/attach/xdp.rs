@@ -43,7 +43,7 @@ impl Attacher {
         other: Option<u32>,
     ) -> Result<()> {
         let path = self.pins.xdp(interface, role);
-        let program = loaded.xdp(role)?;
+        let program = loaded.xdp()?;
         let replaced = replace(&path, |link| {
             let id = program.attach_to_link(XdpLink::try_from(link)?)?;
             Ok(program.take_link(id)?.try_into()?)

@@ -78,6 +78,7 @@ fn config(rules: Vec<MasqueradeRule>) -> Config {
         rules,
         forwards: Vec::new(),
         floating: Vec::new(),
+        accelerate: Vec::new(),
         interfaces: BTreeMap::new(),
         datapath: DatapathConfig::default(),
         timeouts: Timeouts::default(),

@@ -2,8 +2,7 @@
 
 use natbpf_common::{
     IfIndex,
-    contract::inside::{InsidePort, MAX_PORTS},
-    flow::offload::PortFlags,
+    contract::edges::{Edge, EdgeFlags, MAX_EDGES},
 };
 
 use super::*;
@@ -139,17 +138,17 @@ fn hosts_that_are_reached_from_outside_are_sources_too() {
 fn the_other_end_of_a_pair_is_reached_at_once_where_it_is_in_another_namespace() {
     let flags = |name: &str| {
         let plan = plan(&with_ports(&[], &[name]), &wider(), Missing::Refused).unwrap();
-        let [(_, InsidePort { flags })] = plan.port_table().into_iter().collect::<Vec<_>>()[..] else {
+        let [(_, Edge { flags })] = plan.port_table().into_iter().collect::<Vec<_>>()[..] else {
             panic!("{name}")
         };
         flags
     };
-    assert_eq!(flags("veth1"), PortFlags::PEER);
-    assert_eq!(flags("tap1"), PortFlags::empty());
+    assert_eq!(flags("veth1"), EdgeFlags::PEER);
+    assert_eq!(flags("tap1"), EdgeFlags::empty());
     let mut snapshot = wider();
     snapshot.links[5].abroad = false;
     let plan = plan(&with_ports(&[], &["veth1"]), &snapshot, Missing::Refused).unwrap();
-    assert_eq!(plan.ports[0].port.flags, PortFlags::empty());
+    assert_eq!(plan.ports[0].port.flags, EdgeFlags::empty());
 }
 
 #[test]
@@ -159,8 +158,8 @@ fn no_queue_is_passed_by() {
         let plan = plan(&with_ports(source, &[]), snapshot, Missing::Refused).unwrap();
         plan.ports.into_iter().map(|port| (port.name, port.port.flags)).collect::<Vec<_>>()
     };
-    let peer = PortFlags::PEER;
-    let none = PortFlags::empty();
+    let peer = EdgeFlags::PEER;
+    let none = EdgeFlags::empty();
     let port = |name: &str, flags| (name.to_owned(), flags);
     let all = |veth| [port("veth1", veth), port("tap1", none), port("eth1", none)];
     assert_eq!(found(&["10.1.0.0/24"], &snapshot), all(peer));
@@ -195,9 +194,9 @@ fn what_is_between_a_port_and_the_uplink_is_known() {
 #[test]
 fn there_is_a_limit_and_more_is_told() {
     let mut snapshot = snapshot();
-    snapshot.links.extend((100..=100 + MAX_PORTS).map(|index| link(index, &format!("veth{index}"))));
+    snapshot.links.extend((100..=100 + MAX_EDGES).map(|index| link(index, &format!("veth{index}"))));
     let plan = plan(&with_ports(&[], &["veth*"]), &snapshot, Missing::Refused).unwrap();
-    assert_eq!(plan.ports.len(), MAX_PORTS as usize);
+    assert_eq!(plan.ports.len(), MAX_EDGES as usize);
     assert!(plan.warnings.iter().any(|warning| warning.contains("4097 inside ports")), "{:?}", plan.warnings);
 }
 

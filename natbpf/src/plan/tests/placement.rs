@@ -2,7 +2,7 @@
 
 use natbpf_common::{
     IfIndex, Port,
-    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, Traits, offload::Offload, state::State},
+    flow::{Direction, FlowEntry, FlowKey, Rewrite, Status, Traits, state::State},
     time::Moment,
     wire::protocol::{TCP, UDP},
 };
@@ -35,8 +35,7 @@ fn flow(protocol: u8, inside: (&str, u16), external: (&str, u16)) -> (FlowKey, F
         status: Status::new(State::UdpStream as u8).to_word(),
         traits: Traits::empty(),
         outside_port: Port::default(),
-        vlan: 0,
-        offload: Offload::default(),
+        reserved: 0,
     };
     (key, entry)
 }

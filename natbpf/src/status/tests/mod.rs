@@ -6,9 +6,8 @@ use natbpf_common::{
     IfIndex,
     contract::{
         counter::{Counter, Counters},
-        inside::InsidePort,
+        edges::{Edge, EdgeFlags},
     },
-    flow::offload::PortFlags,
 };
 
 use super::*;
@@ -84,11 +83,11 @@ fn what_leads_inside_is_shown_where_there_is_any() {
     let (ingress, egress) = (attached, None);
     let port = |name: &str, interface, flags| {
         let attached = PortAttached { ingress: ingress.clone(), egress: egress.clone() };
-        PortStatus::new(name.to_owned(), interface, InsidePort { flags }, attached)
+        PortStatus::new(name.to_owned(), interface, Edge { flags }, attached)
     };
     report.ports = vec![
-        port("veth1", IfIndex::new(7), PortFlags::PEER),
-        port("vnet0", IfIndex::new(8), PortFlags::empty()),
+        port("veth1", IfIndex::new(7), EdgeFlags::PEER),
+        port("vnet0", IfIndex::new(8), EdgeFlags::empty()),
     ];
     let program = AttachInfo { mode: "xdp".to_owned(), program_id: 43 };
     let hook = |name: &str, program, takes| HookStatus::new(name.to_owned(), IfIndex::new(7), program, takes);

@@ -21,14 +21,14 @@ fn sample() -> Report {
         (Counter::IngressOffloaded, 67_218),
         (Counter::FlowsCreated, 13),
         (Counter::PortsChanged, 1),
-        (Counter::OffloadsNoted, 26),
+        (Counter::PathsNoted, 26),
     ] {
         counters[counter as usize] = count;
     }
     let program = |program_id| Some(AttachInfo { mode: "tcx".to_owned(), program_id });
     let port = |name: &str, interface, (ingress, egress), flags| {
         let attached = PortAttached { ingress: program(ingress), egress: program(egress) };
-        PortStatus::new(name.to_owned(), interface, InsidePort { flags }, attached)
+        PortStatus::new(name.to_owned(), interface, Edge { flags }, attached)
     };
     Report {
         uplinks: vec![UplinkStatus {
@@ -38,8 +38,8 @@ fn sample() -> Report {
             addresses: vec![Ipv4Addr::new(203, 0, 113, 1)],
         }],
         ports: vec![
-            port("vnet0", IfIndex::new(5), (1289, 1287), PortFlags::empty()),
-            port("veth1", IfIndex::new(6), (1293, 1291), PortFlags::PEER),
+            port("vnet0", IfIndex::new(5), (1289, 1287), EdgeFlags::empty()),
+            port("veth1", IfIndex::new(6), (1293, 1291), EdgeFlags::PEER),
         ],
         flows: Usage { count: 13, max: 262_144 },
         mappings: Usage { count: 14, max: 327_680 },

@@ -14,7 +14,7 @@ use lab::{INSIDE, Lab, Namespace, Natbpf};
 mod others;
 mod table;
 
-use super::offload::pulse::Pulse;
+use super::offload::{asked, pulse::Pulse};
 use table::{ROWS, Row, Seen, When};
 
 /// So often the kernel is asked where no change should have to wait for it, and where one should.
@@ -94,7 +94,7 @@ fn check(row: &Row) -> Result<()> {
         shell(&lab.gw, command)?;
     }
     is_offloaded(&natbpf)?;
-    let noted = natbpf.counter("offloads_noted")?;
+    let noted = asked(&natbpf)?;
     let change = Instant::now();
     let agent = match row.agent {
         Some((device, place)) => Some(Agent::attach(&lab.gw, device, place)?),
@@ -113,7 +113,7 @@ fn check(row: &Row) -> Result<()> {
             ensure!(change.elapsed() < limit + Duration::from_secs(2), "it took too long to see");
         }
         Seen::Asks => {
-            while natbpf.counter("offloads_noted")? == noted {
+            while asked(&natbpf)? == noted {
                 ensure!(change.elapsed() < limit, "nobody has asked the kernel\n{}", natbpf.log());
                 thread::sleep(Duration::from_millis(50));
             }

@@ -20,7 +20,10 @@
 //! covers the last one (RFC 8200, section 8.1). The packet is read like others; a translation of its
 //! destination would have to know.
 
-use network_types::ip::Ipv6Hdr;
+use network_types::{
+    eth::{EthHdr, EtherType},
+    ip::Ipv6Hdr,
+};
 
 use super::{FRAGMENT_OFFSET, Headers, Kind, MORE_FRAGMENTS, Network};
 use crate::wire::{
@@ -33,6 +36,9 @@ use crate::wire::{
 /// Extension headers that are followed. A sender has no use for more: RFC 8200, section 4.1 wants each of the
 /// five at most once, and destination options twice.
 const MOST_EXTENSIONS: u32 = 6;
+
+/// Shorter frames are filled up to this (`ETH_ZLEN`).
+const SHORTEST_FRAME: u32 = 60;
 
 /// No extension header is shorter, and what says how long it is stands within.
 const EXTENSION: usize = 8;
@@ -75,6 +81,54 @@ impl Network for V6 {
         headers.fragment = chain.fragment;
         headers.identification = chain.identification;
         Some(())
+    }
+}
+
+impl Headers<V6> {
+    /// The headers of a frame that has nothing special: no tag in it, no extension header, nothing behind the packet
+    /// but Ethernet's padding. `None`: it is another, or something is wrong with it.
+    #[inline(always)]
+    pub fn read_plain<P: Packet>(packet: &mut P) -> Option<Self> {
+        const NETWORK: u32 = EthHdr::LEN as u32;
+        const LENGTH: u32 = Ipv6Hdr::LEN as u32;
+        let frame = view::<P, { EthHdr::LEN + Ipv6Hdr::LEN }>(packet, 0)?;
+        let first = u32::from_be(frame.u32::<14>());
+        let protocol = frame.u8::<20>();
+        if frame.u16::<12>() != EtherType::Ipv6 as u16 || first >> 28 != 6 || extension::is_one(protocol) {
+            return None;
+        }
+        let present = packet.length() - NETWORK - LENGTH;
+        let payload = match u16::from_be(frame.u16::<18>()) as u32 {
+            0 if packet.is_gso() => present,
+            payload => payload,
+        };
+        if payload > present || payload != present && present > SHORTEST_FRAME - NETWORK - LENGTH {
+            return None;
+        }
+        let mut headers = Self {
+            network: NETWORK,
+            transport: NETWORK + LENGTH,
+            payload,
+            source: Address6::from_wire([
+                frame.u32::<22>(),
+                frame.u32::<26>(),
+                frame.u32::<30>(),
+                frame.u32::<34>(),
+            ]),
+            destination: Address6::from_wire([
+                frame.u32::<38>(),
+                frame.u32::<42>(),
+                frame.u32::<46>(),
+                frame.u32::<50>(),
+            ]),
+            protocol,
+            time_to_live: frame.u8::<21>(),
+            service: (first >> 20) as u8,
+            kind: Kind::Forward as u32,
+            ..Self::default()
+        };
+        headers.read_transport(packet)?;
+        Some(headers)
     }
 }
 

@@ -8,7 +8,8 @@ use natbpf_common::{
 };
 use network_types::{eth::EthHdr, ip::Ipv4Hdr};
 
-use crate::{memory::shared::Lookup as _, packet::skb::Skb};
+use super::skb::Skb;
+use crate::memory::shared::Lookup as _;
 
 /// What is said on each processor.
 #[btf_map]
@@ -20,9 +21,15 @@ const ADDRESSES: usize = Ipv4Hdr::LEN - 8;
 /// Has the packet, which has these addresses by now, sent out of a device, and tells the program there why.
 #[inline(always)]
 pub fn redirect(interface: IfIndex, purpose: Purpose, source: Address, destination: Address) {
-    write(Handover::new(interface, purpose, source, destination));
+    tell(interface, purpose, source, destination);
     // SAFETY: takes no pointers.
     unsafe { bpf_redirect(interface.number(), 0) };
+}
+
+/// Tells the program at the egress of a device why the packet with these addresses comes.
+#[inline(always)]
+pub fn tell(interface: IfIndex, purpose: Purpose, source: Address, destination: Address) {
+    write(Handover::new(interface, purpose, source, destination));
 }
 
 /// What is said of this packet, which is at the egress of its device. It stays said if the packet is to be

@@ -1,0 +1,77 @@
+//! The tables of paths, mapped: they are read, and paths are ended, without stopping anything.
+
+use std::{
+    io,
+    marker::PhantomData,
+    num::NonZeroUsize,
+    os::fd::AsFd as _,
+    ptr::NonNull,
+    sync::atomic::{AtomicU64, Ordering, fence},
+};
+
+use anyhow::{Context as _, Result};
+use aya::maps::MapData;
+use natbpf_common::{
+    path::{
+        cell::Path,
+        set::{Set, WAYS},
+    },
+    wire::family::Family,
+};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+/// A table of paths in this process's memory. Programs write it at the same time.
+#[derive(Debug)]
+pub struct Mapped<F: Family> {
+    start: NonNull<Set<F>>,
+    sets: usize,
+    family: PhantomData<F>,
+}
+
+impl<F: Family> Mapped<F> {
+    pub(super) fn of(map: &MapData) -> Result<Self> {
+        let sets = map.info()?.max_entries() as usize;
+        let length = NonZeroUsize::new(sets * size_of::<Set<F>>()).context("the table of paths is empty")?;
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: new memory, which nothing else in this process has.
+        let start = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, map.fd().as_fd(), 0) };
+        let start = start.map_err(io::Error::from).context("cannot map the table of paths")?;
+        Ok(Self { start: start.cast(), sets, family: PhantomData })
+    }
+
+    /// Calls back for every path that is there, with what ends it.
+    pub fn each(&self, mut each: impl FnMut(&Path<F>, &dyn Fn())) {
+        for number in 0..self.sets * WAYS {
+            // SAFETY: within the table. It is memory that programs write at the same time, so no reference is made.
+            let cell = unsafe {
+                let set = self.start.as_ptr().add(number / WAYS);
+                (&raw mut (*set).cells)
+                    .cast::<natbpf_common::path::set::Cell<F>>()
+                    .add(number % WAYS)
+                    .cast::<Path<F>>()
+            };
+            // SAFETY: as above; a word that is aligned, and read and written whole.
+            let until = unsafe { AtomicU64::from_ptr((&raw mut (*cell).until).cast()) };
+            let before = until.load(Ordering::Acquire);
+            if before == 0 {
+                continue;
+            }
+            // SAFETY: as above; any bytes make a path, and what was written meanwhile is found out.
+            let path = unsafe { cell.read_volatile() };
+            fence(Ordering::Acquire);
+            if until.load(Ordering::Relaxed) == before {
+                // A path that was noted anew meanwhile is another one.
+                each(&path, &|| {
+                    let _ = until.compare_exchange(before, 0, Ordering::Relaxed, Ordering::Relaxed);
+                });
+            }
+        }
+    }
+}
+
+impl<F: Family> Drop for Mapped<F> {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `of` with this length, and nothing refers to it any more.
+        let _ = unsafe { munmap(self.start.cast(), self.sets * size_of::<Set<F>>()) };
+    }
+}
