@@ -17,6 +17,7 @@ pub mod netlink;
 pub mod netns;
 pub mod network;
 pub mod notices;
+pub mod obstacles;
 pub mod offload;
 pub mod output;
 pub mod paths;

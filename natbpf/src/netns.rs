@@ -4,7 +4,9 @@ use std::{
     fs::{self, File},
     io,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    panic,
     path::{Path, PathBuf},
+    thread,
 };
 
 use nix::{
@@ -16,7 +18,7 @@ use nix::{
 const NAMED: &str = "/run/netns";
 
 /// The calling thread's own.
-const CURRENT: &str = "/proc/thread-self/ns/net";
+pub const CURRENT: &str = "/proc/thread-self/ns/net";
 
 /// Why a network namespace could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +49,18 @@ pub fn enter(name: &str) -> Result<(), NetnsError> {
     setns(file, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
         nix::Error::EINVAL => NetnsError::Other(name.to_owned()),
         _ => forbidden(errno.into()),
+    })
+}
+
+/// Does something in another network namespace, on a thread of its own that ends with it. Sockets that it opens stay
+/// there, and keep the namespace.
+pub fn inside<T: Send>(namespace: &File, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let there = thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, || {
+            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            work()
+        })?;
+        there.join().unwrap_or_else(|cause| panic::resume_unwind(cause))
     })
 }
 

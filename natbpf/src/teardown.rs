@@ -4,11 +4,11 @@ use anyhow::Result;
 use natbpf_common::contract::{gauge::Gauge, settings::Changes};
 
 use crate::{
-    datapath::{Attacher, Pins, Tables},
+    datapath::{Attacher, Note, Pins, Tables},
     netns,
     offload::{
         conntrack::{self, Conntrack, SYSCTL},
-        put_back,
+        put_back, put_back_noted,
     },
 };
 
@@ -20,10 +20,12 @@ pub async fn detach(pins: &Pins, attacher: &Attacher) -> Result<()> {
         tables.set_gauge(Gauge::Epoch, 0)?;
         tables.settings()
     });
+    let elsewhere = Note::Liberal.read(pins);
     let unreadable =
         settings.is_err() && pins.list_all_versions()?.iter().any(|(path, _)| path.ends_with("SETTINGS"));
     // Nothing that may fail stands before it.
     attacher.detach_all().await?;
+    put_back_noted(elsewhere.as_deref());
     match settings {
         // They are about the calling thread's network namespace.
         Ok(settings) if netns::cookie().is_ok_and(|here| here == settings.netns) => put_back(settings),

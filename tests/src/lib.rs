@@ -29,11 +29,15 @@ pub mod gateway;
 pub mod netns;
 pub mod object;
 pub mod process;
+mod random;
 mod topology;
 pub mod traffic;
 pub mod wire;
 
-pub use addresses::{GATEWAY, GATEWAY_INSIDE, INSIDE, SERVER, SERVER2, VM1, VM2};
+pub use addresses::{
+    Family, GATEWAY, GATEWAY_INSIDE, GATEWAY_INSIDE_V6, GATEWAY_V6, INSIDE, SERVER, SERVER_V6, SERVER2, VM1,
+    VM1_V6, VM2, VM2_V6,
+};
 pub use gateway::nat::{Kind, Translation};
 pub use gateway::natbpf::Natbpf;
 pub use gateway::rule::Rule;
@@ -44,5 +48,7 @@ pub use netns::link::link_address;
 pub use process::limits::raise_file_limit;
 pub use process::wait::{becomes_true, wait_until};
 pub use process::{Cmd, Process};
-pub use topology::{Lab, Options, Uplink};
+pub use topology::node::Node;
+pub use topology::trace::{Trace, trace};
+pub use topology::{End, Lab, Options, Site, Uplink};
 pub use wire::capture::Capture;

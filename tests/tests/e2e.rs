@@ -2,6 +2,7 @@
 //! place.
 
 mod e2e {
+    mod accelerate;
     mod address;
     mod effect;
     mod exhaustion;
@@ -15,6 +16,8 @@ mod e2e {
     mod leak;
     mod many;
     mod mapping;
+    mod namespaces;
+    mod obstacles;
     mod offload;
     mod one_armed;
     mod outside;

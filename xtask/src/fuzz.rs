@@ -38,6 +38,14 @@ pub struct Options {
     #[arg(long)]
     object: bool,
 
+    /// Of the loaded object only natbpf's own NAT
+    #[arg(long, requires = "object", conflicts_with = "repeat")]
+    nat: bool,
+
+    /// Of the loaded object only what is repeated from edge to edge
+    #[arg(long, requires = "object")]
+    repeat: bool,
+
     /// Where the random packets for the loaded object begin
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -65,6 +73,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     object.arg(format!("--{name}={value}"));
     for (name, value) in [("seed", options.seed), ("threads", options.threads)] {
         object.args(value.map(|value| format!("--{name}={value}")));
+    }
+    for (name, only) in [("--nat", options.nat), ("--repeat", options.repeat)] {
+        object.args(only.then_some(name));
     }
     println!("fuzz: {}", show(&object));
     run_command(&mut object)?;

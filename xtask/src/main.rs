@@ -45,8 +45,12 @@ enum Task {
     /// Run the lab on this machine; with arguments, run natbpf with them
     ///
     /// The lab builds instances, a gateway and an outside world in network namespaces, moves ping, TCP and
-    /// UDP through natbpf, prints what happened and leaves nothing behind. With arguments natbpf itself is
-    /// built and run on this host. Both run as root, through sudo where necessary; the exit status is theirs.
+    /// UDP through natbpf, prints what happened and leaves nothing behind. Its second part is `natbpf accelerate` on a
+    /// node of a cloud, with nine devices between instance and outside; `cargo xtask run -- accelerate` is that alone,
+    /// and `cargo xtask run -- accelerate --help` shows its options.
+    ///
+    /// With other arguments natbpf itself is built and run on this host, so also with `accelerate` and edges. All of
+    /// it runs as root, through sudo where necessary; the exit status is theirs.
     #[command(override_usage = "cargo xtask run [-- <ARGS>...]")]
     Run {
         /// Arguments of natbpf, such as `masquerade -o eth0 -s 10.0.0.0/24`
@@ -97,7 +101,7 @@ enum Task {
     Vm(vm::Options),
     /// Measure natbpf beside iptables, nft, plain forwarding and bare redirects, as root
     ///
-    /// `bench -- --quick` takes less than two minutes, `bench -- --gate` tells whether a program of the
+    /// `bench -- --quick` takes three minutes or so, `bench -- --gate` tells whether a program of the
     /// object has become more costly, and `bench -- --pktgen` drives the kernel's own packet generator.
     Bench {
         /// Arguments of the benchmark; see `cargo xtask bench -- --help`
@@ -141,7 +145,7 @@ fn start() -> Result<ExitCode> {
     match Cli::parse().task {
         Task::Setup { purpose } => setup::ensure_and_say(purpose.map_or(Need::All, Need::from))?,
         Task::Build => products::build_and_show()?,
-        Task::Run { args } if args.is_empty() => return products::exec_lab(),
+        Task::Run { args } if is_for_the_lab(&args) => return products::exec_lab(&args),
         Task::Run { args } => return products::exec_natbpf(&args),
         Task::Test { parts, args } => return test::run(&parts, &args),
         Task::Lint => lint::run_all()?,
@@ -151,6 +155,19 @@ fn start() -> Result<ExitCode> {
         Task::Bench { args } => return products::exec_bench(&args),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether arguments of `run` are for the lab: none at all, or `accelerate` without any edge or option of natbpf.
+fn is_for_the_lab(args: &[OsString]) -> bool {
+    const OPTIONS: [&str; 5] = ["--keep", "--packets", "--rounds", "--help", "-h"];
+    let is_option = |arg: &OsString| {
+        let arg = arg.to_string_lossy();
+        OPTIONS.contains(&arg.split('=').next().unwrap_or_default())
+    };
+    match args {
+        [] => true,
+        [part, options @ ..] => part == "accelerate" && options.first().is_none_or(is_option),
+    }
 }
 
 /// The parts that there are, for help and for refusing others.
@@ -171,10 +188,36 @@ mod tests {
     }
 
     #[test]
+    fn help_of_the_lab_is_not_taken_for_ours() {
+        let Task::Run { args } = Cli::parse_from(["xtask", "run", "--", "accelerate", "--help"]).task else {
+            panic!("not a run")
+        };
+        assert_eq!(args, ["accelerate", "--help"]);
+    }
+
+    #[test]
     fn options_of_natbpf_are_not_taken_for_ours() {
         let line = ["xtask", "run", "--", "--netns", "gw", "status", "--json"];
         let Task::Run { args } = Cli::parse_from(line).task else { panic!("not a run") };
         assert_eq!(args, ["--netns", "gw", "status", "--json"]);
+    }
+
+    #[test]
+    fn accelerate_without_edges_is_the_lab() {
+        let is_for_the_lab = |line: &str| {
+            let args: Vec<_> = line.split_whitespace().map(OsString::from).collect();
+            is_for_the_lab(&args)
+        };
+        for lab in
+            ["", "accelerate", "accelerate --help", "accelerate --packets 5000", "accelerate --rounds=1"]
+        {
+            assert!(is_for_the_lab(lab), "{lab}");
+        }
+        for natbpf in
+            ["status", "--netns gw accelerate", "accelerate eth0", "accelerate --stay", "masquerade --help"]
+        {
+            assert!(!is_for_the_lab(natbpf), "{natbpf}");
+        }
     }
 
     #[test]

@@ -39,10 +39,10 @@ pub fn build_and_show() -> Result<()> {
     Ok(())
 }
 
-pub fn exec_lab() -> Result<ExitCode> {
+pub fn exec_lab(args: &[OsString]) -> Result<ExitCode> {
     setup::ensure(Need::Run)?;
     run(&mut build())?;
-    match exec_product("lab", &[], Some(Purpose::Lab))? {}
+    match exec_product("lab", args, Some(Purpose::Lab))? {}
 }
 
 pub fn exec_natbpf(args: &[OsString]) -> Result<ExitCode> {

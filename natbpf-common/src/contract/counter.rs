@@ -67,6 +67,8 @@ pub enum Kind {
     Traffic,
     /// Events in the flow table.
     Flows,
+    /// Paths of packets that are repeated, and why others have none.
+    Paths,
     /// Packets dropped, for one reason.
     Drop,
 }
@@ -165,23 +167,26 @@ counters! {
     /// Of the packets translated on their way in, those sent from the uplink straight to their port.
     IngressOffloaded = 35, "ingress_offloaded", Traffic;
     /// Paths noted: what the host did to packets of a tuple, so that it can be done to those after them.
-    PathsNoted = 36, "paths_noted", Flows;
+    PathsNoted = 36, "paths_noted", Paths;
     /// Flows that did not run and gave way to new ones, because the table was full or their source at its limit.
     FlowsDroppedEarly = 37, "flows_dropped_early", Flows;
     /// Packets sent on as the kernel did those before them.
-    PacketsRepeated = 38, "packets_repeated", Traffic;
+    PacketsRepeated = 38, "packets_repeated", Paths;
     /// Paths that the kernel was asked about again, and that were as before.
-    PathsRenewed = 39, "paths_renewed", Flows;
+    PathsRenewed = 39, "paths_renewed", Paths;
     /// Paths for which there was no room.
-    PathsCrowded = 40, "paths_crowded", Flows;
+    PathsCrowded = 40, "paths_crowded", Paths;
     /// Packets that were changed by more than addresses, ports and routing: left to the kernel.
-    CrossingsChanged = 41, "crossings_changed", Flows;
+    CrossingsChanged = 41, "crossings_changed", Paths;
     /// Packets that were on their way for so long that others took their place.
-    CrossingsLost = 42, "crossings_lost", Flows;
+    CrossingsLost = 42, "crossings_lost", Paths;
     /// Packets that left more than once, by a bridge that floods or a mirror: left to the kernel.
-    CrossingsManifold = 43, "crossings_manifold", Flows;
+    CrossingsManifold = 43, "crossings_manifold", Paths;
     /// Packets on their way while something of the host changed.
-    CrossingsStale = 44, "crossings_stale", Flows;
+    CrossingsStale = 44, "crossings_stale", Paths;
+    /// Packets of traffic that rules of the host have to see every packet of, such as limits and helpers: left to the
+    /// kernel.
+    CrossingsReserved = 45, "crossings_reserved", Paths;
 }
 
 impl Counter {

@@ -18,6 +18,7 @@ use crate::{
     wire::{
         Port,
         family::{Family, V4, V6},
+        protocol::UDP,
     },
 };
 
@@ -145,6 +146,15 @@ pub const fn spread(interval: Nanoseconds, seed: u32) -> Nanoseconds {
     Nanoseconds::new(interval.number() - ((interval.number() >> 10) * (seed as u64 & 0xff)))
 }
 
+/// The interval of a path that is noted for the first time. Conntrack takes a UDP flow for one that lasts (`ASSURED`)
+/// when it sees a packet of it after two seconds; until then the flow is the first to go where the table is full.
+#[inline(always)]
+pub const fn first_interval(interval: Nanoseconds, protocol: u8) -> Nanoseconds {
+    /// Three quarters of it are more than two seconds.
+    const OF_UDP: Nanoseconds = Nanoseconds::new(2_800_000_000);
+    if protocol == UDP && interval.number() > OF_UDP.number() { OF_UDP } else { interval }
+}
+
 const _: () = assert!(size_of::<Path<V4>>() == 112 && size_of::<Path<V6>>() == 160);
 const _: () = assert!(core::mem::offset_of!(Path<V4>, exit) == 64);
 
@@ -163,6 +173,15 @@ mod tests {
             let lasts = spread(seconds * SECOND, seed);
             let all = seconds * SECOND;
             prop_assert!(lasts <= all && lasts + Nanoseconds::new(1024) > 3 * (all / 4));
+        }
+
+        #[test]
+        fn a_first_path_of_udp_lasts_until_its_flow_is_assured(seconds in 3..3600u64, protocol: u8, seed: u32) {
+            let interval = seconds * SECOND;
+            let first = first_interval(interval, protocol);
+            prop_assert!(spread(first, seed) > 2 * SECOND && first <= interval);
+            prop_assert!(protocol == UDP || first == interval);
+            prop_assert!(spread(first_interval(interval, UDP), seed) < 3 * SECOND);
         }
 
         #[test]

@@ -14,6 +14,8 @@ pub struct Frame {
     /// Type of service of the IPv4 header. Routes and rules may depend on DSCP; ECN is the network's, and
     /// changes on its path.
     pub service: u8,
+    /// A rule may set it instead of counting it down: what one packet left with says nothing of another's.
+    pub time_to_live: u8,
 }
 
 /// The bits of the type of service that are not ECN (RFC 3168, section 5).
@@ -24,7 +26,8 @@ impl Frame {
     #[inline(always)]
     pub const fn fingerprint(&self, keys: &Keys) -> u64 {
         let [first, second, third] = self.ethernet;
-        keys.hash(&[first, second, third, self.interface.number(), self.vlan, (self.service & DSCP) as u32])
+        let header = (self.service & DSCP) as u32 | (self.time_to_live as u32) << 8;
+        keys.hash(&[first, second, third, self.interface.number(), self.vlan, header])
     }
 }
 
@@ -43,17 +46,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_part_of_a_frame_counts(interface: u32, ethernet: [u32; 3], vlan: u32, service: u8, bit in 0..168u32, secret: [u8; Keys::BYTES]) {
+        fn every_part_of_a_frame_counts(interface: u32, ethernet: [u32; 3], vlan: u32, service: u8, time_to_live: u8, bit in 0..176u32, secret: [u8; Keys::BYTES]) {
             let keys: Keys = zerocopy::transmute!(secret);
-            let frame = Frame { interface: IfIndex::new(interface), ethernet, vlan, service };
+            let frame = Frame { interface: IfIndex::new(interface), ethernet, vlan, service, time_to_live };
             let mut other = frame;
             match bit / 32 {
                 0 => other.interface = IfIndex::new(interface ^ 1 << bit),
                 1 => other.vlan ^= 1 << (bit % 32),
-                5 => other.service ^= 1 << (bit % 8),
+                5 if bit < 168 => other.service ^= 1 << (bit % 8),
+                5 => other.time_to_live ^= 1 << (bit % 8),
                 n => other.ethernet[n as usize - 2] ^= 1 << (bit % 32),
             }
-            let ecn = bit >= 160 && bit % 8 < 2;
+            let ecn = (160..162).contains(&bit);
             prop_assert_eq!(frame.fingerprint(&keys) == other.fingerprint(&keys), ecn);
         }
     }

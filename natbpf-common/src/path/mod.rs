@@ -8,5 +8,6 @@ pub mod key;
 pub mod passage;
 pub mod plain;
 pub mod repeat;
+pub mod reserved;
 pub mod set;
 pub mod sums;

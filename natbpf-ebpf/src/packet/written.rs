@@ -87,7 +87,7 @@ struct Checksum {
     at: usize,
     /// The pseudo header is part of it.
     covers: bool,
-    /// UDP: zero says that there is none. Row U29.
+    /// UDP: zero says that there is none.
     zero_is_none: bool,
 }
 
@@ -111,7 +111,7 @@ fn identifier<F: Repeatable>(headers: &Headers<F>, change: &Change<F>) -> u16 {
 
 impl Skb<'_> {
     /// Does to a packet what its path says. After an error it may be half changed and must not go on. The checksum is
-    /// written by helpers, which know its state (rows F06, T17), the rest in place.
+    /// written by helpers, which know its state, the rest in place.
     #[inline(always)]
     pub fn follow<F: Written>(&mut self, headers: &Headers<F>, path: &Path<F>) -> Result<(), ()> {
         let Path { key, change, exit, hops, .. } = path;
@@ -233,7 +233,7 @@ impl Frame<'_> {
             let transport = transport.add(F::TRANSPORT - EthHdr::LEN);
             let at = transport.add(CHECKSUM).cast::<u16>();
             let mut sum = at.read_volatile();
-            // Row U29.
+            // Zero says that there is none.
             let is_udp = CHECKSUM == 6;
             if !(is_udp && sum == 0) {
                 if CHECKSUM != 2 || F::ICMP_HAS_ADDRESSES {

@@ -38,7 +38,7 @@ fn enter<F: Tables>(skb: *mut __sk_buff) {
     cell!(passage, claim).store(0);
     cell!(passage, left).store(0);
     cell!(passage, key).store(PathKey::of(&headers, skb.interface(), skb.vlan()));
-    cell!(passage, frame).store(fingerprint(skb, headers.service, present));
+    cell!(passage, frame).store(fingerprint(skb, &headers, present));
     cell!(passage, contents).store(contents(skb, &headers));
     cell!(passage, from).store(skb.ethernet().map_or(0, |[_, _, from]| from));
     cell!(passage, epoch).store(present.epoch);
@@ -46,14 +46,14 @@ fn enter<F: Tables>(skb: *mut __sk_buff) {
     skb.set_mark(Mark::of_slot(slot));
 }
 
-/// What has to be the same where the packet leaves.
+/// What has to be the same where the packet leaves. Row F16.
 #[inline(always)]
 pub fn contents<F: Tables>(skb: &Skb<'_>, headers: &Headers<F>) -> Contents {
-    // Of what is not in the linear part, here and there alike, or not there at all: 0.
+    // Of what is not in the linear part, here and there alike: 0.
     let first = match skb.view::<20>(F::TRANSPORT as u32) {
         Some(view) if headers.protocol == TCP => [view.u32::<4>(), view.u32::<8>(), view.u32::<12>()],
-        Some(view) => [view.u32::<8>(), view.u32::<12>(), view.u32::<16>()],
-        None => [0; 3],
+        Some(view) if headers.payload >= 20 => [view.u32::<8>(), view.u32::<12>(), view.u32::<16>()],
+        _ => short(skb, headers),
     };
     Contents {
         first,
@@ -66,12 +66,29 @@ pub fn contents<F: Tables>(skb: &Skb<'_>, headers: &Headers<F>) -> Contents {
     }
 }
 
+/// The whole words of less than three, by the length that the header says: behind it a device may have padded the
+/// frame.
+#[inline(always)]
+fn short<F: Tables>(skb: &Skb<'_>, headers: &Headers<F>) -> [u32; 3] {
+    let first = match skb.view::<12>(F::TRANSPORT as u32) {
+        Some(view) if headers.payload >= 12 => view.u32::<8>(),
+        _ => 0,
+    };
+    let second = match skb.view::<16>(F::TRANSPORT as u32) {
+        Some(view) if headers.payload >= 16 => view.u32::<12>(),
+        _ => 0,
+    };
+    [first, second, 0]
+}
+
 /// The fingerprint of the frame by which a packet comes in; 0: it is one that may be for many.
 #[inline(always)]
-pub fn fingerprint<P: Arriving>(packet: &P, service: u8, present: &Present) -> u64 {
+pub fn fingerprint<P: Arriving, F: Tables>(packet: &P, headers: &Headers<F>, present: &Present) -> u64 {
     match packet.ethernet() {
         Some(ethernet) if !is_group(ethernet[0]) => {
-            let frame = Frame { interface: packet.interface(), ethernet, vlan: packet.vlan(), service };
+            let (service, time_to_live) = (headers.service, headers.time_to_live);
+            let (interface, vlan) = (packet.interface(), packet.vlan());
+            let frame = Frame { interface, ethernet, vlan, service, time_to_live };
             frame.fingerprint(&present.repeat.keys[2]) | 1
         }
         _ => 0,

@@ -2,14 +2,15 @@
 
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_get_prandom_u32};
 use natbpf_common::{
-    IfIndex, Timestamp,
+    IfIndex, Nanoseconds, Timestamp,
     contract::{counter::Counter, edges::EdgeFlags},
     path::{
-        cell::{Exit, Path, PathFlags, spread},
+        cell::{Exit, Path, PathFlags, first_interval, spread},
         family::{self, TAGS},
         frame::is_group,
         passage::{can_be_translated, slot_of},
         plain,
+        reserved::{self, Bit, Kind},
         set::{Set, WAYS, set_of, tag_of},
     },
     wire::{
@@ -34,6 +35,8 @@ use crate::{
 
 global!(fn cross4(skb: *mut __sk_buff, slot: u32) -> bool = cross::<V4>);
 global!(fn cross6(skb: *mut __sk_buff, slot: u32) -> bool = cross::<V6>);
+global!(fn reserved4() -> bool = is_reserved::<V4>);
+global!(fn reserved6() -> bool = is_reserved::<V6>);
 global!(fn note4() -> bool = note::<V4>);
 global!(fn note6() -> bool = note::<V6>);
 global!(fn store4() -> () = store::<V4>);
@@ -42,7 +45,7 @@ global!(fn store6() -> () = store::<V6>);
 /// A packet of IPv4 leaves that has a slot. In functions that come one after the other, for the stack.
 #[inline(always)]
 pub fn leave4(skb: &Skb<'_>, slot: u32) {
-    if cross4(skb.raw(), slot) && note4() {
+    if cross4(skb.raw(), slot) && !reserved4() && note4() {
         store4();
     }
 }
@@ -50,7 +53,7 @@ pub fn leave4(skb: &Skb<'_>, slot: u32) {
 /// As [`leave4`], of IPv6.
 #[inline(always)]
 pub fn leave6(skb: &Skb<'_>, slot: u32) {
-    if cross6(skb.raw(), slot) && note6() {
+    if cross6(skb.raw(), slot) && !reserved6() && note6() {
         store6();
     }
 }
@@ -115,6 +118,31 @@ fn draw_up<F: Tables>(
     Ok(())
 }
 
+/// Whether rules of the host have to see every packet of what is drawn up. Rules may ask for what it was before it was
+/// translated, and for what it is now.
+#[inline(always)]
+fn is_reserved<F: Tables>() -> bool {
+    let Some(Draft { path: Path { key, change, .. }, .. }) = F::draft() else { return false };
+    let kind = Kind::from_bits_retain(F::reserved(0));
+    if kind.is_empty() {
+        return false;
+    }
+    let bit = |bit: Bit| F::reserved(bit.word) & bit.mask;
+    let mut found = (kind & Kind::ALL).bits() | bit(reserved::protocol(key.protocol));
+    if let Some(is_tcp) = reserved::has_ports(key.protocol) {
+        for port in [key.source_port, key.destination_port, change.source_port, change.destination_port] {
+            found |= bit(reserved::port(is_tcp, port.number()));
+        }
+    }
+    for address in [key.source, key.destination, change.source, change.destination] {
+        found |= bit(reserved::address(F::folded(address)));
+    }
+    if found != 0 {
+        count::add(Counter::CrossingsReserved);
+    }
+    found != 0
+}
+
 /// By what its ends are.
 #[inline(always)]
 fn flags<F: Tables>(draft: &Path<F>) -> PathFlags {
@@ -148,9 +176,15 @@ fn note<F: Tables>() -> bool {
     let place = &Place::of(&draft.key, &present.repeat.keys);
     *hash = place.hash;
     if let Some(path) = place.find(F::sets(present)) {
+        let now = clock::now();
         if is_same(path, draft) {
-            // It still goes that way: the kernel has said so just now.
-            renew(path, draft, present, clock::now());
+            // It still goes that way: the kernel has said so just now. Row F11.
+            renew(path, draft, present, now);
+            return false;
+        }
+        let held = Path::<F>::holds(cell!(path, until).load(), cell!(path, epoch).load(), now, present.epoch);
+        if held && cell!(path, frame).load() != draft.frame {
+            // It is for other frames, and right for them. Of two kinds that come by turns one has a path.
             return false;
         }
         // It goes another way now.
@@ -175,7 +209,7 @@ fn renew<F: Tables>(path: Shared<Path<F>>, draft: &Path<F>, present: &Present, n
     if !held || draft.size > cell!(path, size).load() {
         cell!(path, size).store(draft.size);
     }
-    let until = until(present, now);
+    let until = until(present.repeat.revalidate, now);
     F::run_until(&draft.key, until);
     // An edge may take packets in another way by now.
     cell!(path, flags).store(draft.flags);
@@ -186,10 +220,10 @@ fn renew<F: Tables>(path: Shared<Path<F>>, draft: &Path<F>, present: &Present, n
 
 /// When the kernel is asked again.
 #[inline(always)]
-fn until(present: &Present, now: Timestamp) -> Timestamp {
+fn until(interval: Nanoseconds, now: Timestamp) -> Timestamp {
     // Not by what nobody is to learn of, as from the time when a path ends.
     // SAFETY: takes no pointers.
-    now + spread(present.repeat.revalidate, unsafe { bpf_get_prandom_u32() })
+    now + spread(interval, unsafe { bpf_get_prandom_u32() })
 }
 
 /// Whether the packet before it of the same tuple has gone the same way, and left once. If not, this one is the first.
@@ -221,7 +255,7 @@ fn store<F: Tables>() {
     let Some(Draft { path: draft, hash, from, .. }) = F::draft() else { return };
     let (hash, now) = (*hash, clock::now());
     end_back(draft, *from as u32, present);
-    let until = until(present, now);
+    let until = until(first_interval(present.repeat.revalidate, draft.key.protocol as u8), now);
     F::run_until(&draft.key, until);
     let Some(set) = F::set(set_of(hash, F::sets(present))) else { return };
     // Another processor writes into it; the next packet finds it free.

@@ -105,7 +105,7 @@ fn try_ingress<F: Tables>(skb: &mut Skb<'_>) -> Option<u32> {
     if !may_be_repeated(&headers) {
         return if runs(&headers) { None } else { Some(OVER) };
     }
-    draft.frame = enter::fingerprint(skb, headers.service, present);
+    draft.frame = enter::fingerprint(skb, &headers, present);
     if draft.frame == 0 {
         return None;
     }
@@ -197,7 +197,7 @@ fn try_xdp<F: Tables>(packet: &mut Frame<'_>) -> Option<u32> {
         return None;
     }
     draft.key = PathKey::of(&headers, packet.interface(), packet.vlan());
-    draft.frame = enter::fingerprint(packet, headers.service, present);
+    draft.frame = enter::fingerprint(packet, &headers, present);
     let path = follow::find(packet, &headers, draft, present, clock::now())?;
     if !xdp::redirect(draft.exit.edge) {
         return None;

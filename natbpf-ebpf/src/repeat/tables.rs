@@ -16,9 +16,13 @@ use natbpf_common::{
         key::PathKey,
         passage::{CANDIDATES as CANDIDATE_COUNT, Candidate, Passage, SLOTS},
         repeat::Repeat,
+        reserved,
         set::{Cell, Set, WAYS, set_of, tag_of},
     },
-    wire::family::{V4, V6},
+    wire::{
+        Address, Address6,
+        family::{V4, V6},
+    },
 };
 
 use crate::{
@@ -59,6 +63,10 @@ static DRAFT6: PerCpuArray<Draft<V6>, 1> = PerCpuArray::new();
 #[btf_map]
 static REPEAT: Array<Repeat, 1> = Array::new();
 
+/// See [`reserved`].
+#[btf_map]
+static RESERVED: Array<u64, { reserved::ALL_WORDS as usize }> = Array::new();
+
 /// How many passages have been claimed; a line in memory of its own, since every packet writes it that is not repeated.
 #[btf_map]
 static CLAIMS: Array<Claims, 1> = Array::new();
@@ -92,6 +100,12 @@ pub trait Tables: Written {
     fn sets(present: &Present) -> u32;
     fn draft() -> Option<&'static mut Draft<Self>>;
 
+    /// A word of what is reserved.
+    fn reserved(word: u32) -> u64;
+
+    /// An address as one word.
+    fn folded(address: Self::Address) -> u32;
+
     /// Packets of this tuple are repeated until then: what else knows them is told, because it sees none of them.
     fn run_until(key: &PathKey<Self>, until: Timestamp);
 }
@@ -121,6 +135,16 @@ impl Tables for V4 {
     fn draft() -> Option<&'static mut Draft<Self>> {
         // SAFETY: this processor's own, and no program interrupts another of the same hook.
         DRAFT.get_ptr_mut(0).map(|draft| unsafe { &mut *draft })
+    }
+
+    #[inline(always)]
+    fn reserved(word: u32) -> u64 {
+        reserved_word(word)
+    }
+
+    #[inline(always)]
+    fn folded(address: Address) -> u32 {
+        address.to_wire()
     }
 
     #[inline(always)]
@@ -159,9 +183,24 @@ impl Tables for V6 {
         DRAFT6.get_ptr_mut(0).map(|draft| unsafe { &mut *draft })
     }
 
+    #[inline(always)]
+    fn reserved(word: u32) -> u64 {
+        reserved_word(reserved::WORDS + word)
+    }
+
+    #[inline(always)]
+    fn folded(address: Address6) -> u32 {
+        address.fold()
+    }
+
     /// No flow is of IPv6.
     #[inline(always)]
     fn run_until(_: &PathKey<Self>, _: Timestamp) {}
+}
+
+#[inline(always)]
+fn reserved_word(word: u32) -> u64 {
+    RESERVED.shared(word).map_or(0, |word| word.whole().load())
 }
 
 /// What holds for all paths at present.

@@ -8,13 +8,14 @@ use natbpf_common::{IfIndex, contract::SCHEMA, flow::Direction};
 use crate::{
     cli::{Cli, StatusArgs},
     config::AttachMode,
-    datapath::{Attacher, Attachment, Hook, Pins, Role, Side, Tables, attached, read_note, xdp_attachments},
+    datapath::{Attacher, Attachment, Hook, Note, Pins, Role, Side, Tables, attached, xdp_attachments},
     netns,
     network::{Network, Snapshot, devices},
     output,
     status::{
-        AttachInfo, Attached, CounterReport, HookStatus, InsideStatus, LeftOutStatus, OffloadStatus,
-        OtherStatus, PoolStatus, PortAttached, PortStatus, Report, UplinkStatus, Usage, forwards,
+        AttachInfo, Attached, CounterReport, HookStatus, InsideStatus, LeftOutStatus, NamespaceStatus,
+        ObstacleStatus, OffloadStatus, OtherStatus, PoolStatus, PortAttached, PortStatus, Report,
+        UplinkStatus, Usage, forwards,
     },
 };
 
@@ -60,9 +61,11 @@ impl View<'_> {
             uplinks: self.uplinks()?,
             inside: self.inside()?,
             ports: self.ports()?,
-            left_out: LeftOutStatus::of_note(read_note(self.pins)),
+            left_out: LeftOutStatus::of_note(Note::LeftOut.read(self.pins)),
+            namespaces: NamespaceStatus::of_note(Note::Namespaces.read(self.pins)),
             hooks: self.hooks()?,
             others: Vec::new(),
+            obstacles: ObstacleStatus::of_note(Note::Obstacles.read(self.pins)),
             forwards,
             floating,
             pools: tables.pools()?.iter().map(PoolStatus::from).collect(),

@@ -38,6 +38,7 @@ impl Daemon {
             || self.offloading.unfinished
             || self.rota.is_over() && !self.refusals.now.is_empty()
             || self.is_incomplete().unwrap_or(true);
+        self.interfaces_changed |= self.config.passes_namespaces() && self.surroundings.is_due();
         if lost {
             // It is told of once a second at most, and packets leave untranslated meanwhile.
             self.due = Instant::now();
@@ -141,11 +142,13 @@ impl Daemon {
         self.interfaces_changed = false;
         self.refusals.forget();
         let started = Instant::now();
-        let snapshot = look(network, &self.config, &mut self.leases).await?;
+        let snapshot = look(network, &self.config, &mut self.leases, &mut self.surroundings).await?;
         // Where there are as many routes as in the Internet, they change all the time.
         self.routes_due = Instant::now() + started.elapsed() * ROUTES_SHARE;
         self.notices.follow(&snapshot);
         let config = Arc::clone(&self.config);
+        self.pass_namespaces(&snapshot.namespaces);
+        self.say_edges(&snapshot);
         self.settle_again(&config).await?;
         let wish = Wish { config: &config, snapshot: &snapshot, missing: Missing::LeftOut };
         let plan = self.possible(&wish, attacher).await?;

@@ -6,11 +6,16 @@ use tokio::time::Instant;
 use super::state::Leases;
 use crate::{
     config::Config,
-    network::{Network, Snapshot, devices},
+    network::{Network, Snapshot, Surroundings, devices},
 };
 
 /// They as they are now, with routes if the configuration needs them.
-pub async fn look(network: &Network, config: &Config, leases: &mut Leases) -> Result<Snapshot> {
+pub async fn look(
+    network: &Network,
+    config: &Config,
+    leases: &mut Leases,
+    surroundings: &mut Surroundings,
+) -> Result<Snapshot> {
     let mut snapshot = network.snapshot().await?;
     leases.follow(&mut snapshot, Instant::now());
     if config.wants_routes() {
@@ -18,6 +23,9 @@ pub async fn look(network: &Network, config: &Config, leases: &mut Leases) -> Re
     }
     if config.datapath.wants_offload() {
         snapshot.devices = devices(&snapshot.links);
+    }
+    if config.passes_namespaces() {
+        snapshot.namespaces = surroundings.namespaces(&snapshot.links);
     }
     Ok(snapshot)
 }

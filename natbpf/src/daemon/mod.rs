@@ -20,10 +20,13 @@ use crate::{
 mod apply;
 mod conntrack;
 mod detach;
+mod files;
 mod follow;
 mod house;
 mod kernel;
 mod look;
+mod namespaces;
+mod obstacles;
 mod options;
 mod ports;
 mod random;
@@ -50,6 +53,7 @@ pub async fn run(options: Options) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut reload = signal(SignalKind::hangup())?;
     preflight::check()?;
+    files::raise_limit();
     // A mistake in the configuration changes nothing.
     let config = options.source.read()?;
     if preflight::provide_bpffs(&options.bpffs)? {

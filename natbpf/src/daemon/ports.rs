@@ -25,7 +25,7 @@ impl Daemon {
     /// from now on until they are off.
     pub(super) async fn withdraw_ports(&mut self, plan: &Plan) -> Result<()> {
         let mut table = plan.port_table();
-        for port in plan.ports.iter().filter(|port| self.others.obstacle(port).is_some()) {
+        for port in plan.ports.iter().filter(|port| self.others.obstacle(port, plan).is_some()) {
             table.remove(&port.interface);
         }
         self.tables.keep_ports(&table)?;
@@ -96,7 +96,7 @@ impl Daemon {
         let (until, mut begun) = (Instant::now() + SLICE, false);
         for port in &plan.ports {
             let (interface, name) = (port.interface, &*port.name);
-            if let Some(obstacle) = self.others.obstacle(port) {
+            if let Some(obstacle) = self.others.obstacle(port, plan) {
                 left_out.insert(interface, (name, format!("{obstacle}; its packets are to pass there")));
                 continue;
             }
@@ -207,9 +207,13 @@ impl Daemon {
     ) -> Result<()> {
         let known = self.tables.ports()?;
         let mut news = false;
+        let is_changed = |devices: &[(String, IfIndex)]| {
+            devices.iter().any(|(_, interface)| concerns(changed, *interface))
+        };
+        let passed: Vec<bool> = plan.passed.iter().map(|devices| is_changed(devices)).collect();
         for port in &plan.ports {
             let (interface, name) = (port.interface, &*port.name);
-            let between = port.between.iter().any(|(_, interface)| concerns(changed, *interface));
+            let between = is_changed(&port.between) || port.passed.iter().any(|group| passed[*group]);
             if !between && !concerns(changed, interface) {
                 continue;
             }
@@ -219,7 +223,7 @@ impl Daemon {
             }
             // What is attached to again is looked at before, and a thousand ports need not be because of
             // their bridge.
-            let free = self.others.obstacle(port).is_none()
+            let free = self.others.obstacle(port, plan).is_none()
                 && (!concerns(changed, interface)
                     || attacher.check_foreign((interface, Role::Port), name).await.is_ok());
             if there && !free {

@@ -29,11 +29,13 @@ impl Daemon {
         let mut config = self.options.source.read()?;
         let fixed = config.datapath.keep_fixed(&self.config.datapath);
         let config = Arc::new(config);
-        let snapshot = look(network, &config, &mut self.leases).await?;
+        let snapshot = look(network, &config, &mut self.leases, &mut self.surroundings).await?;
         let wish = Wish { config: &config, snapshot: &snapshot, missing: Missing::Refused };
         // What could not be had before is tried again: by now it may be mended, or the operator is told once more.
         self.refusals.now.clear();
         let plan = self.propose(&wish)?;
+        self.pass_namespaces(&snapshot.namespaces);
+        self.offloading.look_again();
         self.settle_again(&config).await?;
         for warning in fixed.into_iter().chain(plan.warnings.iter().map(String::as_str)) {
             tracing::warn!("{warning}");
@@ -73,8 +75,9 @@ impl Daemon {
     /// Makes the datapath what the old configuration says, after another one has failed half way.
     async fn go_back(&mut self, network: &Network, attacher: &Attacher) -> Result<()> {
         let old = Arc::clone(&self.config);
+        self.offloading.look_again();
         self.settle_again(&old).await?;
-        let snapshot = look(network, &old, &mut self.leases).await?;
+        let snapshot = look(network, &old, &mut self.leases, &mut self.surroundings).await?;
         let wish = Wish { config: &old, snapshot: &snapshot, missing: Missing::LeftOut };
         self.apply(&wish, attacher).await.map(drop)
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io, time::Duration};
 use natbpf_common::contract::{counter::DropReason, notice::Notice};
 
 use super::state::Daemon;
-use crate::{datapath::attachments, logging, offload::State, output::Queue};
+use crate::{datapath::attachments, logging, offload::State, output::Queue, plan::PlannedPort};
 
 /// Between two looks at the counters of drops.
 pub const WATCH: Duration = Duration::from_secs(10);
@@ -51,9 +51,13 @@ impl Daemon {
         let modes: BTreeSet<&str> = attachments.iter().map(|attached| attached.mode.name()).collect();
         let flows = self.tables.max_entries().unwrap_or(u64::from(self.config.datapath.max_flows) * 2) / 2;
         let uplinks: Vec<String> = self.plan.uplinks.iter().map(ToString::to_string).collect();
-        let edges: Vec<&str> = self.plan.ports.iter().map(|port| &*port.name).collect();
+        let is_had = |port: &&PlannedPort| !self.offloading.left_out.contains_key(&port.interface);
+        let edges: Vec<&str> = self.plan.ports.iter().filter(is_had).map(|port| &*port.name).collect();
         let what = if uplinks.is_empty() && !self.config.accelerate.is_empty() {
-            format!("repeating between {}", edges.join(", "))
+            match &edges[..] {
+                [] => "repeating nothing as yet, for want of edges".to_owned(),
+                edges => format!("repeating between {}{}", edges.join(", "), self.describe_namespaces()),
+            }
         } else {
             format!("masquerading out of {}; {flows} flows at most", uplinks.join(", "))
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::state::Daemon;
 use crate::{
-    datapath::{Role, write_note},
+    datapath::{Note, Role},
     status::LeftOutStatus,
 };
 
@@ -28,7 +28,8 @@ impl Daemon {
             Some(LeftOutStatus::new(&port.name, Role::Port, reason))
         });
         let note: Vec<LeftOutStatus> = left_out.chain(ports).collect();
-        if let Err(error) = write_note(&self.options.pins, LeftOutStatus::to_note(&note).as_deref()) {
+        if let Err(error) = Note::LeftOut.write(&self.options.pins, LeftOutStatus::to_note(&note).as_deref())
+        {
             tracing::warn!("{error:#}");
         }
     }

@@ -12,6 +12,7 @@ use super::{
     apply::Wish,
     house::{self, House},
     look::look,
+    obstacles::Sentry,
     random::{random, secret},
     settings::configured,
     state::{Daemon, Leases, Offloading, Others, Refusals, Rota, XdpState},
@@ -21,7 +22,7 @@ use crate::{
     config::Config,
     datapath::{Attacher, Loaded, Role, Sizes, Tables},
     netns,
-    network::{ANYWHERE, Network},
+    network::{ANYWHERE, Network, Surroundings},
     notices::Notices,
     plan::{Missing, Plan, plan},
     preflight,
@@ -35,7 +36,8 @@ pub async fn start(
     lock: Flock<File>,
 ) -> Result<Daemon> {
     let mut leases = Leases::default();
-    let snapshot = look(network, &config, &mut leases).await?;
+    let mut surroundings = Surroundings::default();
+    let snapshot = look(network, &config, &mut leases, &mut surroundings).await?;
     let planned = plan(&config, &snapshot, Missing::Refused)?;
     if let [name, ..] = planned.without_address()[..] {
         bail!(
@@ -57,15 +59,7 @@ pub async fn start(
     }
     loaded.pin_reaper(&options.pins)?;
     loaded.follow_log()?;
-    if tables.max_entries()? != u64::from(sizes.entries) {
-        tracing::warn!(
-            "the flow table keeps its size of {} flows, for the flows in it; max_flows = {} counts after `natbpf detach`",
-            tables.max_entries()? / 2,
-            config.datapath.max_flows
-        );
-        // Parts of it are counted from what it really holds.
-        config.datapath.max_flows = u32::try_from(tables.max_entries()? / 2)?;
-    }
+    keep_size(&tables, sizes, &mut config)?;
     let settings = with_secrets(tables.settings()?)?;
     tables.set_settings(Settings { netns: cookie, ..configured(&config, &settings) })?;
     tables.set_repeat(config.datapath.revalidate.into(), random_keys)?;
@@ -75,6 +69,8 @@ pub async fn start(
         offloading.others = others.find(&planned, attacher).await;
         offloading.settle(&mut tables, &config)?;
     }
+    // Before anything is repeated.
+    let sentry = Sentry::start(&options.pins, &offloading.watcher)?;
     let house = House::start(&options.pins)?;
     let counters = tables.counters()?;
     let mut daemon = Daemon {
@@ -90,10 +86,13 @@ pub async fn start(
         announcer: Announcer::default(),
         offloading,
         others,
+        sentry,
         xdp: XdpState::default(),
         refusals: Refusals::default(),
         rota: Rota::default(),
         leases,
+        surroundings,
+        edges: Vec::new(),
         claimed,
         gone: false,
         interfaces_changed: false,
@@ -110,6 +109,8 @@ pub async fn start(
     };
     let config = Arc::clone(&daemon.config);
     let wish = Wish { config: &config, snapshot: &snapshot, missing: Missing::Refused };
+    daemon.pass_namespaces(&snapshot.namespaces);
+    daemon.say_edges(&snapshot);
     if let Some(misplaced) = daemon.apply(&wish, attacher).await? {
         house::done(misplaced).await?;
     }
@@ -155,6 +156,20 @@ fn check_namespace(tables: &Tables, instance: &str, cookie: u64) -> Result<()> {
 /// Secret numbers for the hashes of paths.
 pub(super) fn random_keys() -> Result<PathKeys> {
     Ok(zerocopy::transmute!(random::<{ size_of::<PathKeys>() }>()?))
+}
+
+/// The flow table has the size that it was made with, for the flows in it.
+fn keep_size(tables: &Tables, sizes: Sizes, config: &mut Config) -> Result<()> {
+    if tables.max_entries()? != u64::from(sizes.entries) {
+        tracing::warn!(
+            "the flow table keeps its size of {} flows, for the flows in it; max_flows = {} counts after `natbpf detach`",
+            tables.max_entries()? / 2,
+            config.datapath.max_flows
+        );
+        // Parts of it are counted from what it really holds.
+        config.datapath.max_flows = u32::try_from(tables.max_entries()? / 2)?;
+    }
+    Ok(())
 }
 
 /// That of an earlier daemon stays.

@@ -20,7 +20,7 @@ use natbpf_common::{
         fragment::{DATAGRAMS, Datagram, DatagramKey, IDENTIFICATIONS, PLACES, Place},
         mapping::{Endpoint, Mapping},
     },
-    path::{handover::Handover, repeat::Repeat, set::Set},
+    path::{handover::Handover, repeat::Repeat, reserved, set::Set},
     wire::family::{V4, V6},
 };
 
@@ -70,6 +70,7 @@ pub const MAPS: &[Layout] = &[
     layout::<u32, Set<V4>>("PATHS", MapType::Array, None),
     layout::<u32, Set<V6>>("PATHS6", MapType::Array, None),
     layout::<u32, Repeat>("REPEAT", MapType::Array, Some(1)),
+    layout::<u32, u64>("RESERVED", MapType::Array, Some(reserved::ALL_WORDS)),
     layout::<u32, u32>("TURN", MapType::ProgramArray, Some(1)),
     layout::<u32, u32>("LEAVE", MapType::ProgramArray, Some(1)),
     // One program may tell a newer one, while programs are exchanged one after the other.

@@ -9,7 +9,7 @@
 //!     xdp_IFINDEX_port, …_uplink    links of XDP
 //!     clsact_IFINDEX_HOOK           programs attached by a filter: the pin says that the filter is ours
 //!     qdisc_IFINDEX                 a program; the pin says that the clsact qdisc is ours
-//!     LEFT_OUT                      a note for `natbpf status`
+//!     LEFT_OUT, OBSTACLES           notes for `natbpf status`
 //! ```
 
 use std::{

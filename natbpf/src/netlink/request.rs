@@ -6,8 +6,9 @@ use rtnetlink::sys::{Socket, SocketAddr};
 
 use super::message::{build, messages, u32_at};
 
-/// `NLM_F_REQUEST`, `NLM_F_REQUEST | NLM_F_DUMP` (linux/netlink.h)
+/// `NLM_F_REQUEST`, `NLM_F_REQUEST | NLM_F_ACK`, `NLM_F_REQUEST | NLM_F_DUMP` (linux/netlink.h)
 pub const REQUEST: u16 = 1;
+pub const DO: u16 = REQUEST | 4;
 pub const DUMP: u16 = REQUEST | 0x300;
 
 /// `NLMSG_ERROR` and `NLMSG_DONE`
@@ -33,8 +34,11 @@ pub fn request<T>(
             match message.kind {
                 DONE => return Ok(answers),
                 ERROR => {
-                    let code = u32_at(message.body, 0).unwrap_or_default().cast_signed();
-                    return Err(io::Error::from_raw_os_error(-code));
+                    // 0: it is done, where only that was asked for.
+                    return match u32_at(message.body, 0).unwrap_or_default().cast_signed() {
+                        0 => Ok(answers),
+                        code => Err(io::Error::from_raw_os_error(-code)),
+                    };
                 }
                 _ => answers.extend(read(message.body)),
             }

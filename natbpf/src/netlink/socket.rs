@@ -36,6 +36,17 @@ pub fn open(protocol: isize, groups: &[u32]) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// The same for messages of all namespaces that the calling thread's has a number for (nsid, ip-netns(8)). Nobody says
+/// whose a message is. The queue is short: who reads it wants to know only that there was something.
+pub fn open_for_all_namespaces(protocol: isize, groups: &[u32]) -> io::Result<Socket> {
+    let mut socket = Socket::new(protocol)?;
+    socket.set_non_blocking(true)?;
+    socket.set_listen_all_namespaces(true)?;
+    socket.bind(&SocketAddr::new(0, 0))?;
+    groups.iter().try_for_each(|group| socket.add_membership(*group))?;
+    Ok(socket)
+}
+
 /// Sets an option of `SOL_SOCKET`.
 pub fn set<T>(socket: &Socket, option: i32, value: &T) -> io::Result<()> {
     // SAFETY: the value is as long as said, and what it points to outlives the call.

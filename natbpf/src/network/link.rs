@@ -3,6 +3,8 @@
 use natbpf_common::IfIndex;
 use netlink_packet_route::link::{InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp};
 
+use super::Number;
+
 /// `ARPHRD_RAWIP`: modems that speak bare IP (linux/if_arp.h).
 const ARPHRD_RAWIP: u16 = 519;
 
@@ -30,6 +32,8 @@ pub struct Link {
     pub lower: Option<IfIndex>,
     /// The one below, or the other end of the pair, is in another network namespace.
     pub abroad: bool,
+    /// The number by which this namespace knows that one.
+    pub leads_to: Option<Number>,
     /// Packets wait in a queueing discipline before they leave by it (tc(8)); most virtual interfaces have none.
     pub queue: bool,
     /// It takes packets that are to be summed and cut; asked only of those whose other end is elsewhere.
@@ -82,7 +86,7 @@ pub fn link(message: LinkMessage) -> Link {
             }
             LinkAttribute::Controller(master) => link.master = Some(IfIndex::new(master)),
             LinkAttribute::Link(lower) => link.lower = Some(IfIndex::new(lower)),
-            LinkAttribute::LinkNetNsId(_) => link.abroad = true,
+            LinkAttribute::LinkNetNsId(number) => (link.abroad, link.leads_to) = (true, Some(number)),
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
                     match info {

@@ -3,7 +3,7 @@
 use natbpf_common::IfIndex;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Device, Ipv4Address, Link, Route};
+use super::{Device, Ipv4Address, Link, Namespaces, Route};
 
 /// All interfaces, addresses and routes at about the same time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub waiting: BTreeSet<IfIndex>,
     /// What is known of the devices, by interface index.
     pub devices: BTreeMap<IfIndex, Device>,
+    /// What is known of other namespaces, where somebody has asked.
+    pub namespaces: Namespaces,
 }
 
 impl Snapshot {

@@ -5,8 +5,10 @@ use natbpf_common::contract::settings::{Changes, Settings};
 use crate::config::DatapathConfig;
 
 pub mod conntrack;
+mod elsewhere;
 mod epoch;
 
+pub use elsewhere::{Elsewhere, put_back_noted};
 pub use epoch::{Epoch, next};
 
 use conntrack::Conntrack;
@@ -36,6 +38,9 @@ pub enum Reason {
     /// conntrack is strict, and cannot be told otherwise.
     #[error("since {sysctl} cannot be set: {0}", sysctl = conntrack::SYSCTL)]
     Unwritable(String),
+    /// One of the two above, in a network namespace that packets pass.
+    #[error("{1} in the network namespace {0}")]
+    There(String, Box<Self>),
 }
 
 impl State {

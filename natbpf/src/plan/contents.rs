@@ -34,6 +34,8 @@ pub struct Plan {
     pub inside: Vec<PlannedInside>,
     /// Whose flows are offloaded.
     pub ports: Vec<PlannedPort>,
+    /// What packets may pass between edges: name and index of each device, by groups that are connected.
+    pub passed: Vec<Vec<(String, IfIndex)>>,
     /// Those of the uplinks and ports.
     pub hooks: Vec<PlannedHook>,
     /// The same, before anybody has tried.
@@ -99,6 +101,7 @@ impl Plan {
             && self.externals == other.externals
             && self.inside == other.inside
             && self.ports == other.ports
+            && self.passed == other.passed
             // What was chosen, whatever came of it.
             && self.chosen == other.chosen
     }
@@ -117,6 +120,7 @@ impl Plan {
     pub fn with_offload(mut self, on: bool) -> Self {
         if !on {
             self.ports.clear();
+            self.passed.clear();
             self.hooks.retain(|hook| hook.role == Role::Uplink);
             self.hooks.iter_mut().for_each(PlannedHook::leave_to_tc);
             self.chosen.clone_from(&self.hooks);

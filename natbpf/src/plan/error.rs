@@ -33,6 +33,10 @@ pub enum PlanError {
     NoEdge,
     #[error("{0} is no Ethernet device, so it cannot be an edge; leave it out")]
     EdgeLinkLayer(String),
+    #[error(
+        "packets come in and leave by {master}, and not by {name}, which is a part of it; name {master} instead"
+    )]
+    EdgeOfBond { name: String, master: String },
     #[error("{name} cannot have hook = \"xdp\", since {reason}; write hook = \"auto\" or \"tc\" for it")]
     Xdp { name: String, reason: String },
     #[error(

@@ -9,12 +9,14 @@ mod compile;
 mod contents;
 mod error;
 mod forward;
+mod found;
 mod given;
 mod hook;
 mod inside;
 mod leading;
 mod left_out;
 mod offload;
+mod passed;
 mod placement;
 mod ports;
 mod reverse;
@@ -31,6 +33,7 @@ pub use compile::{DestinationEntry, SourceEntry};
 pub use contents::{Place, Plan};
 pub use error::PlanError;
 pub use forward::ForwardEntry;
+pub use found::{FoundEdge, edges};
 pub use given::{Missing, Refused};
 pub use hook::PlannedHook;
 pub use inside::PlannedInside;
@@ -83,6 +86,7 @@ pub fn plan_without(
         externals: served.externals,
         inside: inside.planned,
         ports: ports.planned,
+        passed: ports.passed,
         chosen: hooks.planned.clone(),
         hooks: hooks.planned,
         missing,
@@ -95,5 +99,10 @@ impl Config {
     /// Whether routes decide something.
     pub fn wants_routes(&self) -> bool {
         self.looks_for_inside() || self.looks_for_ports()
+    }
+
+    /// Whether packets that are repeated may pass other namespaces. natbpf's own NAT stands in this one.
+    pub fn passes_namespaces(&self) -> bool {
+        self.datapath.wants_offload() && !self.accelerate.is_empty()
     }
 }

@@ -1,6 +1,6 @@
 //! The inside ports: the devices by which packets of instances come in, and whose flows are offloaded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use natbpf_common::{
     IfIndex,
@@ -9,7 +9,9 @@ use natbpf_common::{
 
 use super::{
     Given, Missing, PlanError,
+    found::{Found, edge},
     leading::leading_to,
+    passed::Connected,
     rules::translation,
     stacks::{Stacks, is_stacked},
     uplinks::Uplinks,
@@ -28,6 +30,8 @@ pub struct PlannedPort {
     pub port: Edge,
     /// Interfaces that its packets would pass on their path to an uplink and back, and do not: name and index.
     pub between: Vec<(String, IfIndex)>,
+    /// With [`Edges`]: the groups of [`Plan::passed`](super::Plan::passed) that its packets come to.
+    pub passed: Vec<usize>,
     /// What of theirs would have to see each packet, in words.
     pub obstacle: Option<String>,
 }
@@ -70,6 +74,8 @@ impl Config {
 #[derive(Default)]
 pub struct Ports {
     pub planned: Vec<PlannedPort>,
+    /// See [`Plan::passed`](super::Plan::passed).
+    pub passed: Vec<Vec<(String, IfIndex)>>,
     pub warning: Option<String>,
 }
 
@@ -92,7 +98,7 @@ impl Ports {
         let mut ports = BTreeMap::new();
         for link in snapshot.links.iter().filter(|link| !uplinks.has(link)) {
             let named = wanted.named.iter().any(|ports| ports.matches(&link.name));
-            if named || leading.contains(&link.index) || edges.iter().any(|edges| edges.has(link)) {
+            if named || leading.contains(&link.index) || edges.iter().any(|edges| edges.has(link, snapshot)) {
                 let found = devices(link, snapshot).into_iter();
                 let found = found.filter(|port| check(port, uplinks, snapshot).is_ok());
                 ports.extend(found.map(|port| (port.index, port)));
@@ -112,28 +118,53 @@ impl Ports {
             )
         });
         let stacks = Stacks::of(snapshot);
-        let planned = |link: &Link| planned(link, stacks.between(link, uplinks));
-        Ok(Self { planned: ports.into_values().take(MAX_EDGES as usize).map(planned).collect(), warning })
+        let elsewhere = obstacle_elsewhere(snapshot);
+        let planned = |link: &Link| {
+            let planned = planned(link, stacks.between(link, uplinks));
+            let obstacle = planned.obstacle.or_else(|| elsewhere.clone());
+            PlannedPort { obstacle, ..planned }
+        };
+        let planned = ports.into_values().take(MAX_EDGES as usize).map(planned).collect();
+        let found = Self { planned, passed: Vec::new(), warning };
+        Ok(if edges.is_empty() { found } else { found.with_passed(snapshot, uplinks) })
+    }
+}
+
+impl Ports {
+    /// Nobody knows what the packets of an edge pass until they leave by another one.
+    fn with_passed(mut self, snapshot: &Snapshot, uplinks: &Uplinks) -> Self {
+        let ports = self.planned.iter().map(|port| port.interface);
+        let edges: BTreeSet<IfIndex> =
+            ports.chain(uplinks.planned.iter().map(|uplink| uplink.interface)).collect();
+        for (devices, ends) in Connected::of(snapshot).between(&edges) {
+            let obstacle = obstacle(&devices);
+            for port in self.planned.iter_mut().filter(|port| ends.contains(&port.interface)) {
+                port.passed.push(self.passed.len());
+                port.obstacle = port.obstacle.take().or_else(|| obstacle.clone());
+            }
+            self.passed.push(named(&devices));
+        }
+        self
     }
 }
 
 impl Edges {
     /// Whether a device is one of them, or stands for some.
-    fn has(&self, link: &Link) -> bool {
+    fn has(&self, link: &Link, snapshot: &Snapshot) -> bool {
         match self {
-            Self::Found => is_edge(link),
+            Self::Found => edge(link, &snapshot.namespaces) == Some(Found::Edge),
             Self::Named(names) => names.iter().any(|name| name.matches(&link.name)),
         }
     }
 }
 
-/// Whether packets of instances may enter or leave the host by a device: a network card, a TAP, or the host's end of a
-/// veth pair.
-fn is_edge(link: &Link) -> bool {
-    let card = link.kind.is_none() || link.is("bond") || link.is("team");
-    link.link_layer == libc::ARPHRD_ETHER
-        && link.name != "lo"
-        && (card || link.is("tun") || link.is("veth") && link.abroad)
+/// What other namespaces that packets pass have that would have to see each of them. Which ports' packets go there
+/// nobody knows before they do.
+fn obstacle_elsewhere(snapshot: &Snapshot) -> Option<String> {
+    snapshot.namespaces.middle.iter().find_map(|middle| {
+        let obstacle = middle.obstacle.as_ref()?;
+        Some(format!("{obstacle} in the network namespace {}", middle.handle))
+    })
 }
 
 /// An edge that is named, and no pattern, has to be there at the start.
@@ -145,8 +176,11 @@ fn check_edges(edges: &[Edges], given: &Given<'_>) -> Result<(), PlanError> {
         let Edges::Named(names) = edges else { continue };
         for name in names.iter().filter_map(Interfaces::name) {
             let Some(link) = given.find(name)? else { continue };
-            if link.link_layer != libc::ARPHRD_ETHER || link.name == "lo" {
+            if link.link_layer != libc::ARPHRD_ETHER || link.name == "lo" || link.is("vrf") {
                 return Err(PlanError::EdgeLinkLayer(name.to_owned()));
+            }
+            if let Some(master) = aggregate(link, given.snapshot) {
+                return Err(PlanError::EdgeOfBond { name: name.to_owned(), master: master.name.clone() });
             }
         }
     }
@@ -162,12 +196,16 @@ fn check(link: &Link, uplinks: &Uplinks, snapshot: &Snapshot) -> Result<(), Plan
     if link.link_layer != libc::ARPHRD_ETHER || link.name == "lo" || link.is("vrf") {
         return Err(PlanError::PortLinkLayer(name()));
     }
-    match link.master.and_then(|index| snapshot.link(index)) {
-        Some(master) if master.is("bond") || master.is("team") => {
-            Err(PlanError::PortOfBond { name: name(), master: master.name.clone() })
-        }
-        _ => Ok(()),
+    match aggregate(link, snapshot) {
+        Some(master) => Err(PlanError::PortOfBond { name: name(), master: master.name.clone() }),
+        None => Ok(()),
     }
+}
+
+/// The bond or team by which a device's packets come in.
+fn aggregate<'a>(link: &Link, snapshot: &'a Snapshot) -> Option<&'a Link> {
+    let master = snapshot.link(link.master?)?;
+    (master.is("bond") || master.is("team")).then_some(master)
 }
 
 /// The devices that a device stands for: a bridge, and a VLAN on it, for the bridge's ports, since packets come in
@@ -192,7 +230,14 @@ fn planned(link: &Link, between: Vec<&Link>) -> PlannedPort {
     // those who cannot.
     let peer = link.is("veth") && link.abroad && !link.queue && link.takes_unfinished;
     let flags = if peer { EdgeFlags::PEER } else { EdgeFlags::empty() };
-    let obstacle = between.iter().find_map(|link| match link {
+    let (name, interface) = (link.name.clone(), link.index);
+    let (obstacle, between) = (obstacle(&between), named(&between));
+    PlannedPort { name, interface, port: Edge { flags }, between, passed: Vec::new(), obstacle }
+}
+
+/// What there is of the devices themselves that would have to see each packet.
+fn obstacle(devices: &[&Link]) -> Option<String> {
+    devices.iter().find_map(|link| match link {
         Link { queue: true, name, .. } => {
             Some(format!("packets wait in a queue before they leave by {name}"))
         }
@@ -200,8 +245,9 @@ fn planned(link: &Link, between: Vec<&Link>) -> PlannedPort {
             Some(format!("an XDP program (number {number}) is attached to {name}"))
         }
         _ => None,
-    });
-    let between = between.into_iter().map(|link| (link.name.clone(), link.index)).collect();
-    let (name, interface) = (link.name.clone(), link.index);
-    PlannedPort { name, interface, port: Edge { flags }, between, obstacle }
+    })
+}
+
+fn named(devices: &[&Link]) -> Vec<(String, IfIndex)> {
+    devices.iter().map(|link| (link.name.clone(), link.index)).collect()
 }

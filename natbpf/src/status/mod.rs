@@ -3,6 +3,8 @@
 mod attachment;
 mod hook;
 mod left_out;
+mod namespace;
+mod obstacle;
 mod offload;
 mod report;
 mod serve;
@@ -13,6 +15,8 @@ mod text;
 pub use attachment::{AttachInfo, Attached};
 pub use hook::HookStatus;
 pub use left_out::LeftOutStatus;
+pub use namespace::NamespaceStatus;
+pub use obstacle::ObstacleStatus;
 pub use offload::{OffloadStatus, OtherStatus, PortAttached, PortStatus};
 pub use report::{CounterReport, InsideStatus, Report, UplinkStatus, Usage};
 pub use serve::{FloatingStatus, ForwardStatus, PoolStatus, forwards};

@@ -6,8 +6,8 @@ use natbpf_common::contract::counter::{Counter, Counters, Kind};
 use serde::Serialize;
 
 use super::{
-    AttachInfo, Attached, FloatingStatus, ForwardStatus, HookStatus, LeftOutStatus, OffloadStatus,
-    OtherStatus, PoolStatus, PortStatus,
+    AttachInfo, Attached, FloatingStatus, ForwardStatus, HookStatus, LeftOutStatus, NamespaceStatus,
+    ObstacleStatus, OffloadStatus, OtherStatus, PoolStatus, PortStatus,
 };
 
 /// All of it. Scripts rely on the names. Row O09.
@@ -27,10 +27,14 @@ pub struct Report {
     pub ports: Vec<PortStatus>,
     /// Interfaces that are meant and cannot be had, as the daemon has noted.
     pub left_out: Vec<LeftOutStatus>,
+    /// Other network namespaces that packets pass, as the daemon has noted.
+    pub namespaces: Vec<NamespaceStatus>,
     /// For uplinks and ports: where packets of offloaded flows are served.
     pub hooks: Vec<HookStatus>,
     /// What somebody else has on hooks, wherever in the namespace.
     pub others: Vec<OtherStatus>,
+    /// Rules that have to see every packet, as the daemon has found.
+    pub obstacles: Vec<ObstacleStatus>,
     pub forwards: Vec<ForwardStatus>,
     pub floating: Vec<FloatingStatus>,
     pub pools: Vec<PoolStatus>,
@@ -70,6 +74,7 @@ pub struct Usage {
 pub struct CounterReport {
     pub traffic: BTreeMap<&'static str, u64>,
     pub flows: BTreeMap<&'static str, u64>,
+    pub paths: BTreeMap<&'static str, u64>,
     pub drops: BTreeMap<&'static str, u64>,
 }
 
@@ -88,6 +93,7 @@ impl From<&Counters> for CounterReport {
             let group = match counter.kind() {
                 Kind::Traffic => &mut report.traffic,
                 Kind::Flows => &mut report.flows,
+                Kind::Paths => &mut report.paths,
                 Kind::Drop => &mut report.drops,
             };
             group.insert(counter.name(), counters[counter as usize]);

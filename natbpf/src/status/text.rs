@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
 use comfy_table::{CellAlignment, Table, presets};
 use natbpf_common::contract::counter::Counter;
 
-use super::{HookStatus, LeftOutStatus, Report, UplinkStatus, attachment::attachment};
+use super::{
+    HookStatus, LeftOutStatus, NamespaceStatus, ObstacleStatus, Report, UplinkStatus, attachment::attachment,
+};
 
 /// The text form of a report.
 #[derive(Debug)]
@@ -41,6 +43,9 @@ impl fmt::Display for Text<'_> {
         let counters = &report.counters;
         write_counters(f, "traffic", &counters.traffic, true)?;
         write_counters(f, "flows", &counters.flows, true)?;
+        if counters.paths.values().any(|&count| count > 0) {
+            write_counters(f, "paths", &counters.paths, false)?;
+        }
         if !self.all_drops && counters.drops.values().all(|&count| count == 0) {
             return write!(f, "\n\nno packet was dropped");
         }
@@ -91,12 +96,16 @@ fn leading_inside(report: &Report) -> Vec<Table> {
     add(&["port", "index", "ingress", "egress", "replies go"], ports.collect());
     let left_out = report.left_out.iter().map(LeftOutStatus::row);
     add(&["left out", "as", "because"], left_out.collect());
+    let namespaces = report.namespaces.iter().map(NamespaceStatus::row);
+    add(&["passed namespace", "what natbpf does"], namespaces.collect());
     let hooks = report.hooks.iter().filter(|hook| hook.is_of_interest()).map(HookStatus::row);
     add(&["hook of", "index", "hook", "takes frames from XDP", "driver"], hooks.collect());
     let others = report.others.iter().map(|other| {
         vec![other.name.clone(), other.interface.to_string(), other.hook.to_owned(), other.what.clone()]
     });
     add(&["others at", "index", "hook", "what"], others.collect());
+    let obstacles = report.obstacles.iter().map(ObstacleStatus::row);
+    add(&["must see every packet", "of", "because it"], obstacles.collect());
     let forwards = report.forwards.iter();
     let forwards = forwards.map(|forward| vec![forward.uplink.clone(), forward.external(), forward.inside()]);
     add(&["forward at", "external", "inside"], forwards.collect());

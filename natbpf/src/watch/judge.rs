@@ -1,5 +1,7 @@
 //! Which messages of netlink are a reason to ask the kernel again about every flow.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::{limit::Limit, links::Links, neighbours::Neighbours};
@@ -45,6 +47,9 @@ pub enum Reason {
     Often,
     #[error("the rules of nftables have changed")]
     Ruleset,
+    /// Here others look at what it is; see the daemon.
+    #[error("queueing disciplines or filters have changed")]
+    TrafficControl,
     #[error("policies or associations of IPsec have changed")]
     Ipsec,
     #[error("somebody has deleted a connection of conntrack")]
@@ -58,6 +63,8 @@ pub enum Reason {
     /// All that is known was asked for anew, and may differ from what was known before.
     #[error("the neighbours were looked up")]
     Asked,
+    #[error("a network namespace that packets passed has gone, or another one is passed")]
+    Namespace,
 }
 
 /// What a datagram comes to.
@@ -79,6 +86,11 @@ pub struct Judge {
 }
 
 impl Judge {
+    /// Of another namespace, if it has a name.
+    pub fn of_namespace(name: Option<Arc<str>>) -> Self {
+        Self { limit: Limit::of_namespace(name), ..Self::default() }
+    }
+
     /// Forgets the interfaces, since something may have been missed.
     pub fn forget_links(&mut self) {
         self.links.clear();
@@ -148,6 +160,9 @@ impl Judge {
             libc::RTM_NEWROUTE | libc::RTM_DELROUTE => Some(Reason::Route),
             libc::RTM_NEWRULE | libc::RTM_DELRULE => Some(Reason::Rule),
             libc::RTM_NEWNETCONF | libc::RTM_DELNETCONF => Some(Reason::Setting),
+            libc::RTM_NEWQDISC | libc::RTM_DELQDISC | libc::RTM_NEWTFILTER | libc::RTM_DELTFILTER => {
+                Some(Reason::TrafficControl)
+            }
             RTM_NEWVLAN | RTM_DELVLAN => Some(Reason::Vlan),
             RTM_NEWNEXTHOP | RTM_DELNEXTHOP | RTM_NEWNEXTHOPBUCKET | RTM_DELNEXTHOPBUCKET => {
                 Some(Reason::NextHop)
@@ -192,10 +207,12 @@ mod tests {
             (RTM_NEWNEXTHOP, Reason::NextHop),
             (RTM_DELVLAN, Reason::Vlan),
             (libc::RTM_DELLINK, Reason::Link),
+            (libc::RTM_NEWQDISC, Reason::TrafficControl),
+            (libc::RTM_DELTFILTER, Reason::TrafficControl),
         ] {
             assert_eq!(judged(kind, 0, &[0; 16]), Some(reason));
         }
-        assert_eq!(judged(libc::RTM_NEWQDISC, 0, &[0; 16]), None);
+        assert_eq!(judged(libc::RTM_NEWTCLASS, 0, &[0; 16]), None);
     }
 
     #[test]

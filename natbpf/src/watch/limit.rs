@@ -5,6 +5,7 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::Hash,
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,7 +25,7 @@ struct Rate {
 /// That of one neighbour or station: what fails over does so a few times at most.
 const ONE: Rate = Rate { burst: 5, rest: Duration::from_secs(5) };
 
-/// An interface that is set up says so many times.
+/// An interface that is set up says so many times, and so does a namespace.
 const LINK: Rate = Rate { burst: 20, rest: Duration::from_secs(2) };
 
 /// All of an interface or port together: somebody may make up a new address each time.
@@ -66,13 +67,21 @@ pub struct Limit {
     /// When what was too much was answered, or will be.
     together: Option<Instant>,
     owed: bool,
+    /// The namespace that the interfaces are in, if it is another one.
+    namespace: Option<Arc<str>>,
 }
 
 impl Limit {
+    /// For changes in another namespace.
+    pub fn of_namespace(name: Option<Arc<str>>) -> Self {
+        Self { namespace: name, ..Self::default() }
+    }
+
     /// Whether a change is to be answered at once. If not, it is [due](Self::due) later.
     pub fn admits(&mut self, source: Source, now: Instant) -> bool {
         let is_link = matches!(source, Source::Link(_));
-        let own = takes(&mut self.sources, source.own(), if is_link { LINK } else { ONE }, now);
+        let rate = if matches!(source, Source::Link(_) | Source::Namespace(_)) { LINK } else { ONE };
+        let own = takes(&mut self.sources, source.own(), rate, now);
         if own && takes(&mut self.interfaces, (is_link, source.interface()), INTERFACE, now) {
             return true;
         }
@@ -109,11 +118,15 @@ impl Limit {
         if self.named.len() >= 64 || !self.named.insert(source.own()) {
             return;
         }
-        let interface = name_of(source.interface()).unwrap_or_else(|| format!("if{}", source.interface()));
+        let interface = source.interface();
+        let interface = match &self.namespace {
+            None => name_of(interface).unwrap_or_else(|| format!("if{interface}")),
+            Some(name) => format!("interface {interface} of the network namespace {name}"),
+        };
         let (what, advice) = match source {
-            Source::Neighbour(_, [a, b, c, d]) => (
-                format!("the neighbour {a}.{b}.{c}.{d} at {interface} changes its MAC address"),
-                "look for two hosts with one address, or one that sends false ARP",
+            Source::Neighbour(_, address) => (
+                format!("the neighbour {address} at {interface} changes its MAC address"),
+                "look for two hosts with one address, or one that sends false answers",
             ),
             Source::Station(_, _, [a, b, c, d, e, f, ..]) => (
                 format!(
@@ -123,6 +136,12 @@ impl Limit {
                 "look for two hosts with one MAC address, a loop, or one that sends false frames",
             ),
             Source::Link(_) => (format!("{interface} goes up and down"), "look at its other end"),
+            Source::Namespace(cookie) => (
+                format!(
+                    "a network namespace that packets pass (cookie {cookie} in `natbpf status --json`) changes"
+                ),
+                "look at who changes it",
+            ),
         };
         tracing::warn!(
             "{what} again and again, and is answered for once a second at most, since each time every offloaded \
@@ -133,9 +152,15 @@ impl Limit {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use super::*;
 
-    const NEIGHBOUR: Source = Source::Neighbour(IfIndex::new(3), [10, 0, 0, 5]);
+    const NEIGHBOUR: Source = neighbour(3, [10, 0, 0, 5]);
+
+    const fn neighbour(interface: u32, [a, b, c, d]: [u8; 4]) -> Source {
+        Source::Neighbour(IfIndex::new(interface), IpAddr::V4(Ipv4Addr::new(a, b, c, d)))
+    }
 
     /// Changes every 20 ms for 10 seconds, by what is done at those moments; how often the epoch is counted for them.
     fn answers(limit: &mut Limit, start: Instant, source: impl Fn(u32) -> Source) -> u32 {
@@ -158,9 +183,17 @@ mod tests {
 
     #[test]
     fn made_up_addresses_of_one_interface_are_limited_together() {
-        let source = |step: u32| Source::Neighbour(IfIndex::new(3), [10, 1, (step >> 8) as u8, step as u8]);
+        let source = |step: u32| neighbour(3, [10, 1, (step >> 8) as u8, step as u8]);
         let answers = answers(&mut Limit::default(), Instant::now(), source);
         assert!((50..=72).contains(&answers), "{answers}");
+    }
+
+    #[test]
+    fn a_namespace_that_changes_all_the_time_is_limited_and_all_of_them_together_are() {
+        let one = answers(&mut Limit::default(), Instant::now(), |_| Source::Namespace(7));
+        assert!((30..=36).contains(&one), "{one}");
+        let all = answers(&mut Limit::default(), Instant::now(), |step| Source::Namespace(step.into()));
+        assert!((50..=72).contains(&all), "{all}");
     }
 
     #[test]
@@ -169,8 +202,8 @@ mod tests {
         answers(&mut limit, start, |_| NEIGHBOUR);
         let now = start + Duration::from_millis(9990);
         assert!(!limit.admits(NEIGHBOUR, now));
-        assert!(limit.admits(Source::Neighbour(IfIndex::new(3), [10, 0, 0, 6]), now), "another one there");
-        assert!(limit.admits(Source::Neighbour(IfIndex::new(2), [203, 0, 113, 254]), now), "the gateway");
+        assert!(limit.admits(neighbour(3, [10, 0, 0, 6]), now), "another one there");
+        assert!(limit.admits(neighbour(2, [203, 0, 113, 254]), now), "the gateway");
         assert!(limit.admits(Source::Link(IfIndex::new(3)), now));
     }
 

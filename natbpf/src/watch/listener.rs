@@ -11,6 +11,7 @@ use tokio::{io::unix::AsyncFd, time::Instant};
 use super::{
     conntrack,
     judge::{Judge, Reason},
+    place::Place,
     tables::{Question, Tables},
     xfrm,
 };
@@ -19,9 +20,12 @@ use crate::{
     netlink::socket::{Received, batch, open, readable, register},
 };
 
-/// Groups of `NETLINK_ROUTE` (`RTNLGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV4_NETCONF`,
-/// `_NEXTHOP`, `_BRVLAN` of linux/rtnetlink.h).
-const ROUTE: [u32; 7] = [1, 5, 7, 8, 24, 32, 33];
+/// Groups of `NETLINK_ROUTE` (`RTNLGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV6_IFADDR`,
+/// `_IPV6_ROUTE`, `_IPV6_RULE`, `_IPV4_NETCONF`, `_IPV6_NETCONF`, `_NEXTHOP`, `_BRVLAN` of linux/rtnetlink.h).
+const ROUTE: [u32; 11] = [1, 5, 7, 8, 9, 11, 19, 24, 25, 32, 33];
+
+/// `RTNLGRP_TC`. Of the own namespace the daemon hears by itself, and knows which of it is its own.
+const TRAFFIC_CONTROL: u32 = 4;
 
 /// `RTNLGRP_NEIGH`
 const NEIGHBOURS: [u32; 1] = [3];
@@ -34,8 +38,11 @@ const DATAGRAM: usize = 1 << 16;
 
 /// What is asked for: interfaces, and neighbours and stations.
 const ASK_LINKS: [Question; 1] = [(libc::RTM_GETLINK, libc::AF_UNSPEC, 16)];
-const ASK_NEIGHBOURS: [Question; 2] =
-    [(libc::RTM_GETNEIGH, libc::AF_INET, 12), (libc::RTM_GETNEIGH, libc::AF_BRIDGE, 12)];
+const ASK_NEIGHBOURS: [Question; 3] = [
+    (libc::RTM_GETNEIGH, libc::AF_INET, 12),
+    (libc::RTM_GETNEIGH, libc::AF_INET6, 12),
+    (libc::RTM_GETNEIGH, libc::AF_BRIDGE, 12),
+];
 
 /// The sockets.
 #[derive(Debug)]
@@ -50,10 +57,15 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// In the network namespace of the calling thread.
-    pub fn open() -> io::Result<Self> {
+    pub fn open(place: &Place) -> io::Result<Self> {
+        let mut groups = ROUTE.to_vec();
+        groups.extend(place.name().map(|_| TRAFFIC_CONTROL));
+        place.enter(|| Self::open_there(&groups))
+    }
+
+    fn open_there(groups: &[u32]) -> io::Result<Self> {
         Ok(Self {
-            route: open(NETLINK_ROUTE, &ROUTE)?,
+            route: open(NETLINK_ROUTE, groups)?,
             neighbours: open(NETLINK_ROUTE, &NEIGHBOURS)?,
             netfilter: open_netfilter().ok(),
             xfrm: xfrm::open().ok(),
@@ -70,6 +82,7 @@ fn open_netfilter() -> io::Result<Socket> {
 /// Listens.
 #[derive(Debug)]
 pub struct Listener {
+    place: Place,
     route: Tables,
     neighbours: Tables,
     /// Neighbours are to be asked for, when what has waited is answered.
@@ -84,15 +97,16 @@ pub struct Listener {
 
 impl Listener {
     /// Needs a Tokio runtime.
-    pub fn new(sockets: Sockets) -> io::Result<Self> {
+    pub fn new(place: Place, sockets: Sockets) -> io::Result<Self> {
         Ok(Self {
+            judge: Judge::of_namespace(place.name()),
+            place,
             route: Tables::new(register(sockets.route)?, &ASK_LINKS)?,
             neighbours: Tables::new(register(sockets.neighbours)?, &ASK_NEIGHBOURS)?,
             unknown: false,
             netfilter: sockets.netfilter.map(register).transpose()?,
             xfrm: sockets.xfrm.map(register).transpose()?,
             conntrack: None,
-            judge: Judge::default(),
             buffer: Vec::with_capacity(DATAGRAM),
         })
     }
@@ -100,7 +114,7 @@ impl Listener {
     /// nfnetlink may have come with the first rule.
     pub fn look_for_netfilter(&mut self) -> Option<Reason> {
         if self.netfilter.is_none() {
-            self.netfilter = open_netfilter().and_then(register).ok();
+            self.netfilter = self.place.enter(open_netfilter).and_then(register).ok();
             return self.netfilter.as_ref().map(|_| Reason::Ruleset);
         }
         None
@@ -112,7 +126,7 @@ impl Listener {
         if !follow {
             self.conntrack = None;
         } else if self.conntrack.is_none() {
-            self.conntrack = conntrack::open().and_then(register).ok();
+            self.conntrack = self.place.enter(conntrack::open).and_then(register).ok();
         }
     }
 
@@ -197,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn everything_is_asked_for_at_the_start_and_then_nothing_happens() {
-        let mut listener = Listener::new(Sockets::open().unwrap()).unwrap();
+        let mut listener = Listener::new(Place::Here, Sockets::open(&Place::Here).unwrap()).unwrap();
         let mut reasons = Vec::new();
         while !(listener.route.is_known() && listener.neighbours.is_known()) {
             let next = timeout(Duration::from_secs(5), listener.next()).await.expect("answers");

@@ -1,36 +1,38 @@
 //! Watching the network, in a thread of its own: the epoch is counted up as soon as something has changed,
 //! whatever the daemon is busy with.
 
-use std::{io, thread, time::Duration};
+use std::{sync, thread};
 
 use anyhow::{Context as _, Result};
 use tokio::{
     runtime,
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::yield_now,
-    time::{Instant, MissedTickBehavior, interval},
+    time::Instant,
 };
 
-use crate::{clock::wait_until, datapath::EpochGauge, offload::Epoch};
+use crate::{clock::wait_until, datapath::EpochGauge, network::Middle, offload::Epoch};
 
 mod conntrack;
+mod ear;
+mod elsewhere;
 mod judge;
 mod limit;
 mod links;
 mod listener;
 mod neighbours;
+mod place;
 mod revisions;
 mod source;
 mod tables;
 mod xfrm;
 
-use conntrack::Deletions;
+use ear::Ear;
+use elsewhere::Elsewhere;
 pub use judge::Reason;
-use listener::{Listener, Sockets};
+use listener::Sockets;
+use place::Place;
 pub use revisions::{Revisions, Watched};
-
-/// Between two looks for what was not there.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The thread, which ends with this.
 #[derive(Debug)]
@@ -45,18 +47,36 @@ enum Order {
     Change,
     /// Offload is on, or off; the answer comes when the datapath has been told.
     Switch(bool, oneshot::Sender<()>),
+    /// Packets pass these namespaces, and no others.
+    Follow(Vec<Middle>),
+    /// Somebody wants to know when rules have changed.
+    Tell(sync::mpsc::Sender<()>),
+}
+
+/// Has flows ask the kernel again for as long as there is a watcher.
+#[derive(Debug)]
+pub struct Changer(Option<mpsc::WeakUnboundedSender<Order>>);
+
+impl Changer {
+    /// As [`Watcher::change`].
+    pub fn change(&self) {
+        if let Some(orders) = self.0.as_ref().and_then(mpsc::WeakUnboundedSender::upgrade) {
+            let _ = orders.send(Order::Change);
+        }
+    }
 }
 
 impl Watcher {
     /// Watches the network namespace of the calling thread. Goes on from the epoch of an earlier daemon, or
     /// from any number; offload stays as it is.
     pub fn start(gauge: EpochGauge, any: u32) -> Result<Self> {
-        let sockets = Sockets::open().context("cannot watch routes, neighbours and rules by netlink")?;
+        let sockets =
+            Sockets::open(&Place::Here).context("cannot watch routes, neighbours and rules by netlink")?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (orders, received) = mpsc::unbounded_channel();
         let on = gauge.get()? != 0;
         let epoch = Epoch::new(if on { gauge.get()? } else { any });
-        let mut state = State { gauge, epoch, on, deletions: Deletions::default() };
+        let mut state = State { gauge, epoch, on: watch::Sender::new(on), told: None };
         let watch = move || runtime.block_on(state.watch(sockets, received));
         let thread = thread::Builder::new().name("watch".to_owned()).spawn(watch)?;
         Ok(Self { orders: Some(orders), thread: Some(thread) })
@@ -65,6 +85,21 @@ impl Watcher {
     /// Has every flow ask the kernel again, soon.
     pub fn change(&self) {
         self.send(Order::Change);
+    }
+
+    /// The same for a thread that does not keep this one from ending.
+    pub fn changer(&self) -> Changer {
+        Changer(self.orders.as_ref().map(mpsc::UnboundedSender::downgrade))
+    }
+
+    /// Tells of each change of nftables, and of each time when there may have been one.
+    pub fn tell_of_rules(&self, told: sync::mpsc::Sender<()>) {
+        self.send(Order::Tell(told));
+    }
+
+    /// Packets pass these namespaces from now on, and no others: what changes there counts.
+    pub fn follow(&self, middle: &[Middle]) {
+        self.send(Order::Follow(middle.to_vec()));
     }
 
     /// Switches offload on, with a new epoch, or off, at once.
@@ -100,107 +135,62 @@ impl Drop for Watcher {
 struct State {
     gauge: EpochGauge,
     epoch: Epoch,
-    on: bool,
-    deletions: Deletions,
+    on: watch::Sender<bool>,
+    /// Who wants to know when rules have changed.
+    told: Option<sync::mpsc::Sender<()>>,
 }
 
 impl State {
     async fn watch(&mut self, sockets: Sockets, mut orders: mpsc::UnboundedReceiver<Order>) {
-        let mut listener = Listener::new(sockets).inspect_err(deaf).ok();
-        self.follow_conntrack(&mut listener);
-        let mut patience = interval(PATIENCE);
-        patience.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut here = Ear::new(Place::Here, sockets, self.on.subscribe());
+        let mut elsewhere = Elsewhere::new(self.on.subscribe());
         loop {
             // Timers go on only when somebody waits, which nobody does while there is always something to read.
             yield_now().await;
-            let now = Instant::now();
-            let (due, deleted) = (self.epoch.due(now), self.deletions.due(now));
+            let due = self.epoch.due(Instant::now());
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(order) => {
-                        self.obey(order);
-                        self.follow_conntrack(&mut listener);
+                    Some(Order::Follow(middle)) => {
+                        elsewhere.follow(middle);
+                        self.take(Reason::Namespace);
                     }
+                    Some(order) => self.obey(order),
                     None => return,
                 },
-                reason = next(&mut listener) => match reason {
-                    None => {}
-                    Some(Reason::Connection) => self.deletions.add(),
-                    Some(reason) => {
-                        self.take(reason);
-                        // The first rule that needs conntrack may have loaded it.
-                        self.follow_conntrack(&mut listener);
-                    }
-                },
-                () = wait_until(deleted) => {
-                    self.deletions.count(Instant::now());
-                    self.take(Reason::Connection);
-                }
+                reason = here.next() => self.take(reason),
+                reason = elsewhere.next() => self.take(reason),
                 () = wait_until(due) => self.count_up(),
-                _ = patience.tick() => {
-                    if let Some(reason) = look_again(&mut listener) {
-                        self.take(reason);
-                    }
-                    self.follow_conntrack(&mut listener);
-                }
             }
-        }
-    }
-
-    /// While offload is on. A listener has conntrack keep account of what it tells, so there is none without need.
-    fn follow_conntrack(&self, listener: &mut Option<Listener>) {
-        if let Some(listener) = listener {
-            listener.follow_conntrack(self.on);
         }
     }
 
     fn take(&mut self, reason: Reason) {
         tracing::debug!("every flow asks the kernel again: {reason}");
         self.epoch.change();
+        if let (Reason::Ruleset | Reason::Lost | Reason::Asked, Some(told)) = (reason, &self.told) {
+            // If nobody wants to know any more, the daemon ends.
+            let _ = told.send(());
+        }
     }
 
     fn obey(&mut self, order: Order) {
-        self.epoch.change();
-        if let Order::Switch(on, done) = order {
-            self.on = on;
-            self.count_up();
-            // The daemon may have given up.
-            let _ = done.send(());
+        match order {
+            Order::Change | Order::Follow(_) => self.epoch.change(),
+            Order::Switch(on, done) => {
+                self.epoch.change();
+                self.on.send_replace(on);
+                self.count_up();
+                // The daemon may have given up.
+                let _ = done.send(());
+            }
+            Order::Tell(told) => self.told = Some(told),
         }
     }
 
     fn count_up(&mut self) {
         let epoch = self.epoch.count_up(Instant::now());
-        if let Err(error) = self.gauge.set(if self.on { epoch } else { 0 }) {
+        if let Err(error) = self.gauge.set(if *self.on.borrow() { epoch } else { 0 }) {
             tracing::error!("{error:#}");
-        }
-    }
-}
-
-/// What is heard next, which may be no change. A listener that fails is gone, and who knows what changes from then on.
-async fn next(listener: &mut Option<Listener>) -> Option<Reason> {
-    let Some(listening) = listener else { return std::future::pending().await };
-    listening.next().await.unwrap_or_else(|error| {
-        deaf(&error);
-        *listener = None;
-        Some(Reason::Lost)
-    })
-}
-
-fn deaf(error: &io::Error) {
-    tracing::error!(
-        "cannot watch routes, neighbours and rules by netlink: {error}; until it succeeds, a change takes effect on \
-         offloaded flows when their time of revalidate is over"
-    );
-}
-
-/// Tries what did not succeed before; a reason if it does now.
-fn look_again(listener: &mut Option<Listener>) -> Option<Reason> {
-    match listener {
-        Some(listener) => listener.look_for_netfilter(),
-        None => {
-            *listener = Sockets::open().and_then(Listener::new).ok();
-            listener.as_ref().map(|_| Reason::Lost)
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Neighbours and stations of bridges: whether a message says that one is elsewhere now. Most say that it
 //! still is where it was.
 
+use std::{collections::HashMap, hash::Hash, net::IpAddr};
+
 use natbpf_common::IfIndex;
-use std::{collections::HashMap, hash::Hash};
 
 use super::source::{LinkAddress, Source};
 use crate::netlink::message::{Message, attribute, u16_at, u32_at};
@@ -25,8 +26,8 @@ const WITHOUT_ADDRESS: u16 = 0x01 | 0x20;
 /// Who is where.
 #[derive(Debug, Default)]
 pub struct Neighbours {
-    /// By interface index and IPv4 address.
-    addresses: HashMap<(IfIndex, [u8; 4]), LinkAddress>,
+    /// By interface index and address.
+    addresses: HashMap<(IfIndex, IpAddr), LinkAddress>,
     /// The port, by bridge, VLAN and MAC address.
     stations: HashMap<(IfIndex, u16, LinkAddress), IfIndex>,
     /// There were too many.
@@ -49,7 +50,7 @@ impl Neighbours {
     pub fn source(message: Message<'_>) -> Option<Source> {
         let entry = Entry::of(message)?;
         Some(match libc::c_int::from(entry.family) {
-            libc::AF_INET => Source::Neighbour(entry.interface, entry.address?),
+            libc::AF_INET | libc::AF_INET6 => Source::Neighbour(entry.interface, entry.address?),
             _ => Source::Station(entry.interface, entry.vlan, entry.mac?),
         })
     }
@@ -59,7 +60,7 @@ impl Neighbours {
     pub fn learn(&mut self, message: Message<'_>, limit: usize) -> bool {
         let Some(entry) = Entry::of(message) else { return true };
         match libc::c_int::from(entry.family) {
-            libc::AF_INET => self.learn_address(&entry, limit),
+            libc::AF_INET | libc::AF_INET6 => self.learn_address(&entry, limit),
             libc::AF_BRIDGE => self.learn_station(&entry, limit),
             _ => false,
         }
@@ -68,7 +69,8 @@ impl Neighbours {
     fn learn_address(&mut self, entry: &Entry, limit: usize) -> bool {
         let Some(address) = entry.address else { return true };
         let key = (entry.interface, address);
-        if entry.flags & PROXY != 0 {
+        // What is sent to a group is not repeated.
+        if entry.flags & PROXY != 0 || address.is_multicast() {
             return false;
         }
         match entry.mac {
@@ -107,6 +109,11 @@ fn make_room<K: Eq + Hash, V>(table: &mut HashMap<K, V>, key: &K, limit: usize) 
     full
 }
 
+fn address(value: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(value).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(value).map(IpAddr::from)).ok()
+}
+
 fn link_address(value: &[u8]) -> LinkAddress {
     let mut padded = LinkAddress::default();
     let length = value.len().min(padded.len());
@@ -121,7 +128,7 @@ struct Entry {
     state: u16,
     flags: u8,
     gone: bool,
-    address: Option<[u8; 4]>,
+    address: Option<IpAddr>,
     mac: Option<LinkAddress>,
     /// 0: none.
     vlan: u16,
@@ -139,7 +146,7 @@ impl Entry {
             state: u16_at(body, 8)?,
             flags: *body.get(10)?,
             gone: message.kind == libc::RTM_DELNEIGH,
-            address: value(NDA_DST).and_then(|value| value.try_into().ok()),
+            address: value(NDA_DST).and_then(address),
             mac: value(NDA_LLADDR).map(link_address),
             vlan: value(NDA_VLAN).and_then(|value| u16_at(value, 0)).unwrap_or(0),
             bridge: value(NDA_MASTER).and_then(|value| u32_at(value, 0)).map(IfIndex::new),
@@ -234,11 +241,24 @@ mod tests {
     #[test]
     fn the_table_of_a_device_and_other_families_say_nothing() {
         let mut table = Neighbours::default();
-        for (family, mac) in [(libc::AF_BRIDGE, 1), (libc::AF_BRIDGE, 2), (libc::AF_INET6, 3)] {
+        for (family, mac) in [(libc::AF_BRIDGE, 1), (libc::AF_BRIDGE, 2), (libc::AF_PACKET, 3)] {
             let attributes = [build::attribute(NDA_LLADDR, &[2, 0, 0, 0, 0, mac])];
             assert!(!learn(&mut table, &message(NEW, family, 20, REACHABLE, &attributes)));
             assert!(!learn(&mut table, &message(GONE, family, 20, REACHABLE, &attributes)));
         }
+    }
+
+    #[test]
+    fn neighbours_of_ipv6_count_and_groups_do_not() {
+        let mut table = Neighbours::default();
+        let mut learn_v6 = |first: u8, mac: u8| {
+            let address = [&[first][..], &[0; 14], &[5]].concat();
+            let attributes =
+                [build::attribute(NDA_DST, &address), build::attribute(NDA_LLADDR, &[2, 0, 0, 0, 0, mac])];
+            learn(&mut table, &message(NEW, libc::AF_INET6, 3, REACHABLE, &attributes))
+        };
+        assert_eq!([1, 1, 2].map(|mac| learn_v6(0xfd, mac)), [false, false, true]);
+        assert_eq!([1, 2].map(|mac| learn_v6(0xff, mac)), [false, false], "a group");
     }
 
     #[test]

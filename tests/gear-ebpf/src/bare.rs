@@ -1,4 +1,4 @@
-//! Limits for benchmarks to compare with: programs that send every IPv4 packet one way, with a new Ethernet
+//! Limits for benchmarks to compare with: programs that send every IPv4 and IPv6 packet one way, with a new Ethernet
 //! header and nothing else, and programs that do nothing.
 #![no_std]
 #![no_main]
@@ -10,6 +10,7 @@ use aya_ebpf::{
     macros::{btf_map, classifier, xdp},
     programs::{TcContext, XdpContext},
 };
+use natbpf_common::wire::protocol::ICMP6;
 use natbpf_gear::Way;
 use network_types::eth::EtherType;
 
@@ -22,6 +23,9 @@ static DEVICE: DevMap<1> = DevMap::new();
 
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
+
+/// Offset of the protocol in a frame of IPv6.
+const NEXT_HEADER: usize = 20;
 
 /// Sends packets out of a device.
 #[classifier]
@@ -64,8 +68,8 @@ pub fn nothing_xdp(_: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-/// Writes the new Ethernet header of an IPv4 packet to one host; returns the device. Others, ARP for one, go
-/// the ordinary way.
+/// Writes the new Ethernet header of an IP packet to one host, but for its last two bytes; returns the device. Others
+/// go the ordinary way, ARP and ICMPv6 too, by which neighbours are found.
 #[inline(always)]
 fn address(start: usize, end: usize) -> Option<u32> {
     if start + ETHERNET > end {
@@ -76,7 +80,14 @@ fn address(start: usize, end: usize) -> Option<u32> {
     // SAFETY: the frame is as long as checked, and two bytes may be accessed at any even offset.
     unsafe {
         let group = words.read_volatile().to_ne_bytes()[0] & 1 != 0;
-        if group || words.byte_add(12).read_volatile() != EtherType::Ipv4 as u16 {
+        let ether_type = words.byte_add(12).read_volatile();
+        let is_ip = if ether_type == EtherType::Ipv6 as u16 {
+            start + NEXT_HEADER + 2 <= end
+                && words.byte_add(NEXT_HEADER).read_volatile().to_ne_bytes()[0] != ICMP6
+        } else {
+            ether_type == EtherType::Ipv4 as u16
+        };
+        if group || !is_ip {
             return None;
         }
         for (place, word) in way.ethernet.iter().enumerate() {

@@ -25,8 +25,10 @@ const PORTS_PER_SOURCE: u32 = 250;
 pub struct Workload {
     /// Number of the first flow.
     pub first: u64,
-    /// How many flows; the packets take turns.
-    pub flows: u64,
+    /// How many turns there are before the first one comes again: flows, or as long as the generator's sequence is.
+    pub turns: u64,
+    /// Not 0: the generator's sequence says which flow has which turn. Otherwise they have them as they are numbered.
+    pub in_sequence: u64,
     /// Source address of the first endpoint.
     pub source: Address,
     /// The address outside that packets come from after translation, and that replies go to. Unspecified
@@ -58,12 +60,17 @@ pub struct Received {
 }
 
 impl Workload {
-    /// The tuple of a packet, by its number.
+    /// Whose turn it is, by the number of the packet.
     #[inline(always)]
-    pub const fn flow(&self, packet: u64) -> Tuple {
+    pub const fn turn(&self, packet: u64) -> u64 {
         // Division by zero would be a panic, which a BPF program cannot have.
-        let turn = if self.flows == 0 { 0 } else { packet % self.flows };
-        let number = self.first + turn;
+        if self.turns == 0 { 0 } else { packet % self.turns }
+    }
+
+    /// The tuple of a flow, by its number after the first one.
+    #[inline(always)]
+    pub const fn flow(&self, number: u64) -> Tuple {
+        let number = self.first + number;
         let endpoint = (number % ENDPOINTS) as u32;
         let destination = (number / ENDPOINTS) as u32 & ((1 << (32 - DESTINATION_BITS)) - 1);
         let source = u32::from_be(self.source.to_wire()).wrapping_add(endpoint / PORTS_PER_SOURCE);
@@ -75,11 +82,11 @@ impl Workload {
         }
     }
 
-    /// The tuple as the packet has it that the generator makes: a reply comes from the flow's destination, to
+    /// The tuple of a flow as the packet has it that the generator makes: a reply comes from the flow's destination, to
     /// what stands for the source outside.
     #[inline(always)]
-    pub const fn sent(&self, packet: u64) -> Tuple {
-        let flow = self.flow(packet);
+    pub const fn sent(&self, number: u64) -> Tuple {
+        let flow = self.flow(number);
         if self.reply == 0 {
             return flow;
         }
@@ -135,15 +142,16 @@ mod tests {
     #[test]
     fn flows_differ_and_endpoints_have_ports_of_their_own() {
         let workload =
-            Workload { flows: 60_000, source: Ipv4Addr::new(10, 0, 0, 16).into(), ..Workload::default() };
-        let tuples: Vec<Tuple> = (0..60_000).map(|packet| workload.flow(packet)).collect();
+            Workload { turns: 60_000, source: Ipv4Addr::new(10, 0, 0, 16).into(), ..Workload::default() };
+        let tuples: Vec<Tuple> = (0..60_000).map(|number| workload.flow(number)).collect();
         assert_eq!(tuples.iter().collect::<HashSet<_>>().len(), 60_000);
         assert!(tuples.iter().all(|tuple| Workload::is_destination(tuple.destination.to_wire())));
         let endpoints: HashSet<_> = tuples.iter().map(|tuple| (tuple.source, tuple.source_port)).collect();
         let ports: HashSet<_> = endpoints.iter().map(|(_, port)| *port).collect();
         assert_eq!(endpoints.len() as u64, ENDPOINTS);
         assert_eq!(ports.len(), endpoints.len());
-        assert_eq!(workload.flow(60_000), tuples[0], "they take turns");
+        assert_eq!([59_999, 60_000].map(|packet| workload.turn(packet)), [59_999, 0], "they take turns");
+        assert_eq!(Workload::default().turn(7), 0);
         let last = tuples.iter().map(|tuple| Ipv4Addr::from(tuple.source)).max().unwrap();
         assert_eq!(last, Ipv4Addr::new(10, 0, 0, 115));
     }
@@ -152,15 +160,15 @@ mod tests {
     fn replies_turn_the_flow_around() {
         let source = Ipv4Addr::new(10, 0, 0, 16).into();
         let external: Address = Ipv4Addr::new(203, 0, 113, 1).into();
-        let original = Workload { flows: 60_000, source, external, ..Workload::default() };
+        let original = Workload { turns: 60_000, source, external, ..Workload::default() };
         let reply = Workload { reply: 1, ..original };
         let plain = Workload { external: Address::UNSPECIFIED, ..reply };
-        for packet in [0, 251, 59_999] {
-            let there = original.sent(packet);
-            let back = reply.sent(packet);
+        for number in [0, 251, 59_999] {
+            let there = original.sent(number);
+            let back = reply.sent(number);
             assert_eq!((back.source, back.source_port), (there.destination, there.destination_port));
             assert_eq!((back.destination, back.destination_port), (external, there.source_port));
-            assert_eq!(plain.sent(packet).destination, there.source);
+            assert_eq!(plain.sent(number).destination, there.source);
             let wire = |address: Address| address.to_wire();
             let expected = |workload: &Workload, source, destination| {
                 workload.is_expected(wire(source), wire(destination))

@@ -1,4 +1,4 @@
-//! Limits: programs that send every packet to the other side of the gateway and do nothing else.
+//! Limits: programs that send every packet to the other side of the host and do nothing else.
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Ebpf;
@@ -9,8 +9,7 @@ use natbpf_gear::Way;
 
 use super::side::Kind;
 use crate::netns::Namespace;
-use crate::netns::link::link_address;
-use crate::topology::Lab;
+use crate::topology::{End, Site};
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bare"));
 
@@ -26,7 +25,7 @@ impl std::fmt::Debug for Bare {
 }
 
 impl Bare {
-    pub fn start(lab: &Lab, kind: Kind) -> Result<Self> {
+    pub fn start(site: &dyn Site, kind: Kind) -> Result<Self> {
         ensure!(
             !OBJECT.is_empty(),
             "the bare programs were not built (NATBPF_EBPF=stub); build without that variable"
@@ -35,19 +34,19 @@ impl Bare {
         let original = if kind == Kind::BarePeer { Kind::BareTc } else { kind };
         Ok(Self {
             _objects: [
-                attach(lab, original, "port1", ("wan", &lab.out))?,
-                attach(lab, kind, "wan", ("port1", &lab.vm1))?,
+                attach(site.host(), original, site.inside(), site.outside())?,
+                attach(site.host(), kind, site.outside(), site.inside())?,
             ],
         })
     }
 }
 
-/// Sends what comes in by a device of the gateway out of another, at whose far end is `eth0` of a namespace.
-fn attach(lab: &Lab, kind: Kind, from: &str, (to, far): (&str, &Namespace)) -> Result<Ebpf> {
-    let interface = lab.gw.enter(|| nix::net::if_::if_nametoindex(to))??;
+/// Sends what comes from one end to the other.
+fn attach(host: &Namespace, kind: Kind, from: End<'_>, to: End<'_>) -> Result<Ebpf> {
+    let interface = host.enter(|| nix::net::if_::if_nametoindex(to.edge))??;
     let mut way = Way { interface: IfIndex::new(interface), ..Way::default() };
-    let header = [link_address(far, "eth0")?, link_address(&lab.gw, to)?].concat();
-    for (word, pair) in way.ethernet.iter_mut().zip(header.chunks_exact(2)) {
+    let [hop, end] = to.ethernet()?;
+    for (word, pair) in way.ethernet.iter_mut().zip([end, hop].as_flattened().chunks_exact(2)) {
         *word = u16::from_ne_bytes([pair[0], pair[1]]);
     }
     let mut object = Ebpf::load(OBJECT).context("cannot load the bare programs")?;
@@ -57,18 +56,18 @@ fn attach(lab: &Lab, kind: Kind, from: &str, (to, far): (&str, &Namespace)) -> R
         let mut devices: DevMap<&mut MapData> =
             DevMap::try_from(object.map_mut("DEVICE").context("no map DEVICE")?)?;
         // The kernel looks for the device in the namespace of the caller.
-        lab.gw.enter(|| devices.set(0, interface, None, 0))?.context("cannot name the device to XDP")?;
+        host.enter(|| devices.set(0, interface, None, 0))?.context("cannot name the device to XDP")?;
         let program: &mut Xdp = object.program_mut("redirect_xdp").context("no redirect_xdp")?.try_into()?;
         program.load().context("the kernel refused redirect_xdp")?;
-        let attached = lab.gw.enter(|| program.attach(from, XdpMode::Driver))?;
-        attached.with_context(|| format!("cannot attach redirect_xdp to {from}"))?;
+        let attached = host.enter(|| program.attach(from.edge, XdpMode::Driver))?;
+        attached.with_context(|| format!("cannot attach redirect_xdp to {}", from.edge))?;
     } else {
         let name = if kind == Kind::BarePeer { "redirect_peer" } else { "redirect" };
         let program: &mut SchedClassifier =
             object.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
         program.load().with_context(|| format!("the kernel refused {name}"))?;
-        let attached = lab.gw.enter(|| program.attach(from, TcAttachType::Ingress))?;
-        attached.with_context(|| format!("cannot attach {name} to {from}"))?;
+        let attached = host.enter(|| program.attach(from.edge, TcAttachType::Ingress))?;
+        attached.with_context(|| format!("cannot attach {name} to {}", from.edge))?;
     }
     Ok(object)
 }

@@ -1,16 +1,14 @@
-//! What a side puts into the gateway of a lab.
+//! What a side puts into the host of a site, and into its router.
 
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
 
 use super::bare::Bare;
-use super::side::{Kind, Side};
-use crate::addresses::{GATEWAY, INSIDE};
-use crate::gateway::nat;
-use crate::gateway::natbpf::Natbpf;
-use crate::gateway::rule::Rule;
-use crate::topology::Lab;
+use super::side::{Kind, Rules, Side, Start};
+use crate::addresses::{Family, GATEWAY};
+use crate::gateway::natbpf::{Cli, INSTANCE, Natbpf};
+use crate::topology::Site;
 
 /// A side at work; dropping it ends what runs.
 #[derive(Debug)]
@@ -23,35 +21,79 @@ pub enum Running {
 }
 
 impl Running {
-    pub fn start(lab: &Lab, side: &Side) -> Result<Self> {
-        match side.kind {
-            Kind::Plain => {}
-            Kind::Iptables => {
-                lab.translate(nat::Kind::Iptables, &[Rule::new("wan").source(INSIDE)]).map(drop)?;
-            }
-            Kind::Nft => nft(lab)?,
-            Kind::Edge | Kind::Offload | Kind::Xdp => {
-                let (path, args) = side.natbpf.as_ref().context("a natbpf to start")?;
-                return Ok(Self::Natbpf(lab.natbpf_cli()?.binary(path).start(args)?));
-            }
-            Kind::BareTc | Kind::BarePeer | Kind::BareXdp => {
-                return Ok(Self::Bare(Bare::start(lab, side.kind)?));
-            }
+    pub fn start(site: &dyn Site, side: &Side) -> Result<Self> {
+        rules(site, side)?;
+        if let Some((path, start)) = &side.natbpf {
+            let cli = Cli::new(site.host(), INSTANCE)?.binary(path);
+            return Ok(Self::Natbpf(match start {
+                Start::Arguments(args) => cli.start(args)?,
+                Start::Accelerate { hook, max_flows } => {
+                    let edges = [site.inside().edge, site.outside().edge];
+                    Natbpf::for_toml(&cli, &accelerate(edges, hook, *max_flows))?
+                }
+            }));
         }
-        Ok(Self::Kernel)
+        match side.kind {
+            Kind::BareTc | Kind::BarePeer | Kind::BareXdp => Ok(Self::Bare(Bare::start(site, side.kind)?)),
+            _ => Ok(Self::Kernel),
+        }
     }
+}
+
+/// `natbpf accelerate EDGE EDGE`, with room for so many flows, which a file alone can say.
+fn accelerate(edges: [&str; 2], hook: &str, max_flows: u32) -> String {
+    format!("[[accelerate]]\nedges = {edges:?}\n\n[datapath]\nhook = \"{hook}\"\nmax_flows = {max_flows}\n")
 }
 
 /// What packets come from outside, unspecified for a side that does not translate.
 pub fn external(side: &Side) -> Ipv4Addr {
-    if side.kind.translates() { GATEWAY } else { Ipv4Addr::UNSPECIFIED }
+    if side.translates() { GATEWAY } else { Ipv4Addr::UNSPECIFIED }
 }
 
-fn nft(lab: &Lab) -> Result<()> {
-    let rules = format!(
-        "add table ip bench; \
-         add chain ip bench post {{ type nat hook postrouting priority srcnat; }}; \
-         add rule ip bench post ip saddr {INSIDE} oifname \"wan\" masquerade"
-    );
-    lab.gw.cmd("nft").arg(rules).run()
+fn rules(site: &dyn Site, side: &Side) -> Result<()> {
+    let (router, uplink) = site.outside().hop;
+    let family = side.setting.family;
+    let network = family.network(Ipv4Addr::new(10, 0, 0, 0), 24);
+    match side.rules() {
+        Rules::None => return Ok(()),
+        Rules::Iptables => {
+            let program = match family {
+                Family::V4 => "iptables",
+                Family::V6 => "ip6tables",
+            };
+            let rule = ["-t", "nat", "-A", "POSTROUTING", "-o", uplink, "-s", &network, "-j", "MASQUERADE"];
+            router.cmd(program).args(rule).run()?;
+        }
+        Rules::Nft => {
+            let ip = match family {
+                Family::V4 => "ip",
+                Family::V6 => "ip6",
+            };
+            let rules = format!(
+                "add table {ip} bench; \
+                 add chain {ip} bench post {{ type nat hook postrouting priority srcnat; }}; \
+                 add rule {ip} bench post {ip} saddr {network} oifname \"{uplink}\" masquerade"
+            );
+            router.cmd("nft").arg(rules).run()?;
+        }
+    }
+    // Conntrack of a router in another namespace must not take offence at what it has not seen.
+    if side.kind.is_accelerate() && router.name() != site.host().name() {
+        router
+            .sysctl("net.netfilter.nf_conntrack_tcp_be_liberal", "1")
+            .context("cannot ready the router's conntrack")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accelerate_is_told_its_edges() {
+        let toml =
+            "[[accelerate]]\nedges = [\"tap0\", \"eth0\"]\n\n[datapath]\nhook = \"xdp\"\nmax_flows = 1000\n";
+        assert_eq!(accelerate(["tap0", "eth0"], "xdp", 1000), toml);
+    }
 }

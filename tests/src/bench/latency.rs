@@ -4,15 +4,14 @@
 //! and on how long an idle one takes to wake up, which is more than any translation costs.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::addresses::SERVER;
-use crate::topology::Lab;
+use crate::netns::Namespace;
 use crate::traffic::pin_to_one_processor;
 
 /// Where the server listens.
@@ -26,6 +25,15 @@ const WARM_UP: Duration = Duration::from_millis(200);
 
 /// An end that hears nothing for so long gives up.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// Where client and server are.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends<'a> {
+    pub client: &'a Namespace,
+    pub server: &'a Namespace,
+    /// The server's.
+    pub address: IpAddr,
+}
 
 /// How long each took, sorted.
 #[derive(Clone, Debug)]
@@ -54,19 +62,19 @@ impl Latencies {
     }
 }
 
-/// Requests on one connection from vm1 to the outside.
-pub fn requests(lab: &Lab, seconds: u32) -> Result<Latencies> {
-    with_server(lab, || {
-        let mut stream = connect()?;
+/// Requests on one connection.
+pub fn requests(ends: &Ends<'_>, seconds: u32) -> Result<Latencies> {
+    with_server(ends, || {
+        let mut stream = connect(ends)?;
         repeat(seconds, || exchange(&mut stream))
     })
 }
 
-/// Connections from vm1 to the outside, each for one request; the server ends it.
-pub fn connections(lab: &Lab, seconds: u32) -> Result<Latencies> {
-    with_server(lab, || {
+/// Connections, each for one request; the server ends it.
+pub fn connections(ends: &Ends<'_>, seconds: u32) -> Result<Latencies> {
+    with_server(ends, || {
         repeat(seconds, || {
-            let mut stream = connect()?;
+            let mut stream = connect(ends)?;
             // Says that it is the only one.
             stream.write_all(&[1; MESSAGE])?;
             let mut response = Vec::with_capacity(MESSAGE);
@@ -94,8 +102,8 @@ fn repeat(seconds: u32, mut once: impl FnMut() -> Result<()>) -> Result<Latencie
     Latencies::new(each, before - start)
 }
 
-fn connect() -> Result<TcpStream> {
-    let stream = TcpStream::connect((SERVER, PORT)).context("cannot connect to the server outside")?;
+fn connect(ends: &Ends<'_>) -> Result<TcpStream> {
+    let stream = TcpStream::connect((ends.address, PORT)).context("cannot connect to the server outside")?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(LIMIT))?;
     Ok(stream)
@@ -107,16 +115,16 @@ fn exchange(stream: &mut TcpStream) -> Result<()> {
     stream.read_exact(&mut message).context("no response")
 }
 
-/// Runs a client in vm1 while a server outside answers.
-fn with_server<T: Send>(lab: &Lab, client: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let listener = lab.out.tcp_listener((SERVER, PORT))?;
+/// Runs a client while a server answers.
+fn with_server<T: Send>(ends: &Ends<'_>, client: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let listener = ends.server.tcp_listener((ends.address, PORT))?;
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let server = scope.spawn(|| pin_to_one_processor().and_then(|()| serve(&listener, &stop)));
-        let outcome = lab.vm1.enter(|| pin_to_one_processor().and_then(|()| client())).flatten();
+        let outcome = ends.client.enter(|| pin_to_one_processor().and_then(|()| client())).flatten();
         stop.store(true, Ordering::Relaxed);
         // Wakes the server, from beside it: the way through the gateway may be what does not work.
-        let woken = lab.out.tcp_connect((SERVER, PORT)).map(drop);
+        let woken = ends.server.tcp_connect((ends.address, PORT)).map(drop);
         let served = server.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause));
         let value = outcome?;
         woken?;

@@ -61,6 +61,7 @@ impl Percentile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Measure {
     Packets { direction: Direction, flows: u32 },
+    Repeated { direction: Direction, flows: u32 },
     NewFlows,
     Host,
     Stream { direction: Direction, streams: u8 },
@@ -75,7 +76,7 @@ pub enum Measure {
 impl Measure {
     pub const fn group(self) -> Group {
         match self {
-            Self::Packets { .. } => Group::Packets,
+            Self::Packets { .. } | Self::Repeated { .. } => Group::Packets,
             Self::NewFlows => Group::New,
             Self::Host => Group::Host,
             Self::Stream { .. } => Group::Stream,
@@ -92,13 +93,14 @@ impl Measure {
             Self::Stream { .. } => "Gbit/s",
             Self::Requests | Self::Connections => "1/s",
             Self::RequestLatency(_) | Self::ConnectionLatency(_) => "us",
+            Self::Repeated { .. } => "%",
             Self::Memory => "bytes",
             Self::Housekeeping { .. } => "ms",
         }
     }
 
     pub const fn more_is_better(self) -> bool {
-        matches!(self, Self::Stream { .. } | Self::Requests | Self::Connections)
+        matches!(self, Self::Repeated { .. } | Self::Stream { .. } | Self::Requests | Self::Connections)
     }
 
     /// How often a second, of what a figure in nanoseconds is the cost of.
@@ -111,6 +113,9 @@ impl fmt::Display for Measure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let percentile = |percentile: &Percentile| format!("{}th percentile", percentile.share() * 100.0);
         match self {
+            Self::Repeated { direction, flows } => {
+                write!(f, "share repeated of the {}", Self::Packets { direction: *direction, flows: *flows })
+            }
             Self::Packets { direction, flows } => {
                 let way = match direction {
                     Direction::Original => "original",
@@ -164,6 +169,8 @@ mod tests {
         assert_eq!(packets(1), "packets of 1 flow, original direction");
         assert_eq!(packets(1_000_000), "packets of 1,000,000 flows, original direction");
         assert_eq!(thousands(100_000), "100,000");
+        let repeated = Measure::Repeated { direction: Direction::Reply, flows: 2 }.to_string();
+        assert_eq!(repeated, "share repeated of the packets of 2 flows, reply direction");
         let latency = Measure::RequestLatency(Percentile::P999).to_string();
         assert_eq!(latency, "latency of TCP requests, 99.9th percentile");
     }

@@ -6,22 +6,47 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::MapData;
+use natbpf_common::path::set::WAYS;
 
-use super::side::Side;
+use super::side::{Kind, Side};
+use crate::addresses::Family;
 use crate::gateway::natbpf::INSTANCE;
 use crate::netns::isolate::bpffs;
 
-/// Bytes a flow. For natbpf: its tables, whose memory is there from the start, by how many flows they hold. For
-/// netfilter: the object of a connection, without its extensions and its place in the hash table.
+/// Bytes a flow. For natbpf's own NAT: its tables, whose memory is there from the start, by how many flows they hold.
+/// For what accelerates: a path each way. For netfilter: the object of a connection, without its extensions and its
+/// place in the hash table.
 pub fn of_a_flow(side: &Side, max_flows: u32) -> Result<f64> {
-    if side.kind.is_netfilter() {
+    if side.kind == Kind::Iptables {
         let text = fs::read_to_string("/proc/slabinfo").context("cannot read /proc/slabinfo")?;
         let size = object_size(&text, "nf_conntrack").context("/proc/slabinfo has no nf_conntrack")?;
         return Ok(size as f64);
     }
-    let mut memory = 0;
-    let folder = bpffs().join("natbpf").join(INSTANCE);
-    for version in list(&folder)? {
+    let tables = tables()?;
+    if side.kind.is_accelerate() {
+        let name = if side.setting.family == Family::V6 { "PATHS6" } else { "PATHS" };
+        let paths = tables.iter().find(|table| table.name == name);
+        let paths = paths.with_context(|| format!("natbpf has no table {name}"))?;
+        return Ok(2.0 * paths.memory as f64 / (paths.entries * WAYS as u64) as f64);
+    }
+    // Others do not grow with the flows. The entries of the tables of paths are sets of them.
+    let grows = |table: &&Table| table.entries >= u64::from(max_flows) || table.name.starts_with("PATHS");
+    let memory: u64 = tables.iter().filter(grows).map(|table| table.memory).sum();
+    ensure!(memory > 0, "natbpf has no table of flows");
+    Ok(memory as f64 / f64::from(max_flows))
+}
+
+/// A map that is pinned.
+struct Table {
+    name: String,
+    entries: u64,
+    /// In bytes, as the kernel accounts for it.
+    memory: u64,
+}
+
+fn tables() -> Result<Vec<Table>> {
+    let mut tables = Vec::new();
+    for version in list(&bpffs().join("natbpf").join(INSTANCE))? {
         for pin in list(&version)? {
             let Ok(object) = MapData::from_pin(&pin) else { continue };
             let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", object.fd().as_fd().as_raw_fd()))?;
@@ -30,14 +55,11 @@ pub fn of_a_flow(side: &Side, max_flows: u32) -> Result<f64> {
                 continue;
             }
             let field = |name| field(&info, name).with_context(|| format!("{}: no {name}", pin.display()));
-            // Others do not grow with the flows.
-            if field("max_entries")? >= u64::from(max_flows) {
-                memory += field("memlock")?;
-            }
+            let name = pin.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            tables.push(Table { name, entries: field("max_entries")?, memory: field("memlock")? });
         }
     }
-    ensure!(memory > 0, "no table of flows is pinned below {}", folder.display());
-    Ok(memory as f64 / f64::from(max_flows))
+    Ok(tables)
 }
 
 fn list(folder: &Path) -> Result<Vec<std::path::PathBuf>> {

@@ -16,8 +16,11 @@ mod measure;
 mod memory;
 mod options;
 mod packets;
+mod pair;
 mod pktgen;
 mod progress;
+mod repeated;
+mod setting;
 mod side;
 mod streams;
 mod svg;
@@ -25,7 +28,7 @@ mod table;
 
 use std::fs;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 pub use bare::Bare;
 pub use options::Options;
@@ -54,9 +57,12 @@ pub fn run(options: &Options) -> Result<bool> {
         return gate::run(options.record);
     }
     let mut plan = Plan::new(options);
-    let sides = Sides::choose(&options.side, options.against.as_ref(), plan.max_flows())?;
+    let sides = Sides::choose(&options.side, plan.setting, options.against.as_ref(), plan.max_flows())?;
+    if sides.all.is_empty() {
+        bail!("no side is left: {}", sides.left_out.join("; "));
+    }
     if options.pktgen {
-        println!("{}", pktgen::run(&sides.all, plan.rounds, plan.packets)?);
+        println!("{}\n\n{}", plan.setting, pktgen::run(&sides.all, plan.rounds, plan.packets)?);
         return Ok(true);
     }
     let _raised = options.raise_limits.then(|| Raised::to(plan.max_flows())).transpose()?;
@@ -71,13 +77,13 @@ pub fn run(options: &Options) -> Result<bool> {
         eprintln!("bench: this machine is busy (load {load}); what else runs is in the figures");
     }
     let figures = measure(&sides.all, &plan)?;
-    report(options, &sides.all, &figures, environment, &left_out)?;
+    report(options, &plan, &sides.all, &figures, environment, &left_out)?;
     Ok(true)
 }
 
 /// What netfilter is not asked for.
 fn beyond_netfilter(plan: &Plan, sides: &[Side]) -> Vec<String> {
-    let netfilter = sides.iter().filter(|side| side.kind.is_netfilter());
+    let netfilter = sides.iter().filter(|side| side.is_tracked());
     let too_many = plan.wants_group(Group::Packets) && plan.most_flows() >= plan.connections;
     netfilter
         .filter(|_| too_many)
@@ -118,16 +124,18 @@ fn measure(sides: &[Side], plan: &Plan) -> Result<Figures> {
 
 fn report(
     options: &Options,
+    plan: &Plan,
     sides: &[Side],
     figures: &Figures,
     environment: serde_json::Value,
     left_out: &[String],
 ) -> Result<()> {
     let names: Vec<String> = sides.iter().map(Side::to_string).collect();
-    println!("{}\n\n{}", environment::line(&environment), table::report(figures, &names));
+    let setting = format!("{}, flows in {}", plan.setting, plan.order.name());
+    println!("{}\n{setting}\n\n{}", environment::line(&environment), table::report(figures, &names));
     left_out.iter().for_each(|line| println!("Left out: {line}"));
     if let Some(path) = &options.json {
-        let report = json::report(figures, &names, environment, left_out);
+        let report = json::report(figures, &names, plan, environment, left_out);
         fs::write(path, format!("{report:#}\n"))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }

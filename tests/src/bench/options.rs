@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use super::measure::{Group, Measure, NEW};
+use super::setting::{Setting, Topology};
 use super::side::{Kind, Side};
+use crate::addresses::Family;
+use crate::traffic::Order;
 
 /// natbpf beside iptables, nft, plain forwarding and bare redirects, in one run
 ///
-/// Instance (veth) - gateway - outside (veth), in network namespaces that it makes and removes. Prints medians over the
-/// rounds, and how many times as good as iptables MASQUERADE and as plain forwarding each is. Needs root.
+/// In network namespaces that it makes and removes: an instance, a host and an outside, all of veth devices. Prints
+/// medians over the rounds, and how many times as good as iptables, as nft and as plain forwarding each is. Needs root.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "bench",
@@ -20,6 +23,9 @@ use super::side::{Kind, Side};
                   bench --json figures.json --svg docs/performance\n  \
                   bench --measure packets,new --side iptables,offload --flows 1,1000000 --raise-limits\n  \
                   bench --measure packets --side edge --against /usr/bin/natbpf\n  \
+                  bench --topology host --measure packets,new,stream --flows 1,10000\n  \
+                  bench --topology host --family 6 --side iptables,accelerate,accelerate-xdp,bare-tc,bare-xdp\n  \
+                  bench --topology bridge --order zipf\n  \
                   bench --gate"
 )]
 pub struct Options {
@@ -30,6 +36,18 @@ pub struct Options {
     /// Packets of a measurement at least [default: 500000, with --quick 100000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10_000..=100_000_000))]
     pub packets: Option<u32>,
+
+    /// What is between the instance and the outside
+    #[arg(long, value_name = "NAME", value_enum, default_value_t)]
+    pub topology: Topology,
+
+    /// The version of IP
+    #[arg(long, value_name = "4|6", value_enum, default_value_t)]
+    pub family: Family,
+
+    /// The order in which flows have their turns
+    #[arg(long, value_name = "ORDER", value_enum, default_value_t)]
+    pub order: Order,
 
     /// Numbers of flows to take turns [default: 1,1000,100000,1000000, with --quick 1,100000]
     #[arg(long, value_name = "N,…", value_delimiter = ',',
@@ -44,11 +62,11 @@ pub struct Options {
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_enum)]
     pub measure: Vec<Group>,
 
-    /// Only these sides
+    /// Only these sides; without it, all that there are in the topology and of the family
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_enum)]
     pub side: Vec<Kind>,
 
-    /// Every side and the main measures, in less than two minutes
+    /// Every side and the main measures, in three minutes or so
     #[arg(long)]
     pub quick: bool,
 
@@ -77,8 +95,8 @@ pub struct Options {
     #[arg(long, requires = "gate")]
     pub record: bool,
 
-    /// Drive the kernel's pktgen instead, through plain forwarding, iptables and natbpf
-    #[arg(long, conflicts_with_all = ["quick", "json", "svg", "measure", "flows"])]
+    /// Drive the kernel's pktgen instead, by IPv4, through plain forwarding, iptables, nft and natbpf
+    #[arg(long, conflicts_with_all = ["quick", "json", "svg", "measure", "flows", "order", "family"])]
     pub pktgen: bool,
 }
 
@@ -91,6 +109,8 @@ pub struct Plan {
     flows: Vec<u32>,
     pub seconds: u32,
     groups: Vec<Group>,
+    pub setting: Setting,
+    pub order: Order,
     /// How many connections netfilter takes.
     pub connections: u32,
 }
@@ -111,6 +131,8 @@ impl Plan {
             flows,
             seconds: or(options.seconds, 1, 3),
             groups: options.measure.clone(),
+            setting: Setting { topology: options.topology, family: options.family },
+            order: options.order,
             connections: u32::MAX,
         }
     }
@@ -133,7 +155,7 @@ impl Plan {
 
     /// The numbers of flows that a side can hold. One is enough for what does not ask for more.
     pub fn flows_of(&self, side: &Side) -> Vec<u32> {
-        let room = if side.kind.is_netfilter() { self.connections } else { u32::MAX };
+        let room = if side.is_tracked() { self.connections } else { u32::MAX };
         let wanted = |flows: &u32| *flows < room && self.wants_group(Group::Packets);
         self.flows.iter().copied().filter(wanted).collect()
     }
@@ -149,6 +171,7 @@ impl Plan {
 mod tests {
     use clap::CommandFactory as _;
 
+    use super::super::side::Sides;
     use super::*;
 
     #[test]
@@ -169,10 +192,20 @@ mod tests {
     }
 
     #[test]
+    fn flows_have_their_turns_at_random_unless_something_else_is_said() {
+        let plan = |line: &[&str]| Plan::new(&Options::parse_from([&["bench"], line].concat()));
+        let usual = plan(&[]);
+        assert_eq!((usual.order, usual.setting), (Order::Random, Setting::default()));
+        let other = plan(&["--order", "created", "--topology", "host", "--family", "6"]);
+        let setting = Setting { topology: Topology::Host, family: Family::V6 };
+        assert_eq!((other.order, other.setting), (Order::Created, setting));
+    }
+
+    #[test]
     fn netfilter_is_not_asked_for_more_than_it_takes() -> anyhow::Result<()> {
         let mut plan = Plan::new(&Options::parse_from(["bench"]));
         plan.connections = 262_144;
-        let sides = super::super::side::Sides::choose(&[Kind::Plain, Kind::Iptables], None, 1)?;
+        let sides = Sides::choose(&[Kind::Plain, Kind::Iptables], plan.setting, None, 1)?;
         let flows: Vec<_> = sides.all.iter().map(|side| plan.flows_of(side).len()).collect();
         assert_eq!(flows, [4, 3]);
         Ok(())

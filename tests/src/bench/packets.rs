@@ -8,40 +8,55 @@ use anyhow::{Context as _, Result, bail};
 
 use super::gateway::{Running, external};
 use super::housekeeping;
-use super::measure::{Group, Measure, NEW};
+use super::measure::{Measure, NEW};
 use super::memory;
 use super::options::Plan;
+use super::repeated::Repeated;
+use super::setting::Topology;
 use super::side::Side;
 use crate::addresses::GATEWAY;
 use crate::process::interrupt;
-use crate::topology::{Lab, Options};
-use crate::traffic::{Direction, Run, Sink, Traffic};
+use crate::topology::Site;
+use crate::traffic::{self, Direction, Run, Sink, Traffic};
 
 const DIRECTIONS: [Direction; 2] = [Direction::Original, Direction::Reply];
 
 struct Bench<'a> {
-    lab: &'a Lab,
+    site: &'a dyn Site,
     side: &'a Side,
-    plan: &'a Plan,
     traffic: Traffic,
+    /// None for what repeats nothing.
+    repeated: Option<Repeated>,
     /// How many flows there are.
     begun: u32,
 }
 
-/// Takes them in a lab of their own.
+/// Takes them in a site of their own.
 pub fn measure(side: &Side, plan: &Plan, record: &mut dyn FnMut(Measure, f64)) -> Result<()> {
-    let lab = Lab::with(Options { bridge: false, ..Options::default() })?;
-    let running = Running::start(&lab, side)?;
-    let sink = if side.kind.is_xdp() { Sink::Both } else { Sink::Instance };
-    let traffic = Traffic::with(&lab, external(side), sink)?;
-    let mut bench = Bench { lab: &lab, side, plan, traffic, begun: 0 };
+    let site = side.setting.make()?;
+    let site = &*site;
+    let running = Running::start(site, side)?;
+    let options = traffic::Options {
+        family: side.setting.family,
+        external: external(side),
+        sink: sink(side),
+        order: plan.order,
+        most_flows: plan.most_flows(),
+    };
+    let traffic = Traffic::with(site, options)?;
+    let repeated = side.repeats().then(Repeated::open).transpose()?;
+    let mut bench = Bench { site, side, traffic, repeated, begun: 0 };
     // Caches, and for flows that take another way once they are known both directions.
     bench.begin(1)?;
     for direction in DIRECTIONS {
+        bench.warm(direction, 1)?;
         bench.packets(direction, NEW / 10, 1)?;
     }
+    if let Some(repeated) = &bench.repeated {
+        repeated.settle()?;
+    }
     if plan.wants(side, Measure::Host) {
-        record(Measure::Host, host(&lab, plan.packets)?);
+        record(Measure::Host, host(site, side, plan.packets)?);
     }
     let mut new = None;
     for flows in plan.flows_of(side) {
@@ -54,7 +69,11 @@ pub fn measure(side: &Side, plan: &Plan, record: &mut dyn FnMut(Measure, f64)) -
         for direction in DIRECTIONS {
             let measure = Measure::Packets { direction, flows };
             if plan.wants(side, measure) {
-                record(measure, bench.packets(direction, plan.packets.max(flows), flows)?.cost());
+                let (run, repeated) = bench.measured(direction, plan.packets.max(flows), flows)?;
+                record(measure, run.cost());
+                if let Some(share) = repeated {
+                    record(Measure::Repeated { direction, flows }, share * 100.0);
+                }
             }
         }
     }
@@ -74,55 +93,93 @@ pub fn measure(side: &Side, plan: &Plan, record: &mut dyn FnMut(Measure, f64)) -
 }
 
 impl Bench<'_> {
-    /// Begins so many flows more, and lets packets of each pass until nothing changes any more; returns what
-    /// the first packet of one costs.
+    /// Begins so many flows more, a packet in each direction; returns what the first one costs.
     fn begin(&mut self, flows: u32) -> Result<Option<f64>> {
         if flows == 0 {
             return Ok(None);
         }
-        let (first, mut cost) = (self.begun, None);
-        // An offload is for a flow that has been seen in both directions, and learnt of each direction alone.
-        for turn in 0..2 {
-            for direction in DIRECTIONS {
-                let run = self.traffic.run(self.lab, direction, flows, flows.into(), first.into())?;
-                self.check(direction, run)?;
-                if (turn, direction) == (0, Direction::Original) {
-                    cost = Some(run.cost());
-                }
-            }
-            if !self.plan.wants_group(Group::Packets) {
-                break;
-            }
+        let mut cost = None;
+        for direction in DIRECTIONS {
+            let run = self.traffic.run(self.site, direction, flows, flows.into(), self.begun.into())?;
+            self.check(direction, run)?;
+            cost = cost.or(Some(run.cost()));
         }
         self.begun += flows;
         Ok(cost)
     }
 
+    /// Lets packets of each flow pass until nothing changes any more. Just before they are measured: what has been
+    /// learnt of a flow is not believed for ever, and a million of them take seconds.
+    fn warm(&mut self, direction: Direction, flows: u32) -> Result<()> {
+        // What passes twice in the same way is repeated from the third time on.
+        let run = self.traffic.run(self.site, direction, 3 * flows, flows.into(), 0)?;
+        self.check(direction, run)
+    }
+
+    /// Packets of flows that were just warmed up, and what share of them natbpf repeated.
+    fn measured(&mut self, direction: Direction, packets: u32, flows: u32) -> Result<(Run, Option<f64>)> {
+        self.warm(direction, flows)?;
+        let repeated = |bench: &Self| bench.repeated.as_ref().map(Repeated::packets).transpose();
+        let before = repeated(self)?;
+        let run = self.packets(direction, packets, flows)?;
+        let share = |(before, after): (u64, u64)| (after - before) as f64 / run.sent as f64;
+        Ok((run, before.zip(repeated(self)?).map(share)))
+    }
+
     fn packets(&mut self, direction: Direction, packets: u32, flows: u32) -> Result<Run> {
-        let run = self.traffic.run(self.lab, direction, packets, flows.into(), 0)?;
+        let run = self.traffic.run_in_order(self.site, direction, packets, flows)?;
         self.check(direction, run)?;
         Ok(run)
     }
 
     /// Every packet has arrived, as it should.
     fn check(&self, direction: Direction, run: Run) -> Result<()> {
-        let translated = direction == Direction::Reply || self.side.kind.translates();
+        let translated = direction == Direction::Reply || self.side.translates();
         let (right, wrong) =
             if translated { (run.translated, run.untranslated) } else { (run.untranslated, run.translated) };
         if right != run.sent || wrong != 0 {
             bail!(
-                "{direction:?} direction: of {} packets {right} arrived as they should and {wrong} otherwise",
-                run.sent
+                "{direction:?} direction: of {} packets {right} arrived as they should and {wrong} otherwise; dropped by \
+                 devices so far: {}",
+                run.sent,
+                dropped(self.site)?
             );
         }
         Ok(())
     }
 }
 
+/// What devices at the ends have dropped, received and sent.
+fn dropped(site: &dyn Site) -> Result<String> {
+    let mut text = Vec::new();
+    for end in [site.inside(), site.outside()] {
+        for (namespace, device) in [(end.namespace, "eth0"), (site.host(), end.edge)] {
+            let links =
+                namespace.cmd("ip").args(["-j", "-s", "link", "show", "dev", device]).output_text()?;
+            let links: serde_json::Value = serde_json::from_str(&links)?;
+            let count = |way: &str| links[0]["stats64"][way]["dropped"].as_u64().unwrap_or_default();
+            text.push(format!("{} {device} {}/{}", namespace.name(), count("rx"), count("tx")));
+        }
+    }
+    Ok(text.join(", "))
+}
+
+/// Where packets end.
+fn sink(side: &Side) -> Sink {
+    if side.kind.is_xdp() {
+        Sink::Both
+    } else if side.setting.topology == Topology::Bridge {
+        Sink::Instances
+    } else {
+        Sink::Instance
+    }
+}
+
 /// What a datagram that the gateway itself sends costs, in nanoseconds.
-fn host(lab: &Lab, packets: u32) -> Result<f64> {
-    let socket = lab.gw.udp((GATEWAY, 0))?;
-    socket.connect((Ipv4Addr::new(198, 18, 255, 1), 9))?;
+fn host(site: &dyn Site, side: &Side, packets: u32) -> Result<f64> {
+    let family = side.setting.family;
+    let socket = site.host().udp((family.address(GATEWAY), 0))?;
+    socket.connect((family.address(Ipv4Addr::new(198, 18, 255, 1)), 9))?;
     let send = |count: u32| -> Result<f64> {
         let start = Instant::now();
         for _ in 0..count {

@@ -1,4 +1,4 @@
-//! What is compared: translators, and limits without translation.
+//! What is compared: translators, what repeats their work, and limits without translation.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
 use super::measure::Measure;
-use crate::addresses::INSIDE;
+use super::setting::{Setting, Topology};
+use crate::addresses::{Family, INSIDE};
 use crate::gateway::natbpf::binary;
 use crate::process::Cmd;
 use crate::traffic::Direction;
@@ -26,6 +27,18 @@ pub enum Kind {
     Offload,
     /// natbpf at XDP with offload
     Xdp,
+    /// natbpf accelerate at TC hooks, beside iptables -j MASQUERADE; of a bridge, beside nothing
+    Accelerate,
+    /// The same at XDP
+    AccelerateXdp,
+    /// natbpf accelerate at TC hooks, beside nft masquerade
+    AccelerateNft,
+    /// The same at XDP
+    AccelerateXdpNft,
+    /// natbpf accelerate at TC hooks, where the kernel forwards and nothing translates
+    AcceleratePlain,
+    /// The same at XDP
+    AccelerateXdpPlain,
     /// bpf_redirect at TC and nothing else
     BareTc,
     /// bpf_redirect_peer at TC and nothing else, toward the instance
@@ -43,6 +56,12 @@ impl Kind {
             Self::Edge => "natbpf edge",
             Self::Offload => "natbpf offload",
             Self::Xdp => "natbpf XDP",
+            Self::Accelerate => "natbpf accelerate",
+            Self::AccelerateXdp => "natbpf accelerate XDP",
+            Self::AccelerateNft => "natbpf accelerate, nft",
+            Self::AccelerateXdpNft => "natbpf accelerate XDP, nft",
+            Self::AcceleratePlain => "natbpf accelerate, plain",
+            Self::AccelerateXdpPlain => "natbpf accelerate XDP, plain",
             Self::BareTc => "bare TC redirect",
             Self::BarePeer => "bare TC peer redirect",
             Self::BareXdp => "bare XDP redirect",
@@ -50,16 +69,31 @@ impl Kind {
     }
 
     pub const fn is_natbpf(self) -> bool {
+        self.is_own_nat() || self.is_accelerate()
+    }
+
+    /// natbpf translates.
+    pub const fn is_own_nat(self) -> bool {
         matches!(self, Self::Edge | Self::Offload | Self::Xdp)
     }
 
-    pub const fn is_netfilter(self) -> bool {
-        matches!(self, Self::Iptables | Self::Nft)
+    /// natbpf repeats what others do.
+    pub const fn is_accelerate(self) -> bool {
+        matches!(self, Self::Accelerate | Self::AccelerateNft | Self::AcceleratePlain)
+            || self.is_accelerate_xdp()
     }
 
-    /// Whether the outside sees the gateway's address.
-    pub const fn translates(self) -> bool {
-        self.is_natbpf() || self.is_netfilter()
+    const fn is_accelerate_xdp(self) -> bool {
+        matches!(self, Self::AccelerateXdp | Self::AccelerateXdpNft | Self::AccelerateXdpPlain)
+    }
+
+    /// What the router is told where there is one.
+    const fn rules(self) -> Rules {
+        match self {
+            Self::Iptables | Self::Accelerate | Self::AccelerateXdp => Rules::Iptables,
+            Self::Nft | Self::AccelerateNft | Self::AccelerateXdpNft => Rules::Nft,
+            _ => Rules::None,
+        }
     }
 
     const fn is_bare(self) -> bool {
@@ -68,17 +102,40 @@ impl Kind {
 
     /// Frames pass without a socket buffer.
     pub const fn is_xdp(self) -> bool {
-        matches!(self, Self::Xdp | Self::BareXdp)
+        matches!(self, Self::Xdp | Self::BareXdp) || self.is_accelerate_xdp()
     }
 
-    fn has(self, measure: Measure) -> bool {
+    /// Why it is not in a setting, if it is not.
+    pub const fn lacks(self, setting: Setting) -> Option<&'static str> {
+        let bridged = matches!(setting.topology, Topology::Bridge);
+        match self {
+            Self::Edge | Self::Offload | Self::Xdp if !matches!(setting.topology, Topology::Gateway) => {
+                Some("natbpf's own NAT needs the topology gateway")
+            }
+            Self::Edge | Self::Offload | Self::Xdp if matches!(setting.family, Family::V6) => {
+                Some("natbpf's own NAT is of IPv4")
+            }
+            Self::Iptables | Self::Nft if bridged => Some("nothing routes in the topology bridge"),
+            Self::AccelerateNft | Self::AccelerateXdpNft if bridged => {
+                Some("nothing routes in the topology bridge")
+            }
+            Self::AcceleratePlain | Self::AccelerateXdpPlain if bridged => {
+                Some("nothing routes in the topology bridge, where `accelerate` is without rules")
+            }
+            _ => None,
+        }
+    }
+
+    fn has(self, measure: Measure, setting: Setting) -> bool {
         match measure {
-            // There is no flow, and the host's own packets meet no program.
-            Measure::NewFlows | Measure::Host => !self.is_bare(),
+            // There is no flow.
+            Measure::NewFlows => !self.is_bare(),
+            // The host's own packets meet no program of these, and elsewhere the host has no address.
+            Measure::Host => !self.is_bare() && setting.topology == Topology::Gateway,
             // Toward the uplink it is the plain redirect: the far end is not in a namespace of this machine.
             Measure::Packets { direction: Direction::Original, .. } => self != Self::BarePeer,
             Measure::Memory => self.is_natbpf() || self == Self::Iptables,
-            Measure::Housekeeping { .. } => self.is_natbpf(),
+            Measure::Housekeeping { .. } => self.is_own_nat(),
             _ => true,
         }
     }
@@ -108,22 +165,65 @@ impl Kind {
     }
 }
 
+/// What translates in the router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rules {
+    None,
+    Iptables,
+    Nft,
+}
+
+/// How natbpf is started.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Start {
+    Arguments(Vec<String>),
+    /// `natbpf accelerate` between the edges of the site.
+    Accelerate {
+        hook: &'static str,
+        max_flows: u32,
+    },
+}
+
 /// One that takes part in a run.
 #[derive(Clone, Debug)]
 pub struct Side {
     pub kind: Kind,
+    pub setting: Setting,
     name: String,
     /// Another natbpf than the one that was built with this program.
     against: bool,
-    /// natbpf and its arguments.
-    pub natbpf: Option<(PathBuf, Vec<String>)>,
+    pub natbpf: Option<(PathBuf, Start)>,
 }
 
 impl Side {
     /// Whether a measure says anything of it.
     pub fn has(&self, measure: Measure) -> bool {
         // This program goes through the tables itself, of which another version may have others.
-        self.kind.has(measure) && !(self.against && matches!(measure, Measure::Housekeeping { .. }))
+        self.kind.has(measure, self.setting)
+            && !(self.against && matches!(measure, Measure::Housekeeping { .. }))
+    }
+
+    /// What translates beside natbpf, or without it.
+    pub fn rules(&self) -> Rules {
+        match self.setting.topology {
+            Topology::Bridge => Rules::None,
+            Topology::Gateway | Topology::Host => self.kind.rules(),
+        }
+    }
+
+    /// Whether it repeats packets, and its tables are those of this version.
+    pub fn repeats(&self) -> bool {
+        self.kind.is_natbpf() && self.kind != Kind::Edge && !self.against
+    }
+
+    /// Whether the outside sees the gateway's address.
+    pub fn translates(&self) -> bool {
+        self.kind.is_own_nat() || self.is_tracked()
+    }
+
+    /// Whether netfilter tracks the connections.
+    pub fn is_tracked(&self) -> bool {
+        self.rules() != Rules::None
     }
 }
 
@@ -141,51 +241,82 @@ pub struct Sides {
 }
 
 impl Sides {
-    /// `wanted`, or all; natbpf's with the binary that was built, and with `against`.
-    pub fn choose(wanted: &[Kind], against: Option<&PathBuf>, max_flows: u32) -> Result<Self> {
-        let wanted = if wanted.is_empty() { Kind::value_variants() } else { wanted };
+    /// `wanted`, or all that a setting has; natbpf's with the binary that was built, and with `against`.
+    pub fn choose(
+        wanted: &[Kind],
+        setting: Setting,
+        against: Option<&PathBuf>,
+        max_flows: u32,
+    ) -> Result<Self> {
         let mut sides = Self::default();
-        for kind in wanted.iter().filter(|kind| !kind.is_natbpf()) {
-            sides.all.push(Side { kind: *kind, name: kind.name().to_owned(), against: false, natbpf: None });
+        for kind in wanted {
+            if let Some(reason) = kind.lacks(setting) {
+                sides.left_out.push(format!("{}: {reason}", kind.name()));
+            }
         }
-        let natbpf: Vec<Kind> = wanted.iter().copied().filter(|kind| kind.is_natbpf()).collect();
+        let wanted = if wanted.is_empty() { Kind::value_variants() } else { wanted };
+        let wanted: Vec<Kind> = wanted.iter().copied().filter(|kind| kind.lacks(setting).is_none()).collect();
+        for kind in wanted.iter().copied().filter(|kind| !kind.is_natbpf()) {
+            let name = kind.name().to_owned();
+            sides.all.push(Side { kind, setting, name, against: false, natbpf: None });
+        }
+        let natbpf: Vec<Kind> = wanted.into_iter().filter(|kind| kind.is_natbpf()).collect();
         if !natbpf.is_empty() {
-            sides.add_natbpf(&natbpf, &binary()?, false, max_flows)?;
+            sides.add_natbpf(&natbpf, setting, &binary()?, false, max_flows)?;
             if let Some(path) = against {
-                sides.add_natbpf(&natbpf, path, true, max_flows)?;
+                sides.add_natbpf(&natbpf, setting, path, true, max_flows)?;
             }
         }
         sides.all.sort_by_key(|side| side.kind);
         Ok(sides)
     }
 
-    fn add_natbpf(&mut self, kinds: &[Kind], path: &PathBuf, against: bool, max_flows: u32) -> Result<()> {
-        let help = Cmd::new(path).args(["masquerade", "--help"]).output_text();
-        let help = help.with_context(|| format!("{} is not a natbpf", path.display()))?;
-        for kind in kinds {
+    fn add_natbpf(
+        &mut self,
+        kinds: &[Kind],
+        setting: Setting,
+        path: &PathBuf,
+        against: bool,
+        max_flows: u32,
+    ) -> Result<()> {
+        let help = Cmd::new(path).arg("--help").output_text();
+        let commands = help.with_context(|| format!("{} is not a natbpf", path.display()))?;
+        let help = Cmd::new(path).args(["masquerade", "--help"]).output_text()?;
+        for kind in kinds.iter().copied() {
             let name = format!("{}{}", kind.name(), if against { " (against)" } else { "" });
-            match kind.natbpf_args(|option| has_option(&help, option)) {
-                Ok(added) => {
-                    let max_flows = max_flows.to_string();
-                    let base = ["masquerade", "-o", "wan", "-s", INSIDE, "--max-flows", &max_flows];
-                    // A hundred instances share a million flows; more than by default may be one's.
-                    let quota = ["--max-flows-per-source", "0"];
-                    let args = [&base[..], &quota, &added].concat().into_iter().map(str::to_owned).collect();
-                    let natbpf = Some((path.clone(), args));
-                    self.all.push(Side { kind: *kind, name, against, natbpf });
+            let start = if !kind.is_accelerate() {
+                own_nat(kind, &help, max_flows)
+                    .map_err(|option| format!("`natbpf masquerade` has no {option}"))
+            } else if has_word(&commands, "accelerate") {
+                Ok(Start::Accelerate { hook: if kind.is_xdp() { "xdp" } else { "tc" }, max_flows })
+            } else {
+                Err("there is no `natbpf accelerate`".to_owned())
+            };
+            match start {
+                Ok(start) => {
+                    let natbpf = Some((path.clone(), start));
+                    self.all.push(Side { kind, setting, name, against, natbpf });
                 }
-                Err(option) => self
-                    .left_out
-                    .push(format!("{name}: `natbpf masquerade` of {} has no {option}", path.display())),
+                Err(reason) => self.left_out.push(format!("{name} of {}: {reason}", path.display())),
             }
         }
         Ok(())
     }
 }
 
-/// Whether a help text has an option, as a word of its own.
-fn has_option(help: &str, option: &str) -> bool {
-    help.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).any(|word| word == option)
+/// The option that it lacks, if it does.
+fn own_nat(kind: Kind, help: &str, max_flows: u32) -> Result<Start, &'static str> {
+    let added = kind.natbpf_args(|option| has_word(help, option))?;
+    let max_flows = max_flows.to_string();
+    let base = ["masquerade", "-o", "wan", "-s", INSIDE, "--max-flows", &max_flows];
+    // A hundred instances share a million flows; more than by default may be one's.
+    let quota = ["--max-flows-per-source", "0"];
+    Ok(Start::Arguments([&base[..], &quota, &added].concat().into_iter().map(str::to_owned).collect()))
+}
+
+/// Whether a help text has an option or a command, as a word of its own.
+fn has_word(help: &str, wanted: &str) -> bool {
+    help.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).any(|word| word == wanted)
 }
 
 #[cfg(test)]
@@ -195,10 +326,10 @@ mod tests {
     #[test]
     fn options_are_found_as_words() {
         let help = "  -i, --port <IF>  A port\n      --to-ports <A-B>\n      --offload[=on] see `--hooks`";
-        assert!(has_option(help, "--port"));
-        assert!(has_option(help, "--offload"));
-        assert!(!has_option(help, "--hook"));
-        assert!(!has_option("--to-ports --ports", "--port"));
+        assert!(has_word(help, "--port"));
+        assert!(has_word(help, "--offload"));
+        assert!(!has_word(help, "--hook"));
+        assert!(!has_word("--to-ports --ports", "--port"));
     }
 
     #[test]
@@ -214,5 +345,42 @@ mod tests {
             Kind::Xdp.natbpf_args(|_| true).map(|args| args.join(" ")).as_deref(),
             Ok("--offload on --port port1 --hook xdp")
         );
+    }
+
+    #[test]
+    fn a_side_that_is_not_in_a_setting_is_left_out_where_it_is_named() -> Result<()> {
+        let setting = |topology, family| Setting { topology, family };
+        let bridge = setting(Topology::Bridge, Family::V4);
+        let sides = Sides::choose(&[Kind::Plain, Kind::Iptables, Kind::Edge], bridge, None, 1)?;
+        assert_eq!(sides.all.iter().map(Side::to_string).collect::<Vec<_>>(), ["plain forwarding"]);
+        assert_eq!(
+            sides.left_out,
+            [
+                "iptables MASQUERADE: nothing routes in the topology bridge",
+                "natbpf edge: natbpf's own NAT needs the topology gateway"
+            ]
+        );
+        let here = |setting| Kind::value_variants().iter().filter(move |kind| kind.lacks(setting).is_none());
+        assert_eq!(here(setting(Topology::Gateway, Family::V4)).count(), Kind::value_variants().len());
+        assert!(here(setting(Topology::Gateway, Family::V6)).all(|kind| !kind.is_own_nat()));
+        assert!(here(setting(Topology::Host, Family::V4)).all(|kind| !kind.is_own_nat()));
+        assert_eq!(here(bridge).filter(|kind| kind.is_accelerate()).count(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn rules_translate_where_something_routes() {
+        let side = |kind, topology| Side {
+            kind,
+            setting: Setting { topology, family: Family::V6 },
+            name: String::new(),
+            against: false,
+            natbpf: None,
+        };
+        assert_eq!(side(Kind::AccelerateXdpNft, Topology::Host).rules(), Rules::Nft);
+        assert!(side(Kind::Accelerate, Topology::Gateway).translates());
+        assert!(!side(Kind::Accelerate, Topology::Bridge).translates());
+        assert!(!side(Kind::AcceleratePlain, Topology::Host).is_tracked());
+        assert!(side(Kind::Edge, Topology::Gateway).translates());
     }
 }

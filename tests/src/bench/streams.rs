@@ -1,37 +1,47 @@
 //! Measures by TCP between real ends: bulk, requests, connections.
 
+use std::net::Ipv4Addr;
+
 use anyhow::{Context as _, Result};
 
 use super::gateway::Running;
-use super::latency::{self, Latencies};
+use super::latency::{self, Ends, Latencies};
 use super::measure::{Group, Measure, Percentile};
 use super::options::Plan;
 use super::side::Side;
-use crate::addresses::{GATEWAY, INSIDE, SERVER};
+use crate::addresses::GATEWAY;
 use crate::ends::tools::iperf3;
 use crate::process::interrupt;
-use crate::topology::{Lab, Options};
+use crate::topology::Site;
 use crate::traffic::Direction;
 
-/// Takes them in a lab of their own.
+/// Takes them in a site of their own.
 pub fn measure(side: &Side, plan: &Plan, record: &mut dyn FnMut(Measure, f64)) -> Result<()> {
-    let lab = Lab::with(Options { bridge: false, ..Options::default() })?;
+    let site = side.setting.make()?;
+    let site = &*site;
+    let family = side.setting.family;
+    let ends = Ends {
+        client: site.inside().namespace,
+        server: site.outside().namespace,
+        address: family.address(site.server()),
+    };
     // Every connection has its own port until the last one's is free again.
-    lab.vm1.sysctl("net.ipv4.ip_local_port_range", "1024 65000")?;
-    if !side.kind.translates() {
-        lab.out.ip(&format!("route add {INSIDE} via {GATEWAY}"))?;
+    ends.client.sysctl("net.ipv4.ip_local_port_range", "1024 65000")?;
+    if site.is_routed() && !side.translates() {
+        let network = family.network(Ipv4Addr::new(10, 0, 0, 0), 24);
+        ends.server.ip(&format!("route add {network} via {} dev eth0", family.address(GATEWAY)))?;
     }
     if side.kind.is_xdp() {
-        ready_for_xdp(&lab)?;
+        ready_for_xdp(site)?;
     }
-    let _running = Running::start(&lab, side)?;
+    let _running = Running::start(site, side)?;
     // These also warm up what comes after them.
     if plan.wants_group(Group::Requests) {
-        let latencies = latency::requests(&lab, plan.seconds).context("requests")?;
+        let latencies = latency::requests(&ends, plan.seconds).context("requests")?;
         say(&latencies, Measure::Requests, Measure::RequestLatency, record);
     }
     if plan.wants_group(Group::Connections) {
-        let latencies = latency::connections(&lab, plan.seconds).context("connections")?;
+        let latencies = latency::connections(&ends, plan.seconds).context("connections")?;
         say(&latencies, Measure::Connections, Measure::ConnectionLatency, record);
     }
     // A processor each for client and server, where there are two: where the scheduler puts them changes the figures
@@ -44,7 +54,8 @@ pub fn measure(side: &Side, plan: &Plan, record: &mut dyn FnMut(Measure, f64)) -
             if plan.wants(side, measure) {
                 let way = if direction == Direction::Reply { "-R" } else { "" };
                 let options = format!("-t {} -P {streams} -A 0,{other} {way}", plan.seconds);
-                let report = iperf3(&lab.vm1, (&lab.out, SERVER), &options).context("bulk TCP")?;
+                let report =
+                    iperf3(ends.client, (ends.server, ends.address), &options).context("bulk TCP")?;
                 record(measure, report.bits_per_second / 1e9);
             }
         }
@@ -66,12 +77,10 @@ fn say(
 
 /// XDP of veth sees packets before their sender's device would have summed them, and a redirect loses what is
 /// to be done: so the ends sum them. It also needs NAPI at the far ends, which GRO switches on.
-fn ready_for_xdp(lab: &Lab) -> Result<()> {
-    for (namespace, device) in [(&lab.vm1, "eth0"), (&lab.out, "eth0")] {
-        namespace.cmd("ethtool").args(["-K", device, "tx", "off", "gro", "on"]).run()?;
-    }
-    for device in ["port1", "wan"] {
-        lab.gw.cmd("ethtool").args(["-K", device, "gro", "on"]).run()?;
+fn ready_for_xdp(site: &dyn Site) -> Result<()> {
+    for end in [site.inside(), site.outside()] {
+        end.namespace.cmd("ethtool").args(["-K", "eth0", "tx", "off", "gro", "on"]).run()?;
+        site.host().cmd("ethtool").args(["-K", end.edge, "gro", "on"]).run()?;
     }
     Ok(())
 }

@@ -101,6 +101,7 @@ fn chart(title: &str, figures: &Figures, measures: &[Measure], sides: &[String])
 /// The same side has the same colour in every chart.
 fn colour(side: &str) -> &'static str {
     match side.split(' ').next() {
+        Some("natbpf") if side.contains("accelerate") => "#3f6fb0",
         Some("natbpf") => "#2a7f62",
         Some("iptables" | "nft") => "#c0504d",
         Some("plain") => "#808080",

@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use lab::Cmd;
+use lab::conformance::accelerate::{self, Comparison};
 use lab::conformance::row::Row;
 use lab::conformance::run::{Options, Report};
-use lab::conformance::{report, rows, run};
+use lab::conformance::{document, report, rows, run};
 use lab::process::interrupt;
 
 /// Run the conformance table: what natbpf meets, and what netfilter meets in its place
@@ -19,14 +20,20 @@ use lab::process::interrupt;
 /// hosts, a gateway and an outside world in network namespaces. It is run with natbpf, then with iptables. Needs
 /// root; leaves nothing behind.
 ///
-/// A run of all rows writes docs/conformance.md.
+/// With --accelerate, iptables alone is compared with iptables and `natbpf accelerate`, which repeats what iptables
+/// does: the same has to come out.
+///
+/// A run of all rows writes docs/conformance.md, each of the two its own part of it.
 #[derive(Debug, Parser)]
 #[command(
     after_help = "Exit status: 0 when natbpf meets all rows of level MUST, MUST NOT, SEC and COMPAT or has a \
-                        reason why not; 1 when it does not, or a test broke; 2 for wrong usage.\n\n\
+                        reason why not; 1 when it does not, or a test broke; 2 for wrong usage. With \
+                        --accelerate: 0 when no row differs; 1 when one does, a test broke, or nothing was \
+                        repeated.\n\n\
                         Examples:\n  \
                         conformance --section U,T\n  \
-                        conformance --row U01,S01 --kind natbpf"
+                        conformance --row U01,S01 --kind natbpf\n  \
+                        conformance --accelerate --section U,T"
 )]
 struct Arguments {
     /// Only rows that begin with these letters, such as U,T
@@ -40,6 +47,10 @@ struct Arguments {
     /// Only with this translator
     #[arg(long)]
     kind: Option<Only>,
+
+    /// Compare iptables alone with iptables and `natbpf accelerate` beside it
+    #[arg(long, conflicts_with_all = ["kind", "verbose"])]
+    accelerate: bool,
 
     /// Write the table to this file. Without it a run of all rows writes docs/conformance.md, others nothing
     #[arg(long, value_name = "FILE")]
@@ -87,6 +98,11 @@ fn start(arguments: &Arguments) -> Result<bool> {
         "the tests make network namespaces and load BPF programs, which needs root: run it with sudo"
     );
     interrupt::install()?;
+    if arguments.accelerate { compare(arguments, &rows) } else { table(arguments, &rows) }
+}
+
+/// natbpf and netfilter beside each other.
+fn table(arguments: &Arguments, rows: &[&'static Row]) -> Result<bool> {
     let options = Options {
         natbpf: arguments.kind != Some(Only::Netfilter),
         netfilter: arguments.kind != Some(Only::Natbpf),
@@ -94,10 +110,10 @@ fn start(arguments: &Arguments) -> Result<bool> {
     };
     let machine = machine()?;
     let done = |report: &Report| say(&report::line(report));
-    let reports = run::run(&rows, options, arguments.jobs.into(), done)?;
+    let reports = run::run(rows, options, arguments.jobs.into(), done)?;
     say(&format!("\n{}", report::text(&reports)));
     if let Some(path) = document(arguments) {
-        write(&path, &report::markdown(&reports, &machine))?;
+        write(&path, &document::with_table(&there(&path)?, &report::markdown(&reports, &machine)))?;
     }
     if let Some(path) = &arguments.json {
         write(path, &format!("{:#}\n", report::json(&reports, &machine)))?;
@@ -108,6 +124,29 @@ fn start(arguments: &Arguments) -> Result<bool> {
     let failures: Vec<_> = reports.iter().filter_map(Report::failure).collect();
     failures.iter().for_each(|failure| say(failure));
     Ok(failures.is_empty())
+}
+
+/// iptables alone, and with `natbpf accelerate`.
+fn compare(arguments: &Arguments, rows: &[&'static Row]) -> Result<bool> {
+    let machine = machine()?;
+    let done = |comparison: &Comparison| say(&accelerate::report::line(comparison));
+    let comparisons = accelerate::run(rows, arguments.jobs.into(), done)?;
+    say(&format!("\n{}", accelerate::report::text(&comparisons)));
+    if let Some(path) = document(arguments) {
+        let part = accelerate::report::markdown(&comparisons, &machine);
+        write(&path, &document::with_accelerate(&there(&path)?, &part))?;
+    }
+    if let Some(path) = &arguments.json {
+        write(path, &format!("{:#}\n", accelerate::report::json(&comparisons, &machine)))?;
+    }
+    let failures: Vec<_> = comparisons.iter().filter_map(Comparison::failure).collect();
+    failures.iter().for_each(|failure| say(failure));
+    // Of all rows; some alone may have no flow of more than two packets.
+    let in_vain = is_whole(arguments) && accelerate::sum(&comparisons).repeated() == 0;
+    if in_vain {
+        say("no packet was repeated, so nothing was compared");
+    }
+    Ok(failures.is_empty() && !in_vain)
 }
 
 /// A line on standard output. Whoever reads no further (`| head`) does not end the run.
@@ -134,11 +173,24 @@ fn choose(arguments: &Arguments) -> Result<Vec<&'static Row>> {
     Ok(rows::all().filter(|row| chosen(row)).collect())
 }
 
+/// Whether no rows are chosen.
+const fn is_whole(arguments: &Arguments) -> bool {
+    arguments.section.is_empty() && arguments.row.is_empty()
+}
+
 /// Where the document goes, if anywhere.
 fn document(arguments: &Arguments) -> Option<PathBuf> {
-    let everything = arguments.section.is_empty() && arguments.row.is_empty() && arguments.kind.is_none();
+    let everything = is_whole(arguments) && arguments.kind.is_none();
     let docs = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/conformance.md"));
     arguments.out.clone().or_else(|| (everything && docs.is_file()).then(|| docs.to_owned()))
+}
+
+/// The document so far; empty if there is none.
+fn there(path: &Path) -> Result<String> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        text => text.with_context(|| format!("cannot read {}", path.display())),
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -15,12 +15,13 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::{Deref, RangeInclusive};
+use std::sync::OnceLock;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::ends::reflector::Reflector;
 use crate::gateway::nat::{Kind, Translation};
-use crate::gateway::natbpf::Cli;
+use crate::gateway::natbpf::{Cli, Natbpf};
 use crate::gateway::setup::Setup;
 use crate::netns::Namespace;
 use crate::netns::isolate::{Isolation, isolate};
@@ -58,6 +59,9 @@ pub const WAN_LINK: Link = [2, 0, 203, 0, 113, 1];
 /// What natbpf calls itself in a bed.
 const INSTANCE: &str = "bed";
 
+/// By which devices packets enter and leave the gateway.
+const EDGES: [&str; 3] = ["port1", "port2", "wan"];
+
 /// A host of the bed; its namespace's functions are its own (`bed.in1.udp(…)`, `bed.out1.cmd("ping")`).
 #[derive(Debug)]
 pub struct Host {
@@ -92,6 +96,9 @@ impl Host {
 #[derive(Debug)]
 pub struct Bed {
     kind: Kind,
+    accelerate: bool,
+    /// Ends before the namespaces are taken away.
+    accelerator: OnceLock<Natbpf>,
     pub in1: Host,
     pub in2: Host,
     pub gw: Namespace,
@@ -116,12 +123,32 @@ impl Bed {
         let out2 = Host::new("out2", OUT2, WAN_LINK)?;
         let r2 = Host::new("r2", R2, WAN_LINK)?;
         let far = Host::new("far", FAR, [2, 0, 198, 51, 100, 1])?;
-        let bed = Self { kind, in1, in2, gw, seg, out1, out2, r2, far, _isolation: isolation };
+        let (accelerate, accelerator) = (false, OnceLock::new());
+        let bed = Self {
+            kind,
+            accelerate,
+            accelerator,
+            in1,
+            in2,
+            gw,
+            seg,
+            out1,
+            out2,
+            r2,
+            far,
+            _isolation: isolation,
+        };
         bed.links()?;
         bed.addresses()?;
         bed.gw.sysctl("net.ipv4.ip_forward", "1")?;
         bed.r2.sysctl("net.ipv4.ip_forward", "1")?;
         Ok(bed)
+    }
+
+    /// A bed in which [`Bed::translate`] starts iptables, and beside it `natbpf accelerate`, which repeats what
+    /// iptables and all else in the gateway do. A test cannot tell it from iptables alone by [`Bed::kind`].
+    pub fn accelerated() -> Result<Self> {
+        Ok(Self { accelerate: true, ..Self::new(Kind::Iptables)? })
     }
 
     fn links(&self) -> Result<()> {
@@ -201,12 +228,33 @@ impl Bed {
     /// Starts the translator in the gateway. It works until the bed is dropped; natbpf's daemon lives as long as
     /// what is returned.
     pub fn translate(&self, setup: &Setup) -> Result<Translation<'_>> {
-        Translation::start(&self.gw, INSTANCE, self.kind, setup)
+        let translation = Translation::start(&self.gw, INSTANCE, self.kind, setup)?;
+        self.start_accelerator()?;
+        Ok(translation)
     }
 
     /// As [`Bed::translate`] with rules as `iptables-save` writes them, which natbpf imports.
     pub fn translate_rules(&self, save: &str) -> Result<Translation<'_>> {
-        Translation::start_rules(&self.gw, INSTANCE, self.kind, save)
+        let translation = Translation::start_rules(&self.gw, INSTANCE, self.kind, save)?;
+        self.start_accelerator()?;
+        Ok(translation)
+    }
+
+    /// Edges are not named: `natbpf accelerate` finds also those that a test has added.
+    fn start_accelerator(&self) -> Result<()> {
+        if self.accelerate && self.accelerator.get().is_none() {
+            let accelerator = self.natbpf_cli()?.start(["accelerate"])?;
+            let ready = accelerator.ready_line();
+            let found = |edge| ready.split([' ', ',']).any(|word| word == edge);
+            ensure!(EDGES.into_iter().all(found), "`natbpf accelerate` does not find {EDGES:?}: {ready}");
+            self.accelerator.get_or_init(|| accelerator);
+        }
+        Ok(())
+    }
+
+    /// `natbpf accelerate`, once a test has started the translator.
+    pub fn accelerator(&self) -> Option<&Natbpf> {
+        self.accelerator.get()
     }
 
     /// natbpf's command line in the gateway, for what [`Bed::translate`] does not do.
@@ -216,7 +264,9 @@ impl Bed {
 
     /// Listens at the gateway's uplink, where what leaves is seen as it leaves and what comes as it came.
     pub fn uplink(&self) -> Result<Wire> {
-        Wire::open(&self.gw, "wan", WAN_LINK, self.r2.link)
+        let uplink = Wire::open(&self.gw, "wan", WAN_LINK, self.r2.link)?;
+        // What is repeated goes straight to the other end.
+        if self.accelerate { uplink.seen_from(&self.seg, "gw") } else { Ok(uplink) }
     }
 
     /// The external endpoint that `server` sees when `host` sends from `port`.

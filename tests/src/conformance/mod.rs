@@ -34,6 +34,9 @@
 //!   sleeping; no row sleeps for more than two seconds. Lifetimes are read (`nat.remaining("udp", (IN1, 5000))`), not
 //!   waited for, or shortened by `Setup::timeout`.
 //!
+//! - Rows for both are also run by [`accelerate`]: netfilter again, and `natbpf accelerate` beside it, where the same
+//!   has to come out, in the same words. [`Bed::accelerator`] is for the one that compares; a test does not ask for it.
+//!
 //! `conformance --row U06 -v` runs a row and shows status and flow table where it is not met.
 //!
 //! # What there is to work with
@@ -55,8 +58,10 @@
 //!   or not, told apart without waiting.
 //! - [`stun`]: coturn's server and its tool that finds out how a NAT behaves.
 
+pub mod accelerate;
 pub mod bed;
 pub mod behaviour;
+pub mod document;
 pub mod fragments;
 pub mod passage;
 #[cfg(test)]

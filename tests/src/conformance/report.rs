@@ -32,7 +32,7 @@ pub fn line(report: &Report) -> String {
     text
 }
 
-fn indent(text: &str) -> String {
+pub(super) fn indent(text: &str) -> String {
     text.trim_end().replace('\n', "\n     ")
 }
 
@@ -55,7 +55,8 @@ pub fn text(reports: &[Report]) -> String {
     format!("{table}\n\n{}", Counts::of(reports).text())
 }
 
-fn untested(row: &Row) -> String {
+/// Why a row has no test; empty where it has one.
+pub(super) fn untested(row: &Row) -> String {
     match row.test {
         Test::None(reason) => reason.to_owned(),
         Test::Both(_) | Test::Natbpf(_) => String::new(),
@@ -122,6 +123,7 @@ pub fn markdown(reports: &[Report], machine: &str) -> String {
          cargo xtask conformance                       # every row; writes this file\n\
          cargo xtask conformance -- --section U,T      # some sections\n\
          cargo xtask conformance -- --row U01,S01      # some rows\n\
+         cargo xtask conformance -- --accelerate       # iptables with `natbpf accelerate` beside it\n\
          ```\n\n\
          It fails when a test breaks, and when natbpf does not meet a row of level MUST, MUST NOT, SEC or COMPAT and \
          no reason is\ngiven here. SEC and COMPAT are ours: what an attacker must not be able to do, and what a \
@@ -161,7 +163,8 @@ fn markdown_row(report: &Report) -> String {
     format!("| {} |", cells.map(|cell| cell_text(&cell)).join(" | "))
 }
 
-fn verdict(verdict: &Verdict) -> String {
+/// As a cell says it.
+pub(super) fn verdict(verdict: &Verdict) -> String {
     match (verdict, verdict.reason()) {
         (Verdict::Meets, _) => "yes".to_owned(),
         (Verdict::Fails(_), Some(why)) => format!("**no**: {why}"),
@@ -173,7 +176,7 @@ fn verdict(verdict: &Verdict) -> String {
 }
 
 /// Text that a cell of a table can hold: one line, no tags, no bars. Code between backquotes stays as it is.
-fn cell_text(text: &str) -> String {
+pub(super) fn cell_text(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
     let parts = text.split('`').enumerate().map(|(number, part)| match number % 2 {
         0 => part.replace('<', "&lt;"),

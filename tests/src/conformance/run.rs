@@ -46,6 +46,11 @@ impl Verdict {
         }
     }
 
+    /// Both.
+    pub fn text(&self) -> String {
+        self.reason().map_or_else(|| self.name().to_owned(), |why| format!("{}: {why}", self.name()))
+    }
+
     fn is_wanting(&self) -> bool {
         matches!(self, Self::Partly(_) | Self::Fails(_))
     }
@@ -108,27 +113,40 @@ pub fn run(
     jobs: usize,
     done: impl Fn(&Report) + Sync,
 ) -> Result<Vec<Report>> {
+    each(rows, jobs, |row| run_row(row, options), done)
+}
+
+/// Does `work` for each of `rows`, as [`run`].
+///
+/// # Errors
+/// After a Ctrl-C.
+pub fn each<T: Send>(
+    rows: &[&'static Row],
+    jobs: usize,
+    work: impl Fn(&'static Row) -> T + Sync,
+    done: impl Fn(&T) + Sync,
+) -> Result<Vec<T>> {
     let queue: Mutex<VecDeque<(usize, &'static Row)>> =
         Mutex::new(rows.iter().copied().enumerate().collect());
-    let reports: Mutex<Vec<(usize, Report)>> = Mutex::default();
+    let all: Mutex<Vec<(usize, T)>> = Mutex::default();
     thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
                 while crate::process::interrupt::check().is_ok() {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some((number, row)) = next else { break };
-                    let report = run_row(row, options);
-                    let mut reports = reports.lock().unwrap_or_else(PoisonError::into_inner);
-                    done(&report);
-                    reports.push((number, report));
+                    let one = work(row);
+                    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                    done(&one);
+                    all.push((number, one));
                 }
             });
         }
     });
     crate::process::interrupt::check()?;
-    let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
-    reports.sort_by_key(|(number, _)| *number);
-    Ok(reports.into_iter().map(|(_, report)| report).collect())
+    let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    all.sort_by_key(|(number, _)| *number);
+    Ok(all.into_iter().map(|(_, one)| one).collect())
 }
 
 /// Runs one row on the calling thread.
@@ -136,7 +154,16 @@ pub fn run_row(row: &'static Row, options: Options) -> Report {
     let start = Instant::now();
     let mut account = String::new();
     let mut ask = |case, kind, wanted| match wanted {
-        true => judge(case, kind, options.verbose.then_some(&mut account)),
+        true => judge(
+            case,
+            || Bed::new(kind),
+            |bed, outcome| {
+                if options.verbose && !matches!(outcome, Ok(Outcome::Meets)) {
+                    account.push_str(&account_of(bed));
+                }
+                Ok(())
+            },
+        ),
         false => Verdict::NotTested,
     };
     let (natbpf, netfilter) = match row.test {
@@ -149,14 +176,18 @@ pub fn run_row(row: &'static Row, options: Options) -> Report {
     Report { row, natbpf, netfilter, account, took: start.elapsed() }
 }
 
-fn judge(case: Case, kind: Kind, account: Option<&mut String>) -> Verdict {
+/// Runs a test in a fresh bed. `look` sees the bed when the test is over, before all of it is taken away; where it
+/// fails, nothing is known.
+pub fn judge(
+    case: Case,
+    make: impl FnOnce() -> Result<Bed>,
+    look: impl FnOnce(&Bed, &Result<Outcome>) -> Result<()>,
+) -> Verdict {
     let test = || -> Result<Outcome> {
-        let bed = Bed::new(kind)?;
+        let bed = make()?;
         let outcome = (case.run)(&bed);
-        if let (Some(account), false) = (account, matches!(outcome, Ok(Outcome::Meets))) {
-            account.push_str(&account_of(&bed));
-        }
-        outcome
+        let looked = look(&bed, &outcome);
+        outcome.and_then(|outcome| looked.map(|()| outcome))
     };
     match catch_unwind(AssertUnwindSafe(test)) {
         Ok(Ok(Outcome::Meets)) => Verdict::Meets,

@@ -9,8 +9,8 @@ use natbpf_common::contract::uplinks::UplinkFlags;
 use natbpf_common::contract::{forwards::External, rules::Rule};
 use natbpf_common::wire::protocol::{TCP, UDP};
 
-use super::random::Random;
 use crate::object::{LO, MAC, Object, PLAIN, floating};
+use crate::random::Random;
 use crate::{GATEWAY, INSIDE};
 
 /// Belongs to [`FLOATING_TO`].

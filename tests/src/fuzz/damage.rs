@@ -1,6 +1,6 @@
 //! What is done to a frame after it was built.
 
-use super::random::Random;
+use crate::random::Random;
 
 /// Below this the kernel does not take it for a frame.
 const SHORTEST: usize = 15;

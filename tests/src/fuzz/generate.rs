@@ -7,8 +7,8 @@ use natbpf::datapath::Hook;
 use natbpf_common::wire::segment::{ACK, FIN, PSH, RST, SYN, TcpFlags};
 
 use super::configuration::{FLOATING, FORWARDED, POOL};
-use super::random::Random;
 use crate::object::{Body, CUSTOMER_TAG, End, PROVIDER_TAG, Packet};
+use crate::random::Random;
 use crate::{GATEWAY, SERVER, SERVER2};
 
 const INSIDE: [Ipv4Addr; 4] = [

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use anyhow::{Error, Result, anyhow, ensure};
+use anyhow::{Error, Result, ensure};
 use natbpf::datapath::Hook;
 use natbpf_common::IfIndex;
 use natbpf_common::contract::counter::{Counter, Counters};
@@ -16,9 +16,10 @@ use super::damage::damage;
 use super::frame::{self, Ip};
 use super::generate::{Case, Generator, Sent};
 use super::judge::{self, Judge, reasons};
-use super::random::Random;
+use super::run::{accuse, remember};
 use super::tally::Tally;
 use crate::object::{Body, Context, End, LO, Object, Packet, Shot, TIMEOUT, Verdict, key_of};
+use crate::random::Random;
 
 /// Packets that one configuration gets.
 const CONFIGURATION: u64 = 20_000;
@@ -39,9 +40,6 @@ pub struct Worker {
     /// The one that is being sent.
     under_way: Option<Case>,
 }
-
-/// How many packets a failure shows.
-const SHOWN: usize = 4;
 
 impl Worker {
     pub fn new(seed: u64) -> Self {
@@ -65,17 +63,9 @@ impl Worker {
     }
 
     /// The packet that broke a rule, those before it, and how to see it again.
-    pub fn accuse(&self, seed: u64, what: &str) -> Error {
-        let number = self.tally.packets;
+    pub fn accuse(&self, seed: u64, what: Error) -> Error {
         let under_way = self.under_way.iter().map(|case| format!("{}: never came back", start(case)));
-        let history = self.history.iter().cloned().chain(under_way);
-        let history = history.map(|line| format!("\n{line}")).collect::<String>();
-        // The datapath's tables can be long.
-        let what: String = what.chars().take(2000).collect();
-        anyhow!(
-            "packet {number} of seed {seed}: {what}\nthe latest packets:{history}\nto see it again: \
-             `cargo xtask fuzz --object --seed {seed} --threads 1 --packets {number}`"
-        )
+        accuse(seed, self.tally.packets, "--nat", what, self.history.iter().cloned().chain(under_way))
     }
 
     pub fn run(&mut self, packets: u64, end: Option<Instant>) -> Result<()> {
@@ -173,10 +163,7 @@ impl Worker {
         let shot = self.object().shoot(case.hook, &case.frame, context, &mut counters);
         self.counters = counters;
         self.under_way = None;
-        if self.history.len() == SHOWN {
-            self.history.pop_front();
-        }
-        self.history.push_back(describe(&case, shot.as_ref()));
+        remember(&mut self.history, describe(&case, shot.as_ref()));
         let Some(shot) = shot else { return Ok(None) };
         self.judge.judge(case.hook, &case.frame, &shot)?;
         match shot.verdict {

@@ -47,6 +47,17 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// Switches IPv6 on, for devices that are made after it. Addresses can be used at once, without the search for
+    /// another who has them, and nobody asks for routers.
+    pub fn with_ipv6(self) -> Result<Self> {
+        for of in ["all", "default"] {
+            for (name, value) in [("accept_dad", "0"), ("router_solicitations", "0"), ("disable_ipv6", "0")] {
+                self.sysctl(&format!("net.ipv6.conf.{of}.{name}"), value)?;
+            }
+        }
+        Ok(self)
+    }
+
     /// The name as `ip netns list` has it.
     pub fn name(&self) -> &str {
         &self.name

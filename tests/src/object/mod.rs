@@ -35,6 +35,7 @@ use natbpf_common::wire::segment::{ACK, SYN};
 use natbpf_common::{Address, SECOND};
 use nix::sched::{CloneFlags, unshare};
 
+pub use marked::Outcome;
 pub use packet::{Body, CUSTOMER_TAG, End, PROVIDER_TAG, Packet, ends, sums_are_right};
 pub use paths::NEXT_HOP;
 pub use runner::{Context, Runner};

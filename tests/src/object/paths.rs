@@ -1,8 +1,8 @@
-//! Paths, as the datapath would have noted them. (A test run takes no `tc_index`, so the noting itself is tested end to
-//! end.)
+//! Paths, as the datapath would have noted them.
 
 use natbpf::clock;
 use natbpf::datapath::Hook;
+use natbpf::obstacles::{Obstacle, Traffic, reserved};
 use natbpf_common::contract::gauge::Gauge;
 use natbpf_common::flow::{Direction, FlowKey};
 use natbpf_common::path::cell::{Change, Exit, Path, PathFlags};
@@ -13,7 +13,7 @@ use natbpf_common::path::passage::{Passage, slot_of};
 use natbpf_common::path::set::{set_of, tag_of};
 use natbpf_common::path::sums::{self, Sums};
 use natbpf_common::wire::family::V4;
-use natbpf_common::{IfIndex, SECOND};
+use natbpf_common::{IfIndex, Nanoseconds, SECOND};
 
 use super::{Context, LO, Object, Packet, Step};
 use crate::VM1;
@@ -50,9 +50,21 @@ fn keys() -> PathKeys {
 impl Object {
     /// Has packets repeated.
     pub fn offload(&mut self) {
-        self.programs.tables.set_repeat(10 * SECOND, || Ok(keys())).expect("it can be written");
-        self.set_gauge(Gauge::Epoch, u64::from(EPOCH));
+        self.repeat_for(10 * SECOND, EPOCH);
+    }
+
+    /// Has packets repeated for so long after the kernel has been asked, under an epoch.
+    pub fn repeat_for(&mut self, revalidate: Nanoseconds, epoch: u32) {
+        self.programs.tables.set_repeat(revalidate, || Ok(keys())).expect("it can be written");
+        self.set_gauge(Gauge::Epoch, u64::from(epoch));
         self.programs.repeats = true;
+    }
+
+    /// Has rules of the host see every packet of this traffic.
+    pub fn reserve(&mut self, traffic: Traffic) {
+        let (place, name, what) = (String::new(), String::new(), String::new());
+        let words = reserved(&[Obstacle { place, name, what, traffic }]);
+        self.programs.reserved.write(&words).expect("it can be written");
     }
 
     /// Another epoch: nothing that was noted holds.
@@ -90,7 +102,7 @@ impl Object {
         let rewrite = self.entry(key).expect("an entry of the flow table").rewrite();
         let out = key.direction() == Direction::Original;
         let lo = IfIndex::new(LO);
-        let frame = Frame { interface: lo, ethernet: own_addresses(), vlan, service: 0 };
+        let frame = Frame { interface: lo, ethernet: own_addresses(), vlan, service: 0, time_to_live: 63 };
         let key = PathKey {
             edge: lo,
             vlan,

@@ -9,7 +9,7 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::xdp::DevMapHash;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
 use aya::util::nr_cpus;
-use natbpf::datapath::{Loaded, Sizes, Tables};
+use natbpf::datapath::{Loaded, ReservedTable, Sizes, Tables};
 use natbpf_common::contract::{
     forwards::{External, ExternalKey, Forward, ForwardKey, Pool},
     gauge::Gauge,
@@ -47,6 +47,7 @@ pub(super) struct Programs {
     pub(super) marked: Marked,
     pub(super) paths: Array<MapData, Set>,
     handover: PerCpuArray<MapData, Handover>,
+    pub(super) reserved: ReservedTable,
     pub(super) forwards: LpmTrie<MapData, ForwardKey, Forward>,
     pub(super) externals: HashMap<MapData, ExternalKey, External>,
     pub(super) pools: Array<MapData, Pool>,
@@ -72,6 +73,7 @@ impl Programs {
         let claims = array(&mut loaded, "CLAIMS");
         let candidates = array(&mut loaded, "CANDIDATES");
         let paths = Array::try_from(Map::Array(second_handle(&mut loaded, "PATHS")));
+        let marked = Marked::load(&mut loaded);
         let handover = PerCpuArray::try_from(loaded.ebpf().take_map("HANDOVER").expect("the object has it"));
         Self {
             sizes,
@@ -83,12 +85,13 @@ impl Programs {
             claims,
             candidates,
             repeats: false,
-            marked: Marked::load(),
+            marked,
             paths: paths.expect("a map of this layout"),
             handover: handover.expect("a map of this layout"),
             flows,
             mappings,
             externals,
+            reserved: ReservedTable::of(&mut loaded).expect("the object has it"),
             forwards: forwards.expect("a map of this layout"),
             pools: pools.expect("a map of this layout"),
             notices: notices.expect("a ring buffer"),
@@ -113,6 +116,7 @@ impl Programs {
         clear(&mut self.pending);
         self.forget_refusals();
         self.forget_paths();
+        self.reserved.write(&[]).expect("it can be written");
         self.say(Handover::default());
         // What `LATEST` remembers counts by these alone.
         for gauge in [Gauge::HostMoved, Gauge::Epoch, Gauge::StrangersUntil, Gauge::Begun, Gauge::LookedAt] {

@@ -8,11 +8,19 @@
 //!
 //! `out` has no route to 10.0.0.0/24: a packet that leaves untranslated is never answered.
 
+pub(crate) mod node;
+mod site;
+pub(crate) mod trace;
 mod tun;
+
+use std::net::Ipv4Addr;
 
 use anyhow::Result;
 
-use crate::addresses::{GATEWAY_INSIDE, VM1, VM2};
+use crate::addresses::{
+    GATEWAY, GATEWAY_INSIDE, GATEWAY_INSIDE_V6, GATEWAY_V6, SERVER, SERVER_V6, SERVER2, VM1, VM1_V6, VM2,
+    VM2_V6,
+};
 use crate::gateway::nat::{Kind, Translation};
 use crate::gateway::natbpf::{Cli, INSTANCE};
 use crate::gateway::rule::Rule;
@@ -20,6 +28,8 @@ use crate::gateway::setup::Setup;
 use crate::netns::Namespace;
 use crate::netns::isolate::{Isolation, isolate};
 use tun::TunPair;
+
+pub use site::{End, Site, lead_workloads};
 
 const NO_OFFLOADS: &str = "tx off rx off sg off tso off gso off gro off";
 
@@ -40,11 +50,13 @@ pub struct Options {
     /// Checksum offload, scatter-gather, TSO, GSO and GRO of every veth.
     pub offloads: bool,
     pub uplink: Uplink,
+    /// Addresses of IPv6 besides.
+    pub ipv6: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { bridge: true, offloads: true, uplink: Uplink::Veth }
+        Self { bridge: true, offloads: true, uplink: Uplink::Veth, ipv6: false }
     }
 }
 
@@ -61,6 +73,24 @@ pub struct Lab {
     _isolation: Isolation,
 }
 
+impl Site for Lab {
+    fn host(&self) -> &Namespace {
+        &self.gw
+    }
+
+    fn inside(&self) -> End<'_> {
+        End { namespace: &self.vm1, edge: "port1", hop: (&self.gw, self.inside_device()) }
+    }
+
+    fn outside(&self) -> End<'_> {
+        End { namespace: &self.out, edge: "wan", hop: (&self.gw, "wan") }
+    }
+
+    fn server(&self) -> Ipv4Addr {
+        SERVER
+    }
+}
+
 impl Lab {
     /// The standard lab: a bridge, all offloads on, a veth as uplink.
     pub fn new() -> Result<Self> {
@@ -69,13 +99,16 @@ impl Lab {
 
     pub fn with(options: Options) -> Result<Self> {
         let isolation = isolate()?;
-        let [gw, out, vm1, vm2] = ["gw", "out", "vm1", "vm2"].map(Namespace::new);
+        let [gw, out, vm1, vm2] = ["gw", "out", "vm1", "vm2"].map(|name| {
+            let namespace = Namespace::new(name)?;
+            if options.ipv6 { namespace.with_ipv6() } else { Ok(namespace) }
+        });
         let (gw, out, vm1, vm2) = (gw?, out?, vm1?, vm2?);
         gw.sysctl("net.ipv4.ip_forward", "1")?;
 
         let tun = uplink(options.uplink, &gw, &out)?;
-        gw.ip("addr add 203.0.113.1/24 dev wan")?;
-        out.ip("addr add 203.0.113.10/24 dev eth0\naddr add 203.0.113.12/24 dev eth0")?;
+        gw.ip(&format!("addr add {GATEWAY}/24 dev wan"))?;
+        out.ip(&format!("addr add {SERVER}/24 dev eth0\naddr add {SERVER2}/24 dev eth0"))?;
         inside(options.bridge, &gw)?;
         for (vm, address) in [(&vm1, VM1), (&vm2, VM2)] {
             vm.ip(&format!(
@@ -83,6 +116,9 @@ impl Lab {
             ))?;
         }
         let lab = Self { _tun: tun, vm1, vm2, gw, out, options, _isolation: isolation };
+        if options.ipv6 {
+            lab.add_ipv6()?;
+        }
         lab.wait_for_carriers()?;
         if !options.offloads {
             lab.offloads_off()?;
@@ -103,6 +139,29 @@ impl Lab {
     /// natbpf's command line in the gateway, for what [`Lab::translate`] does not do.
     pub fn natbpf_cli(&self) -> Result<Cli> {
         Cli::new(&self.gw, INSTANCE)
+    }
+
+    fn add_ipv6(&self) -> Result<()> {
+        self.gw.sysctl("net.ipv6.conf.all.forwarding", "1")?;
+        self.gw.ip(&format!("addr add {GATEWAY_V6}/64 dev wan"))?;
+        self.out.ip(&format!("addr add {SERVER_V6}/64 dev eth0"))?;
+        if self.options.bridge {
+            self.gw.ip(&format!("addr add {GATEWAY_INSIDE_V6}/64 dev br0"))?;
+        }
+        for (vm, address, port) in [(&self.vm1, VM1_V6, "port1"), (&self.vm2, VM2_V6, "port2")] {
+            if !self.options.bridge {
+                self.gw.ip(&format!(
+                    "addr add {GATEWAY_INSIDE_V6}/128 dev {port}\nroute add {address}/128 dev {port}"
+                ))?;
+            }
+            vm.ip(&format!("addr add {address}/64 dev eth0\nroute add ::/0 via {GATEWAY_INSIDE_V6}"))?;
+        }
+        Ok(())
+    }
+
+    /// The gateway's device that packets of vm1 come by.
+    fn inside_device(&self) -> &'static str {
+        if self.options.bridge { "br0" } else { "port1" }
     }
 
     /// Waits until all links that are up have a carrier.

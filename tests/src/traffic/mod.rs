@@ -1,11 +1,13 @@
-//! Packets at the speed of the kernel: a generator at one end of the path, vm1 or the outside, and a sink at the
-//! other.
+//! Packets at the speed of the kernel: a generator at one end of the path, an instance or the outside, and a sink at
+//! the other.
 //!
 //! The generator is an XDP program that the kernel runs on live frames (`BPF_F_TEST_XDP_LIVE_FRAMES`) and
-//! whose packets it sends to the gateway as if that end had. One processor does it all: it makes a batch, takes it
-//! through the gateway and drops it at the other end, and then makes the next. So nothing is lost for want of room in
+//! whose packets it sends to the host as if that end had. One processor does it all: it makes a batch, takes it
+//! through the host and drops it at the other end, and then makes the next. So nothing is lost for want of room in
 //! a queue, and the time for a number of packets is the cost of the path.
 
+mod order;
+mod sequence;
 pub mod tags;
 
 use std::net::Ipv4Addr;
@@ -13,15 +15,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, MapData, PerCpuArray};
+use aya::programs::tc::qdisc_add_clsact;
 use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode};
-use aya::{Ebpf, TestRun, TestRunAttrs, TestRunOptions};
-use natbpf_common::Address;
-use natbpf_gear::{FRAME, Received, Workload};
+use aya::{Ebpf, EbpfLoader, TestRun, TestRunAttrs, TestRunOptions};
+use natbpf_gear::{FRAME, FRAME6, Received, Workload};
 
-use crate::addresses::{GATEWAY, INSIDE, SERVER, VM1};
+use crate::addresses::Family;
 use crate::netns::Namespace;
-use crate::netns::link::{colons, link_address};
-use crate::topology::Lab;
+use crate::topology::{Site, lead_workloads};
+
+pub use order::Order;
 
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/generator"));
 
@@ -31,24 +34,23 @@ const BATCH: u32 = 64;
 /// Source address of the first flow. All of them are in the masqueraded network.
 const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 16);
 
-const ETHER_TYPE_IPV4: u16 = 0x0800;
-
 /// Which way packets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
-    /// From vm1 to the outside.
+    /// From the instance to the outside.
     Original,
-    /// From the outside to vm1.
+    /// From the outside to the instance.
     Reply,
 }
 
-/// Generators and sinks in a lab without a bridge.
+/// Generators and sinks at the ends of a site.
 pub struct Traffic {
     object: Ebpf,
+    options: Options,
+    /// For how many flows the sequence has been written.
+    in_sequence: Option<u32>,
     /// The ends of both directions.
     ends: [End; 2],
-    source: Address,
-    external: Address,
 }
 
 /// Where the generator of a direction is.
@@ -56,7 +58,7 @@ pub struct Traffic {
 struct End {
     /// Its interface, by index.
     interface: u32,
-    /// From it to the gateway.
+    /// From it to its next hop.
     ethernet: [u16; 7],
 }
 
@@ -77,11 +79,33 @@ pub struct Run {
     pub took: Duration,
 }
 
+/// What there is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub family: Family,
+    /// The address that packets should come from when they arrive; unspecified: nothing translates. It stands for the
+    /// node's address in the family.
+    pub external: Ipv4Addr,
+    pub sink: Sink,
+    /// The order of [`Traffic::run_in_order`], and how many flows that has at most.
+    pub order: Order,
+    pub most_flows: u32,
+}
+
+impl Options {
+    /// IPv4, as the flows were created.
+    pub const fn of(external: Ipv4Addr) -> Self {
+        Self { family: Family::V4, external, sink: Sink::Outside, order: Order::Created, most_flows: 1 }
+    }
+}
+
 /// Where packets are counted and dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sink {
     /// At the TC hook of the outside alone.
     Outside,
+    /// At the TC hooks of both ends, which are instances.
+    Instances,
     /// By XDP outside, and at the TC hook of the instance: an XDP program at that end of a veth would switch
     /// off segmentation at the other, and natbpf then sends nothing past it.
     Instance,
@@ -98,55 +122,50 @@ impl Run {
 }
 
 impl Traffic {
-    /// Readies a lab. `external` is the address that packets should come from when they arrive.
-    pub fn new(lab: &Lab, external: Ipv4Addr) -> Result<Self> {
-        Self::with(lab, external, Sink::Outside)
+    /// Readies a site. `external` is the address that packets should come from when they arrive.
+    pub fn new(site: &dyn Site, external: Ipv4Addr) -> Result<Self> {
+        Self::with(site, Options::of(external))
     }
 
-    /// Readies a lab; an unspecified `external` says that nothing translates.
-    pub fn with(lab: &Lab, external: Ipv4Addr, sink: Sink) -> Result<Self> {
+    /// As [`Traffic::new`], with all that can differ.
+    pub fn with(site: &dyn Site, options: Options) -> Result<Self> {
         ensure!(
             !OBJECT.is_empty(),
             "the generator was not built (NATBPF_EBPF=stub); build without that variable"
         );
+        let ends = [site.inside(), site.outside()];
         // Frames are taken in only where the far end has NAPI, which GRO switches on.
-        lab.gw.cmd("ethtool").args(["-K", "port1", "gro", "on"]).run()?;
-        lab.gw.cmd("ethtool").args(["-K", "wan", "gro", "on"]).run()?;
-        // All sources are behind vm1.
-        lab.gw.ip(&format!(
-            "route add 198.18.0.0/15 via {SERVER}\nroute add {INSIDE} via {VM1} dev port1 onlink"
-        ))?;
-        let (inner, outer) = (link_address(&lab.gw, "port1")?, link_address(&lab.gw, "wan")?);
-        let (instance, server) = (link_address(&lab.vm1, "eth0")?, link_address(&lab.out, "eth0")?);
-        // Nobody should have to ask for the next hop in the middle of a run.
-        let neighbour = |ip: Ipv4Addr, link, device: &str| {
-            format!("neigh replace {ip} lladdr {} dev {device} nud permanent\n", colons(link))
-        };
-        lab.gw.ip(&(neighbour(SERVER, server, "wan") + &neighbour(VM1, instance, "port1")))?;
-        lab.out.ip(&neighbour(GATEWAY, outer, "eth0"))?;
+        for end in ends {
+            site.host().cmd("ethtool").args(["-K", end.edge, "gro", "on"]).run()?;
+        }
+        lead_workloads(site, options.family)?;
 
-        let mut object = Ebpf::load(OBJECT).context("cannot load the generator")?;
+        let mut loader = EbpfLoader::new();
+        loader.map_max_entries("SEQUENCE", options.order.turns(options.most_flows));
+        let mut object = loader.load(OBJECT).context("cannot load the generator")?;
         let generate: &mut Xdp = object.program_mut("generate").context("no program generate")?.try_into()?;
         generate.load().context("the kernel refused the generator")?;
-        attach_sinks(&mut object, lab, sink)?;
+        attach_sinks(&mut object, site.ends(), options.sink)?;
         let index = |namespace: &Namespace| namespace.enter(|| nix::net::if_::if_nametoindex("eth0"));
-        let ends = [
-            End { interface: index(&lab.vm1)??, ethernet: ethernet(inner, instance) },
-            End { interface: index(&lab.out)??, ethernet: ethernet(outer, server) },
-        ];
-        let mut traffic =
-            Self { object, ends, source: Address::from(FIRST_SOURCE), external: Address::from(external) };
+        let [inside, outside] = ends.map(|end| -> Result<End> {
+            Ok(End {
+                interface: index(end.namespace)??,
+                ethernet: ethernet(end.ethernet()?.as_flattened(), options.family),
+            })
+        });
+        let mut traffic = Self { object, options, in_sequence: None, ends: [inside?, outside?] };
         // The sinks count what others send, too.
         traffic.set(traffic.workload(Direction::Original, 1, 0))?;
         Ok(traffic)
     }
 
-    fn workload(&self, direction: Direction, flows: u64, first: u64) -> Workload {
+    fn workload(&self, direction: Direction, turns: u64, first: u64) -> Workload {
         Workload {
             first,
-            flows,
-            source: self.source,
-            external: self.external,
+            turns,
+            in_sequence: 0,
+            source: FIRST_SOURCE.into(),
+            external: self.options.external.into(),
             ethernet: self.ends[usize::from(direction == Direction::Reply)].ethernet,
             reply: u16::from(direction == Direction::Reply),
         }
@@ -159,33 +178,62 @@ impl Traffic {
     }
 
     /// Sends so many packets of so many flows, in turns, beginning with the flow of number `first`.
-    pub fn send(&mut self, lab: &Lab, packets: u32, flows: u64, first: u64) -> Result<Run> {
-        self.run(lab, Direction::Original, packets, flows, first)
+    pub fn send(&mut self, site: &dyn Site, packets: u32, flows: u64, first: u64) -> Result<Run> {
+        self.run(site, Direction::Original, packets, flows, first)
     }
 
     /// The same in one direction. Replies go to the port outside that is the number of the flow's own.
     pub fn run(
         &mut self,
-        lab: &Lab,
+        site: &dyn Site,
         direction: Direction,
         packets: u32,
         flows: u64,
         first: u64,
     ) -> Result<Run> {
+        self.generate(site, direction, packets, self.workload(direction, flows, first))
+    }
+
+    /// The same from the first flow on, in the order of the options.
+    pub fn run_in_order(
+        &mut self,
+        site: &dyn Site,
+        direction: Direction,
+        packets: u32,
+        flows: u32,
+    ) -> Result<Run> {
+        ensure!(flows <= self.options.most_flows, "{flows} flows are more than there were to be");
+        let order = self.options.order;
+        if self.in_sequence != Some(flows) {
+            sequence::write(self.object.map("SEQUENCE").context("no map SEQUENCE")?, &order.sequence(flows))?;
+            self.in_sequence = Some(flows);
+        }
+        let turns = order.turns(flows).into();
+        let workload = Workload { in_sequence: 1, ..self.workload(direction, turns, 0) };
+        self.generate(site, direction, packets, workload)
+    }
+
+    fn generate(
+        &mut self,
+        site: &dyn Site,
+        direction: Direction,
+        packets: u32,
+        workload: Workload,
+    ) -> Result<Run> {
         let (namespace, end) = match direction {
-            Direction::Original => (&lab.vm1, self.ends[0]),
-            Direction::Reply => (&lab.out, self.ends[1]),
+            Direction::Original => (site.inside().namespace, self.ends[0]),
+            Direction::Reply => (site.outside().namespace, self.ends[1]),
         };
         let before = self.received()?;
-        self.set(self.workload(direction, flows, first))?;
+        self.set(workload)?;
         let mut made: PerCpuArray<&mut MapData, u64> =
             PerCpuArray::try_from(self.object.map_mut("MADE").context("no map MADE")?)?;
         let zero = made.get(&0, 0)?.iter().map(|_| 0).collect::<Vec<u64>>();
         made.set(0, aya::maps::PerCpuValues::try_from(zero)?, 0)?;
         let generate: &Xdp = self.object.program("generate").context("no program generate")?.try_into()?;
 
-        let frame = [0u8; FRAME];
-        let context = context(end.interface);
+        let frame = vec![0u8; if self.options.family == Family::V6 { FRAME6 } else { FRAME }];
+        let context = context(end.interface, frame.len());
         let took = namespace.enter(|| -> Result<Duration> {
             pin_to_one_processor()?;
             let options = TestRunOptions {
@@ -220,20 +268,25 @@ impl Traffic {
     }
 }
 
-fn attach_sinks(object: &mut Ebpf, lab: &Lab, sink: Sink) -> Result<()> {
-    let ends: &[&Namespace] = match sink {
-        Sink::Outside => &[&lab.out],
-        Sink::Instance | Sink::Both => &[&lab.out, &lab.vm1],
-    };
-    let early: &[&Namespace] = match sink {
-        Sink::Outside => &[],
-        Sink::Instance => &[&lab.out],
-        Sink::Both => ends,
+/// At the ends, the instance and the outside.
+fn attach_sinks(object: &mut Ebpf, ends: [&Namespace; 2], sink: Sink) -> Result<()> {
+    let (early, ends) = match sink {
+        Sink::Outside => (&[][..], &ends[1..]),
+        Sink::Instances => (&[][..], &ends[..]),
+        Sink::Instance => (&ends[1..], &ends[..]),
+        Sink::Both => (&ends[..], &ends[..]),
     };
     let program: &mut SchedClassifier = object.program_mut("sink").context("no program sink")?.try_into()?;
     program.load().context("the kernel refused the sink")?;
     for end in ends {
-        end.enter(|| program.attach("eth0", TcAttachType::Ingress))?.context("cannot attach the sink")?;
+        let attached = end.enter(|| {
+            program.attach("eth0", TcAttachType::Ingress).or_else(|_| {
+                // Before Linux 6.6 programs are filters of a qdisc.
+                let _ = qdisc_add_clsact("eth0");
+                program.attach("eth0", TcAttachType::Ingress)
+            })
+        });
+        attached?.context("cannot attach the sink")?;
     }
     if !early.is_empty() {
         let program: &mut Xdp = object.program_mut("sink_xdp").context("no program sink_xdp")?.try_into()?;
@@ -246,19 +299,23 @@ fn attach_sinks(object: &mut Ebpf, lab: &Lab, sink: Sink) -> Result<()> {
     Ok(())
 }
 
-/// An Ethernet header, as workloads have it.
-fn ethernet(to: [u8; 6], from: [u8; 6]) -> [u16; 7] {
+/// An Ethernet header with these addresses, as workloads have it.
+fn ethernet(addresses: &[u8], family: Family) -> [u16; 7] {
     let mut words = [0u16; 7];
-    for (word, pair) in words.iter_mut().zip([to, from].concat().chunks_exact(2)) {
+    for (word, pair) in words.iter_mut().zip(addresses.chunks_exact(2)) {
         *word = u16::from_ne_bytes([pair[0], pair[1]]);
     }
-    words[6] = ETHER_TYPE_IPV4.to_be();
+    let ether_type: u16 = match family {
+        Family::V4 => 0x0800,
+        Family::V6 => 0x86dd,
+    };
+    words[6] = ether_type.to_be();
     words
 }
 
 /// `struct xdp_md`: the frame is all there is, and it comes from this interface's first queue.
-fn context(interface: u32) -> Vec<u8> {
-    [0, FRAME as u32, 0, interface, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect()
+fn context(interface: u32, length: usize) -> Vec<u8> {
+    [0, length as u32, 0, interface, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect()
 }
 
 /// The flow of packets stays on one processor, so that they are numbered in one row and none overtakes

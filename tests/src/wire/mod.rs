@@ -19,6 +19,8 @@ use seen::Seen;
 
 /// Room for what nobody has read yet.
 const RECEIVE_BUFFER: libc::c_int = 64 << 20;
+/// In the place of an index: every device.
+const ANYWHERE: u32 = 0;
 /// How long a packet may be on its way.
 const TRAVEL: Duration = Duration::from_millis(200);
 
@@ -30,14 +32,17 @@ pub struct Wire {
     pub(crate) name: String,
     own: Link,
     peer: Link,
+    /// Where it looks, if not there.
+    far: Option<OwnedFd>,
 }
 
 impl Wire {
     /// Frames that are sent go from `own` to `peer`.
     pub fn open(ns: &Namespace, device: &str, own: Link, peer: Link) -> Result<Self> {
         let name = format!("{device} in {}", ns.name());
-        let socket = ns.enter(|| open(device))?.with_context(|| format!("cannot listen at {name}"))?;
-        Ok(Self { socket, name, own, peer })
+        let socket = ns.enter(|| open(index(device)?))?;
+        let socket = socket.with_context(|| format!("cannot listen at {name}"))?;
+        Ok(Self { socket, name, own, peer, far: None })
     }
 
     /// As [`Wire::open`] from the device's own address to that of another device.
@@ -45,15 +50,41 @@ impl Wire {
         Self::open(ns, device, link_address(ns, device)?, link_address(peer.0, peer.1)?)
     }
 
+    /// Looks at the other end of the veth pair from now on, where it also sees what BPF sends straight to that end
+    /// (`bpf_redirect_peer`), and what it sends itself.
+    pub fn seen_from(self, ns: &Namespace, device: &str) -> Result<Self> {
+        let name = format!("{}, seen from {device} in {}", self.name, ns.name());
+        let far = ns.enter(|| open(index(device)?))?.with_context(|| format!("cannot listen at {name}"))?;
+        Ok(Self { name, far: Some(far), ..self })
+    }
+
     /// A device of the calling thread's namespace, to listen only.
     pub fn here(device: &str) -> Result<Self> {
-        let socket = open(device).with_context(|| format!("cannot listen at {device}"))?;
-        Ok(Self { socket, name: device.to_owned(), own: [0; 6], peer: [0; 6] })
+        let socket = index(device).and_then(open).with_context(|| format!("cannot listen at {device}"))?;
+        Ok(Self { socket, name: device.to_owned(), own: [0; 6], peer: [0; 6], far: None })
+    }
+
+    /// All devices of a namespace, to listen only, for [`Wire::next_anywhere`].
+    pub fn everywhere(ns: &Namespace) -> Result<Self> {
+        let name = format!("the devices in {}", ns.name());
+        let socket = ns.enter(|| open(ANYWHERE))?.with_context(|| format!("cannot listen at {name}"))?;
+        Ok(Self { socket, name, own: [0; 6], peer: [0; 6], far: None })
+    }
+
+    /// The next IPv4 packet at any device, with the device's index; `None` when none passes for `limit`.
+    pub fn next_anywhere(&self, limit: Duration) -> Result<Option<(u32, Seen)>> {
+        let end = Instant::now() + limit;
+        loop {
+            let Some(frame) = self.frame(end)? else { return Ok(None) };
+            if let Some(seen) = Seen::of_frame(&frame.bytes, frame.outgoing) {
+                return Ok(Some((frame.interface, seen)));
+            }
+        }
     }
 
     /// The next frame as it is, and whether it is an outgoing one; `None` when none passes for `limit`.
     pub fn next_frame(&self, limit: Duration) -> Result<Option<(Vec<u8>, bool)>> {
-        self.frame(Instant::now() + limit)
+        Ok(self.frame(Instant::now() + limit)?.map(|frame| (frame.bytes, frame.outgoing)))
     }
 
     /// Sends a packet to the peer.
@@ -88,8 +119,8 @@ impl Wire {
     pub fn next(&self, limit: Duration) -> Result<Option<Seen>> {
         let end = Instant::now() + limit;
         loop {
-            let Some((frame, outgoing)) = self.frame(end)? else { return Ok(None) };
-            if let Some(seen) = Seen::of_frame(&frame, outgoing) {
+            let Some(frame) = self.frame(end)? else { return Ok(None) };
+            if let Some(seen) = Seen::of_frame(&frame.bytes, frame.outgoing) {
                 return Ok(Some(seen));
             }
         }
@@ -147,13 +178,17 @@ impl Wire {
         while let Some(seen) = self.next(quiet)? {
             all.push(seen);
         }
-        let lost = lost(&self.socket)?;
+        let lost = lost(self.listener())?;
         ensure!(lost == 0, "the kernel had no room for {lost} packets at {}", self.name);
         Ok(all)
     }
 
-    /// The next frame and whether it was an outgoing one.
-    fn frame(&self, end: Instant) -> Result<Option<(Vec<u8>, bool)>> {
+    fn listener(&self) -> &OwnedFd {
+        self.far.as_ref().unwrap_or(&self.socket)
+    }
+
+    /// The next frame.
+    fn frame(&self, end: Instant) -> Result<Option<Frame>> {
         let mut buffer = vec![0; 1 << 17];
         loop {
             // SAFETY: all zeroes is a valid sockaddr_ll.
@@ -162,7 +197,7 @@ impl Wire {
             // SAFETY: both pointers are given with the size of what they point to.
             let length = unsafe {
                 libc::recvfrom(
-                    self.socket.as_raw_fd(),
+                    self.listener().as_raw_fd(),
                     buffer.as_mut_ptr().cast(),
                     buffer.len(),
                     libc::MSG_DONTWAIT,
@@ -172,7 +207,13 @@ impl Wire {
             };
             if let Ok(length) = usize::try_from(length) {
                 buffer.truncate(length);
-                return Ok(Some((buffer, from.sll_pkttype == libc::PACKET_OUTGOING)));
+                let outgoing = from.sll_pkttype == libc::PACKET_OUTGOING;
+                let interface = from.sll_ifindex.cast_unsigned();
+                return Ok(Some(Frame {
+                    bytes: buffer,
+                    outgoing: outgoing != self.far.is_some(),
+                    interface,
+                }));
             }
             match io::Error::last_os_error() {
                 error if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -186,15 +227,27 @@ impl Wire {
                 return Ok(None);
             }
             let tick = left.min(Duration::from_millis(50)).as_millis().max(1);
-            let mut poll = libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            let mut poll = libc::pollfd { fd: self.listener().as_raw_fd(), events: libc::POLLIN, revents: 0 };
             // SAFETY: one pollfd, as said.
             unsafe { libc::poll(&raw mut poll, 1, tick as libc::c_int) };
         }
     }
 }
 
-fn open(device: &str) -> Result<OwnedFd> {
-    let index = if_nametoindex(device).with_context(|| format!("no device {device}"))?;
+/// A frame where it passed.
+struct Frame {
+    bytes: Vec<u8>,
+    outgoing: bool,
+    /// Index of the device.
+    interface: u32,
+}
+
+fn index(device: &str) -> Result<u32> {
+    if_nametoindex(device).with_context(|| format!("no device {device}"))
+}
+
+/// At a device of the calling thread's namespace, by its index.
+fn open(index: u32) -> Result<OwnedFd> {
     // Protocol 0 first: nothing is received before the socket belongs to the device.
     // SAFETY: socket(2) takes no pointers.
     let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };

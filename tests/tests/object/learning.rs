@@ -3,8 +3,9 @@
 use lab::object::{CUSTOMER_TAG, Context, NEXT_HOP, Object, Packet};
 use lab::{GATEWAY, VM1};
 use natbpf::datapath::Hook;
+use natbpf::obstacles::{Family, Traffic};
 use natbpf_common::contract::counter::Counter;
-use natbpf_common::wire::protocol::{DCCP, ESP, GRE, SCTP};
+use natbpf_common::wire::protocol::{DCCP, ESP, GRE, SCTP, TCP, UDP};
 use natbpf_common::wire::segment::{ACK, FIN};
 
 use super::{A, S};
@@ -20,7 +21,7 @@ fn object() -> Object {
     object
 }
 
-fn udp() -> Packet {
+fn udp_packet() -> Packet {
     Packet::udp(A, S).payload([7; 40])
 }
 
@@ -54,14 +55,14 @@ fn learns(object: &mut Object, before: &Packet, after: &[u8]) {
 #[test]
 fn what_routers_do() {
     for hops in [1, 2, 7] {
-        let packet = udp();
+        let packet = udp_packet();
         learns(&mut object(), &packet, &forwarded(&packet, hops));
     }
 }
 
 #[test]
 fn what_a_bridge_does() {
-    let packet = udp();
+    let packet = udp_packet();
     learns(&mut object(), &packet, &packet.bytes());
     for protocol in [GRE, ESP, SCTP, DCCP, 253] {
         let packet = Packet::other(protocol, A.0, S.0);
@@ -72,7 +73,7 @@ fn what_a_bridge_does() {
 #[test]
 fn what_a_nat_does() {
     let tcp = Packet::tcp(A, S, ACK).payload([1; 100]);
-    for packet in [udp(), tcp, Packet::echo(A.0, S.0, 77)] {
+    for packet in [udp_packet(), tcp, Packet::echo(A.0, S.0, 77)] {
         let out = packet.clone().with_source((GATEWAY, 40_000));
         learns(&mut object(), &packet, &forwarded(&out, 1));
         let both = packet.clone().with_source((GATEWAY, 40_000)).with_destination((VM1, 53));
@@ -94,7 +95,7 @@ fn what_a_nat_does() {
 #[test]
 fn what_is_confirmed_and_left_once() {
     let mut object = object();
-    let (packet, other) = (udp(), udp().with_source((GATEWAY, 1)));
+    let (packet, other) = (udp_packet(), udp_packet().with_source((GATEWAY, 1)));
     let frame = packet.bytes();
     let (one, two) = (forwarded(&packet, 1), forwarded(&other, 1));
     // By turns: never twice the same.
@@ -119,7 +120,7 @@ fn what_is_confirmed_and_left_once() {
 #[test]
 fn a_flood_confirms_nothing() {
     let mut object = object();
-    let packet = udp();
+    let packet = udp_packet();
     let (frame, out) = (packet.bytes(), forwarded(&packet, 1));
     object.cross(&frame, &out).untouched(&[]);
     let claim = object.claims();
@@ -148,16 +149,16 @@ fn anything_else_that_changes_makes_none() {
     let mut payload = Packet::udp(A, S).payload([1; 40]).bytes();
     payload[14 + 28 + 3] ^= 1;
     object().cross(&Packet::udp(A, S).payload([1; 40]).bytes(), &payload).untouched(CHANGED);
-    let mut group = forwarded(&udp(), 1);
+    let mut group = forwarded(&udp_packet(), 1);
     group[0] |= 1;
-    object().cross(&udp().bytes(), &group).untouched(CHANGED);
+    object().cross(&udp_packet().bytes(), &group).untouched(CHANGED);
 }
 
 /// The number alone proves nothing.
 #[test]
 fn a_forged_number_leads_to_nothing() {
     let mut object = object();
-    let (packet, victim) = (udp(), Packet::udp((VM1, 6000), S).payload([9; 40]));
+    let (packet, victim) = (udp_packet(), Packet::udp((VM1, 6000), S).payload([9; 40]));
     object.cross(&packet.bytes(), &forwarded(&packet, 1)).untouched(&[]);
     let claim = object.claims();
     for number in 0..=u32::from(u16::MAX) {
@@ -170,10 +171,59 @@ fn a_forged_number_leads_to_nothing() {
     assert_eq!(follow(&mut object, &victim.bytes()), None);
 }
 
+/// Rules have to see every packet of some traffic: by its ports and addresses before and after, its protocol, or all
+/// of it.
+#[test]
+fn what_rules_have_to_see_makes_none() {
+    const RESERVED: &[Counter] = &[Counter::CrossingsReserved];
+    let udp = |ports| Traffic { protocol: Some(UDP), ports: Some(vec![ports]), ..Traffic::default() };
+    let of = |protocol| Traffic { protocol, ..Traffic::default() };
+    let packet = udp_packet();
+    let out = forwarded(&packet.clone().with_source((GATEWAY, 40_000)).with_destination((VM1, 53)), 2);
+    let ports = [A.1, S.1, 40_000, 53].map(|port| udp((port, port)));
+    for traffic in ports.into_iter().chain([udp((0, u16::MAX)), of(Some(UDP)), of(None)]) {
+        let mut object = object();
+        object.reserve(traffic.clone());
+        for _ in 0..3 {
+            object.cross(&packet.bytes(), &out).untouched(RESERVED);
+            assert_eq!(follow(&mut object, &packet.bytes()), None, "{traffic}");
+        }
+    }
+    for address in [A.0, S.0, GATEWAY, VM1] {
+        let mut object = object();
+        let address = u128::from(u32::from(address));
+        let addresses = Some(vec![(address, address)]);
+        object.reserve(Traffic { family: Some(Family::V4), addresses, ..Traffic::default() });
+        object.cross(&packet.bytes(), &out).untouched(RESERVED);
+    }
+    let tcp = Traffic { protocol: Some(TCP), ..udp((S.1, S.1)) };
+    let six = Traffic { family: Some(Family::V6), ..of(None) };
+    for traffic in [udp((54, 54)), tcp, of(Some(TCP)), six] {
+        let mut object = object();
+        object.reserve(traffic);
+        learns(&mut object, &packet, &out);
+    }
+}
+
+/// What is noted already is not confirmed any more when its rules come.
+#[test]
+fn rules_that_come_end_what_is_noted() {
+    let mut object = object();
+    let packet = udp_packet();
+    let out = forwarded(&packet, 1);
+    learns(&mut object, &packet, &out);
+    object.reserve(Traffic { protocol: Some(UDP), ..Traffic::default() });
+    object.next_epoch();
+    for _ in 0..3 {
+        object.cross(&packet.bytes(), &out).untouched(&[Counter::CrossingsReserved]);
+        assert_eq!(follow(&mut object, &packet.bytes()), None);
+    }
+}
+
 #[test]
 fn a_change_on_the_way_counts() {
     let mut object = object();
-    let (frame, out) = (udp().bytes(), forwarded(&udp(), 1));
+    let (frame, out) = (udp_packet().bytes(), forwarded(&udp_packet(), 1));
     object.step(Hook::PortIngress, &frame, Context::default()).untouched(&[]);
     let claim = object.claims();
     object.next_epoch();
@@ -183,7 +233,7 @@ fn a_change_on_the_way_counts() {
 #[test]
 fn tagged_frames_in_the_frame_are_the_kernels() {
     let mut object = object();
-    let tagged = udp().tags(&[CUSTOMER_TAG]).bytes();
+    let tagged = udp_packet().tags(&[CUSTOMER_TAG]).bytes();
     let before = object.claims();
     object.step(Hook::PortIngress, &tagged, Context::default()).untouched(&[]);
     assert_eq!(object.claims(), before);
@@ -192,7 +242,7 @@ fn tagged_frames_in_the_frame_are_the_kernels() {
 #[test]
 fn repeated_packets_are_counted() {
     let mut object = object();
-    let packet = udp();
+    let packet = udp_packet();
     learns(&mut object, &packet, &forwarded(&packet, 1));
     let step = object.step(Hook::PortIngress, &packet.bytes(), Context::default());
     assert_eq!(

@@ -68,7 +68,8 @@ pub struct Headers<F: Family = V4> {
     pub tcp_flags: TcpFlags,
     /// A [`Kind`].
     pub kind: u32,
-    /// Identification of the datagram, as it stands in the packet.
+    /// Identification of the datagram, as it stands in the packet. Of a plain packet of IPv6, which has none, the flow
+    /// label.
     pub identification: F::Identification,
     /// The flag "more fragments" and the fragment's offset in units of 8 bytes, host order.
     pub fragment: u16,

@@ -6,13 +6,14 @@ use natbpf_common::{IfIndex, contract::counter::Counters};
 use nix::fcntl::Flock;
 use tokio::time::Instant;
 
-use super::{Options, house::House};
+use super::{Options, house::House, obstacles::Sentry};
 use crate::{
     announce::Announcer,
     config::Config,
     datapath::{Loaded, Role, Tables},
+    network::Surroundings,
     notices::Notices,
-    plan::Plan,
+    plan::{FoundEdge, Plan},
 };
 
 mod leases;
@@ -45,10 +46,15 @@ pub struct Daemon {
     pub announcer: Announcer,
     pub offloading: Offloading,
     pub others: Others,
+    /// Ends with the daemon.
+    pub sentry: Sentry,
     pub xdp: XdpState,
     pub refusals: Refusals,
     pub rota: Rota,
     pub leases: Leases,
+    pub surroundings: Surroundings,
+    /// What the operator was told of devices that may be edges.
+    pub edges: Vec<FoundEdge>,
     /// Where natbpf is already, as far as it goes: left by an earlier daemon, or somebody has taken programs off.
     /// Until all of it is there again nobody asks who else has come meanwhile.
     pub claimed: BTreeSet<(IfIndex, Role)>,

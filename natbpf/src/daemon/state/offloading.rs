@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use crate::{
     config::Config,
     daemon::random::secret,
-    datapath::{EpochGauge, Pins, Tables},
-    offload::{self, Reason, State},
+    datapath::{EpochGauge, Note, Pins, Tables},
+    network::Middle,
+    offload::{self, Elsewhere, Reason, State},
     watch::Watcher,
 };
 
@@ -25,6 +26,10 @@ const CATCH_UP: Duration = Duration::from_secs(10);
 pub struct Offloading {
     pub state: State,
     pub watcher: Watcher,
+    /// Other namespaces that packets pass.
+    pub middle: Vec<Middle>,
+    elsewhere: Elsewhere,
+    pins: Pins,
     /// When it was on for the last time, maybe under an earlier daemon, if it is off now.
     ended: Option<Instant>,
     /// Ports that could not be attached to, with the reason that the operator was told.
@@ -52,9 +57,14 @@ impl Offloading {
         // Paths may be noted still from before it was switched off, nobody knows under which number: hardly
         // under this one.
         let any = secret()?[0] as u32;
+        // That of an earlier daemon.
+        Note::Namespaces.write(pins, None)?;
         Ok(Self {
             state: State::Off(Reason::Asked),
             watcher: Watcher::start(EpochGauge::open(pins)?, any)?,
+            middle: Vec::new(),
+            elsewhere: Elsewhere::new(Note::Liberal.read(pins).as_deref()),
+            pins: pins.clone(),
             ended: (tables.epoch()? != 0).then(Instant::now),
             left_out: BTreeMap::new(),
             others: None,
@@ -66,12 +76,17 @@ impl Offloading {
         })
     }
 
-    fn settled(&self, tables: &mut Tables, config: &Config) -> Result<State> {
+    fn settled(&mut self, tables: &mut Tables, config: &Config) -> Result<State> {
         let in_use = self.state.is_on() || self.ended.is_some_and(|ended| ended.elapsed() < CATCH_UP);
         let mut settings = tables.settings()?;
         let state = offload::settle(&config.datapath, &mut settings, in_use, |settings| {
             tables.set_settings(settings)
         })?;
+        let pins = &self.pins;
+        let elsewhere = self
+            .elsewhere
+            .settle(&self.middle, &config.datapath, in_use, |note| Note::Liberal.write(pins, note))?;
+        let state = if state.is_on() { elsewhere } else { state };
         // conntrack stays as it is: they may be gone soon.
         Ok(match &self.others {
             Some(others) if state.is_on() => State::Off(Reason::Others(others.clone())),
@@ -90,6 +105,22 @@ impl Offloading {
         self.state = state;
         self.watcher.change();
         Ok(true)
+    }
+
+    /// Other namespaces are passed from now on. True: they were others before.
+    pub fn pass(&mut self, middle: &[Middle]) -> bool {
+        let changed = self.middle != middle;
+        if changed {
+            self.middle = middle.to_vec();
+            self.elsewhere.look_again();
+            self.watcher.follow(middle);
+        }
+        changed
+    }
+
+    /// Something else is wanted of conntrack.
+    pub fn look_again(&mut self) {
+        self.elsewhere.look_again();
     }
 
     /// The same while traffic flows, when the operator wants to know.

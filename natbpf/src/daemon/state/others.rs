@@ -58,12 +58,20 @@ impl Others {
     }
 
     /// What a port's packets have to pass, in words.
-    pub fn obstacle(&self, port: &PlannedPort) -> Option<String> {
-        port.obstacle.clone().or_else(|| {
-            port.between.iter().find_map(|(name, interface)| {
-                Side::BOTH.iter().find_map(|side| self.at(*interface, name, *side))
-            })
-        })
+    pub fn obstacle(&self, port: &PlannedPort, plan: &Plan) -> Option<String> {
+        let found = || self.among(&port.between);
+        let passed = || port.passed.iter().find_map(|group| self.among(plan.passed.get(*group)?));
+        port.obstacle.clone().or_else(found).or_else(passed)
+    }
+
+    fn among(&self, devices: &[(String, IfIndex)]) -> Option<String> {
+        // Mostly there is nothing anywhere, and there may be thousands of each.
+        if self.found.values().all(Option::is_none) {
+            return None;
+        }
+        devices
+            .iter()
+            .find_map(|(name, interface)| Side::BOTH.iter().find_map(|side| self.at(*interface, name, *side)))
     }
 
     /// Why nothing can be offloaded. Which uplink a flow has is known too late for any of it to be an exception.
@@ -106,8 +114,7 @@ impl Others {
         let mut wanted: BTreeSet<(IfIndex, Watched)> = BTreeSet::new();
         if matters {
             let tcx = |interface| Side::BOTH.map(|side| (interface, Watched::Tcx(side)));
-            let between =
-                || plan.ports.iter().flat_map(|port| &port.between).map(|(_, interface)| *interface);
+            let between = || between(plan).map(|(_, interface)| *interface);
             let ports = plan.ports.iter().map(|port| port.interface);
             let uplinks = uplinks(plan).map(|(_, interface)| interface);
             wanted.extend(uplinks.chain(ports).chain(between()).flat_map(tcx));
@@ -123,10 +130,14 @@ fn uplinks(plan: &Plan) -> impl Iterator<Item = (&str, IfIndex)> {
     uplinks.map(|uplink| (&*uplink.name, uplink.interface))
 }
 
+/// What packets pass, or may.
+fn between(plan: &Plan) -> impl Iterator<Item = &(String, IfIndex)> {
+    plan.ports.iter().flat_map(|port| &port.between).chain(plan.passed.iter().flatten())
+}
+
 /// Where to look, with the names: all but the ports, which are looked at when they are attached to.
 fn places(plan: &Plan) -> BTreeMap<(IfIndex, Side), &str> {
-    let between = plan.ports.iter().flat_map(|port| &port.between);
-    let between = between.map(|(name, interface)| (&**name, *interface));
+    let between = between(plan).map(|(name, interface)| (&**name, *interface));
     let both = |(name, interface)| Side::BOTH.map(|side| ((interface, side), name));
     uplinks(plan).chain(between).flat_map(both).collect()
 }

@@ -7,7 +7,7 @@ use natbpf_common::{
 
 use super::*;
 use crate::{
-    config::{Floating, PortForward},
+    config::{Edges, Floating, PortForward},
     network::Route,
 };
 
@@ -118,6 +118,56 @@ fn a_name_that_cannot_be_a_port_is_refused_at_the_start() {
     assert!(error("eth2").contains("name bond0 instead"));
     // Later it may become so; then the rest goes on.
     assert_eq!(plan(&config("eth2"), &wider(), Missing::LeftOut).unwrap().ports, []);
+}
+
+#[test]
+fn a_name_that_cannot_be_an_edge_is_refused_at_the_start() {
+    let config = |name: &str| Config {
+        accelerate: vec![Edges::Named(vec![name.parse().unwrap()])],
+        ..config(Vec::new())
+    };
+    let error = |name| plan(&config(name), &wider(), Missing::Refused).unwrap_err().to_string();
+    assert!(error("lo").contains("lo is no Ethernet device"));
+    assert!(error("vrf0").contains("vrf0 is no Ethernet device"));
+    assert!(error("eth2").contains("name bond0 instead"));
+    assert!(error("eth77").contains("no interface eth77"));
+    assert_eq!(ports(&config("bond0"), &wider()), ["bond0"]);
+    assert_eq!(ports(&config("br0"), &wider()), ["veth1", "tap1", "eth1"], "a bridge for its ports");
+    // Later it may become so; then the rest goes on.
+    assert_eq!(plan(&config("eth2"), &wider(), Missing::LeftOut).unwrap().ports, []);
+}
+
+/// Two bridges with a pair between them, and a pair from each into another namespace.
+#[test]
+fn what_packets_may_pass_between_edges_is_known() {
+    let mut snapshot = wider();
+    snapshot.links.extend([
+        Link { lower: Some(IfIndex::new(62)), ..slave(61, "qvb", "veth", 10) },
+        Link { lower: Some(IfIndex::new(61)), ..slave(62, "qvo", "veth", 60) },
+        of_kind(60, "br-int", "bridge"),
+        Link { abroad: true, ..slave(63, "int-qr", "veth", 60) },
+        slave(64, "tap9", "tun", 60),
+    ]);
+    let named = ["tap1", "eth1"].map(|name| name.parse().unwrap()).to_vec();
+    let config = Config { accelerate: vec![Edges::Named(named)], ..config(Vec::new()) };
+    let planned = |snapshot: &Snapshot| plan(&config, snapshot, Missing::Refused).unwrap();
+    let free = planned(&snapshot);
+    let mut names: Vec<_> = free.passed.iter().flatten().map(|(name, _)| &**name).collect();
+    names.sort_unstable();
+    // Who leaves by a TAP, a card or into a namespace where packets end does not come back.
+    assert_eq!(names, ["br-int", "br0", "br0.7", "qvb", "qvo"]);
+    assert!(free.ports.iter().all(|port| port.passed == [0] && port.obstacle.is_none()), "{:?}", free.ports);
+    let with_queue = |name: &str| {
+        let mut snapshot = snapshot.clone();
+        snapshot.links.iter_mut().filter(|link| link.name == name).for_each(|link| link.queue = true);
+        planned(&snapshot).ports.into_iter().filter_map(|port| port.obstacle).collect::<Vec<_>>()
+    };
+    let obstacles = with_queue("qvo");
+    assert!(
+        obstacles.len() == 2 && obstacles.iter().all(|obstacle| obstacle.contains("qvo")),
+        "{obstacles:?}"
+    );
+    assert!(with_queue("tap9").is_empty() && with_queue("int-qr").is_empty());
 }
 
 #[test]

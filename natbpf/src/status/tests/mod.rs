@@ -36,8 +36,10 @@ fn report() -> Report {
         inside: Vec::new(),
         ports: Vec::new(),
         left_out: Vec::new(),
+        namespaces: Vec::new(),
         hooks: Vec::new(),
         others: Vec::new(),
+        obstacles: Vec::new(),
         forwards: Vec::new(),
         floating: Vec::new(),
         pools: Vec::new(),
@@ -157,7 +159,7 @@ fn every_counter_is_in_the_json() {
     assert_eq!(json["uplinks"][0]["attached"]["egress"]["program_id"], 41);
     assert!(json["uplinks"][0]["attached"]["ingress"].is_null());
     assert_eq!(json["counters"]["drops"]["no_port"], 3);
-    let groups =
-        ["traffic", "flows", "drops"].map(|group| json["counters"][group].as_object().unwrap().len());
+    let groups = ["traffic", "flows", "paths", "drops"]
+        .map(|group| json["counters"][group].as_object().unwrap().len());
     assert_eq!(groups.iter().sum::<usize>(), Counter::COUNT);
 }

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 use super::result::{self, Sent};
 use crate::addresses::VM1;
 use crate::netns::Namespace;
-use crate::netns::link::link_address;
-use crate::topology::Lab;
+use crate::netns::link::colons;
+use crate::topology::End;
 
 /// pktgen is one a network namespace, and this is that of the calling thread.
 const FOLDER: &str = "/proc/thread-self/net/pktgen";
@@ -17,25 +17,25 @@ const FOLDER: &str = "/proc/thread-self/net/pktgen";
 /// Source ports times destination addresses.
 pub const FLOWS: u32 = 4096;
 
-/// pktgen in vm1, set up.
+/// pktgen in the namespace of an instance, set up.
 #[derive(Debug)]
 pub struct Pktgen<'a> {
-    vm1: &'a Namespace,
+    instance: &'a Namespace,
 }
 
 impl<'a> Pktgen<'a> {
-    pub fn of(lab: &'a Lab) -> Result<Self> {
-        let vm1 = &lab.vm1;
+    pub fn of(end: End<'a>) -> Result<Self> {
+        let instance = end.namespace;
         ensure!(
-            vm1.enter(|| fs::exists(format!("{FOLDER}/pgctrl")))??,
+            instance.enter(|| fs::exists(format!("{FOLDER}/pgctrl")))??,
             "this kernel has no pktgen: `modprobe pktgen` loads it where it is a module, and \
              `cargo xtask vm -- bench --pktgen` runs this on a kernel that has it"
         );
-        let pktgen = Self { vm1 };
+        let pktgen = Self { instance };
         pktgen.write("kpktgend_0", "rem_device_all")?;
         pktgen.write("kpktgend_0", "add_device eth0")?;
-        let gateway = link_address(&lab.gw, "port1")?.map(|byte| format!("{byte:02x}")).join(":");
-        for line in commands(&gateway) {
+        let [hop, _] = end.ethernet()?;
+        for line in commands(&colons(hop)) {
             pktgen.write("eth0", &line)?;
         }
         // Packets that nobody else holds, as instances send them. Kernels without this flag refuse it; the gateway then
@@ -49,25 +49,25 @@ impl<'a> Pktgen<'a> {
         self.write("eth0", &format!("count {packets}"))?;
         // Returns when all are sent.
         self.write("pgctrl", "start")?;
-        let text = self.vm1.read(&format!("{FOLDER}/eth0"))?;
+        let text = self.instance.read(&format!("{FOLDER}/eth0"))?;
         result::parse(&text).with_context(|| format!("pktgen says\n{text}"))
     }
 
     fn write(&self, file: &str, line: &str) -> Result<()> {
         let path = format!("{FOLDER}/{file}");
-        let written = self.vm1.enter(|| fs::write(&path, format!("{line}\n")))?;
+        let written = self.instance.enter(|| fs::write(&path, format!("{line}\n")))?;
         written.with_context(|| format!("pktgen does not take `{line}` in {file}"))
     }
 }
 
-fn commands(gateway: &str) -> Vec<String> {
+fn commands(hop: &str) -> Vec<String> {
     let text = |line: &str| line.to_owned();
     vec![
         // A new packet each time: the gateway changes those that it gets.
         text("clone_skb 0"),
         text("pkt_size 60"),
         text("delay 0"),
-        format!("dst_mac {gateway}"),
+        format!("dst_mac {hop}"),
         format!("src_min {VM1}"),
         format!("src_max {VM1}"),
         // A destination of the benchmarks' workloads, which the sink counts.

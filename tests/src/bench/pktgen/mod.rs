@@ -1,6 +1,6 @@
 //! The kernel's own packet generator, where there is one: an independent witness for the generator of these benchmarks.
 //!
-//! pktgen sends from vm1's interface, in vm1's namespace, as fast as it can. What cannot be forwarded in the
+//! pktgen sends from the instance's interface, in its namespace, as fast as it can. What cannot be forwarded in the
 //! meantime is lost, so the figure is what arrives outside, each second.
 
 mod control;
@@ -14,8 +14,7 @@ use super::gateway::{Running, external};
 use super::side::{Kind, Side};
 use super::table::number;
 use crate::process::interrupt;
-use crate::topology::{Lab, Options};
-use crate::traffic::{Sink, Traffic};
+use crate::traffic::{Options, Sink, Traffic};
 
 use control::Pktgen;
 
@@ -29,7 +28,7 @@ struct Outcome {
     seconds: f64,
 }
 
-/// Plain forwarding, iptables and every natbpf, in turns. The table has sums over the rounds, and the medians
+/// Plain forwarding, iptables, nft and every natbpf, in turns. The table has sums over the rounds, and the medians
 /// of the rates.
 pub fn run(sides: &[Side], rounds: u32, packets: u32) -> Result<Table> {
     let sides: Vec<_> = sides.iter().filter(|side| takes_part(side.kind)).collect();
@@ -51,13 +50,16 @@ pub fn run(sides: &[Side], rounds: u32, packets: u32) -> Result<Table> {
 }
 
 fn takes_part(kind: Kind) -> bool {
-    matches!(kind, Kind::Plain | Kind::Iptables) || kind.is_natbpf()
+    matches!(kind, Kind::Plain | Kind::Iptables | Kind::Nft) || kind.is_natbpf()
 }
 
 fn table(sides: &[&Side], outcomes: &[Vec<Outcome>]) -> Table {
     let rates: Vec<_> = outcomes.iter().map(|outcomes| rate(outcomes)).collect();
-    let iptables = sides.iter().position(|side| side.kind == Kind::Iptables).map(|place| rates[place]);
-    let header = ["", "sent", "forwarded", "dropped", "packets/s", "× iptables"];
+    let times = |rate: f64, reference| {
+        let place = sides.iter().position(|side| side.kind == reference);
+        place.map_or_else(|| "–".to_owned(), |place| format!("{:.2}", rate / rates[place]))
+    };
+    let header = ["", "sent", "forwarded", "dropped", "packets/s", "× iptables", "× plain"];
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header(header);
     for ((side, outcomes), rate) in sides.iter().zip(outcomes).zip(&rates) {
@@ -69,7 +71,8 @@ fn table(sides: &[&Side], outcomes: &[Vec<Outcome>]) -> Table {
             arrived.to_string(),
             sent.saturating_sub(arrived).to_string(),
             number(*rate),
-            iptables.map_or_else(|| "–".to_owned(), |iptables| format!("{:.2}", rate / iptables)),
+            times(*rate, Kind::Iptables),
+            times(*rate, Kind::Plain),
         ]);
     }
     for column in table.column_iter_mut().skip(1) {
@@ -85,10 +88,11 @@ fn rate(outcomes: &[Outcome]) -> f64 {
 }
 
 fn drive(side: &Side, packets: u32) -> Result<Outcome> {
-    let lab = Lab::with(Options { bridge: false, ..Options::default() })?;
-    let pktgen = Pktgen::of(&lab)?;
-    let _running = Running::start(&lab, side)?;
-    let traffic = Traffic::with(&lab, external(side), Sink::Both)?;
+    let site = side.setting.make()?;
+    let pktgen = Pktgen::of(site.inside())?;
+    let _running = Running::start(&*site, side)?;
+    let options = Options { sink: Sink::Both, ..Options::of(external(side)) };
+    let traffic = Traffic::with(&*site, options)?;
     // The first packets begin the flows.
     pktgen.run(packets / 10)?;
     let before = traffic.received()?;
@@ -96,6 +100,6 @@ fn drive(side: &Side, packets: u32) -> Result<Outcome> {
     let after = traffic.received()?;
     let (translated, untranslated) = (after.expected - before.expected, after.other - before.other);
     let (arrived, wrong) =
-        if side.kind.translates() { (translated, untranslated) } else { (untranslated, translated) };
+        if side.translates() { (translated, untranslated) } else { (untranslated, translated) };
     Ok(Outcome { sent: result.sent, arrived, wrong, seconds: result.seconds })
 }

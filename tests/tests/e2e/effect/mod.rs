@@ -102,7 +102,7 @@ fn check(row: &Row) -> Result<()> {
     };
     let limit = match row.when {
         When::AtOnce => AT_ONCE,
-        When::WithinASecond | When::Not => A_SECOND,
+        When::WithinASecond => A_SECOND,
         When::WithinRevalidate => SHORT + AT_ONCE,
     };
     match row.seen {
@@ -119,12 +119,7 @@ fn check(row: &Row) -> Result<()> {
             }
             is_offloaded(&natbpf)?;
         }
-        Seen::Kernel => is_the_kernels(&natbpf, &pulse, change, limit)?,
-        Seen::GoesOn => {
-            thread::sleep(limit);
-            pulse.goes_on(Duration::from_secs(1))?;
-            is_offloaded(&natbpf)?;
-        }
+        Seen::Kernel | Seen::Rule => is_the_kernels(&natbpf, &pulse, change, limit)?,
     }
     if row.seen == Seen::Kernel {
         let warnings = natbpf.log().lines().filter(|line| line.contains("WARN")).count();
@@ -132,11 +127,15 @@ fn check(row: &Row) -> Result<()> {
         let others = natbpf.status_json()?["others"].to_string();
         ensure!(others != "[]", "status does not show it: {others}");
     }
+    if row.seen == Seen::Rule {
+        let named = natbpf.status_json()?["obstacles"].to_string();
+        ensure!(named.contains("limit"), "status does not name it: {named}");
+    }
     drop(agent);
     if let Some(undo) = row.undo {
         shell(&lab.gw, undo)?;
     }
-    if row.seen == Seen::Kernel {
+    if matches!(row.seen, Seen::Kernel | Seen::Rule) {
         is_offloaded(&natbpf)?;
     }
     Ok(())

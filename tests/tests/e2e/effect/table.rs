@@ -9,7 +9,6 @@ pub enum When {
     AtOnce,
     WithinASecond,
     WithinRevalidate,
-    Not,
 }
 
 impl When {
@@ -18,7 +17,6 @@ impl When {
             Self::AtOnce => "at once",
             Self::WithinASecond => "within a second",
             Self::WithinRevalidate => "within `revalidate`",
-            Self::Not => "not",
         }
     }
 }
@@ -32,8 +30,8 @@ pub enum Seen {
     Asks,
     /// The flow goes on, and nothing of it is offloaded any more.
     Kernel,
-    /// It goes on, offloaded.
-    GoesOn,
+    /// The same, for a rule that status names.
+    Rule,
 }
 
 /// A change.
@@ -84,8 +82,8 @@ impl Row {
     }
 }
 
-use Seen::{Asks, GoesOn, Kernel, Stops};
-use When::{AtOnce, Not, WithinASecond, WithinRevalidate};
+use Seen::{Asks, Kernel, Rule, Stops};
+use When::{AtOnce, WithinASecond, WithinRevalidate};
 
 const NFT: &[&str] = &[
     "nft add table inet filter",
@@ -125,9 +123,17 @@ pub const ROWS: &[Row] = &[
     row(
         "a rule that has to see every packet",
         "iptables-nft -I FORWARD -s 10.0.0.11 -m limit --limit 1/s -j ACCEPT",
-        Not,
-        GoesOn,
-    ),
+        AtOnce,
+        Rule,
+    )
+    .undo("iptables-nft -F FORWARD"),
+    row(
+        "such a rule of `iptables-legacy`",
+        "iptables-legacy -I FORWARD -s 10.0.0.11 -m limit --limit 1/s -j ACCEPT",
+        WithinASecond,
+        Rule,
+    )
+    .undo("iptables-legacy -F FORWARD"),
     row("a route", "ip route add blackhole 203.0.113.10/32", AtOnce, Stops),
     row("a routing rule by mark", "ip rule add fwmark 1 blackhole", AtOnce, Stops)
         // What leaves with a mark is not repeated.

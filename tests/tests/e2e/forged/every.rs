@@ -74,7 +74,7 @@ fn drops(attack: &Attack) -> Result<()> {
 }
 
 const BY_THE_BRIDGE: Attack = Attack {
-    options: Options { bridge: true, offloads: true, uplink: lab::Uplink::Veth },
+    options: Options { bridge: true, offloads: true, uplink: lab::Uplink::Veth, ipv6: false },
     arguments: &[],
     guard: guard_the_bridge,
     packet: as_vm1,
@@ -93,7 +93,7 @@ fn what_the_bridge_drops_leaves_with_no_index_by_a_port_that_is_not_named() -> R
 }
 
 const BY_ROUTES: Attack = Attack {
-    options: Options { bridge: false, offloads: true, uplink: lab::Uplink::Veth },
+    options: Options { bridge: false, offloads: true, uplink: lab::Uplink::Veth, ipv6: false },
     arguments: &[],
     guard: guard_the_routes,
     packet: as_vm1,

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use lab::ends::reflector::Reflector;
-use lab::netns::Namespace;
-use lab::{Lab, SERVER, VM1};
+use lab::{SERVER, Site, VM1};
 
 /// Between two datagrams.
 const BEAT: Duration = Duration::from_millis(2);
@@ -28,11 +27,8 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    pub fn start(lab: &Lab) -> Result<Self> {
-        Self::from(&lab.vm1, &lab.out)
-    }
-
-    fn from(vm: &Namespace, out: &Namespace) -> Result<Self> {
+    pub fn start(lab: &impl Site) -> Result<Self> {
+        let [vm, out] = lab.ends();
         let server = Reflector::start(out, (SERVER, 9))?;
         let socket = vm.udp((VM1, 5000))?;
         set_tos(&socket)?;

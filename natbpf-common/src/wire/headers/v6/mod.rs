@@ -37,6 +37,9 @@ use crate::wire::{
 /// five at most once, and destination options twice.
 const MOST_EXTENSIONS: u32 = 6;
 
+/// The flow label in the first word of the header, host order.
+const FLOW_LABEL: u32 = 0x000f_ffff;
+
 /// Shorter frames are filled up to this (`ETH_ZLEN`).
 const SHORTEST_FRAME: u32 = 60;
 
@@ -124,6 +127,7 @@ impl Headers<V6> {
             protocol,
             time_to_live: frame.u8::<21>(),
             service: (first >> 20) as u8,
+            identification: first & FLOW_LABEL,
             kind: Kind::Forward as u32,
             ..Self::default()
         };

@@ -192,6 +192,13 @@ fn a_segment_is_read_with_all_its_fields() {
 }
 
 #[test]
+fn a_plain_packet_has_its_flow_label() {
+    let packet = &mut Bytes::from(segment(Ipv6Extensions::default()));
+    let headers = Headers::<V6>::read_plain(packet).expect("there is nothing special about it");
+    assert_eq!((headers.service, headers.identification), (0xb9, 0xf_edcb));
+}
+
+#[test]
 fn every_extension_header_is_followed() {
     let none = Ipv6Extensions::default;
     let routing = |last| Ipv6RoutingExtensions { routing: raw(3), final_destination_options: last };

@@ -2,8 +2,8 @@
 //! programs alone, by the million.
 
 use crate::conformance::prelude::*;
-use crate::fuzz::random::Random;
 use crate::netns::counters::nstat;
+use crate::random::Random;
 
 const PACKETS: usize = 25_000;
 

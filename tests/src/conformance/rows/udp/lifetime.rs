@@ -58,7 +58,7 @@ pub fn the_timers_are_the_operators(bed: &Bed) -> Result<Outcome> {
     let nat = bed.translate(&Setup::default().timeout("udp", 150).timeout("udp_stream", 170))?;
     let [unreplied, _] = unreplied_and_stream(bed, &nat, 5000, 9)?;
     expect!((148..=150).contains(&unreplied), "150 seconds are set, and {unreplied} are left at the start");
-    // Netfilter calls it a stream when it is two seconds old.
+    // Netfilter calls it a stream when it sees a packet and it is two seconds old.
     let server = Reflector::start(&bed.out1, (OUT1, 10))?;
     let socket = bed.in1.udp((IN1, 7000))?;
     let is_stream = || {

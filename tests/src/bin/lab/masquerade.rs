@@ -1,22 +1,20 @@
-//! A lab on this machine: real traffic through natbpf, what the outside saw of it, and nothing left behind.
+//! natbpf's own NAT: what the outside saw of real traffic.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::AsRawFd;
-use std::process::ExitCode;
-use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
-use clap::{Parser, ValueEnum};
+use anyhow::{Result, ensure};
+use clap::ValueEnum;
 use lab::ends::http::Server;
 use lab::ends::reflector::Reflector;
 use lab::ends::tools::{download, iperf3, ping, upload};
-use lab::process::interrupt::{self, Interrupted};
+use lab::process::interrupt;
 use lab::{
     Capture, GATEWAY, INSIDE, Kind, Lab, Rule, SERVER, Translation, VM1, VM2, bpffs, ends::dns,
     netns::counters,
 };
+
+use crate::steps::{REMOVED, Steps, enter, gigabits, say_how_to_look, wait_for_enter};
 
 const PICTURE: &str = "
    instances                     gateway                          outside
@@ -27,61 +25,32 @@ const PICTURE: &str = "
   The outside has no route to 10.0.0.0/24: a packet that leaves untranslated is never answered.
 ";
 const FLOWS_SHOWN: usize = 20;
-const INTERRUPTED: u8 = 130;
 
-/// Two instances, a gateway and an outside world in network namespaces, with natbpf in the gateway and real
-/// programs around it. Everything is removed at the end, also after Ctrl-C.
-#[derive(Parser, Debug)]
-#[command(name = "lab")]
-struct Args {
-    /// Wait for Enter before everything is removed, to look around
-    #[arg(long)]
-    keep: bool,
-    /// What translates in the gateway
-    #[arg(long, value_enum, default_value = "natbpf")]
-    nat: Nat,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Nat {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Nat {
     Natbpf,
     Iptables,
 }
 
-fn main() -> ExitCode {
-    let args = Args::parse();
-    let start = Instant::now();
-    lab::process::only_for_the_lab();
-    let outcome = interrupt::install().and_then(|()| run(&args));
-    let seconds = start.elapsed().as_secs_f64();
-    match outcome {
-        Ok(()) => {
-            println!("Every step worked. {seconds:.1} s");
-            ExitCode::SUCCESS
-        }
-        Err(error) if error.is::<Interrupted>() => {
-            println!("Interrupted after {seconds:.1} s");
-            ExitCode::from(INTERRUPTED)
-        }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+/// What of it can be chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    pub keep: bool,
+    pub nat: Nat,
 }
 
-fn run(args: &Args) -> Result<()> {
+pub fn run(choice: Choice) -> Result<()> {
     let lab = Lab::new()?;
-    let outcome = run_in(&lab, args);
+    let outcome = run_in(&lab, choice);
     drop(lab);
-    println!("\nThe namespaces and all in them are removed again.");
+    println!("\n{REMOVED}");
     outcome
 }
 
-fn run_in(lab: &Lab, args: &Args) -> Result<()> {
+fn run_in(lab: &Lab, choice: Choice) -> Result<()> {
     println!("Instances, a gateway and an outside world in network namespaces of this machine:\n{PICTURE}");
     let rule = Rule::new("wan").source(INSIDE);
-    let kind = match args.nat {
+    let kind = match choice.nat {
         Nat::Natbpf => {
             println!("gw# natbpf masquerade {}", rule.natbpf_args().join(" "));
             Kind::Natbpf
@@ -98,42 +67,14 @@ fn run_in(lab: &Lab, args: &Args) -> Result<()> {
 
     let mut steps = Steps::default();
     let worked = traffic(lab, &mut steps).and_then(|()| show(&nat));
-    if worked.is_ok() && args.keep {
+    if worked.is_ok() && choice.keep {
         keep(nat.kind())?;
     }
     // Also after a failure: an orderly stop is part of what is shown.
     let stopped = stop(lab, nat, &mut steps);
     worked?;
     stopped?;
-    ensure!(steps.failed == 0, "{} of {} steps failed", steps.failed, steps.done);
-    Ok(())
-}
-
-#[derive(Default)]
-struct Steps {
-    done: u32,
-    failed: u32,
-}
-
-impl Steps {
-    /// Runs one step and prints what it found, or why it failed; only a Ctrl-C ends the lab.
-    fn step(&mut self, name: &str, work: impl FnOnce() -> Result<String>) -> Result<()> {
-        interrupt::check()?;
-        self.done += 1;
-        match work() {
-            Ok(found) => println!("  {name:<34} ok      {found}"),
-            Err(error) if error.is::<Interrupted>() => return Err(error),
-            Err(error) => {
-                self.failed += 1;
-                println!("  {name:<34} FAILED  {error:#}");
-            }
-        }
-        Ok(())
-    }
-}
-
-fn gigabits(bits_per_second: f64) -> String {
-    format!("{:.2} Gbit/s", bits_per_second / 1e9)
+    steps.all_worked()
 }
 
 fn traffic(lab: &Lab, steps: &mut Steps) -> Result<()> {
@@ -255,33 +196,15 @@ fn stop(lab: &Lab, nat: Translation<'_>, steps: &mut Steps) -> Result<()> {
 }
 
 fn keep(kind: Kind) -> Result<()> {
-    let enter = format!("nsenter --target {} --mount", std::process::id());
-    println!("\nThe lab stays until you press Enter. As root, from another terminal:");
-    for name in ["vm1", "vm2", "gw", "out"] {
-        println!("  {enter} nsenter --net=/run/netns/{name} bash");
-    }
+    say_how_to_look(&["vm1", "vm2", "gw", "out"]);
     if kind == Kind::Natbpf {
         let natbpf = lab::gateway::natbpf::binary()?;
-        println!("  {enter} {} --instance lab --bpffs {} flows watch", natbpf.display(), bpffs().display());
+        println!(
+            "  {} {} --instance lab --bpffs {} flows watch",
+            enter(),
+            natbpf.display(),
+            bpffs().display()
+        );
     }
     wait_for_enter()
-}
-
-/// Not a plain read: std goes on reading after a Ctrl-C.
-fn wait_for_enter() -> Result<()> {
-    let stdin = io::stdin();
-    loop {
-        interrupt::check()?;
-        let mut poll = libc::pollfd { fd: stdin.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one pollfd, as said.
-        match unsafe { libc::poll(&raw mut poll, 1, 200) } {
-            0 => {}
-            1.. => {
-                stdin.read_line(&mut String::new()).context("cannot read standard input")?;
-                return Ok(());
-            }
-            _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-            _ => bail!("cannot wait for Enter: {}", io::Error::last_os_error()),
-        }
-    }
 }
