@@ -187,6 +187,8 @@ counters! {
     /// Packets of traffic that rules of the host have to see every packet of, such as limits and helpers: left to the
     /// kernel.
     CrossingsReserved = 45, "crossings_reserved", Paths;
+    /// Packets that came in by an edge and went through the kernel, for whatever reason.
+    PacketsLeft = 46, "packets_left", Paths;
 }
 
 impl Counter {

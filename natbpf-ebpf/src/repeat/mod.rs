@@ -82,6 +82,9 @@ pub fn at_ingress(skb: &mut Skb<'_>) -> Handled {
         OVER => end6(),
         _ => {}
     }
+    if is_ipv4 | is_ipv6 {
+        count::add(Counter::PacketsLeft);
+    }
     Ok(Outcome::Untouched)
 }
 

@@ -7,15 +7,17 @@ use natbpf_common::{IfIndex, contract::SCHEMA, flow::Direction};
 
 use crate::{
     cli::{Cli, StatusArgs},
+    clock,
     config::AttachMode,
     datapath::{Attacher, Attachment, Hook, Note, Pins, Role, Side, Tables, attached, xdp_attachments},
     netns,
     network::{Network, Snapshot, devices},
     output,
+    paths::by_edge,
     status::{
-        AttachInfo, Attached, CounterReport, HookStatus, InsideStatus, LeftOutStatus, NamespaceStatus,
-        ObstacleStatus, OffloadStatus, OtherStatus, PoolStatus, PortAttached, PortStatus, Report,
-        UplinkStatus, Usage, forwards,
+        AttachInfo, Attached, CounterReport, EdgeStatus, HookStatus, InsideStatus, LeftOutStatus,
+        NamespaceStatus, ObstacleStatus, OffloadStatus, OtherStatus, PoolStatus, PortAttached, PortStatus,
+        Report, UplinkStatus, Usage, forwards,
     },
 };
 
@@ -61,6 +63,7 @@ impl View<'_> {
             uplinks: self.uplinks()?,
             inside: self.inside()?,
             ports: self.ports()?,
+            edges: self.edges()?,
             left_out: LeftOutStatus::of_note(Note::LeftOut.read(self.pins)),
             namespaces: NamespaceStatus::of_note(Note::Namespaces.read(self.pins)),
             hooks: self.hooks()?,
@@ -124,6 +127,12 @@ impl View<'_> {
             PortStatus::new(name, interface, port, PortAttached { ingress, egress })
         });
         Ok(ports.collect())
+    }
+
+    fn edges(&self) -> Result<Vec<EdgeStatus>> {
+        let edges = by_edge(&self.tables, clock::now())?.into_iter();
+        let edges = edges.map(|(edge, load)| EdgeStatus::new(self.snapshot.name(edge), edge.number(), load));
+        Ok(edges.collect())
     }
 
     fn hooks(&self) -> Result<Vec<HookStatus>> {

@@ -32,6 +32,7 @@ mod ports;
 mod random;
 mod reload;
 mod report;
+mod resting;
 mod say;
 mod settings;
 mod start;

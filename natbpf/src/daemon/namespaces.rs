@@ -22,6 +22,7 @@ impl Daemon {
             );
         }
         self.sentry.pass(&found.middle);
+        self.resting.pass(&found.middle);
         let note: Vec<NamespaceStatus> = found.middle.iter().map(NamespaceStatus::from).collect();
         if let Err(error) =
             Note::Namespaces.write(&self.options.pins, NamespaceStatus::to_note(&note).as_deref())

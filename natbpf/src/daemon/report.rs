@@ -53,19 +53,23 @@ impl Daemon {
         let uplinks: Vec<String> = self.plan.uplinks.iter().map(ToString::to_string).collect();
         let is_had = |port: &&PlannedPort| !self.offloading.left_out.contains_key(&port.interface);
         let edges: Vec<&str> = self.plan.ports.iter().filter(is_had).map(|port| &*port.name).collect();
-        let what = if uplinks.is_empty() && !self.config.accelerate.is_empty() {
-            match &edges[..] {
-                [] => "repeating nothing as yet, for want of edges".to_owned(),
-                edges => format!("repeating between {}{}", edges.join(", "), self.describe_namespaces()),
+        let repeats = uplinks.is_empty() && !self.config.accelerate.is_empty();
+        let what = if repeats {
+            match (&self.offloading.state, &edges[..]) {
+                (State::Off(reason), _) => format!("repeating nothing, {reason}"),
+                (State::On, []) => "repeating nothing as yet, for want of edges".to_owned(),
+                (State::On, edges) => {
+                    format!("repeating between {}{}", edges.join(", "), self.describe_namespaces())
+                }
             }
         } else {
             format!("masquerading out of {}; {flows} flows at most", uplinks.join(", "))
         };
         let ready = format!(
-            "ready: {what}, attached by {}{}; {}{}",
+            "ready: {what}, attached by {}{}{}{}",
             modes.into_iter().collect::<Vec<_>>().join(" and "),
             if self.adopted { ", went on from the earlier state" } else { "" },
-            self.describe_offload(),
+            if repeats { String::new() } else { self.describe_offload() },
             self.describe_xdp()
         );
         // What was logged before stands before it, where both go to one place.
@@ -77,14 +81,14 @@ impl Daemon {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 
-    /// `offload on 3 ports`
+    /// `; offload on 3 ports`
     fn describe_offload(&self) -> String {
         match &self.offloading.state {
             State::On => match self.plan.ports.len() - self.offloading.left_out.len() {
-                1 => "offload on 1 port".to_owned(),
-                count => format!("offload on {count} ports"),
+                1 => "; offload on 1 port".to_owned(),
+                count => format!("; offload on {count} ports"),
             },
-            State::Off(reason) => format!("offload off, {reason}"),
+            State::Off(reason) => format!("; offload off, {reason}"),
         }
     }
 

@@ -14,6 +14,7 @@ use super::{
     look::look,
     obstacles::Sentry,
     random::{random, secret},
+    resting::Resting,
     settings::configured,
     state::{Daemon, Leases, Offloading, Others, Refusals, Rota, XdpState},
 };
@@ -71,6 +72,7 @@ pub async fn start(
     }
     // Before anything is repeated.
     let sentry = Sentry::start(&options.pins, &offloading.watcher)?;
+    let resting = Resting::start(&options.pins)?;
     let house = House::start(&options.pins)?;
     let counters = tables.counters()?;
     let mut daemon = Daemon {
@@ -87,6 +89,7 @@ pub async fn start(
         offloading,
         others,
         sentry,
+        resting,
         xdp: XdpState::default(),
         refusals: Refusals::default(),
         rota: Rota::default(),
@@ -127,7 +130,9 @@ pub async fn start(
     }
     daemon.started = true;
     daemon.say_hooks();
-    for warning in preflight::warning().into_iter().chain(daemon.plan.warnings.iter().map(String::as_str)) {
+    let routes = !daemon.plan.uplinks.is_empty();
+    let warning = preflight::warning().filter(|_| routes);
+    for warning in warning.into_iter().chain(daemon.plan.warnings.iter().map(String::as_str)) {
         tracing::warn!("{warning}");
     }
     Ok(daemon)

@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::maps::MapData;
 use natbpf_common::{
+    Timestamp,
     path::{
         cell::Path,
         set::{Set, WAYS},
@@ -39,8 +40,8 @@ impl<F: Family> Mapped<F> {
         Ok(Self { start: start.cast(), sets, family: PhantomData })
     }
 
-    /// Calls back for every path that is there, with what ends it.
-    pub fn each(&self, mut each: impl FnMut(&Path<F>, &dyn Fn())) {
+    /// Calls back for every path that is there, also one that has run out, with what has it run out now.
+    pub fn each(&self, now: Timestamp, mut each: impl FnMut(&Path<F>, &dyn Fn())) {
         for number in 0..self.sets * WAYS {
             // SAFETY: within the table. It is memory that programs write at the same time, so no reference is made.
             let cell = unsafe {
@@ -62,7 +63,8 @@ impl<F: Family> Mapped<F> {
             if until.load(Ordering::Relaxed) == before {
                 // A path that was noted anew meanwhile is another one.
                 each(&path, &|| {
-                    let _ = until.compare_exchange(before, 0, Ordering::Relaxed, Ordering::Relaxed);
+                    let _ =
+                        until.compare_exchange(before, now.number(), Ordering::Relaxed, Ordering::Relaxed);
                 });
             }
         }

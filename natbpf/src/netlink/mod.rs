@@ -5,5 +5,5 @@ mod request;
 mod requests;
 pub mod socket;
 
-pub use request::{DO, DUMP, REQUEST, request};
+pub use request::{Asker, DO, DUMP, REQUEST, request};
 pub use requests::Requests;

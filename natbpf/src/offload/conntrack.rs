@@ -1,6 +1,6 @@
 //! What offload needs of nf_conntrack: repeated packets are unseen by it, so that the next one it sees may
-//! seem out of window. With this sysctl it takes such a packet for what it is, and catches up
-//! (`tcp_in_window` in nf_conntrack_proto_tcp.c).
+//! seem out of window. With this sysctl it takes such a packet for what it is (`tcp_in_window` in
+//! nf_conntrack_proto_tcp.c).
 
 use std::{fs, io};
 

@@ -87,7 +87,7 @@ impl Elsewhere {
         if others.is_empty() {
             return Ok(());
         }
-        put_back(others);
+        with_cookies(others).iter().for_each(|(_, handle)| make_strict(handle));
         self.made.retain(|cookie| passed.contains(cookie));
         remember(note(&self.made).as_deref())
     }
@@ -143,18 +143,13 @@ impl Elsewhere {
     }
 }
 
-/// Puts back what a note says that natbpf has changed. A namespace that has gone needs nothing.
-pub fn put_back_noted(note: Option<&str>) {
-    put_back(cookies(note));
+/// Those where a note says that natbpf has made it liberal, as far as they are there.
+pub fn noted(note: Option<&str>) -> Vec<Handle> {
+    with_cookies(cookies(note)).into_iter().map(|(_, handle)| handle).collect()
 }
 
-fn put_back(cookies: BTreeSet<u64>) {
-    for (_, handle) in with_cookies(cookies) {
-        make_strict(&handle);
-    }
-}
-
-fn make_strict(handle: &Handle) {
+/// Puts back what natbpf has changed. A namespace that has gone needs nothing.
+pub fn make_strict(handle: &Handle) {
     let strict = handle.open().and_then(|there| {
         inside(&there, || {
             let liberal = conntrack::look() == Conntrack::Liberal;

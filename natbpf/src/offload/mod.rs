@@ -7,9 +7,11 @@ use crate::config::DatapathConfig;
 pub mod conntrack;
 mod elsewhere;
 mod epoch;
+mod resting;
 
-pub use elsewhere::{Elsewhere, put_back_noted};
+pub use elsewhere::{Elsewhere, make_strict, noted};
 pub use epoch::{Epoch, next};
+pub use resting::{Ends, Tracker};
 
 use conntrack::Conntrack;
 
@@ -97,7 +99,7 @@ pub fn settle(
                 return Ok(State::Off(Reason::Unwritable(error.to_string())));
             }
             tracing::info!(
-                "set {} = 1, because conntrack does not see the packets that are offloaded; `natbpf detach` puts it back",
+                "set {} = 1, because conntrack does not see the packets that are repeated; `natbpf detach` puts it back",
                 conntrack::SYSCTL
             );
         }

@@ -1,8 +1,12 @@
 //! What is known of the paths of packets, as commands show it.
 
+mod connections;
+mod edges;
 mod format;
 mod shown;
 
+pub use connections::{Connection, Trackers, connections};
+pub use edges::{Load, by_edge};
 pub use format::Line;
 pub use shown::{Ends, Shown};
 
@@ -61,7 +65,11 @@ pub fn each(
     mut each: impl FnMut(Shown, &dyn Fn()),
 ) -> Result<()> {
     let (four, six, epoch) = tables.paths()?;
-    four.each(|path, end| Shown::of(path, now, epoch, &name).into_iter().for_each(|shown| each(shown, end)));
-    six.each(|path, end| Shown::of(path, now, epoch, &name).into_iter().for_each(|shown| each(shown, end)));
+    four.each(now, |path, end| {
+        Shown::of(path, now, epoch, &name).into_iter().for_each(|shown| each(shown, end));
+    });
+    six.each(now, |path, end| {
+        Shown::of(path, now, epoch, &name).into_iter().for_each(|shown| each(shown, end));
+    });
     Ok(())
 }

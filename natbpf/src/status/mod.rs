@@ -1,6 +1,7 @@
 //! What `natbpf status` tells, as JSON and as text.
 
 mod attachment;
+mod edge;
 mod hook;
 mod left_out;
 mod namespace;
@@ -13,6 +14,7 @@ mod tests;
 mod text;
 
 pub use attachment::{AttachInfo, Attached};
+pub use edge::EdgeStatus;
 pub use hook::HookStatus;
 pub use left_out::LeftOutStatus;
 pub use namespace::NamespaceStatus;

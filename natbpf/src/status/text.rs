@@ -6,7 +6,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use natbpf_common::contract::counter::Counter;
 
 use super::{
-    HookStatus, LeftOutStatus, NamespaceStatus, ObstacleStatus, Report, UplinkStatus, attachment::attachment,
+    EdgeStatus, HookStatus, LeftOutStatus, NamespaceStatus, ObstacleStatus, Report, UplinkStatus,
+    attachment::attachment,
 };
 
 /// The text form of a report.
@@ -33,6 +34,9 @@ impl fmt::Display for Text<'_> {
         table.add_row(["network namespace", &report.netns]);
         table.add_row(["daemon", daemon]);
         table.add_row(["offload", &report.offload.text()]);
+        if let Some(share) = report.share() {
+            table.add_row(["repeated", &share]);
+        }
         table.add_row(["flows", &report.flows.to_string()]);
         table.add_row(["mappings", &report.mappings.to_string()]);
         writeln!(f, "{}", trimmed(&mut table))?;
@@ -94,6 +98,7 @@ fn leading_inside(report: &Report) -> Vec<Table> {
         ]
     });
     add(&["port", "index", "ingress", "egress", "replies go"], ports.collect());
+    add(&["edge", "index", "paths in", "out", "packets"], report.edges.iter().map(EdgeStatus::row).collect());
     let left_out = report.left_out.iter().map(LeftOutStatus::row);
     add(&["left out", "as", "because"], left_out.collect());
     let namespaces = report.namespaces.iter().map(NamespaceStatus::row);

@@ -16,6 +16,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::{Deref, RangeInclusive};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
@@ -255,6 +256,12 @@ impl Bed {
     /// `natbpf accelerate`, once a test has started the translator.
     pub fn accelerator(&self) -> Option<&Natbpf> {
         self.accelerator.get()
+    }
+
+    /// How long it may take until the translator knows of packets that it has not seen, because they were repeated: as
+    /// long as a path holds, and until natbpf sees that it has run out.
+    pub fn unseen(&self) -> Duration {
+        if self.accelerate { Duration::from_secs(13) } else { Duration::ZERO }
     }
 
     /// natbpf's command line in the gateway, for what [`Bed::translate`] does not do.

@@ -6,7 +6,7 @@ use natbpf_common::{IfIndex, contract::counter::Counters};
 use nix::fcntl::Flock;
 use tokio::time::Instant;
 
-use super::{Options, house::House, obstacles::Sentry};
+use super::{Options, house::House, obstacles::Sentry, resting::Resting};
 use crate::{
     announce::Announcer,
     config::Config,
@@ -48,6 +48,7 @@ pub struct Daemon {
     pub others: Others,
     /// Ends with the daemon.
     pub sentry: Sentry,
+    pub resting: Resting,
     pub xdp: XdpState,
     pub refusals: Refusals,
     pub rota: Rota,

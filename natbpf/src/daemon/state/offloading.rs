@@ -18,7 +18,8 @@ use crate::{
     watch::Watcher,
 };
 
-/// So long conntrack stays liberal after the end of offload: it has to see a packet of every flow that goes on.
+/// So long conntrack stays liberal after the last path has run out: it is told of each connection that goes on
+/// (`daemon::resting`).
 const CATCH_UP: Duration = Duration::from_secs(10);
 
 /// What the daemon knows of offload.
@@ -77,7 +78,8 @@ impl Offloading {
     }
 
     fn settled(&mut self, tables: &mut Tables, config: &Config) -> Result<State> {
-        let in_use = self.state.is_on() || self.ended.is_some_and(|ended| ended.elapsed() < CATCH_UP);
+        let in_use = self.state.is_on()
+            || self.ended.is_some_and(|ended| ended.elapsed() < config.datapath.revalidate + CATCH_UP);
         let mut settings = tables.settings()?;
         let state = offload::settle(&config.datapath, &mut settings, in_use, |settings| {
             tables.set_settings(settings)

@@ -14,6 +14,7 @@ use super::*;
 use crate::{
     datapath::Role,
     network::{Device, Features},
+    paths::Load,
 };
 
 fn report() -> Report {
@@ -35,6 +36,7 @@ fn report() -> Report {
         }],
         inside: Vec::new(),
         ports: Vec::new(),
+        edges: Vec::new(),
         left_out: Vec::new(),
         namespaces: Vec::new(),
         hooks: Vec::new(),
@@ -144,6 +146,22 @@ fn what_leads_inside_is_shown_where_there_is_any() {
     assert_eq!((&json["hooks"][0]["hook"], &json["hooks"][1]["hook"]), (&"xdp".into(), &"tc".into()));
     assert_eq!(json["offload"]["epoch"], 17);
     assert_eq!(json["pools"][0]["addresses"][1], "10.0.0.11");
+}
+
+#[test]
+fn paths_are_told_by_edge() {
+    let mut report = report();
+    assert_eq!(report.share(), None);
+    let mut counters: Counters = [0; Counter::COUNT];
+    counters[Counter::PacketsRepeated as usize] = 900;
+    counters[Counter::PacketsLeft as usize] = 100;
+    report.counters = CounterReport::from(&counters);
+    let load = Load { comes: 3, leaves: 4, packets: 900 };
+    report.edges = vec![EdgeStatus::new("tap0".to_owned(), 7, load)];
+    let text = report.text(false).to_string();
+    let has = |line: &str| text.lines().any(|found| found.split_whitespace().eq(line.split(' ')));
+    assert!(has("repeated 90.0 % of 1000 packets"), "{text}");
+    assert!(has("edge index paths in out packets") && has("tap0 7 3 4 900"), "{text}");
 }
 
 #[test]

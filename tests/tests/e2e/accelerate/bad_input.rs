@@ -87,7 +87,7 @@ fn an_edge_of_another_instance() -> Result<()> {
     let second = node.host.cmd(binary()?).arg("--bpffs").arg(bpffs()).args(["--instance", "second"]);
     let second = second.args(["accelerate", "tap0", "eth0"]).spawn()?;
     let ready = second.wait_for(Stream::Stdout, 20 * SOON, |line| line.starts_with("ready"))?;
-    ensure!(ready.contains("repeating nothing") && ready.contains("offload on 0 ports"), "{ready}");
+    ensure!(ready.contains("repeating nothing as yet"), "{ready}");
     let log = second.stderr_text();
     for edge in ["tap0", "eth0"] {
         let is_said = |line: &str| line.contains(&format!("the traffic of {edge} is not offloaded"));

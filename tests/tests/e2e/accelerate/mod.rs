@@ -14,6 +14,7 @@ use serde_json::Value;
 mod bad_input;
 mod bridge;
 mod changed;
+mod connection;
 mod device;
 mod effect;
 mod flooded;
