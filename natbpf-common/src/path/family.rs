@@ -47,9 +47,6 @@ pub trait Repeatable: Network {
 
     /// A keyed hash of how packets leave, and what is done to them.
     fn outcome(change: &Change<Self>, exit: &Exit, hops: u8, keys: &PathKeys) -> u64;
-
-    /// Identification, as a number.
-    fn number(identification: Self::Identification) -> u32;
 }
 
 /// Whether a packet is one that may be repeated: to one host, no beginning and no end of a connection, nothing that the
@@ -116,11 +113,6 @@ impl Repeatable for V4 {
             [change.source.to_wire(), change.destination.to_wire(), ports, exit.priority, hops as u32, 0];
         first.hash_with(&words, second, &more)
     }
-
-    #[inline(always)]
-    fn number(identification: u16) -> u32 {
-        identification as u32
-    }
 }
 
 impl Repeatable for V6 {
@@ -158,11 +150,6 @@ impl Repeatable for V6 {
         first
             .hash_with(&[a, b, c, exit.edge.number(), exit.vlan, exit.mark], second, &[d, e, f, g, h, i])
             .wrapping_add(third.hash(&[j, k, change.ports(), exit.priority, hops as u32, 0]))
-    }
-
-    #[inline(always)]
-    fn number(identification: u32) -> u32 {
-        identification
     }
 }
 

@@ -44,12 +44,13 @@ pub struct Passage<F: Family = V4> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Contents {
-    /// With TCP: sequence and acknowledgement number, and the word of flags and window; else the first bytes behind
-    /// the transport header, or 0. As they stand there.
+    /// With TCP: sequence and acknowledgement number, and the word of flags and window; of an ICMP query code and
+    /// sequence number, and the first bytes behind its header; else the first bytes behind the transport header, or 0.
+    /// As they stand there.
     pub first: [u32; 3],
     /// Length of the IP packet in bytes.
     pub length: u32,
-    /// IPv4: identification, as it stands there. IPv6: the flow label.
+    /// IPv4: identification and flags, as they stand there. IPv6: the flow label.
     pub identification: u32,
     /// IP protocol number.
     pub protocol: u8,

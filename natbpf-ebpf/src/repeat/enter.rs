@@ -52,13 +52,15 @@ pub fn contents<F: Tables>(skb: &Skb<'_>, headers: &Headers<F>) -> Contents {
     // Of what is not in the linear part, here and there alike: 0.
     let first = match skb.view::<20>(F::TRANSPORT as u32) {
         Some(view) if headers.protocol == TCP => [view.u32::<4>(), view.u32::<8>(), view.u32::<12>()],
-        Some(view) if headers.payload >= 20 => [view.u32::<8>(), view.u32::<12>(), view.u32::<16>()],
+        Some(view) if headers.payload >= 20 && headers.protocol != F::ICMP => {
+            [view.u32::<8>(), view.u32::<12>(), view.u32::<16>()]
+        }
         _ => short(skb, headers),
     };
     Contents {
         first,
         length: headers.transport - headers.network + headers.payload,
-        identification: F::number(headers.identification),
+        identification: F::identification(skb, headers),
         protocol: headers.protocol,
         service: headers.service,
         time_to_live: headers.time_to_live,
@@ -66,8 +68,8 @@ pub fn contents<F: Tables>(skb: &Skb<'_>, headers: &Headers<F>) -> Contents {
     }
 }
 
-/// The whole words of less than three, by the length that the header says: behind it a device may have padded the
-/// frame.
+/// Of an ICMP query; and the whole words of less than three, by the length that the header says: behind it a device may
+/// have padded the frame.
 #[inline(always)]
 fn short<F: Tables>(skb: &Skb<'_>, headers: &Headers<F>) -> [u32; 3] {
     let first = match skb.view::<12>(F::TRANSPORT as u32) {
@@ -78,7 +80,12 @@ fn short<F: Tables>(skb: &Skb<'_>, headers: &Headers<F>) -> [u32; 3] {
         Some(view) if headers.payload >= 16 => view.u32::<12>(),
         _ => 0,
     };
-    [first, second, 0]
+    match skb.view::<8>(F::TRANSPORT as u32) {
+        Some(view) if headers.protocol == F::ICMP => {
+            [(view.u8::<1>() as u32) << 16 | view.u16::<6>() as u32, first, second]
+        }
+        _ => [first, second, 0],
+    }
 }
 
 /// The fingerprint of the frame by which a packet comes in; 0: it is one that may be for many.

@@ -22,6 +22,8 @@ use natbpf_common::{
     wire::{
         Address, Address6,
         family::{V4, V6},
+        headers::Headers,
+        packet::Packet as _,
     },
 };
 
@@ -32,7 +34,7 @@ use crate::{
         gauges,
         shared::{Lookup as _, Shared, cell},
     },
-    packet::{handover, written::Written},
+    packet::{handover, skb::Skb, written::Written},
 };
 
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
@@ -100,6 +102,9 @@ pub trait Tables: Written {
     fn sets(present: &Present) -> u32;
     fn draft() -> Option<&'static mut Draft<Self>>;
 
+    /// Of a plain packet: all that stands there of what tells datagrams apart, and of how they are cut.
+    fn identification(skb: &Skb<'_>, headers: &Headers<Self>) -> u32;
+
     /// A word of what is reserved.
     fn reserved(word: u32) -> u64;
 
@@ -135,6 +140,12 @@ impl Tables for V4 {
     fn draft() -> Option<&'static mut Draft<Self>> {
         // SAFETY: this processor's own, and no program interrupts another of the same hook.
         DRAFT.get_ptr_mut(0).map(|draft| unsafe { &mut *draft })
+    }
+
+    /// With the flag "don't fragment".
+    #[inline(always)]
+    fn identification(skb: &Skb<'_>, _: &Headers) -> u32 {
+        skb.view::<22>(0).map_or(0, |frame| frame.u32::<18>())
     }
 
     #[inline(always)]
@@ -181,6 +192,11 @@ impl Tables for V6 {
     fn draft() -> Option<&'static mut Draft<Self>> {
         // SAFETY: this processor's own, and no program interrupts another of the same hook.
         DRAFT6.get_ptr_mut(0).map(|draft| unsafe { &mut *draft })
+    }
+
+    #[inline(always)]
+    fn identification(_: &Skb<'_>, headers: &Headers<Self>) -> u32 {
+        headers.identification
     }
 
     #[inline(always)]

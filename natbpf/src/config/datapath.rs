@@ -17,6 +17,8 @@ pub struct DatapathConfig {
     /// `None`: on, but not beside programs of somebody else ([`DatapathConfig::coexist`]), which are to see
     /// every packet.
     pub offload: Option<Switch>,
+    /// Repeat also packets of traffic that rules of the host have to see every packet of.
+    pub anyway: bool,
     /// How long the datapath repeats what the kernel did before it asks again, [`DatapathConfig::MIN_REVALIDATE`] to
     /// [`DatapathConfig::MAX_REVALIDATE`].
     pub revalidate: Duration,
@@ -63,6 +65,7 @@ impl Default for DatapathConfig {
             hook: HookMode::Auto,
             coexist: false,
             offload: None,
+            anyway: false,
             revalidate: Duration::from_secs(10),
             conntrack_liberal: true,
         }

@@ -155,6 +155,7 @@ fn a_whole_file() {
             attach: AttachMode::Clsact,
             coexist: true,
             offload: Some(Switch::Off),
+            anyway: false,
             revalidate: Duration::from_secs(90),
             conntrack_liberal: false,
         }
@@ -450,6 +451,7 @@ prop_compose! {
         attach in prop::sample::select(&[AttachMode::Auto, AttachMode::Tcx, AttachMode::Clsact][..]),
         coexist: bool,
         offload in prop::sample::select(&[None, Some(Switch::On), Some(Switch::Off)][..]),
+        anyway: bool,
         revalidate in 1_000..=600_000u64,
         conntrack_liberal: bool,
         hook in prop_oneof![Just(HookMode::Auto), Just(HookMode::Tc), Just(HookMode::Xdp)],
@@ -462,7 +464,7 @@ prop_compose! {
         }
         let revalidate = Duration::from_millis(revalidate);
         let datapath =
-            DatapathConfig { max_flows, attach, hook, coexist, offload, revalidate, conntrack_liberal };
+            DatapathConfig { max_flows, attach, hook, coexist, offload, anyway, revalidate, conntrack_liberal };
         Config { rules, interfaces, datapath, timeouts, ..Config::default() }
     }
 }
@@ -484,11 +486,11 @@ fn toml(config: &Config) -> String {
     for (interface, hook) in &config.interfaces {
         writeln!(text, "[[interface]]\nname = \"{interface}\"\nhook = \"{}\"", name(hook)).unwrap();
     }
-    let DatapathConfig { max_flows, attach, hook, coexist, offload, revalidate, conntrack_liberal } =
+    let DatapathConfig { max_flows, attach, hook, coexist, offload, anyway, revalidate, conntrack_liberal } =
         &config.datapath;
     writeln!(text, "[datapath]\nmax_flows = {max_flows}\ncoexist = {coexist}").unwrap();
     writeln!(text, "hook = \"{}\"", name(hook)).unwrap();
-    writeln!(text, "conntrack_liberal = {conntrack_liberal}").unwrap();
+    writeln!(text, "conntrack_liberal = {conntrack_liberal}\nanyway = {anyway}").unwrap();
     if let Some(offload) = offload {
         writeln!(text, "offload = \"{}\"", name(offload)).unwrap();
     }

@@ -38,20 +38,23 @@ const NAMED: usize = 8;
 pub struct Sentry {
     news: mpsc::Sender<()>,
     over: Arc<AtomicBool>,
+    anyway: Arc<AtomicBool>,
     middle: Arc<Mutex<Vec<Middle>>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Sentry {
     /// Looks at the rules of the calling thread's network namespace, and goes on as the watcher hears that they have
-    /// changed.
-    pub fn start(pins: &Pins, watcher: &Watcher) -> Result<Self> {
+    /// changed. `anyway`: they are named, and their traffic is repeated all the same.
+    pub fn start(pins: &Pins, watcher: &Watcher, anyway: bool) -> Result<Self> {
         let (news, received) = mpsc::channel();
         let over = Arc::new(AtomicBool::new(false));
+        let anyway = Arc::new(AtomicBool::new(anyway));
         let middle = Arc::new(Mutex::new(Vec::new()));
         let mut looking = Looking {
             pins: pins.clone(),
             middle: Arc::clone(&middle),
+            anyway: Arc::clone(&anyway),
             looked: Instant::now(),
             table: ReservedTable::open(pins)?,
             changer: watcher.changer(),
@@ -65,7 +68,14 @@ impl Sentry {
         looking.look()?;
         let (ended, guard) = (Arc::clone(&over), move || looking.guard(&received, &over));
         let thread = thread::Builder::new().name("obstacles".to_owned()).spawn(guard)?;
-        Ok(Self { news, over: ended, middle, thread: Some(thread) })
+        Ok(Self { news, over: ended, anyway, middle, thread: Some(thread) })
+    }
+
+    /// Whether traffic that rules have to see is repeated all the same, from now on.
+    pub fn set_anyway(&self, anyway: bool) {
+        if self.anyway.swap(anyway, Ordering::Relaxed) != anyway {
+            let _ = self.news.send(());
+        }
     }
 
     /// Looks at the rules of these namespaces, too, from now on.
@@ -91,6 +101,7 @@ struct Looking {
     pins: Pins,
     /// Namespaces that packets pass.
     middle: Arc<Mutex<Vec<Middle>>>,
+    anyway: Arc<AtomicBool>,
     looked: Instant,
     table: ReservedTable,
     changer: Changer,
@@ -148,12 +159,13 @@ impl Looking {
         self.generation = before.filter(|_| failure.is_none());
         self.failure = failure;
         self.legacy = legacy;
-        if self.table.write(&reserved(&found))? {
+        let anyway = self.anyway.load(Ordering::Relaxed);
+        if self.table.write(&reserved(if anyway { &[] } else { &found }))? {
             // What was noted before goes on for no packet more.
             self.changer.change();
         }
         if found != self.found {
-            self.say(&found);
+            self.say(&found, anyway);
             Note::Obstacles.write(&self.pins, ObstacleStatus::to_note(&found).as_deref())?;
             self.found = found;
         }
@@ -161,10 +173,11 @@ impl Looking {
     }
 
     /// Names what was not there before.
-    fn say(&self, found: &[Obstacle]) {
+    fn say(&self, found: &[Obstacle], anyway: bool) {
+        let what = if anyway { "repeated anyway" } else { "left to the kernel" };
         let news: Vec<&Obstacle> = found.iter().filter(|one| !self.found.contains(one)).collect();
         for one in news.iter().take(NAMED) {
-            tracing::info!("packets ({}) are left to the kernel: {one}", one.traffic);
+            tracing::info!("packets ({}) are {what}: {one}", one.traffic);
         }
         if news.len() > NAMED {
             tracing::info!(

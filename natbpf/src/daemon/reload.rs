@@ -58,6 +58,7 @@ impl Daemon {
         };
         // It is in force, whatever fails now.
         self.config = config;
+        self.sentry.set_anyway(self.config.datapath.anyway);
         let settings = self.tables.settings();
         let written =
             settings.and_then(|settings| self.tables.set_settings(configured(&self.config, &settings)));

@@ -71,7 +71,7 @@ pub async fn start(
         offloading.settle(&mut tables, &config)?;
     }
     // Before anything is repeated.
-    let sentry = Sentry::start(&options.pins, &offloading.watcher)?;
+    let sentry = Sentry::start(&options.pins, &offloading.watcher, config.datapath.anyway)?;
     let resting = Resting::start(&options.pins)?;
     let house = House::start(&options.pins)?;
     let counters = tables.counters()?;

@@ -43,6 +43,11 @@ section! {
         #[arg(long, value_enum, value_name = "ON|OFF")]
         offload: Option<Switch> = r#""on""# r#"or "off": every packet takes its way through the kernel"#;
 
+        /// With offload: repeat also packets that rules of the host have to see every one of, such as limits, quotas and
+        /// helpers; they see few then
+        #[arg(long, action = ArgAction::SetTrue, value_parser = flag(true))]
+        anyway: Flag = "false" "offload also what rules have to see every packet of";
+
         /// With offload: how often a flow asks the kernel again, 1s to 10m [default: 10s]
         #[arg(long, value_name = "DURATION")]
         revalidate: Option<Said<Duration>> = r#""10s""# "how often an offloaded flow asks the kernel again";
@@ -67,6 +72,7 @@ impl DatapathConfig {
             hook: keys.hook.unwrap_or(self.hook),
             coexist: keys.coexist.unwrap_or(self.coexist),
             offload: keys.offload.or(self.offload),
+            anyway: keys.anyway.unwrap_or(self.anyway),
             revalidate: revalidate.unwrap_or(self.revalidate),
             conntrack_liberal: keys.conntrack_liberal.unwrap_or(self.conntrack_liberal),
         })

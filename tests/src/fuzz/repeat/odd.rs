@@ -3,13 +3,14 @@
 use super::plain::{IP, Plain, TCP, UDP, half, mend_header, put};
 use crate::random::Random;
 
-/// What is done to a packet besides. Not among these, because the datapath does not compare them yet: the flag "don't
-/// fragment" of IPv4, code and sequence number of an ICMP query.
+/// What is done to a packet besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Odd {
     Service,
     Congestion,
     Number,
+    Fragmentation,
+    Query,
     Contents,
     Longer,
     Shorter,
@@ -21,10 +22,12 @@ pub enum Odd {
     Tag,
 }
 
-const ALL: [Odd; 12] = [
+const ALL: [Odd; 14] = [
     Odd::Service,
     Odd::Congestion,
     Odd::Number,
+    Odd::Fragmentation,
+    Odd::Query,
     Odd::Contents,
     Odd::Longer,
     Odd::Shorter,
@@ -46,6 +49,8 @@ impl Odd {
             Self::Service => "another class of service",
             Self::Congestion => "marked as congested",
             Self::Number => "another identification or flow label",
+            Self::Fragmentation => "another flag \"don't fragment\"",
+            Self::Query => "another code or sequence number of a query",
             Self::Contents => "other contents",
             Self::Longer => "longer",
             Self::Shorter => "shorter",
@@ -68,6 +73,12 @@ impl Odd {
             Self::Congestion => frame[IP + 1] ^= 0x01,
             Self::Number if v6 => frame[IP + 3] ^= 0x55,
             Self::Number => frame[IP + 4] ^= 0x55,
+            Self::Fragmentation if v6 => return false,
+            Self::Fragmentation => frame[IP + 6] ^= 0x40,
+            Self::Query if plain.protocol != plain.icmp() => return false,
+            // As it happens, the code or the sequence number.
+            Self::Query if before[plain.body + 7] & 1 == 0 => frame[plain.body + 1] ^= 1,
+            Self::Query => frame[plain.body + 7] ^= 0x55,
             Self::Contents if plain.protocol == TCP => frame[plain.body + 5] ^= 0x77,
             Self::Contents if plain.end >= plain.body + 20 => frame[plain.body + 13] ^= 0x77,
             Self::Contents => return false,

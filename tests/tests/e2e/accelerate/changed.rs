@@ -69,6 +69,23 @@ fn another_class_of_service() -> Result<()> {
     Ok(())
 }
 
+/// The router lets what is too long for its way out be cut, whatever the sender says; and gives a flow a label.
+#[test]
+fn another_flag_or_label() -> Result<()> {
+    let node = Node::new()?;
+    mangle(&node, "ip frag-off set 0", "ip6 flowlabel set 7")?;
+    let natbpf = natbpf(&node)?;
+    for family in FAMILIES {
+        let [client, server] = sockets(&node, family)?;
+        let capture = Capture::with(&node.out, "eth0", "udp port 9000", &["-v", "-Q", "in"])?;
+        arrive(&natbpf, &client, &server, |payload| payload == b"first bytes")?;
+        let seen = capture.stop()?;
+        let changed = |line: &&String| line.contains("flags [none]") || line.contains("flowlabel 0x00007");
+        ensure!(seen.iter().filter(changed).count() == PACKETS, "{seen:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn another_payload() -> Result<()> {
     let node = Node::new()?;

@@ -209,6 +209,19 @@ fn a_rule_for_anything() -> Result<()> {
 }
 
 /// Rules that were there before, and are there still when no daemon runs.
+/// Told to repeat anyway, natbpf still says what stands in the way.
+#[test]
+fn anyway() -> Result<()> {
+    let lab = Lab::new()?;
+    shell(&lab, "iptables-nft -t nat -A POSTROUTING -o wan -j MASQUERADE")?;
+    shell(&lab, "iptables-nft -A FORWARD -p udp --dport 7 -m limit --limit 10000/s -j ACCEPT")?;
+    let natbpf = lab.natbpf_cli()?.start(["accelerate", "--revalidate", "10m", "--anyway"])?;
+    is_repeated(&lab, &natbpf, MEANT)?;
+    ensure!(named(&natbpf, 1)?[0].0 == "limit", "{}", natbpf.status()?);
+    ensure!(natbpf.log().contains("are repeated anyway"), "{}", natbpf.log());
+    Ok(())
+}
+
 #[test]
 fn rules_before_the_start_and_after_the_end() -> Result<()> {
     let lab = Lab::new()?;
