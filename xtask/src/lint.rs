@@ -34,8 +34,9 @@ fn format() -> Command {
     cargo(["fmt", "--all", "--check"])
 }
 
+/// By the profile of everything else, which shares macros and build scripts with it.
 fn clippy() -> Command {
-    let mut clippy = cargo(["clippy", "--workspace", "--all-targets"]);
+    let mut clippy = cargo(["clippy", "--release", "--workspace", "--all-targets"]);
     for package in BPF_PACKAGES {
         clippy.args(["--exclude", package]);
     }
@@ -60,7 +61,8 @@ fn bpf_clippy() -> Result<Command> {
 }
 
 fn documentation() -> Command {
-    let mut doc = cargo(["doc", "--no-deps", "--package", "natbpf-common", "--package", "natbpf"]);
+    let mut doc =
+        cargo(["doc", "--release", "--no-deps", "--package", "natbpf-common", "--package", "natbpf"]);
     doc.env("RUSTDOCFLAGS", "-D warnings").env("NATBPF_EBPF", "stub");
     doc
 }

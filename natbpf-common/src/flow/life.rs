@@ -69,6 +69,19 @@ impl Life {
         if word & MARKS == 0 { Some(now.since(Timestamp::new(word))) } else { None }
     }
 
+    /// Whether the flow lives and was last seen after `now`: its packets are repeated until that time, and it sees none
+    /// of them.
+    #[inline(always)]
+    pub const fn is_ahead(word: u64, now: Timestamp) -> bool {
+        word & MARKS == 0 && word > now.number()
+    }
+
+    /// The word of a flow that has just been seen, which is never earlier than before.
+    #[inline(always)]
+    pub const fn renewed(word: u64, now: Timestamp) -> u64 {
+        if Self::is_ahead(word, now) { word } else { Self::Live(now).to_word() }
+    }
+
     /// Whether the idle time is over: a second of slack, because the stamp may be older than the last packet
     /// by [`RENEWAL`], keeps every timeout at or above its configured value.
     #[inline(always)]
@@ -126,6 +139,17 @@ mod tests {
             prop_assert_eq!(Life::age(Life::Live(time).to_word(), now), Some(now.since(time)));
             for life in [Life::Dying(time), Life::Killed(time), Life::Busy, Life::Gone] {
                 prop_assert_eq!(Life::age(life.to_word(), now), None);
+            }
+        }
+
+        #[test]
+        fn a_flow_that_is_repeated_is_ahead_and_stays_so(time in 0..1u64 << 61, now in 0..1u64 << 61) {
+            let (time, now) = (at(time), at(now));
+            let live = Life::Live(time).to_word();
+            prop_assert_eq!(Life::is_ahead(live, now), time > now);
+            prop_assert_eq!(Life::from_word(Life::renewed(live, now)), Life::Live(time.max(now)));
+            for life in [Life::Dying(time), Life::Killed(time), Life::Busy, Life::Gone] {
+                prop_assert!(!Life::is_ahead(life.to_word(), now));
             }
         }
 

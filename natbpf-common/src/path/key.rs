@@ -7,7 +7,7 @@ use crate::{
     wire::{
         Port,
         family::{Family, V4, V6},
-        headers::Headers,
+        headers::{Headers, Kind},
     },
 };
 
@@ -30,9 +30,13 @@ pub struct PathKey<F: Family = V4> {
     pub source_port: Port,
     /// See above.
     pub destination_port: Port,
-    /// IP protocol number.
+    /// IP protocol number, and [`ANSWER`].
     pub protocol: u32,
 }
+
+/// In [`PathKey::protocol`]: the answer to an ICMP query. It and a query whose identifier is the number of its type
+/// would have one key, and the host lets in answers where it lets in no queries.
+pub const ANSWER: u32 = 1 << 8;
 
 impl<F: Family> PathKey<F> {
     /// The key of a packet that comes in by this edge with this tag.
@@ -45,7 +49,7 @@ impl<F: Family> PathKey<F> {
             destination: headers.destination,
             source_port: headers.source_port,
             destination_port: headers.destination_port,
-            protocol: headers.protocol as u32,
+            protocol: headers.protocol as u32 | if headers.is(Kind::IcmpReply) { ANSWER } else { 0 },
         }
     }
 

@@ -144,9 +144,11 @@ unsafe extern "C" fn look_at_one(_: u64, room: *mut Room) -> i64 {
 #[inline(always)]
 fn drop_idle(key: &FlowKey, own: bool) -> bool {
     let Some(entry) = Entry::find(key) else { return false };
-    let (life, status) = (entry.life(), entry.status());
+    let (life, status, now) = (entry.life(), entry.status(), clock::now());
     let idle = match Life::from_word(life) {
-        Life::Live(seen) => gives_way(status, clock::now().since(seen), timeout(status), own),
+        Life::Live(seen) => {
+            !reap::is_repeated(key, entry, now) && gives_way(status, now.since(seen), timeout(status), own)
+        }
         Life::Dying(_) | Life::Killed(_) => true,
         Life::Busy | Life::Gone => false,
     };

@@ -27,6 +27,12 @@ impl Entry {
         cell!(self.0, life).load()
     }
 
+    /// Whether its packets are repeated just now, see [`run_until`](super::pulse::run_until).
+    #[inline(always)]
+    pub fn is_repeated(self, now: Timestamp) -> bool {
+        Life::is_ahead(self.life(), now)
+    }
+
     /// Puts `new` in the place of `old`; false if the life has changed meanwhile.
     #[inline(always)]
     pub fn swap_life(self, old: u64, new: u64) -> bool {

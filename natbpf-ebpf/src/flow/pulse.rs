@@ -104,7 +104,6 @@ pub fn reply_goes_on(key: &FlowKey, entry: Entry, tcp_flags: TcpFlags, now: Time
 #[inline(never)]
 fn confirm(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: TcpFlags) -> u32 {
     let now = clock::now();
-    let renewed = Life::Live(now).to_word();
     let (life, status) = (entry.life(), entry.status());
     let Some(age) = Life::age(life, now) else { return 0 };
     if status.host() && is_itself(key, rewrite) {
@@ -112,7 +111,7 @@ fn confirm(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: TcpFlags) -
         return if Life::expired(age, timeout(status)) {
             0
         } else {
-            entry.swap_life(life, renewed);
+            entry.swap_life(life, Life::renewed(life, now));
             1
         };
     }
@@ -124,14 +123,15 @@ fn confirm(key: &FlowKey, entry: Entry, rewrite: Rewrite, tcp_flags: TcpFlags) -
         event::emit(EventKind::Update, &original.key, original.rewrite, step.status, original.entry.uplink());
     }
     if step.renews && !entry.traits().intersects(Traits::OUTBOUND_REFRESH) {
-        original.entry.swap_life(original.life, renewed);
+        original.entry.swap_life(original.life, Life::renewed(original.life, now));
     }
-    entry.swap_life(life, renewed);
+    entry.swap_life(life, Life::renewed(life, now));
     1
 }
 
 /// Packets of a tuple are repeated until then, and its flow sees none of them: to it, they have all come already. So a
-/// flow is not over while its packets may be repeated.
+/// flow is not over while its packets may be repeated, and gives way to no other: what has its ports next would get
+/// what is repeated.
 #[inline(always)]
 pub fn run_until(key: &FlowKey, until: Timestamp) {
     let Some(entry) = Entry::find(key) else { return };

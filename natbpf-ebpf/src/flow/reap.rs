@@ -107,8 +107,21 @@ fn reap_original(key: &FlowKey, now: Timestamp) -> bool {
     match judge(Life::from_word(life), now, timeout(entry.status())) {
         Verdict::Keep => false,
         Verdict::Mark(mark) => entry.swap_life(life, mark.to_word()),
+        // Answers, which do not keep it alive, are repeated still.
+        Verdict::Remove if is_repeated(key, entry, now) => false,
         Verdict::Remove => entry.swap_life(life, Life::Gone.to_word()) && remove(key, entry),
     }
+}
+
+/// Whether packets of a flow are repeated just now, in either direction. Only where answers do not renew a flow their
+/// direction has another time than the flow.
+#[inline(always)]
+pub fn is_repeated(key: &FlowKey, entry: Entry, now: Timestamp) -> bool {
+    if !entry.traits().intersects(Traits::OUTBOUND_REFRESH) {
+        return entry.is_repeated(now);
+    }
+    let reply = entry.rewrite(key).and_then(|rewrite| Entry::find(&key.peer(rewrite)));
+    entry.is_repeated(now) || reply.is_some_and(|reply| reply.is_repeated(now))
 }
 
 /// Takes out a flow whose life was swapped to [`Life::Gone`].
@@ -145,7 +158,8 @@ fn reap_reply(key: &FlowKey, now: Timestamp) -> bool {
     let life = entry.life();
     let status = entry.status();
     let original = key.peer(rewrite);
-    if original != key.reversed() && leads_to(&original, key) {
+    // A flow of the host that was moved to its own port has the key of a reservation.
+    if leads_to(&original, key) {
         return false;
     }
     let over = match Life::from_word(life) {

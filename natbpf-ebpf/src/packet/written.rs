@@ -8,6 +8,7 @@ use natbpf_common::{
     path::{
         cell::{Change, Exit, Path},
         family::Repeatable,
+        key::PathKey,
         sums::{self, Sums},
     },
     wire::{
@@ -205,9 +206,9 @@ impl Frame<'_> {
             && key.ports() == change.ports();
         if !same {
             match headers.protocol {
-                TCP => self.write_transport::<F, 16, { TcpHdr::LEN }>(headers, change)?,
-                UDP => self.write_transport::<F, 6, { UdpHdr::LEN }>(headers, change)?,
-                icmp if icmp == F::ICMP => self.write_transport::<F, 2, PORTS>(headers, change)?,
+                TCP => self.write_transport::<F, 16, { TcpHdr::LEN }>(headers, key, change)?,
+                UDP => self.write_transport::<F, 6, { UdpHdr::LEN }>(headers, key, change)?,
+                icmp if icmp == F::ICMP => self.write_transport::<F, 2, PORTS>(headers, key, change)?,
                 _ => {}
             }
         }
@@ -224,6 +225,7 @@ impl Frame<'_> {
     fn write_transport<F: Written, const CHECKSUM: usize, const LENGTH: usize>(
         &mut self,
         headers: &Headers<F>,
+        key: &PathKey<F>,
         change: &Change<F>,
     ) -> Option<()> {
         let transport = self.network(F::TRANSPORT - EthHdr::LEN + LENGTH)?;
@@ -236,10 +238,14 @@ impl Frame<'_> {
             // Zero says that there is none.
             let is_udp = CHECKSUM == 6;
             if !(is_udp && sum == 0) {
-                if CHECKSUM != 2 || F::ICMP_HAS_ADDRESSES {
+                // What is not changed must not make 0 of 0xffff, which is as good: the kernel does not touch it.
+                let moved = key.source != change.source || key.destination != change.destination;
+                if moved && (CHECKSUM != 2 || F::ICMP_HAS_ADDRESSES) {
                     sum = sums::replaced(sum, addresses);
                 }
-                sum = sums::replaced(sum, ports);
+                if key.ports() != change.ports() {
+                    sum = sums::replaced(sum, ports);
+                }
                 at.write_volatile(if is_udp && sum == 0 { u16::MAX } else { sum });
             }
             if CHECKSUM == 2 {

@@ -102,11 +102,10 @@ impl Judge {
         // In the host's own flow, when it has another port outside, a later fragment stays as it is.
         let own = hook == Hook::Ingress
             && Ip::of(before).is_some_and(|ip| ip.offset > 0 && ip.destination(before) == GATEWAY);
-        // A flow of the host is moved to its own port after all, if the flow that had it gives way to this one.
+        // A flow of the host is moved to its own port after all, if the flow that had it has given way to it.
         let moved_nowhere = hook == Hook::Egress
-            && count(Counter::HostMoved) == 1
-            && count(Counter::FlowsDroppedEarly) == 1
-            && count(packets) == 1;
+            && count(packets) == 1
+            && Ip::of(before).is_some_and(|ip| ip.source(before) == GATEWAY);
         let changed = shot.after != before
             || shot.verdict == Verdict::Redirect
             || own && count(packets) == 1

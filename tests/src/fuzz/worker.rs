@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use anyhow::{Error, Result, ensure};
+use natbpf::clock;
 use natbpf::datapath::Hook;
-use natbpf_common::IfIndex;
 use natbpf_common::contract::counter::{Counter, Counters};
 use natbpf_common::flow::Direction;
 use natbpf_common::wire::protocol::{ESP, GRE, ICMP, SCTP, TCP, UDP};
 use natbpf_common::wire::segment::{ACK, SYN, TcpFlags};
+use natbpf_common::{IfIndex, SECOND};
 
 use super::configuration;
 use super::damage::damage;
@@ -223,6 +224,7 @@ impl Worker {
         let reply = key.peer(entry.rewrite());
         for key in [key, reply] {
             if object.entry(&key).is_some() {
+                object.run_until(&key, clock::now() + 10 * SECOND);
                 // Where eight others have its set there is no path.
                 object.try_note(&key, |path| {
                     path.key.edge = IfIndex::new(port);
@@ -232,17 +234,19 @@ impl Worker {
         }
     }
 
-    /// What answers a packet that just left, or is about it, arrives at who sent it.
+    /// What answers a packet that just left, or is about it, arrives at who sent it. If that was an answer to a
+    /// stranger of which no flow has come, it is let in as strangers are, or it is not.
     fn answer(&mut self, sent: &Sent) -> Result<()> {
+        let has_flow = self.object().entry(&key_of(&sent.packet)).is_some();
         let reply = match &sent.packet.body {
             Body::Tcp(header) if header.syn => SYN | ACK,
             Body::Tcp(_) => ACK,
             _ => TcpFlags::empty(),
         };
         let answer = sent.packet.answer(sent.external).flags(reply);
-        self.arrives("the answer to a packet that just left", answer, sent.packet.source())?;
-        // About what answers a stranger nothing is known from outside, before there is a flow.
-        if self.object().entry(&key_of(&sent.packet)).is_none() {
+        self.arrives("the answer to a packet that just left", answer, sent.packet.source(), has_flow)?;
+        if !has_flow {
+            // Errors are about flows.
             return Ok(());
         }
         let router = sent.packet.destination().0;
@@ -254,13 +258,19 @@ impl Worker {
         }
         let quoted = &sent.bytes[..length];
         let error = Packet::icmp_error(router, sent.external.0, 3, 1, 0, quoted);
-        self.arrives("an error about a packet that just left", error, (sent.packet.source().0, 0))
+        self.arrives("an error about a packet that just left", error, (sent.packet.source().0, 0), true)
     }
 
-    fn arrives(&mut self, kind: &'static str, packet: Packet, at: End) -> Result<()> {
+    /// Sends a packet from outside, which arrives there. Unless `surely`, it may be dropped or
+    /// go on as it is, too.
+    fn arrives(&mut self, kind: &'static str, packet: Packet, at: End, surely: bool) -> Result<()> {
         let case = Case { kind, hook: Hook::Ingress, frame: packet.bytes(), packet: None };
+        let before = case.frame.clone();
         let shot = self.shoot(case, 0)?;
         let shot = shot.filter(|shot| shot.verdict != Verdict::Drop);
+        if !surely && shot.as_ref().is_none_or(|shot| shot.after == before) {
+            return Ok(());
+        }
         let seen = shot.and_then(|shot| Some(Ip::of(&shot.after)?.end(&shot.after, true)));
         let wanted = if at.1 == 0 { seen.map(|seen| seen.0) == Some(at.0) } else { seen == Some(at) };
         ensure!(wanted, "it does not arrive at {at:?}, but at {seen:?}");

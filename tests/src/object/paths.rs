@@ -4,16 +4,18 @@ use natbpf::clock;
 use natbpf::datapath::Hook;
 use natbpf::obstacles::{Obstacle, Traffic, reserved};
 use natbpf_common::contract::gauge::Gauge;
-use natbpf_common::flow::{Direction, FlowKey};
+use natbpf_common::flow::life::Life;
+use natbpf_common::flow::{Direction, FlowKey, Traits};
 use natbpf_common::path::cell::{Change, Exit, Path, PathFlags};
 use natbpf_common::path::family::{PathKeys, Repeatable as _};
 use natbpf_common::path::frame::Frame;
-use natbpf_common::path::key::PathKey;
+use natbpf_common::path::key::{ANSWER, PathKey};
 use natbpf_common::path::passage::{Passage, slot_of};
 use natbpf_common::path::set::{set_of, tag_of};
 use natbpf_common::path::sums::{self, Sums};
 use natbpf_common::wire::family::V4;
-use natbpf_common::{IfIndex, Nanoseconds, SECOND};
+use natbpf_common::wire::protocol::ICMP;
+use natbpf_common::{IfIndex, Nanoseconds, SECOND, Timestamp};
 
 use super::{Context, LO, Object, Packet, Step};
 use crate::VM1;
@@ -110,7 +112,7 @@ impl Object {
             destination: key.destination,
             source_port: key.source_port,
             destination_port: key.destination_port,
-            protocol: u32::from(key.protocol),
+            protocol: u32::from(key.protocol) | if key.protocol == ICMP && !out { ANSWER } else { 0 },
         };
         let mut new = key;
         if out {
@@ -159,6 +161,22 @@ impl Object {
         let hash = V4::digest(&path.key, &self.path_keys());
         change(&mut path);
         self.store(hash, path)
+    }
+
+    /// What the datapath does where it notes the path of a direction of a flow: to the flow all packets until then have
+    /// come already.
+    pub fn run_until(&mut self, key: &FlowKey, until: Timestamp) {
+        let Some(entry) = self.entry(key) else { return };
+        let original =
+            key.direction() == Direction::Reply && !entry.traits.intersects(Traits::OUTBOUND_REFRESH);
+        for key in [Some(*key), original.then(|| key.peer(entry.rewrite()))].into_iter().flatten() {
+            if let Some(mut entry) = self.entry(&key)
+                && Life::age(entry.life, until).is_some()
+            {
+                entry.life = Life::Live(until).to_word();
+                self.programs.flows.insert(key, entry, 0).expect("the entry can be written");
+            }
+        }
     }
 
     /// Notes it for frames that come in with one tag, and leave with another; 0: none.

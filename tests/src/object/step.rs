@@ -39,7 +39,8 @@ pub struct Step {
     pub before: Vec<u8>,
     pub after: Vec<u8>,
     pub verdict: Verdict,
-    /// Names of the counters that changed, and by how much.
+    /// Names of the counters that changed, and by how much; without that of packets that were not repeated, which the
+    /// rest tells.
     pub counted: BTreeMap<&'static str, u64>,
 }
 
@@ -48,6 +49,7 @@ impl Step {
         let difference = |counter: &Counter| after[*counter as usize] - before[*counter as usize];
         Counter::ALL
             .iter()
+            .filter(|counter| **counter != Counter::PacketsLeft)
             .map(|counter| (counter.name(), difference(counter)))
             .filter(|(_, difference)| *difference > 0)
             .collect()

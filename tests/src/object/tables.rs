@@ -18,6 +18,9 @@ use natbpf_common::{Address, Nanoseconds, Port, SECOND};
 use super::packet::{Body, Packet};
 use super::{Object, TIMEOUT};
 
+/// Seconds after which a path hardly holds.
+const PATHS_END: u64 = 5;
+
 /// The key of a packet's flow, as a packet of the original direction has it.
 pub fn key_of(packet: &Packet) -> FlowKey {
     let (source, mut destination) = (packet.source(), packet.destination());
@@ -145,7 +148,8 @@ impl Object {
         self.programs.forget_refusals();
     }
 
-    /// Moves every time stamp of both tables, and those of strangers, into the past.
+    /// Moves every time stamp of both tables, and those of strangers, into the past; paths have run out by then, if it
+    /// is long.
     pub fn let_pass(&mut self, seconds: u64) {
         for (key, mut entry) in self.entries() {
             entry.life = aged(Life::from_word(entry.life), seconds * SECOND).to_word();
@@ -161,6 +165,12 @@ impl Object {
         for (key, mut pending) in self.pending() {
             pending.seen = pending.seen.saturating_sub(seconds * SECOND);
             self.programs.pending.insert(key, pending, 0).expect("the stranger can be written");
+        }
+        if seconds >= PATHS_END {
+            let now = clock::now();
+            let (four, six, _) = self.programs.tables.paths().expect("the paths");
+            four.each(now, |_, end| end());
+            six.each(now, |_, end| end());
         }
         let until = self.gauge(Gauge::StrangersUntil).saturating_sub((seconds * SECOND).number());
         self.set_gauge(Gauge::StrangersUntil, until);

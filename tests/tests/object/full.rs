@@ -2,11 +2,12 @@
 
 use lab::object::{Census, NEW, Object, PLAIN, Packet, Verdict, key_of};
 use lab::{GATEWAY, SERVER, VM1};
+use natbpf::clock;
 use natbpf_common::SECOND;
 use natbpf_common::contract::counter::Counter::{
     FlowsCreated, FlowsDroppedEarly, FlowsRemoved, Quota, TableFull,
 };
-use natbpf_common::contract::rules::Rule;
+use natbpf_common::contract::rules::{Rule, RuleFlags};
 use natbpf_common::time::Moment;
 use natbpf_common::wire::protocol::UDP;
 use natbpf_common::wire::segment::{ACK, FIN, RST, SYN, TcpFlags};
@@ -126,6 +127,32 @@ fn what_was_answered_and_does_not_run_gives_way_when_it_has_been_idle() {
     object.out(&from(4), &[]);
     object.census();
     object.expect_all_to_go();
+}
+
+/// What would have its ports next would get what is repeated. Never answered, or answered in a way that does not renew
+/// it.
+#[test]
+fn what_is_repeated_does_not_give_way() {
+    let refresh = Rule { flags: PLAIN.flags | RuleFlags::OUTBOUND_REFRESH, ..PLAIN };
+    for (rule, answered) in [(PLAIN, false), (refresh, true)] {
+        let mut object = Object::sized(rule, 8, 64);
+        for port in 1..=4 {
+            object.out(&from(port), NEW);
+        }
+        let (out, back) = (key_of(&from(1)), object.reply_key(&from(1)));
+        let repeated = if answered { back } else { out };
+        if answered {
+            object.back(&from(1).answer((GATEWAY, 1)), (VM1, 1));
+            object.idle(&from(1), 6);
+        }
+        object.run_until(&repeated, clock::now() + 2 * SECOND);
+        for port in 5..=7 {
+            object.out(&from(port), INSTEAD);
+        }
+        assert!(object.entry(&out).is_some(), "answered: {answered}");
+        object.census();
+        object.expect_all_to_go();
+    }
 }
 
 /// An instance that asks every port of every host finds room for all of its questions, and takes none from the others.

@@ -239,14 +239,31 @@ fn tagged_frames_in_the_frame_are_the_kernels() {
     assert_eq!(object.claims(), before);
 }
 
+/// A query whose identifier is its type has the numbers of an answer. Hosts let in answers where they let in no
+/// queries.
+#[test]
+fn a_query_does_not_go_the_way_of_answers() {
+    let object = &mut object();
+    let answer = Packet::echo(VM1, S.0, 8).answer((VM1, 8));
+    let query = Packet::echo(S.0, VM1, 8);
+    learns(object, &answer, &forwarded(&answer, 1));
+    assert_eq!(follow(object, &query.bytes()), None);
+    learns(object, &query, &forwarded(&query, 1));
+}
+
 #[test]
 fn repeated_packets_are_counted() {
     let mut object = object();
     let packet = udp_packet();
+    let left = |object: &Object| object.counters()[Counter::PacketsLeft as usize];
+    let before = left(&object);
     learns(&mut object, &packet, &forwarded(&packet, 1));
+    // Two that the host was to see, and one without a path between.
+    assert_eq!(left(&object), before + 3);
     let step = object.step(Hook::PortIngress, &packet.bytes(), Context::default());
     assert_eq!(
         step.counted.keys().copied().collect::<Vec<_>>(),
         REPEATED.iter().map(|c| c.name()).collect::<Vec<_>>()
     );
+    assert_eq!(left(&object), before + 3);
 }

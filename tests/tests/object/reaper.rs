@@ -1,8 +1,11 @@
 //! The reaper: a mark first, removal after the grace period, and nothing that lives.
 
-use lab::object::{NEW, Object, Packet, TIMEOUT, key_of};
+use lab::object::{NEW, Object, PLAIN, Packet, TIMEOUT, key_of};
 use lab::{GATEWAY, SERVER, VM1};
+use natbpf::clock;
+use natbpf_common::SECOND;
 use natbpf_common::contract::counter::Counter::{Busy, HostReserved};
+use natbpf_common::contract::rules::{Rule, RuleFlags};
 use natbpf_common::flow::life::Life;
 use natbpf_common::wire::segment::SYN;
 
@@ -130,6 +133,25 @@ fn hundreds_of_flows_at_once() {
     object.let_pass(3);
     object.reap(&keys);
     assert_eq!(object.entries().len(), 0);
+    object.expect_all_to_go();
+}
+
+/// Answers do not renew the flow, and are repeated all the same until the kernel is asked.
+#[test]
+fn a_flow_whose_answers_are_repeated_stays() {
+    let rule = Rule { flags: PLAIN.flags | RuleFlags::OUTBOUND_REFRESH, ..PLAIN };
+    let mut object = Object::sized(rule, 8, 64);
+    let packet = Packet::udp((VM1, 1), S);
+    let external = object.out(&packet, NEW);
+    object.back(&packet.answer(external), (VM1, 1));
+    let (out, back) = (key_of(&packet), object.reply_key(&packet));
+    object.set_timeouts(TIMEOUT);
+    for _ in 0..3 {
+        object.let_pass(TIMEOUT + 2);
+        object.run_until(&back, clock::now() + SECOND);
+        object.reap_all();
+        assert!(object.entry(&out).is_some());
+    }
     object.expect_all_to_go();
 }
 

@@ -43,8 +43,8 @@ section! {
         #[arg(long, value_enum, value_name = "ON|OFF")]
         offload: Option<Switch> = r#""on""# r#"or "off": every packet takes its way through the kernel"#;
 
-        /// With offload: repeat also packets that rules of the host have to see every one of, such as limits, quotas and
-        /// helpers; they see few then
+        /// With offload: repeat also packets that rules of the host have to see every one of, such as limits, quotas
+        /// and helpers; they see few then
         #[arg(long, action = ArgAction::SetTrue, value_parser = flag(true))]
         anyway: Flag = "false" "offload also what rules have to see every packet of";
 

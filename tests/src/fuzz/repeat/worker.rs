@@ -424,6 +424,8 @@ impl Worker {
             return Ok(());
         };
         let crossing = Crossing { fit: outcome.is_fit(&plain), outcome: outcome.clone(), size };
+        // No router forwards one whose time to live is over: that is no packet that came in.
+        let crossing = Some(crossing).filter(|_| plain.hops > outcome.hops);
         let number = slot_of(claim) + 1;
         let mut departure = Departure {
             packet: arrival.number,
@@ -431,7 +433,7 @@ impl Worker {
             beside: Beside { number, tag: outcome.tag, mark: outcome.mark, priority: outcome.priority },
             segments: *segments,
             frame: after,
-            crossing: Some(crossing),
+            crossing,
         };
         let odd = odd.or_else(|| self.random.once_in(60).then(|| Odd::any(&mut self.random)));
         if let Some(odd) = odd.filter(|_| *segments == 0)
