@@ -9,19 +9,10 @@ use natbpf_common::IfIndex;
 
 use super::{Link, ethtool::Ethtool};
 use crate::netlink::{
-    DUMP, REQUEST,
-    message::{attribute, build, u16_at, u32_at},
+    DUMP, GENERIC_HEADER, GenericFamily,
+    message::{attribute, u32_at},
     request,
 };
-
-/// Bytes of a `struct genlmsghdr`.
-const HEADER: usize = 4;
-
-/// The family that knows the families (linux/genetlink.h).
-const CONTROL: u16 = 16;
-const GET_FAMILY: u8 = 3;
-const FAMILY_ID: u16 = 1;
-const FAMILY_NAME: u16 = 2;
 
 /// `NETDEV_CMD_DEV_GET`, `NETDEV_A_DEV_IFINDEX`, `NETDEV_A_DEV_XDP_FEATURES` (linux/netdev.h)
 const DEVICE_GET: u8 = 1;
@@ -78,17 +69,13 @@ pub fn features() -> Option<BTreeMap<IfIndex, Features>> {
 }
 
 fn ask() -> io::Result<BTreeMap<IfIndex, Features>> {
-    let name = build::attribute(FAMILY_NAME, b"netdev\0");
-    let question = [&[GET_FAMILY, 1, 0, 0], &name[..]].concat();
-    let id = |body: &[u8]| u16_at(attribute(body.get(HEADER..)?, FAMILY_ID)?, 0);
-    let family = request(NETLINK_GENERIC, CONTROL, REQUEST, &question, id)?;
-    let family = *family.first().ok_or(io::ErrorKind::NotFound)?;
-    let devices = request(NETLINK_GENERIC, family, DUMP, &[DEVICE_GET, 1, 0, 0], device_features)?;
+    let family = GenericFamily::find("netdev")?;
+    let devices = request(NETLINK_GENERIC, family.number, DUMP, &[DEVICE_GET, 1, 0, 0], device_features)?;
     Ok(devices.into_iter().collect())
 }
 
 fn device_features(body: &[u8]) -> Option<(IfIndex, Features)> {
-    let attributes = body.get(HEADER..)?;
+    let attributes = body.get(GENERIC_HEADER..)?;
     let features = attribute(attributes, XDP_FEATURES)?.first_chunk()?;
     let interface = IfIndex::new(u32_at(attribute(attributes, INTERFACE)?, 0)?);
     Some((interface, Features(u64::from_ne_bytes(*features))))
@@ -97,6 +84,7 @@ fn device_features(body: &[u8]) -> Option<(IfIndex, Features)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netlink::message::build;
 
     #[test]
     fn a_message_says_what_a_device_can_do() {

@@ -83,7 +83,7 @@ impl Ear {
     /// Tries what did not succeed before; a reason if it does now.
     fn look_again(&mut self) -> Option<Reason> {
         match &mut self.listener {
-            Some(listener) => listener.look_for_netfilter(),
+            Some(listener) => listener.look_for_more(),
             None => {
                 let sockets = Sockets::open(&self.place);
                 self.listener = sockets.and_then(|sockets| Listener::new(self.place.clone(), sockets)).ok();

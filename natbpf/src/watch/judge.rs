@@ -50,6 +50,8 @@ pub enum Reason {
     /// Here others look at what it is; see the daemon.
     #[error("queueing disciplines or filters have changed")]
     TrafficControl,
+    #[error("flows of Open vSwitch have changed")]
+    Switch,
     #[error("policies or associations of IPsec have changed")]
     Ipsec,
     #[error("somebody has deleted a connection of conntrack")]

@@ -11,6 +11,7 @@ use tokio::{io::unix::AsyncFd, time::Instant};
 use super::{
     conntrack,
     judge::{Judge, Reason},
+    openvswitch,
     place::Place,
     tables::{Question, Tables},
     xfrm,
@@ -54,6 +55,8 @@ pub struct Sockets {
     netfilter: Option<Socket>,
     /// Nor here, if it has no IPsec.
     xfrm: Option<Socket>,
+    /// Or no Open vSwitch.
+    switch: Option<Socket>,
 }
 
 impl Sockets {
@@ -69,6 +72,7 @@ impl Sockets {
             neighbours: open(NETLINK_ROUTE, &NEIGHBOURS)?,
             netfilter: open_netfilter().ok(),
             xfrm: xfrm::open().ok(),
+            switch: openvswitch::open().ok(),
         })
     }
 }
@@ -89,6 +93,7 @@ pub struct Listener {
     unknown: bool,
     netfilter: Option<AsyncFd<Socket>>,
     xfrm: Option<AsyncFd<Socket>>,
+    switch: Option<AsyncFd<Socket>>,
     /// Only while offload is on.
     conntrack: Option<AsyncFd<Socket>>,
     judge: Judge,
@@ -106,13 +111,20 @@ impl Listener {
             unknown: false,
             netfilter: sockets.netfilter.map(register).transpose()?,
             xfrm: sockets.xfrm.map(register).transpose()?,
+            switch: sockets.switch.map(register).transpose()?,
             conntrack: None,
             buffer: Vec::with_capacity(DATAGRAM),
         })
     }
 
-    /// nfnetlink may have come with the first rule.
-    pub fn look_for_netfilter(&mut self) -> Option<Reason> {
+    /// nfnetlink may have come with the first rule, and Open vSwitch with its first bridge.
+    pub fn look_for_more(&mut self) -> Option<Reason> {
+        if self.switch.is_none() && openvswitch::is_there() {
+            self.switch = self.place.enter(openvswitch::open).and_then(register).ok();
+            if self.switch.is_some() {
+                return Some(Reason::Switch);
+            }
+        }
         if self.netfilter.is_none() {
             self.netfilter = self.place.enter(open_netfilter).and_then(register).ok();
             return self.netfilter.as_ref().map(|_| Reason::Ruleset);
@@ -141,6 +153,13 @@ impl Listener {
             }
             ready = readable(self.xfrm.as_ref()) => {
                 ready.and_then(|()| read(self.xfrm.as_ref(), &mut self.buffer, xfrm::judge))
+            }
+            ready = readable(self.switch.as_ref()) => {
+                ready?;
+                if let Some(reason) = read(self.switch.as_ref(), &mut self.buffer, openvswitch::judge)? {
+                    self.judge.owe(reason, Instant::now());
+                }
+                Ok(None)
             }
             ready = readable(self.conntrack.as_ref()) => {
                 ready?;

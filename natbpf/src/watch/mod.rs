@@ -21,6 +21,7 @@ mod limit;
 mod links;
 mod listener;
 mod neighbours;
+mod openvswitch;
 mod place;
 mod revisions;
 mod source;
