@@ -89,7 +89,7 @@ fn draw_up<F: Tables>(
     path.epoch = cell!(passage, epoch).load();
     // A packet of another slot, or of a slot that has another packet by now.
     let before = cell!(passage, contents).load();
-    path.hops = before.hops(&contents(skb, &headers)).map_err(|_| Counter::CrossingsChanged)?;
+    path.hops = before.hops(&contents(skb, &headers)).ok_or(Counter::CrossingsChanged)?;
     *from = cell!(passage, from).load() as u64;
     let left = cell!(passage, left).add(1);
     if claim == 0 || cell!(passage, claim).load() != claim {

@@ -16,8 +16,8 @@ use crate::{
     paths::by_edge,
     status::{
         AttachInfo, Attached, CounterReport, EdgeStatus, HookStatus, InsideStatus, LeftOutStatus,
-        NamespaceStatus, ObstacleStatus, OffloadStatus, OtherStatus, PoolStatus, PortAttached, PortStatus,
-        Report, UplinkStatus, Usage, forwards,
+        NamespaceStatus, Noted as _, ObstacleStatus, OffloadStatus, OtherStatus, PoolStatus, PortAttached,
+        PortStatus, Report, UplinkStatus, Usage, forwards,
     },
 };
 

@@ -5,7 +5,7 @@ use crate::{
     datapath::Note,
     network::{Namespaces, Snapshot},
     plan::edges,
-    status::NamespaceStatus,
+    status::{NamespaceStatus, Noted as _},
 };
 
 impl Daemon {

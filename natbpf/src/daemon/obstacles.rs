@@ -17,7 +17,7 @@ use crate::{
     datapath::{Note, Pins, ReservedTable},
     network::Middle,
     obstacles::{Obstacle, Traffic, generation, look_at_legacy, look_at_nftables, look_in, reserved},
-    status::ObstacleStatus,
+    status::{Noted as _, ObstacleStatus},
     watch::{Changer, Watcher},
 };
 
@@ -166,7 +166,8 @@ impl Looking {
         }
         if found != self.found {
             self.say(&found, anyway);
-            Note::Obstacles.write(&self.pins, ObstacleStatus::to_note(&found).as_deref())?;
+            let noted: Vec<_> = found.iter().map(ObstacleStatus::from).collect();
+            Note::Obstacles.write(&self.pins, ObstacleStatus::to_note(&noted).as_deref())?;
             self.found = found;
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::state::Daemon;
 use crate::{
     datapath::{Note, Role},
-    status::LeftOutStatus,
+    status::{LeftOutStatus, Noted as _},
 };
 
 impl Daemon {

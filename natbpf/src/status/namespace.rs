@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::note::Noted;
 use crate::network::Middle;
 
 /// One of them.
@@ -14,20 +15,11 @@ pub struct NamespaceStatus {
     pub obstacle: Option<String>,
 }
 
+impl Noted for NamespaceStatus {
+    const MOST: usize = 256;
+}
+
 impl NamespaceStatus {
-    /// As many are noted; the log has all.
-    const NOTED: usize = 256;
-
-    /// What the daemon leaves for `natbpf status`; nothing if no namespace is passed.
-    pub fn to_note(all: &[Self]) -> Option<String> {
-        let noted = all.get(..Self::NOTED).unwrap_or(all);
-        if noted.is_empty() { None } else { serde_json::to_string(noted).ok() }
-    }
-
-    pub fn of_note(note: Option<String>) -> Vec<Self> {
-        note.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default()
-    }
-
     pub(super) fn row(&self) -> Vec<String> {
         let what = match &self.obstacle {
             None => "follows what changes there".to_owned(),
@@ -40,19 +32,5 @@ impl NamespaceStatus {
 impl From<&Middle> for NamespaceStatus {
     fn from(middle: &Middle) -> Self {
         Self { name: middle.handle.to_string(), cookie: middle.cookie, obstacle: middle.obstacle.clone() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_note_says_what_was_written_and_none_says_nothing() {
-        let one = NamespaceStatus { name: "qrouter-1".to_owned(), cookie: 4097, obstacle: None };
-        let all = vec![one; 300];
-        assert_eq!(NamespaceStatus::of_note(NamespaceStatus::to_note(&all)), all[..256]);
-        assert_eq!(NamespaceStatus::to_note(&[]), None);
-        assert!(NamespaceStatus::of_note(None).is_empty());
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::note::Noted;
 use crate::obstacles::Obstacle;
 
 /// One of them.
@@ -17,20 +18,11 @@ pub struct ObstacleStatus {
     pub traffic: String,
 }
 
+impl Noted for ObstacleStatus {
+    const MOST: usize = 32;
+}
+
 impl ObstacleStatus {
-    /// As many are noted.
-    const NOTED: usize = 32;
-
-    /// What the daemon leaves for `natbpf status`; nothing if nothing was found.
-    pub fn to_note(all: &[Obstacle]) -> Option<String> {
-        let noted: Vec<Self> = all.iter().take(Self::NOTED).map(Self::from).collect();
-        if noted.is_empty() { None } else { serde_json::to_string(&noted).ok() }
-    }
-
-    pub fn of_note(note: Option<String>) -> Vec<Self> {
-        note.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default()
-    }
-
     pub(super) fn row(&self) -> Vec<String> {
         vec![self.place.clone(), self.traffic.clone(), self.what.clone()]
     }
@@ -49,14 +41,10 @@ mod tests {
     use crate::obstacles::Traffic;
 
     #[test]
-    fn a_note_says_what_was_found_and_none_says_nothing() {
-        let what = "limits how many packets come (\"limit\")".to_owned();
+    fn traffic_is_said_in_words() {
+        let (name, what) = ("limit".to_owned(), "limits how many packets come (\"limit\")".to_owned());
         let traffic = Traffic { protocol: Some(17), ports: Some(vec![(53, 53)]), ..Traffic::default() };
-        let found = Obstacle { place: "ip t c handle 7".to_owned(), name: "limit".to_owned(), what, traffic };
-        let read = ObstacleStatus::of_note(ObstacleStatus::to_note(&vec![found.clone(); 40]));
-        assert_eq!(read, vec![ObstacleStatus::from(&found); 32]);
-        assert_eq!(read[0].traffic, "udp 53");
-        assert_eq!(ObstacleStatus::to_note(&[]), None);
-        assert!(ObstacleStatus::of_note(None).is_empty());
+        let found = Obstacle { place: "ip t c handle 7".to_owned(), name, what, traffic };
+        assert_eq!(ObstacleStatus::from(&found).traffic, "udp 53");
     }
 }

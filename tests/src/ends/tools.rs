@@ -1,6 +1,7 @@
 //! The real programs that make traffic, and what they measured.
 
 use std::io;
+use std::panic;
 use std::process::Output;
 use std::thread;
 use std::time::Duration;
@@ -109,6 +110,26 @@ pub struct Iperf {
     pub lost: u64,
 }
 
+/// What `iperf3` moves in a second, and what it moves from two seconds after `change` on, which comes while it runs.
+/// `direction`: nothing, or `-R`.
+pub fn iperf3_before_and_after(
+    client: &Namespace,
+    server: (&Namespace, impl ToString + Copy),
+    direction: &str,
+    change: impl FnOnce() -> Result<()> + Send,
+) -> Result<[Iperf; 2]> {
+    let before = iperf3(client, server, &format!("-t 1 {direction}"))?;
+    let after = thread::scope(|scope| {
+        let changing = scope.spawn(|| {
+            thread::sleep(Duration::from_secs(1));
+            change()
+        });
+        let stream = iperf3(client, server, &format!("-t 6 -O 3 {direction}"));
+        changing.join().unwrap_or_else(|cause| panic::resume_unwind(cause)).and(stream)
+    })?;
+    Ok([before, after])
+}
+
 /// `iperf3` with `options`, such as `-t 2 -R`, from `client` to a one-shot server on `address` in `server`.
 pub fn iperf3(client: &Namespace, server: (&Namespace, impl ToString), options: &str) -> Result<Iperf> {
     let (server_ns, address) = (server.0, server.1.to_string());
@@ -139,6 +160,6 @@ pub fn together<A: Send, B>(one: impl FnOnce() -> A + Send, other: impl FnOnce()
     thread::scope(|scope| {
         let one = scope.spawn(one);
         let other = other();
-        (one.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause)), other)
+        (one.join().unwrap_or_else(|cause| panic::resume_unwind(cause)), other)
     })
 }

@@ -157,15 +157,7 @@ fn show(natbpf: &Natbpf) -> Result<()> {
 
 /// Stops natbpf, and shows that the kernel goes on alone.
 fn stop(node: &Node, natbpf: Natbpf, steps: &mut Steps) -> Result<()> {
-    println!();
-    let output = natbpf.stop()?;
-    steps.step("natbpf stopped", || {
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{}: {}", output.status, said.trim());
-        let pins = bpffs().join("natbpf");
-        ensure!(!pins.exists(), "it left {}", pins.display());
-        Ok("detached, no pin left".to_owned())
-    })?;
+    steps.stop(natbpf)?;
     steps.step("ping vm1 -> out, by the kernel", || {
         let ping = ping(&node.vm1, SERVER, "-c 5")?;
         ensure!(ping.received == ping.sent, "{} of {} came back", ping.received, ping.sent);

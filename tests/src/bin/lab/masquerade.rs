@@ -179,15 +179,7 @@ fn show(nat: &Translation<'_>) -> Result<()> {
 /// Stops natbpf and shows that it is gone: as before it came, nothing is translated.
 fn stop(lab: &Lab, nat: Translation<'_>, steps: &mut Steps) -> Result<()> {
     let Translation::Natbpf(natbpf) = nat else { return Ok(()) };
-    println!();
-    let output = natbpf.stop()?;
-    steps.step("natbpf stopped", || {
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{}: {}", output.status, said.trim());
-        let pins = bpffs().join("natbpf");
-        ensure!(!pins.exists(), "it left {}", pins.display());
-        Ok("detached, no pin left".to_owned())
-    })?;
+    steps.stop(natbpf)?;
     steps.step("ping vm1 -> out, untranslated", || {
         let ping = ping(&lab.vm1, SERVER, "-c 2")?;
         ensure!(ping.received == 0, "still answered");

@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::process::interrupt::{self, Interrupted};
+use lab::{Natbpf, bpffs};
 
 pub const REMOVED: &str = "The namespaces and all in them are removed again.";
 
@@ -28,6 +29,19 @@ impl Steps {
             }
         }
         Ok(())
+    }
+
+    /// Ends natbpf, of which nothing is left.
+    pub fn stop(&mut self, natbpf: Natbpf) -> Result<()> {
+        println!();
+        let output = natbpf.stop()?;
+        self.step("natbpf stopped", || {
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "{}: {}", output.status, said.trim());
+            let pins = bpffs().join("natbpf");
+            ensure!(!pins.exists(), "it left {}", pins.display());
+            Ok("detached, no pin left".to_owned())
+        })
     }
 
     /// After the last one.

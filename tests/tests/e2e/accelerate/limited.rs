@@ -1,34 +1,22 @@
 //! What is to wait in a queue waits there.
 
-use std::thread;
-
-use anyhow::{Result, bail, ensure};
-use lab::ends::tools::iperf3;
+use anyhow::{Result, ensure};
+use lab::ends::tools::iperf3_before_and_after;
 use lab::{Node, SERVER};
 
-use super::{NEVER, SOON, shell, start};
+use super::{NEVER, shell, start};
 
 /// A queue of 2 Mbit/s that comes while a transfer runs limits it.
 fn limits(device: &str, direction: &str) -> Result<()> {
     let node = Node::new()?;
     let natbpf = start(&node, &["--revalidate", NEVER])?;
-    let before = iperf3(&node.vm1, (&node.out, SERVER), &format!("-t 1 {direction}"))?;
+    let shape = || {
+        let queue = format!("tc qdisc add dev {device} root tbf rate 2mbit burst 10kb latency 50ms");
+        shell(&node.host, &queue)
+    };
+    let [before, after] = iperf3_before_and_after(&node.vm1, (&node.out, SERVER), direction, shape)?;
     ensure!(before.bits_per_second > 1e8, "{before:?}");
-    let shape = thread::scope(|scope| {
-        let shaping = scope.spawn(|| {
-            thread::sleep(SOON);
-            shell(
-                &node.host,
-                &format!("tc qdisc add dev {device} root tbf rate 2mbit burst 10kb latency 50ms"),
-            )
-        });
-        let stream = iperf3(&node.vm1, (&node.out, SERVER), &format!("-t 6 -O 3 {direction}"));
-        match shaping.join() {
-            Ok(shaped) => shaped.and(stream),
-            Err(_) => bail!("the shaper panicked"),
-        }
-    })?;
-    ensure!(shape.bits_per_second < 2e7, "the limit is gone past: {shape:?}\n{}", natbpf.log());
+    ensure!(after.bits_per_second < 2e7, "the limit is gone past: {after:?}\n{}", natbpf.log());
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! limit is limited.
 
 use lab::SERVER;
-use lab::ends::tools::iperf3;
+use lab::ends::tools::iperf3_before_and_after;
 
 use super::*;
 
@@ -67,28 +67,19 @@ fn a_shaper_limits(device: &str, hook: &str, direction: &str) -> Result<()> {
     let natbpf = start(&lab, NEVER)?;
     lab.gw.ip("link add ifb0 type ifb\nlink set ifb0 up")?;
     shell(&lab.gw, "tc qdisc add dev ifb0 root tbf rate 2mbit burst 10kb latency 50ms")?;
-    let before = iperf3(&lab.vm1, (&lab.out, SERVER), &format!("-t 1 {direction}"))?;
+    let shape = || {
+        shell(&lab.gw, &format!("tc qdisc add dev {device} clsact"))?;
+        shell(
+            &lab.gw,
+            &format!(
+                "tc filter add dev {device} {hook} protocol ip u32 match u32 0 0 \
+                 action mirred egress redirect dev ifb0"
+            ),
+        )
+    };
+    let [before, after] = iperf3_before_and_after(&lab.vm1, (&lab.out, SERVER), direction, shape)?;
     ensure!(before.bits_per_second > 1e8, "{before:?}");
-    let shape = thread::scope(|scope| {
-        // While it runs.
-        let shaping = scope.spawn(|| {
-            thread::sleep(Duration::from_secs(1));
-            shell(&lab.gw, &format!("tc qdisc add dev {device} clsact"))?;
-            shell(
-                &lab.gw,
-                &format!(
-                    "tc filter add dev {device} {hook} protocol ip u32 match u32 0 0 \
-                     action mirred egress redirect dev ifb0"
-                ),
-            )
-        });
-        let stream = iperf3(&lab.vm1, (&lab.out, SERVER), &format!("-t 6 -O 3 {direction}"));
-        match shaping.join() {
-            Ok(shaped) => shaped.and(stream),
-            Err(_) => bail!("the shaper panicked"),
-        }
-    })?;
-    ensure!(shape.bits_per_second < 2e7, "the limit is gone past: {shape:?}\n{}", natbpf.log());
+    ensure!(after.bits_per_second < 2e7, "the limit is gone past: {after:?}\n{}", natbpf.log());
     Ok(())
 }
 
