@@ -153,6 +153,12 @@ impl Moment {
 }
 
 impl Tick {
+    /// The time from this one to `now`, less than 52 days later.
+    #[inline(always)]
+    pub const fn age(self, now: Self) -> Nanoseconds {
+        Nanoseconds((now.0.wrapping_sub(self.0) as u64) << TICK_SHIFT)
+    }
+
     /// So long after.
     #[inline(always)]
     pub const fn after(self, length: Ticks) -> Self {

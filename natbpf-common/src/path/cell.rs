@@ -151,14 +151,23 @@ pub const fn spread(interval: Nanoseconds, seed: u32) -> Nanoseconds {
     Nanoseconds::new(interval.number() - ((interval.number() >> 10) * (seed as u64 & 0xff)))
 }
 
-/// The interval of a path that is noted for the first time. Conntrack takes a UDP flow for one that lasts (`ASSURED`)
+/// The interval of a path that is as young as this, or younger. Three quarters of it are more than two seconds.
+const YOUNG: Nanoseconds = Nanoseconds::new(2_800_000_000);
+
+/// The interval of a path that was first noted so long ago. Conntrack takes a UDP flow for one that lasts (`ASSURED`)
 /// when it sees a packet of it after two seconds; until then the flow is the first to go where the table is full.
 /// And nobody is to keep flows that were never answered in natbpf's own table for longer by a few packets of each.
 #[inline(always)]
-pub const fn first_interval(interval: Nanoseconds, protocol: u8) -> Nanoseconds {
-    /// Three quarters of it are more than two seconds.
-    const FIRST: Nanoseconds = Nanoseconds::new(2_800_000_000);
-    if protocol != TCP && interval.number() > FIRST.number() { FIRST } else { interval }
+pub const fn interval_at(age: Nanoseconds, interval: Nanoseconds, protocol: u8) -> Nanoseconds {
+    let is_young = protocol != TCP && age.number() < YOUNG.number();
+    if is_young && interval.number() > YOUNG.number() { YOUNG } else { interval }
+}
+
+/// How old a path is that was first noted then, and held until then. What comes after a rest begins anew: its flow may
+/// be another one.
+#[inline(always)]
+pub const fn age(since: Tick, until: Timestamp, now: Timestamp) -> Nanoseconds {
+    if until.number() + YOUNG.number() < now.number() { Nanoseconds::new(0) } else { since.age(now.tick()) }
 }
 
 const _: () = assert!(size_of::<Path<V4>>() == 112 && size_of::<Path<V6>>() == 160);
@@ -182,12 +191,25 @@ mod tests {
         }
 
         #[test]
-        fn a_first_path_lasts_until_its_flow_is_assured(seconds in 3..3600u64, protocol: u8, seed: u32) {
+        fn a_young_path_lasts_until_its_flow_is_assured(seconds in 3..3600u64, protocol: u8, age in 0..10u64, seed: u32) {
             let interval = seconds * SECOND;
-            let first = first_interval(interval, protocol);
-            prop_assert!(spread(first, seed) > 2 * SECOND && first <= interval);
-            let right = if protocol == TCP { first == interval } else { first < 3 * SECOND };
+            let lasts = spread(interval_at(age * SECOND, interval, protocol), seed);
+            prop_assert!(lasts > 2 * SECOND);
+            let right = if protocol == TCP || age > 2 { lasts + SECOND > 3 * (interval / 4) } else { lasts < 3 * SECOND };
             prop_assert!(right);
+        }
+
+        #[test]
+        fn what_rests_is_young_again(since in 0..1u64 << 40, length in 0..1u64 << 34, rest in 0..1u64 << 34) {
+            let (since, until) = (Timestamp::new(since), Timestamp::new(since + length));
+            let now = until + Nanoseconds::new(rest);
+            let found = age(since.tick(), until, now);
+            let tick = Nanoseconds::new(1 << 20);
+            if rest > YOUNG.number() {
+                prop_assert_eq!(found, Nanoseconds::new(0));
+            } else {
+                prop_assert!(found <= now.since(since) + tick && found + tick >= now.since(since));
+            }
         }
 
         #[test]

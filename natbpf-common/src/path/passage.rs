@@ -103,8 +103,8 @@ impl Mark {
 }
 
 impl Contents {
-    /// How many routers a packet has passed that looked like this where it came in, and like that where it left. `None`:
-    /// more is different, or it is another one.
+    /// How many routers a packet has passed that looked like this where it came in, and like that where it left.
+    /// `None`: more is different, or it is another one.
     #[inline(always)]
     pub fn hops(&self, left: &Self) -> Option<u8> {
         let hops = self.time_to_live.wrapping_sub(left.time_to_live);

@@ -5,7 +5,7 @@ use natbpf_common::{
     IfIndex, Nanoseconds, Timestamp,
     contract::{counter::Counter, edges::EdgeFlags},
     path::{
-        cell::{Exit, Path, PathFlags, first_interval, spread},
+        cell::{Exit, Path, PathFlags, age, interval_at, spread},
         family::{self, TAGS},
         frame::is_group,
         passage::{can_be_translated, slot_of},
@@ -209,7 +209,11 @@ fn renew<F: Tables>(path: Shared<Path<F>>, draft: &Path<F>, present: &Present, n
     if !held || draft.size > cell!(path, size).load() {
         cell!(path, size).store(draft.size);
     }
-    let until = until(present.repeat.revalidate, now);
+    let age = age(cell!(path, since).load(), cell!(path, until).load(), now);
+    if age.number() == 0 {
+        cell!(path, since).store(now.tick());
+    }
+    let until = until(draft, age, present, now);
     F::run_until(&draft.key, until);
     // An edge may take packets in another way by now.
     cell!(path, flags).store(draft.flags);
@@ -220,7 +224,8 @@ fn renew<F: Tables>(path: Shared<Path<F>>, draft: &Path<F>, present: &Present, n
 
 /// When the kernel is asked again.
 #[inline(always)]
-fn until(interval: Nanoseconds, now: Timestamp) -> Timestamp {
+fn until<F: Tables>(draft: &Path<F>, age: Nanoseconds, present: &Present, now: Timestamp) -> Timestamp {
+    let interval = interval_at(age, present.repeat.revalidate, draft.key.protocol as u8);
     // Not by what nobody is to learn of, as from the time when a path ends.
     // SAFETY: takes no pointers.
     now + spread(interval, unsafe { bpf_get_prandom_u32() })
@@ -255,7 +260,7 @@ fn store<F: Tables>() {
     let Some(Draft { path: draft, hash, from, .. }) = F::draft() else { return };
     let (hash, now) = (*hash, clock::now());
     end_back(draft, *from as u32, present);
-    let until = until(first_interval(present.repeat.revalidate, draft.key.protocol as u8), now);
+    let until = until(draft, Nanoseconds::new(0), present, now);
     F::run_until(&draft.key, until);
     let Some(set) = F::set(set_of(hash, F::sets(present))) else { return };
     // Another processor writes into it; the next packet finds it free.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Result, ensure};
-use natbpf_common::path::cell::first_interval;
+use natbpf_common::path::cell::interval_at;
 use natbpf_common::path::passage::{SLOTS, slot_of};
 use natbpf_common::wire::protocol::UDP;
 use natbpf_common::{Nanoseconds, Timestamp};
@@ -210,7 +210,7 @@ impl Model {
 
     /// How long a path holds at least.
     fn surely(&self) -> Nanoseconds {
-        3 * (first_interval(self.revalidate, UDP) / 4)
+        3 * (interval_at(Nanoseconds::new(0), self.revalidate, UDP) / 4)
     }
 
     /// A packet has been repeated: how the host has treated its like.
