@@ -10,6 +10,7 @@ mod order;
 mod sequence;
 pub mod tags;
 
+use std::mem;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -279,14 +280,7 @@ fn attach_sinks(object: &mut Ebpf, ends: [&Namespace; 2], sink: Sink) -> Result<
     let program: &mut SchedClassifier = object.program_mut("sink").context("no program sink")?.try_into()?;
     program.load().context("the kernel refused the sink")?;
     for end in ends {
-        let attached = end.enter(|| {
-            program.attach("eth0", TcAttachType::Ingress).or_else(|_| {
-                // Before Linux 6.6 programs are filters of a qdisc.
-                let _ = qdisc_add_clsact("eth0");
-                program.attach("eth0", TcAttachType::Ingress)
-            })
-        });
-        attached?.context("cannot attach the sink")?;
+        end.enter(|| attach_sink(program))?.context("cannot attach the sink")?;
     }
     if !early.is_empty() {
         let program: &mut Xdp = object.program_mut("sink_xdp").context("no program sink_xdp")?.try_into()?;
@@ -295,6 +289,18 @@ fn attach_sinks(object: &mut Ebpf, ends: [&Namespace; 2], sink: Sink) -> Result<
             let attached = end.enter(|| program.attach("eth0", XdpMode::Driver))?;
             attached.context("cannot attach the sink for XDP")?;
         }
+    }
+    Ok(())
+}
+
+/// To the end in this network namespace.
+fn attach_sink(program: &mut SchedClassifier) -> Result<()> {
+    if program.attach("eth0", TcAttachType::Ingress).is_err() {
+        // Before Linux 6.6 programs are filters of a qdisc. They have numbers that are their namespace's, so aya would
+        // take that of the other end for this one, and remove it in any: they go with their device.
+        qdisc_add_clsact("eth0")?;
+        let link = program.attach("eth0", TcAttachType::Ingress)?;
+        mem::forget(program.take_link(link)?);
     }
     Ok(())
 }
