@@ -127,21 +127,6 @@ pub const fn can_be_translated<F: Family>(headers: &Headers<F>) -> bool {
     matches!(protocol, TCP | UDP | GRE | ESP | SCTP) || protocol == F::ICMP
 }
 
-/// Slots of the table of [`Candidate`]s, a power of two.
-pub const CANDIDATES: u32 = 1 << 14;
-
-/// What would be a path if the next packet of its tuple confirms it. A table of its own: a flood of tuples drives out
-/// others that are as new, and no path.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Candidate {
-    /// [`Passage::claim`] of the packet that it is from.
-    pub claim: u64,
-    /// Keyed hash of tuple, frame, and how the packet left, mixed with `claim`: two of these written at once match
-    /// nothing.
-    pub outcome: u64,
-}
-
 #[cfg(feature = "user")]
 mod user {
     // SAFETY: `repr(C)`, as long as all its fields, any bytes are valid.

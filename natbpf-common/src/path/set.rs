@@ -7,12 +7,16 @@
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use super::cell::Path;
-use crate::wire::family::{Family, V4};
+use crate::wire::family::{Family, V4, V6};
 
 /// Paths in a set.
 pub const WAYS: usize = 8;
 
-/// A set. Its first line in memory says which of its cells a tuple may be in.
+/// Candidates in a set.
+pub const CANDIDATES: usize = 3;
+
+/// A set. Its first line in memory says which of its cells a tuple may be in: for a tuple without a path
+/// that is all that is looked at.
 #[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, KnownLayout)]
 #[repr(C, align(64))]
 pub struct Set<F: Family = V4> {
@@ -20,8 +24,9 @@ pub struct Set<F: Family = V4> {
     pub tags: [u32; WAYS],
     /// 1: a program is writing into the set.
     pub lock: u64,
-    /// Nothing as yet.
-    pub reserved: [u64; 3],
+    /// What would be paths if the next packet of their tuple confirms it: keyed hashes of tuple, frame, and how the packet
+    /// left; 0: none. A flood of tuples drives out others that are as new, and no path.
+    pub candidates: [u64; CANDIDATES],
     /// The cells.
     pub cells: [Cell<F>; WAYS],
 }
@@ -42,6 +47,15 @@ pub const fn set_of(hash: u64, sets: u32) -> u32 {
 pub const fn tag_of(hash: u64) -> u32 {
     (hash >> 32) as u32 | 1
 }
+
+/// Which of the candidates of its set is this hash's.
+#[inline(always)]
+pub const fn candidate_of(hash: u64) -> usize {
+    // By other bits than the set, evenly.
+    ((hash >> 48) as usize * CANDIDATES) >> 16
+}
+
+const _: () = assert!(size_of::<Set<V4>>() == 64 + WAYS * 128 && size_of::<Set<V6>>() == 64 + WAYS * 160);
 
 #[cfg(feature = "user")]
 mod user {

@@ -21,7 +21,7 @@ use natbpf_common::{
 
 use super::{
     enter::contents,
-    tables::{Draft, Place, Present, Tables, candidate, cell_of, present},
+    tables::{Draft, Place, Present, Tables, cell_of, present},
 };
 use crate::{
     kernel::{branchless, clock, global::global},
@@ -96,7 +96,7 @@ fn draw_up<F: Tables>(
         return Err(Counter::CrossingsLost);
     }
     if left != 0 {
-        forget(&Place::of(&path.key, &present.repeat.keys), claim, present);
+        forget(&Place::of(&path.key, &present.repeat.keys), present);
         return Err(Counter::CrossingsManifold);
     }
     if path.epoch != present.epoch {
@@ -155,13 +155,15 @@ fn flags<F: Tables>(draft: &Path<F>) -> PathFlags {
     flags
 }
 
+/// See [`Set::candidates`].
+const NO_CANDIDATE: u64 = 0;
+
 /// A packet has left twice: what it left by first is no path.
 #[inline(always)]
-fn forget<F: Tables>(place: &Place<'_, F>, claim: u64, present: &Present) {
-    if let Some(candidate) = candidate(place.hash)
-        && cell!(candidate, claim).load() == claim
-    {
-        cell!(candidate, claim).store(0);
+fn forget<F: Tables>(place: &Place<'_, F>, present: &Present) {
+    if let Some(set) = place.set(F::sets(present)) {
+        // Also if it is another's, which then waits for its next packet.
+        place.candidate(set).store(NO_CANDIDATE);
     }
     if let Some(path) = place.find(F::sets(present)) {
         cell!(path, until).store(Path::<F>::NEVER);
@@ -190,7 +192,7 @@ fn note<F: Tables>() -> bool {
         // It goes another way now.
         cell!(path, until).store(Path::<F>::NEVER);
     }
-    is_confirmed(draft, place.hash, *claim, present)
+    is_confirmed(draft, place, *claim, present)
 }
 
 /// Whether a path is that which a packet has taken.
@@ -233,24 +235,23 @@ fn until<F: Tables>(draft: &Path<F>, age: Nanoseconds, present: &Present, now: T
 
 /// Whether the packet before it of the same tuple has gone the same way, and left once. If not, this one is the first.
 #[inline(always)]
-fn is_confirmed<F: Tables>(draft: &Path<F>, hash: u64, claim: u64, present: &Present) -> bool {
+fn is_confirmed<F: Tables>(draft: &Path<F>, place: &Place<'_, F>, claim: u64, present: &Present) -> bool {
     let outcome = F::outcome(&draft.change, &draft.exit, draft.hops, &present.repeat.keys)
-        ^ hash.rotate_left(17)
+        ^ place.hash.rotate_left(17)
         ^ draft.frame.rotate_left(31);
-    let Some(candidate) = candidate(hash) else { return false };
-    let before = cell!(candidate, claim).load();
-    if before != 0 && cell!(candidate, outcome).load() == outcome ^ before && left_once::<F>(before) {
+    let Some(set) = place.set(F::sets(present)) else { return false };
+    let candidate = place.candidate(set);
+    if candidate.load() == outcome {
         return true;
     }
-    cell!(candidate, outcome).store(outcome ^ claim);
-    cell!(candidate, claim).store(claim);
+    candidate.store(outcome);
+    // A second copy takes the candidate away. One on another processor may have done so before it was there.
+    if let Some(passage) = F::passage(slot_of(claim))
+        && cell!(passage, left).add(0) != 1
+    {
+        candidate.store(NO_CANDIDATE);
+    }
     false
-}
-
-#[inline(always)]
-fn left_once<F: Tables>(claim: u64) -> bool {
-    let Some(passage) = F::passage(slot_of(claim)) else { return false };
-    cell!(passage, claim).load() == claim && cell!(passage, left).load() == 1
 }
 
 /// Writes what is drawn up into a free cell of its set. A cell whose path holds is left alone.

@@ -14,10 +14,10 @@ use natbpf_common::{
         family::PathKeys,
         handover::Purpose,
         key::PathKey,
-        passage::{CANDIDATES as CANDIDATE_COUNT, Candidate, Passage, SLOTS},
+        passage::{Passage, SLOTS},
         repeat::Repeat,
         reserved,
-        set::{Cell, Set, WAYS, set_of, tag_of},
+        set::{Cell as PathCell, Set, WAYS, candidate_of, set_of, tag_of},
     },
     wire::{
         Address, Address6,
@@ -32,7 +32,7 @@ use crate::{
     kernel::branchless,
     memory::{
         gauges,
-        shared::{Lookup as _, Shared, cell},
+        shared::{Cell, Lookup as _, Shared, cell},
     },
     packet::{handover, skb::Skb, written::Written},
 };
@@ -51,9 +51,6 @@ static PASSAGES: Array<Passage<V4>, { SLOTS as usize }> = Array::new();
 
 #[btf_map]
 static PASSAGES6: Array<Passage<V6>, { SLOTS as usize }> = Array::new();
-
-#[btf_map]
-static CANDIDATES: Array<Candidate, { CANDIDATE_COUNT as usize }> = Array::new();
 
 /// Where a path is put together, one on each processor: the stack has no room for it.
 #[btf_map]
@@ -245,11 +242,6 @@ pub fn next_claim() -> Option<u64> {
     Some(cell!(claims, number).add(1).wrapping_add(1))
 }
 
-#[inline(always)]
-pub fn candidate(hash: u64) -> Option<Shared<Candidate>> {
-    CANDIDATES.shared(hash as u32 & (CANDIDATE_COUNT - 1))
-}
-
 /// A tuple, and where its path is.
 pub struct Place<'a, F: Tables> {
     pub key: &'a PathKey<F>,
@@ -283,6 +275,12 @@ impl<'a, F: Tables> Place<'a, F> {
         if found == 0 { None } else { Some(cell_of(set, way)) }
     }
 
+    /// What may be its candidate.
+    #[inline(always)]
+    pub fn candidate(&self, set: Shared<Set<F>>) -> Cell<u64> {
+        cell!(set, candidates[candidate_of(self.hash)])
+    }
+
     /// The path, if the cell has this very tuple's.
     #[inline(always)]
     pub fn find(&self, sets: u32) -> Option<Shared<Path<F>>> {
@@ -295,6 +293,6 @@ impl<'a, F: Tables> Place<'a, F> {
 pub fn cell_of<F: Tables>(set: Shared<Set<F>>, way: u64) -> Shared<Path<F>> {
     // SAFETY: a projection within the set, no access.
     set.part(|set| unsafe {
-        (&raw mut (*set).cells).cast::<Cell<F>>().add((way & (WAYS as u64 - 1)) as usize).cast()
+        (&raw mut (*set).cells).cast::<PathCell<F>>().add((way & (WAYS as u64 - 1)) as usize).cast()
     })
 }

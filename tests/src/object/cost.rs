@@ -36,11 +36,6 @@ const B: End = (VM2, 5000);
 const C: End = (VM1, 6000);
 const REMOTE: End = (SERVER, 9000);
 
-/// So many runs in a row that take one from the time to live.
-const LIVES: u32 = 250;
-/// So often, at most: a test run at XDP takes its time to begin, and a reply's time stamp lasts a second.
-const TIMES: u32 = 20;
-
 fn is_offload(counter: Counter) -> bool {
     matches!(counter, Counter::EgressOffloaded | Counter::IngressOffloaded)
 }
@@ -62,7 +57,6 @@ impl Object {
             "edge_egress" | "leave" => (Packet::udp(REMOTE, C), None),
             _ => (Packet::udp(A, REMOTE), None),
         };
-        let times = TIMES.min(repeat / LIVES).max(1);
         let offloaded = counter.is_some_and(is_offload);
         self.swing();
         if offloaded {
@@ -70,20 +64,11 @@ impl Object {
         }
         let before = self.programs.tables.counters()?;
         let program = self.programs.loaded.ebpf().program(name).context("the object has the program")?;
-        let duration = match offloaded {
-            false => time(program, &packet.bytes(), repeat),
-            // Each run takes one from the time to live.
-            true => (0..times)
-                .map(|_| time(program, &packet.clone().ttl(LIVES as u8 + 1).bytes(), LIVES))
-                .sum::<Result<Duration>>()
-                .map(|sum| sum / times),
-        };
-        let duration = duration.with_context(|| name.to_owned())?;
+        let duration = time(program, &packet.bytes(), repeat).with_context(|| name.to_owned())?;
         let after = self.programs.tables.counters()?;
         if let Some(counter) = counter {
             let translated = after[counter as usize] - before[counter as usize];
-            let runs = if offloaded { times * LIVES } else { repeat };
-            ensure!(translated == u64::from(runs), "{name} translated {translated} packets of {runs}");
+            ensure!(translated == u64::from(repeat), "{name} translated {translated} packets of {repeat}");
         }
         if offloaded {
             self.set_gauge(Gauge::Epoch, 0);
@@ -92,13 +77,17 @@ impl Object {
         Ok(Some(duration))
     }
 
-    /// Turns offload on for the flows of [`Object::swing`], whose frames leave with the addresses that they have.
+    /// Turns offload on for the flows of [`Object::swing`], whose frames leave with the addresses and the time to live that
+    /// they have.
     fn offload_in_place(&mut self) {
         self.offload();
         self.set_xdp_target(true);
         let keys: Vec<_> = self.entries().into_iter().map(|(key, _)| key).collect();
         for key in keys {
-            self.note(&key, |path| path.exit.ethernet = own_addresses());
+            self.note(&key, |path| {
+                path.exit.ethernet = own_addresses();
+                path.hops = 0;
+            });
         }
     }
 

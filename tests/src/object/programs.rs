@@ -41,7 +41,6 @@ pub(super) struct Programs {
     refusals: Array<MapData, u64>,
     pub(super) passages: Array<MapData, Passage>,
     pub(super) claims: Array<MapData, [u64; 8]>,
-    candidates: Array<MapData, [u64; 2]>,
     /// Whether anything may have been noted.
     pub(super) repeats: bool,
     pub(super) marked: Marked,
@@ -71,7 +70,6 @@ impl Programs {
         let refusals = array(&mut loaded, "REFUSALS");
         let passages = array(&mut loaded, "PASSAGES");
         let claims = array(&mut loaded, "CLAIMS");
-        let candidates = array(&mut loaded, "CANDIDATES");
         let paths = Array::try_from(Map::Array(second_handle(&mut loaded, "PATHS")));
         let marked = Marked::load(&mut loaded);
         let handover = PerCpuArray::try_from(loaded.ebpf().take_map("HANDOVER").expect("the object has it"));
@@ -83,7 +81,6 @@ impl Programs {
             refusals,
             passages,
             claims,
-            candidates,
             repeats: false,
             marked,
             paths: paths.expect("a map of this layout"),
@@ -140,7 +137,6 @@ impl Programs {
         if !std::mem::take(&mut self.repeats) {
             return;
         }
-        (0..self.candidates.len()).for_each(|place| self.candidates.set(place, [0; 2], 0).expect("a place"));
         (0..self.paths.len()).for_each(|set| self.paths.set(set, Set::default(), 0).expect("a set"));
     }
 

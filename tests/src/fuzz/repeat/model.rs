@@ -170,11 +170,9 @@ impl Model {
             }
             return Ok(());
         }
-        let mut first = known.last.iter().filter(|(last, _)| *last == way).map(|(_, claim)| *claim);
-        let once = |claim: u64| {
-            self.slots.get(&slot_of(claim)).is_some_and(|first| first.claim == claim && first.left == 1)
-        };
-        ensure!(first.any(once), "a path of what the host has not done twice, to packets that left once");
+        // What left twice is not there any more.
+        let first = known.last.iter().any(|(last, _)| *last == way);
+        ensure!(first, "a path of what the host has not done twice, to packets that left once");
         known.path = Some(Path { way: way.clone(), holds: Some(now), size: crossing.size });
         self.move_machine(&passing, &way.1);
         Ok(())

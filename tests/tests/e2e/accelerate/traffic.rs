@@ -9,7 +9,7 @@ use super::{FAMILIES, Family, ask, ethtool, nearly_all, no_errors, repeated, sha
 
 /// Bytes of a transfer. With segmentation by devices a packet has up to 64 KiB.
 const LONG: u64 = 200_000_000;
-const SHORT: u64 = 30_000_000;
+const SHORT: u64 = 60_000_000;
 
 /// Of each transfer nearly all packets are repeated, and every byte is right.
 fn transfers(node: &Node, natbpf: &Natbpf, family: Family, bytes: u64) -> Result<()> {
