@@ -102,28 +102,31 @@ fn hook(link: &Link, role: Role, given: &Given<'_>) -> Result<PlannedHook, PlanE
 /// XDP needs somebody to send frames to: at the other side, or at any other edge if not all goes `across`. One that
 /// has XDP itself counts: many drivers take frames only then.
 fn settle(hooks: Vec<PlannedHook>, across: bool) -> Vec<PlannedHook> {
+    let meets = |one: &PlannedHook, other: &PlannedHook| {
+        if across { one.role != other.role } else { one.interface != other.interface }
+    };
+    let name = |role: Role| if across { role.name() } else { "edge" };
     let mut settled = hooks.clone();
     for hook in settled.iter_mut().filter(|hook| hook.xdp && hook.asked == HookMode::Auto) {
-        let is_other = |other: &&PlannedHook| {
-            other.target && if across { other.role != hook.role } else { other.interface != hook.interface }
-        };
-        match hooks.iter().find(is_other) {
+        match hooks.iter().find(|other| other.target && meets(hook, other)) {
             Some(other) => {
-                hook.reason =
-                    format!("{} and {} {} takes frames", hook.reason, other.role.name(), other.name);
+                let (role, place) = (name(other.role), &other.name);
+                hook.reason = format!("{} and {role} {place} takes frames", hook.reason);
             }
             None => {
-                let others = if hook.role == Role::Uplink { "port" } else { "uplink" };
+                let others = match hook.role {
+                    _ if !across => "other edge",
+                    Role::Uplink => Role::Port.name(),
+                    _ => Role::Uplink.name(),
+                };
                 (hook.xdp, hook.target) = (false, false);
                 hook.reason = format!("no {others} takes frames from XDP");
             }
         }
     }
-    let any = |role, of: &[PlannedHook]| of.iter().any(|hook| hook.role == role && hook.xdp);
-    let sources = [any(Role::Uplink, &settled), any(Role::Port, &settled)];
+    let sources: Vec<_> = settled.iter().filter(|hook| hook.xdp).cloned().collect();
     for hook in &mut settled {
-        // Frames come from the other side.
-        hook.target &= sources[usize::from(hook.role == Role::Uplink)];
+        hook.target &= sources.iter().any(|source| meets(hook, source));
     }
     settled
 }

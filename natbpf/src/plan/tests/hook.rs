@@ -4,7 +4,7 @@ use natbpf_common::IfIndex;
 
 use super::*;
 use crate::{
-    config::{HookMode, Switch},
+    config::{Edges, HookMode, Switch},
     network::{Device, Features},
     plan::PlannedHook,
 };
@@ -132,4 +132,25 @@ fn without_offload_there_is_no_xdp() {
     let mut config = masquerade(HookMode::Xdp);
     config.datapath.offload = Some(Switch::Off);
     assert_eq!(sentences(&config, &snapshot), ["eth0: TC, since offload is off"]);
+}
+
+#[test]
+fn each_edge_takes_frames_from_the_others() {
+    for hook in [HookMode::Auto, HookMode::Xdp] {
+        let named = ["lan0", "eth0"].map(|name| name.parse().unwrap()).to_vec();
+        let mut config = Config { accelerate: vec![Edges::Named(named)], ..config(Vec::new()) };
+        config.datapath.hook = hook;
+        let snapshot = with_features(Some(NATIVE), Some(NATIVE | Features::TRANSMIT));
+        let chosen = hooks(&config, &snapshot);
+        assert!(chosen.len() == 2 && chosen.iter().all(|hook| hook.xdp && hook.target), "{chosen:?}");
+    }
+}
+
+#[test]
+fn an_edge_needs_another_that_takes_frames() {
+    let named = ["lan0", "eth0"].map(|name| name.parse().unwrap()).to_vec();
+    let mut config = Config { accelerate: vec![Edges::Named(named)], ..config(Vec::new()) };
+    config.datapath.hook = HookMode::Auto;
+    let chosen = sentences(&config, &with_features(Some(NATIVE), Some(0)));
+    assert!(chosen.contains(&"lan0: TC, since no other edge takes frames from XDP".to_owned()), "{chosen:?}");
 }

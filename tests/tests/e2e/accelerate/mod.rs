@@ -30,6 +30,7 @@ mod protocols;
 mod time_to_live;
 mod traffic;
 mod vlan;
+mod xdp;
 
 /// What an interruption may last, and until when a change counts.
 const SOON: Duration = Duration::from_secs(1);

@@ -49,20 +49,20 @@ fn fragments(node: &Node, natbpf: &Natbpf, family: Family) -> Result<()> {
     Ok(())
 }
 
-fn everything(node: &Node, bytes: u64) -> Result<()> {
-    let natbpf = start(node, &[])?;
+pub fn everything(node: &Node, natbpf: &Natbpf, bytes: u64) -> Result<()> {
     for family in FAMILIES {
-        pings(node, &natbpf, family)?;
-        transfers(node, &natbpf, family, bytes)?;
-        questions(node, &natbpf, family)?;
-        fragments(node, &natbpf, family)?;
+        pings(node, natbpf, family)?;
+        transfers(node, natbpf, family, bytes)?;
+        questions(node, natbpf, family)?;
+        fragments(node, natbpf, family)?;
     }
     no_errors(node)
 }
 
 #[test]
 fn all_traffic_is_right_and_repeated() -> Result<()> {
-    everything(&Node::new()?, LONG)
+    let node = Node::new()?;
+    everything(&node, &start(&node, &[])?, LONG)
 }
 
 /// The ends leave checksums to their devices, and those of the edges cannot do them: they are completed behind natbpf,
@@ -71,7 +71,7 @@ fn all_traffic_is_right_and_repeated() -> Result<()> {
 fn all_traffic_is_right_with_checksums_completed_at_the_edges() -> Result<()> {
     let node = Node::new()?;
     ethtool(&node.host, &["tap0", "tap1", "eth0"], "tx off")?;
-    everything(&node, SHORT)
+    everything(&node, &start(&node, &[])?, SHORT)
 }
 
 /// The ends sum and segment their packets themselves, and look at each checksum that comes.
@@ -81,5 +81,5 @@ fn all_traffic_is_right_without_offloads_of_the_ends() -> Result<()> {
     for end in [&node.vm1, &node.out] {
         ethtool(end, &["eth0"], "tx off rx off sg off tso off gso off gro off")?;
     }
-    everything(&node, SHORT)
+    everything(&node, &start(&node, &[])?, SHORT)
 }
