@@ -24,8 +24,8 @@ pub struct Set<F: Family = V4> {
     pub tags: [u32; WAYS],
     /// 1: a program is writing into the set.
     pub lock: u64,
-    /// What would be paths if the next packet of their tuple confirms it: keyed hashes of tuple, frame, and how the packet
-    /// left; 0: none. A flood of tuples drives out others that are as new, and no path.
+    /// What would be paths if the next packet of their tuple confirms it, see [`candidate`]; 0: none. A flood of tuples drives
+    /// out others that are as new, and no path.
     pub candidates: [u64; CANDIDATES],
     /// The cells.
     pub cells: [Cell<F>; WAYS],
@@ -48,12 +48,25 @@ pub const fn tag_of(hash: u64) -> u32 {
     (hash >> 32) as u32 | 1
 }
 
-/// Which of the candidates of its set is this hash's.
+/// What stands in [`Set::candidates`] for a tuple with this hash, and a keyed hash of its frame and of how it left: never 0.
 #[inline(always)]
-pub const fn candidate_of(hash: u64) -> usize {
-    // By other bits than the set, evenly.
-    ((hash >> 48) as usize * CANDIDATES) >> 16
+pub const fn candidate(hash: u64, outcome: u64) -> u64 {
+    outcome << CANDIDATE_TAG_BITS | 1 << CANDIDATE_TAG_BITS | candidate_tag(hash)
 }
+
+/// The part of a [`candidate`] that is the tuple's alone: there is one candidate of a tuple.
+#[inline(always)]
+pub const fn candidate_tag(hash: u64) -> u64 {
+    hash >> (u64::BITS - CANDIDATE_TAG_BITS)
+}
+
+/// Whether a word of [`Set::candidates`] has this tag; one that is none may have it, too.
+#[inline(always)]
+pub const fn has_tag(candidate: u64, tag: u64) -> bool {
+    (candidate ^ tag) << (u64::BITS - CANDIDATE_TAG_BITS) == 0
+}
+
+const CANDIDATE_TAG_BITS: u32 = 16;
 
 const _: () = assert!(size_of::<Set<V4>>() == 64 + WAYS * 128 && size_of::<Set<V6>>() == 64 + WAYS * 160);
 
@@ -66,4 +79,21 @@ mod user {
     unsafe impl aya::Pod for super::Set<V4> {}
     // SAFETY: as above, and there are none.
     unsafe impl aya::Pod for super::Set<V6> {}
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_candidate_has_the_tag_of_its_tuple_and_is_for_one_outcome(hash: u64, outcome: u64, bit in 1..48u32, other in 0..16u32) {
+            let word = candidate(hash, outcome);
+            prop_assert!(word != 0 && has_tag(word, candidate_tag(hash)));
+            prop_assert_ne!(word, candidate(hash, outcome ^ 1 << bit));
+            prop_assert!(!has_tag(word, candidate_tag(hash ^ 1 << (48 + other))));
+        }
+    }
 }

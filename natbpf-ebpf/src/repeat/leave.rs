@@ -11,7 +11,7 @@ use natbpf_common::{
         passage::{can_be_translated, slot_of},
         plain,
         reserved::{self, Bit, Kind},
-        set::{Set, WAYS, set_of, tag_of},
+        set::{CANDIDATES, Set, WAYS, candidate, candidate_tag, has_tag, set_of, tag_of},
     },
     wire::{
         family::{V4, V6},
@@ -162,8 +162,13 @@ const NO_CANDIDATE: u64 = 0;
 #[inline(always)]
 fn forget<F: Tables>(place: &Place<'_, F>, present: &Present) {
     if let Some(set) = place.set(F::sets(present)) {
-        // Also if it is another's, which then waits for its next packet.
-        place.candidate(set).store(NO_CANDIDATE);
+        let tag = candidate_tag(place.hash);
+        for way in 0..CANDIDATES {
+            let candidate = cell!(set, candidates[way]);
+            if has_tag(candidate.load(), tag) {
+                candidate.store(NO_CANDIDATE);
+            }
+        }
     }
     if let Some(path) = place.find(F::sets(present)) {
         cell!(path, until).store(Path::<F>::NEVER);
@@ -240,18 +245,43 @@ fn is_confirmed<F: Tables>(draft: &Path<F>, place: &Place<'_, F>, claim: u64, pr
         ^ place.hash.rotate_left(17)
         ^ draft.frame.rotate_left(31);
     let Some(set) = place.set(F::sets(present)) else { return false };
-    let candidate = place.candidate(set);
-    if candidate.load() == outcome {
+    let wanted = candidate(place.hash, outcome);
+    let (mut own, mut own_way, mut free, mut free_way, mut same) = (0, 0, 0, 0, 0);
+    for way in 0..CANDIDATES as u64 {
+        let word = cell!(set, candidates[way as usize]).load();
+        let (is_own, is_free) = (has_tag(word, wanted) as u64, branchless::is_zero(word));
+        own_way = branchless::select(is_own, way, own_way);
+        free_way = branchless::select(is_free, way, free_way);
+        own |= is_own;
+        free |= is_free;
+        same |= branchless::is_zero(word ^ wanted);
+    }
+    if same != 0 {
         return true;
     }
-    candidate.store(outcome);
+    let way = match (own, free) {
+        (0, 0) => any_way(),
+        (0, _) => free_way,
+        _ => own_way,
+    };
+    // SAFETY: a projection within the set, no access.
+    let candidate =
+        set.part(|set| unsafe { (&raw mut (*set).candidates).cast::<u64>().add((way & 3) as usize) });
+    candidate.whole().store(wanted);
     // A second copy takes the candidate away. One on another processor may have done so before it was there.
     if let Some(passage) = F::passage(slot_of(claim))
         && cell!(passage, left).add(0) != 1
     {
-        candidate.store(NO_CANDIDATE);
+        candidate.whole().store(NO_CANDIDATE);
     }
     false
+}
+
+/// Which candidate of a set gives way. By chance: of two that always come by turns one is to stay, and be confirmed.
+#[inline(always)]
+fn any_way() -> u64 {
+    // SAFETY: takes no pointers.
+    (unsafe { bpf_get_prandom_u32() } as u64 * CANDIDATES as u64) >> 32
 }
 
 /// Writes what is drawn up into a free cell of its set. A cell whose path holds is left alone.

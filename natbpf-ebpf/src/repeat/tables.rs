@@ -17,7 +17,7 @@ use natbpf_common::{
         passage::{Passage, SLOTS},
         repeat::Repeat,
         reserved,
-        set::{Cell as PathCell, Set, WAYS, candidate_of, set_of, tag_of},
+        set::{Cell, Set, WAYS, set_of, tag_of},
     },
     wire::{
         Address, Address6,
@@ -32,7 +32,7 @@ use crate::{
     kernel::branchless,
     memory::{
         gauges,
-        shared::{Cell, Lookup as _, Shared, cell},
+        shared::{Lookup as _, Shared, cell},
     },
     packet::{handover, skb::Skb, written::Written},
 };
@@ -275,12 +275,6 @@ impl<'a, F: Tables> Place<'a, F> {
         if found == 0 { None } else { Some(cell_of(set, way)) }
     }
 
-    /// What may be its candidate.
-    #[inline(always)]
-    pub fn candidate(&self, set: Shared<Set<F>>) -> Cell<u64> {
-        cell!(set, candidates[candidate_of(self.hash)])
-    }
-
     /// The path, if the cell has this very tuple's.
     #[inline(always)]
     pub fn find(&self, sets: u32) -> Option<Shared<Path<F>>> {
@@ -293,6 +287,6 @@ impl<'a, F: Tables> Place<'a, F> {
 pub fn cell_of<F: Tables>(set: Shared<Set<F>>, way: u64) -> Shared<Path<F>> {
     // SAFETY: a projection within the set, no access.
     set.part(|set| unsafe {
-        (&raw mut (*set).cells).cast::<PathCell<F>>().add((way & (WAYS as u64 - 1)) as usize).cast()
+        (&raw mut (*set).cells).cast::<Cell<F>>().add((way & (WAYS as u64 - 1)) as usize).cast()
     })
 }
