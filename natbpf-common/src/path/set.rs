@@ -15,8 +15,7 @@ pub const WAYS: usize = 8;
 /// Candidates in a set.
 pub const CANDIDATES: usize = 3;
 
-/// A set. Its first line in memory says which of its cells a tuple may be in: for a tuple without a path
-/// that is all that is looked at.
+/// A set. Its first line in memory says which of its cells a tuple may be in.
 #[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, KnownLayout)]
 #[repr(C, align(64))]
 pub struct Set<F: Family = V4> {
@@ -40,6 +39,13 @@ pub struct Cell<F: Family = V4>(pub Path<F>);
 #[inline(always)]
 pub const fn set_of(hash: u64, sets: u32) -> u32 {
     hash as u32 & sets.wrapping_sub(1)
+}
+
+/// Which cell of its set is the one to look at first for a hash: the path is there if that was free when it was noted. Then
+/// nobody waits for the tags before the cell.
+#[inline(always)]
+pub const fn home_of(hash: u64) -> u64 {
+    (hash >> 40) & (WAYS as u64 - 1)
 }
 
 /// What stands in [`Set::tags`] for a hash; never 0.

@@ -11,7 +11,7 @@ use natbpf_common::{
         passage::{can_be_translated, slot_of},
         plain,
         reserved::{self, Bit, Kind},
-        set::{CANDIDATES, Set, WAYS, candidate, candidate_tag, has_tag, set_of, tag_of},
+        set::{CANDIDATES, Set, WAYS, candidate, candidate_tag, has_tag, home_of, set_of, tag_of},
     },
     wire::{
         family::{V4, V6},
@@ -298,7 +298,7 @@ fn store<F: Tables>() {
     if !cell!(set, lock).swap(0, 1) {
         return;
     }
-    match free(set, tag_of(hash), present.epoch, now) {
+    match free(set, hash, present.epoch, now) {
         Some(way) => {
             write(cell_of(set, way), draft, present.epoch, now, until);
             // SAFETY: a projection within the set, no access.
@@ -327,19 +327,21 @@ fn end_back<F: Tables>(draft: &Path<F>, from: u32, present: &Present) {
     }
 }
 
-/// The cell that has this tag, or else one whose path does not hold. `None`: all hold.
+/// The cell that has the tag of a hash, or else one whose path does not hold, its home before others. `None`: all hold.
 ///
 /// Of two tuples with the same tag one has the cell until its path ends.
 #[inline(always)]
-fn free<F: Tables>(set: Shared<Set<F>>, tag: u32, epoch: u32, now: Timestamp) -> Option<u64> {
-    let (mut same_way, mut same, mut over_way, mut over, mut held) = (0, 0, 0, 0, 0);
+fn free<F: Tables>(set: Shared<Set<F>>, hash: u64, epoch: u32, now: Timestamp) -> Option<u64> {
+    let (tag, home) = (tag_of(hash), home_of(hash));
+    let (mut same_way, mut same, mut over_way, mut over, mut held, mut settled) = (0, 0, 0, 0, 0, 0);
     for place in 0..WAYS as u64 {
         let path = cell_of(set, place);
         let is_over = branchless::is_less(cell!(path, until).load().number(), now.number())
             | (1 ^ branchless::is_zero((cell!(path, epoch).load() ^ epoch) as u64));
         let is_same = branchless::is_zero((cell!(set, tags[place as usize]).load() ^ tag) as u64);
         same_way = branchless::select(is_same, place, same_way);
-        over_way = branchless::select(is_over, place, over_way);
+        over_way = branchless::select(is_over & (1 ^ settled), place, over_way);
+        settled |= is_over & branchless::is_zero(place ^ home);
         same |= is_same;
         over |= is_over;
         held |= is_same & (1 ^ is_over);

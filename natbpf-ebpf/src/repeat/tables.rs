@@ -17,7 +17,7 @@ use natbpf_common::{
         passage::{Passage, SLOTS},
         repeat::Repeat,
         reserved,
-        set::{Cell, Set, WAYS, set_of, tag_of},
+        set::{Cell, Set, WAYS, home_of, set_of, tag_of},
     },
     wire::{
         Address, Address6,
@@ -260,10 +260,14 @@ impl<'a, F: Tables> Place<'a, F> {
         F::set(set_of(self.hash, sets))
     }
 
-    /// The cell of its set that may have its path: the tag is the same.
+    /// The cell of its set that may have its path: it has the key now, or the tag.
     #[inline(always)]
     pub fn cell(&self, sets: u32) -> Option<Shared<Path<F>>> {
         let set = self.set(sets)?;
+        let home = home_of(self.hash);
+        if cell!(cell_of(set, home), key).is(self.key) {
+            return Some(cell_of(set, home));
+        }
         let tag = tag_of(self.hash);
         // Without branches, so that the verifier follows what comes next once, and not once for each way.
         let (mut way, mut found) = (0, 0);

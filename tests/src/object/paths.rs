@@ -11,7 +11,7 @@ use natbpf_common::path::family::{PathKeys, Repeatable as _};
 use natbpf_common::path::frame::Frame;
 use natbpf_common::path::key::{ANSWER, PathKey};
 use natbpf_common::path::passage::{Passage, slot_of};
-use natbpf_common::path::set::{set_of, tag_of};
+use natbpf_common::path::set::{home_of, set_of, tag_of};
 use natbpf_common::path::sums::{self, Sums};
 use natbpf_common::wire::family::V4;
 use natbpf_common::wire::protocol::ICMP;
@@ -210,7 +210,9 @@ impl Object {
     fn find(&self, hash: u64) -> Option<(u32, usize)> {
         let set = set_of(hash, self.programs.paths.len());
         let tags = self.programs.paths.get(&set, 0).expect("a set").tags;
-        let way = tags.iter().position(|tag| *tag == tag_of(hash)).or(tags.iter().position(|tag| *tag == 0));
+        let home = home_of(hash) as usize;
+        let free = if tags[home] == 0 { Some(home) } else { tags.iter().position(|tag| *tag == 0) };
+        let way = tags.iter().position(|tag| *tag == tag_of(hash)).or(free);
         Some((set, way?))
     }
 
