@@ -3,8 +3,8 @@
 use aya_ebpf::bindings::__sk_buff;
 use natbpf_common::{
     path::{
+        cell::Path,
         frame::{Frame, is_group},
-        key::PathKey,
         passage::{Contents, Mark, slot_of},
     },
     wire::{
@@ -15,7 +15,7 @@ use natbpf_common::{
     },
 };
 
-use super::tables::{Present, Tables, next_claim, present};
+use super::tables::{Draft, Present, Tables, next_claim};
 use crate::{
     kernel::global::global,
     memory::shared::cell,
@@ -25,23 +25,22 @@ use crate::{
 global!(pub fn enter4(skb: *mut __sk_buff) -> () = enter::<V4>);
 global!(pub fn enter6(skb: *mut __sk_buff) -> () = enter::<V6>);
 
-/// Takes a slot for the packet, and marks it.
+/// Takes a slot for the packet that is drawn up, and marks it.
 #[inline(always)]
 fn enter<F: Tables>(skb: *mut __sk_buff) {
     let skb = &mut Skb::of(skb);
-    let Some(headers) = F::plain(skb) else { return };
-    let Some(present) = &present() else { return };
+    let Some(Draft { path: Path { key, frame, epoch, .. }, contents, .. }) = F::draft() else { return };
     let Some(claim) = next_claim() else { return };
     let slot = slot_of(claim);
     let Some(passage) = F::passage(slot) else { return };
     // A reader looks at the claim before and after.
     cell!(passage, claim).store(0);
     cell!(passage, left).store(0);
-    cell!(passage, key).store(PathKey::of(&headers, skb.interface(), skb.vlan()));
-    cell!(passage, frame).store(fingerprint(skb, &headers, present));
-    cell!(passage, contents).store(contents(skb, &headers));
+    cell!(passage, key).copy(key);
+    cell!(passage, frame).store(*frame);
+    cell!(passage, contents).copy(contents);
     cell!(passage, from).store(skb.ethernet().map_or(0, |[_, _, from]| from));
-    cell!(passage, epoch).store(present.epoch);
+    cell!(passage, epoch).store(*epoch);
     cell!(passage, claim).store(claim);
     skb.set_mark(Mark::of_slot(slot));
 }

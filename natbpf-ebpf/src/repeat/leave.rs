@@ -113,7 +113,6 @@ fn draw_up<F: Tables>(
     }
     path.exit = Exit { edge: skb.interface(), ethernet, vlan, mark: skb.fwmark(), priority: skb.priority() };
     path.size = size as u16;
-    path.flags = flags(path);
     *drawn = claim;
     Ok(())
 }
@@ -223,7 +222,7 @@ fn renew<F: Tables>(path: Shared<Path<F>>, draft: &Path<F>, present: &Present, n
     let until = until(draft, age, present, now);
     F::run_until(&draft.key, until);
     // An edge may take packets in another way by now.
-    cell!(path, flags).store(draft.flags);
+    cell!(path, flags).store(flags(draft));
     cell!(path, epoch).store(present.epoch);
     cell!(path, until).store(until);
     count::add(Counter::PathsRenewed);
@@ -290,6 +289,7 @@ fn store<F: Tables>() {
     let Some(present) = &present() else { return };
     let Some(Draft { path: draft, hash, from, .. }) = F::draft() else { return };
     let (hash, now) = (*hash, clock::now());
+    draft.flags = flags(draft);
     end_back(draft, *from as u32, present);
     let until = until(draft, Nanoseconds::new(0), present, now);
     F::run_until(&draft.key, until);

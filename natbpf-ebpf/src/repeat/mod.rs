@@ -36,7 +36,7 @@ use natbpf_common::{
 use network_types::eth::EtherType;
 
 use self::enter::{enter4, enter6};
-use self::tables::{Tables, present};
+use self::tables::{Draft, Tables, present};
 use crate::{
     kernel::{clock, global::global},
     packet::{
@@ -98,7 +98,8 @@ fn ingress<F: Tables>(skb: *mut __sk_buff) -> u32 {
 
 #[inline(always)]
 fn try_ingress<F: Tables>(skb: &mut Skb<'_>) -> Option<u32> {
-    let (present, draft) = (&present()?, &mut F::draft()?.path);
+    let present = &present()?;
+    let Draft { path: draft, contents, .. } = F::draft()?;
     // Rules have marked it before anybody saw it: they are not known.
     if skb.fwmark() != 0 {
         return None;
@@ -113,6 +114,8 @@ fn try_ingress<F: Tables>(skb: &mut Skb<'_>) -> Option<u32> {
         return None;
     }
     let Some(path) = follow::find(skb, &headers, draft, present, clock::now()) else {
+        draft.epoch = present.epoch;
+        *contents = enter::contents(skb, &headers);
         return Some(NEW);
     };
     let length = skb.length();

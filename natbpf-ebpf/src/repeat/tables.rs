@@ -14,7 +14,7 @@ use natbpf_common::{
         family::PathKeys,
         handover::Purpose,
         key::PathKey,
-        passage::{Passage, SLOTS},
+        passage::{Contents, Passage, SLOTS},
         repeat::Repeat,
         reserved,
         set::{Cell, Set, WAYS, home_of, set_of, tag_of},
@@ -80,6 +80,8 @@ pub struct Claims {
 #[repr(C)]
 pub struct Draft<F: Tables> {
     pub path: Path<F>,
+    /// What else of the packet is compared, of one that comes in.
+    pub contents: Contents,
     /// Claim of the passage that it is from.
     pub claim: u64,
     /// Hash of the path's key.
