@@ -49,9 +49,9 @@ impl Sizes {
         (self.entries / 2).next_power_of_two().clamp(1 << 15, 1 << 24)
     }
 
-    /// Sets of the table of paths: as many paths as flows, since those are few that run in both directions at once.
+    /// Sets of the table of paths, with room for both directions of each flow.
     fn sets(self) -> u32 {
-        (self.entries / 2 / WAYS as u32).next_power_of_two().max(1 << 7)
+        (self.entries / WAYS as u32).next_power_of_two().max(1 << 7)
     }
 
     /// The same of IPv6, which has no flow table.

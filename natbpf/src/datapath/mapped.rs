@@ -15,7 +15,7 @@ use natbpf_common::{
     Timestamp,
     path::{
         cell::Path,
-        set::{Set, WAYS},
+        set::{Cell, Set, WAYS},
     },
     wire::family::Family,
 };
@@ -44,13 +44,17 @@ impl<F: Family> Mapped<F> {
     pub fn each(&self, now: Timestamp, mut each: impl FnMut(&Path<F>, &dyn Fn())) {
         for number in 0..self.sets * WAYS {
             // SAFETY: within the table. It is memory that programs write at the same time, so no reference is made.
-            let cell = unsafe {
+            let (tag, cell) = unsafe {
                 let set = self.start.as_ptr().add(number / WAYS);
-                (&raw mut (*set).cells)
-                    .cast::<natbpf_common::path::set::Cell<F>>()
-                    .add(number % WAYS)
-                    .cast::<Path<F>>()
+                let tag = (&raw mut (*set).tags).cast::<u32>().add(number % WAYS);
+                let cell = (&raw mut (*set).cells).cast::<Cell<F>>().add(number % WAYS);
+                (tag, cell.cast::<Path<F>>())
             };
+            // Most cells never have had a path, and what is not looked at costs nothing.
+            // SAFETY: as above.
+            if unsafe { tag.read_volatile() } == 0 {
+                continue;
+            }
             // SAFETY: as above; a word that is aligned, and read and written whole.
             let until = unsafe { AtomicU64::from_ptr((&raw mut (*cell).until).cast()) };
             let before = until.load(Ordering::Acquire);
