@@ -23,8 +23,8 @@ pub struct Set<F: Family = V4> {
     pub tags: [u32; WAYS],
     /// 1: a program is writing into the set.
     pub lock: u64,
-    /// What would be paths if the next packet of their tuple confirms it, see [`candidate`]; 0: none. A flood of tuples drives
-    /// out others that are as new, and no path.
+    /// What would be paths if the next packet of their tuple confirms it, see [`candidate`]; 0: none. A flood of
+    /// tuples drives out others that are as new, and no path.
     pub candidates: [u64; CANDIDATES],
     /// The cells.
     pub cells: [Cell<F>; WAYS],
@@ -41,8 +41,8 @@ pub const fn set_of(hash: u64, sets: u32) -> u32 {
     hash as u32 & sets.wrapping_sub(1)
 }
 
-/// Which cell of its set is the one to look at first for a hash: the path is there if that was free when it was noted. Then
-/// nobody waits for the tags before the cell.
+/// Which cell of its set is the one to look at first for a hash: the path is there if that was free when it was noted.
+/// Then nobody waits for the tags before the cell.
 #[inline(always)]
 pub const fn home_of(hash: u64) -> u64 {
     (hash >> 40) & (WAYS as u64 - 1)
@@ -54,7 +54,7 @@ pub const fn tag_of(hash: u64) -> u32 {
     (hash >> 32) as u32 | 1
 }
 
-/// What stands in [`Set::candidates`] for a tuple with this hash, and a keyed hash of its frame and of how it left: never 0.
+/// What stands in [`Set::candidates`] for the hash of a tuple, and that of its frame and of how it left; never 0.
 #[inline(always)]
 pub const fn candidate(hash: u64, outcome: u64) -> u64 {
     outcome << CANDIDATE_TAG_BITS | 1 << CANDIDATE_TAG_BITS | candidate_tag(hash)

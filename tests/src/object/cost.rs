@@ -77,8 +77,8 @@ impl Object {
         Ok(Some(duration))
     }
 
-    /// Turns offload on for the flows of [`Object::swing`], whose frames leave with the addresses and the time to live that
-    /// they have.
+    /// Turns offload on for the flows of [`Object::swing`], whose frames leave with the addresses and the time to live
+    /// that they have.
     fn offload_in_place(&mut self) {
         self.offload();
         self.set_xdp_target(true);

@@ -8,8 +8,8 @@ use super::{ethtool, start_between, traffic::everything};
 /// Bytes of a transfer, in packets of 1500 bytes.
 const BYTES: u64 = 20_000_000;
 
-/// natbpf between these edges. XDP of veth sees packets before their checksums are complete, and a redirect to it needs GRO
-/// at the far end.
+/// natbpf between these edges. XDP of veth sees packets before their checksums are complete, and a redirect to it needs
+/// GRO at the far end.
 pub fn start(node: &Node, arguments: &[&str]) -> Result<Natbpf> {
     for end in [&node.vm1, &node.vm2, &node.out] {
         ethtool(end, &["eth0"], "tx off gro on")?;
