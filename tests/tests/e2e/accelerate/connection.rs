@@ -8,10 +8,16 @@ use anyhow::{Context, Result, bail, ensure};
 use lab::wire::capture::Capture;
 use lab::{Natbpf, Node, wait_until};
 
-use super::{FAMILIES, Family, SOON, repeated, start};
+use super::{FAMILIES, Family, SOON, ethtool, nearly_all, repeated, sent, share, start};
+
+/// What must not be seen outside.
+const PRIVATE: &str = "src net 10.0.0.0/24 or src net fd00::a00:0/120";
 
 /// Many times what is in a window, so that conntrack would take the next segment that it sees for one out of it.
 const LONG: usize = 20_000_000;
+
+/// Segments of a test, none of which segmentation by devices makes fewer.
+const MILLION: u64 = 1_000_000;
 
 /// What an end has for its part of an exchange.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -70,7 +76,7 @@ fn connections(node: &Node, natbpf: &Natbpf, port: u16, bytes: usize, least: u64
 #[test]
 fn connections_go_on_after_an_orderly_end() -> Result<()> {
     let node = Node::new()?;
-    let private = Capture::start(&node.out, "eth0", "src net 10.0.0.0/24 or src net fd00::a00:0/120")?;
+    let private = Capture::start(&node.out, "eth0", PRIVATE)?;
     let natbpf = start(&node, &["--revalidate", "1s"])?;
     let mut all = connections(&node, &natbpf, 80, LONG, 500)?;
     // Longer than their paths hold, and until natbpf has seen it.
@@ -84,6 +90,33 @@ fn connections_go_on_after_an_orderly_end() -> Result<()> {
         let exchange = connection.exchange(1_000_000);
         exchange.with_context(|| format!("connection {number} does not go on"))?;
     }
+    let leaked = private.stop()?;
+    ensure!(leaked.is_empty(), "untranslated: {leaked:?}");
+    Ok(())
+}
+
+/// Each second conntrack sees one of each direction, far out of the window that it knows, and it translates all of them.
+#[test]
+fn a_million_segments() -> Result<()> {
+    let node = Node::new()?;
+    let ends = [&node.vm1, &node.out];
+    for end in ends {
+        ethtool(end, &["eth0"], "tx off rx off sg off tso off gso off gro off")?;
+    }
+    let private = Capture::start(&node.out, "eth0", PRIVATE)?;
+    let natbpf = start(&node, &["--revalidate", "1s"])?;
+    let mut all = connections(&node, &natbpf, 80, LONG, 500)?;
+    let renewed = natbpf.counter("paths_renewed")?;
+    let all_segments = || {
+        let before = sent(&ends)?;
+        while sent(&ends)? - before < MILLION {
+            all.iter_mut().try_for_each(|connection| connection.exchange(LONG))?;
+        }
+        Ok(())
+    };
+    nearly_all(share(&natbpf, &ends, all_segments)?, &natbpf)?;
+    let renewed = natbpf.counter("paths_renewed")? - renewed;
+    ensure!(renewed >= 8, "the kernel was asked {renewed} times");
     let leaked = private.stop()?;
     ensure!(leaked.is_empty(), "untranslated: {leaked:?}");
     Ok(())
