@@ -10,21 +10,42 @@ const PICTURE: &str = "docs/performance/packets-per-second.svg";
 /// The column of the tables that is drawn, as their heads have it.
 const FLOWS: &str = "1,000";
 
-/// What is drawn, in which colour.
-const SIDES: [(&str, &str); 5] = [
-    ("plain forwarding", "#808080"),
-    ("iptables MASQUERADE", "#c0504d"),
-    ("natbpf edge", "#2a7f62"),
-    ("natbpf offload", "#2a7f62"),
-    ("natbpf XDP", "#2a7f62"),
+const KERNEL: &str = "#808080";
+const NETFILTER: &str = "#c0504d";
+const NATBPF: &str = "#2a7f62";
+
+/// What is drawn of a table, in which colour.
+type Bars = &'static [(&'static str, &'static str)];
+
+/// What a cloud's node has, and nothing of it is changed.
+const REPEATED: Bars = &[
+    ("plain forwarding", KERNEL),
+    ("iptables MASQUERADE", NETFILTER),
+    ("natbpf accelerate", NATBPF),
+    ("natbpf accelerate XDP", NATBPF),
+];
+const TRANSLATED: Bars = &[
+    ("plain forwarding", KERNEL),
+    ("iptables MASQUERADE", NETFILTER),
+    ("natbpf edge", NATBPF),
+    ("natbpf offload", NATBPF),
+    ("natbpf XDP", NATBPF),
+];
+
+/// The first word of a table's head, what it shows, and its bars.
+const GROUPS: [(&str, &str, Bars); 4] = [
+    ("node out", "nine devices and a router, out of an instance", REPEATED),
+    ("node in", "nine devices and a router, into an instance", REPEATED),
+    ("out", "one gateway, out of an instance", TRANSLATED),
+    ("in", "one gateway, into an instance", TRANSLATED),
 ];
 
 /// Nanoseconds a packet of each side that a table has: `| side | 1.72 (882) | …`.
-fn nanoseconds(document: &str, direction: &str) -> Vec<(String, f64)> {
+fn nanoseconds(document: &str, head: &str) -> Vec<(String, f64)> {
     let cells = |line: &str| -> Vec<String> {
         line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
     };
-    let head = format!("| {direction}, flows |");
+    let head = format!("| {head}, flows |");
     let mut lines = document.lines().skip_while(|line| !line.starts_with(&head));
     let names = cells(lines.next().unwrap_or_else(|| panic!("there is no table `{head}`")));
     let column = names.iter().position(|name| name == FLOWS).expect("the table has the column");
@@ -44,11 +65,11 @@ fn draw(document: &str) -> String {
     const SCALE: f64 = 130.0;
     let mut bars = String::new();
     let mut y = 40;
-    for (direction, title) in [("out", "out of an instance"), ("in", "into an instance")] {
+    for (head, title, sides) in GROUPS {
         let _ = writeln!(bars, r#"<text x="0" y="{y}" font-weight="bold">{title}</text>"#);
         y += ROW;
-        let measured = nanoseconds(document, direction);
-        for (side, colour) in SIDES {
+        let measured = nanoseconds(document, head);
+        for (side, colour) in sides {
             let found = measured.iter().find(|(name, _)| name == side);
             let (_, nanoseconds) = found.unwrap_or_else(|| panic!("no row of {side}"));
             let millions = 1000.0 / nanoseconds;
