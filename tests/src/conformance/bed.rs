@@ -16,6 +16,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::{Deref, RangeInclusive};
 use std::sync::OnceLock;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -262,6 +263,13 @@ impl Bed {
     /// long as a path holds, and until natbpf sees that it has run out.
     pub fn unseen(&self) -> Duration {
         if self.accelerate { Duration::from_secs(13) } else { Duration::ZERO }
+    }
+
+    /// Waits until a change of the gateway counts for what repeats its packets, too.
+    pub fn followed(&self) {
+        if self.accelerate {
+            thread::sleep(Duration::from_secs(1));
+        }
     }
 
     /// natbpf's command line in the gateway, for what [`Bed::translate`] does not do.

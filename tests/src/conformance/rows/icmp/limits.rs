@@ -44,6 +44,7 @@ pub fn neither_source_quench_nor_information(bed: &Bed) -> Result<Outcome> {
     // An uplink of one packet a second.
     let slow = "qdisc add dev wan root tbf rate 12kbit burst 1600 limit 3000";
     bed.gw.cmd("tc").args(slow.split(' ')).run()?;
+    bed.followed();
     let flood = Packet::udp(CLIENT, SERVER).payload([b'x'; 1400]);
     for _ in 0..100 {
         passage.inside.send(&flood)?;

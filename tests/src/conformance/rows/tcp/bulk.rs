@@ -9,10 +9,10 @@ use crate::netns::counters::csum_errors;
 /// the sums.
 pub fn segments_are_right(bed: &Bed) -> Result<Outcome> {
     const BYTES: u64 = 10_000_000;
-    let _nat = bed.translate(&Setup::default())?;
     for (namespace, device) in [(&bed.gw, "port1"), (&bed.seg, "out1")] {
         namespace.cmd("ethtool").args(["-K", device, "tx", "off", "tso", "off", "gso", "off"]).run()?;
     }
+    let _nat = bed.translate(&Setup::default())?;
     let uplink = bed.uplink()?;
     let wires = [bed.in1.wire()?, bed.out1.wire()?];
     let server = Server::start(&bed.out1, (OUT1, 80))?;
