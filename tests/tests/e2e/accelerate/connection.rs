@@ -95,7 +95,7 @@ fn connections_go_on_after_an_orderly_end() -> Result<()> {
     Ok(())
 }
 
-/// Each second conntrack sees one of each direction, far out of the window that it knows, and it translates all of them.
+/// Each second conntrack sees one of each direction, far out of the window that it knows, and it translates them all.
 #[test]
 fn a_million_segments() -> Result<()> {
     let node = Node::new()?;

@@ -76,7 +76,7 @@ pub fn memory_is_known_beforehand(bed: &Bed) -> Result<Outcome> {
     }
     // What docs/architecture/contract.md says that a flow takes in these two at least and at most.
     let each = memory / u64::from(room);
-    expect!((428..=484).contains(&each), "a flow takes {each} bytes; the documentation says 428 to 480");
+    expect!((364..=420).contains(&each), "a flow takes {each} bytes; the documentation says 364 to 416");
     let status = nat.natbpf()?.status()?;
     if !status.contains("bytes of memory") && !status.contains("memory") {
         return Ok(Partly("documented and allocated at the start, but no command reports it".to_owned()));
