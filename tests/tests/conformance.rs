@@ -18,14 +18,14 @@ use natbpf_common::wire::segment::{ACK, FIN};
 const FLOATING: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);
 
 /// Cheap, and different from each other.
-const ROWS: [&str; 11] = ["U01", "U03", "U06", "U08", "U24", "I01", "C16", "M01", "O01", "S01", "X01"];
+const ROWS: [&str; 12] = ["U01", "U03", "U06", "U08", "U24", "I01", "C16", "M01", "O01", "S01", "X01", "B26"];
 
 #[test]
 fn representative_rows() -> Result<()> {
     let row = |id: &&str| rows::find(id).with_context(|| format!("there is no row {id}"));
     let rows = ROWS.iter().map(row).collect::<Result<Vec<_>>>()?;
     for row in &rows {
-        ensure!(row.case().is_some(), "{} has no test", row.id);
+        ensure!(row.test_name().is_some(), "{} has no test", row.id);
     }
     let reports = run(&rows, Options::default(), 1, |report| println!("{}", line(report)))?;
     let failures: Vec<_> = reports.iter().filter_map(Report::failure).collect();

@@ -23,6 +23,7 @@ const DSCP: u8 = 0xfc;
 
 impl Frame {
     /// A keyed hash, see [`Keys`]. The source counts, too: another source is another machine.
+    /// Rows B06, B09, B10.
     #[inline(always)]
     pub const fn fingerprint(&self, keys: &Keys) -> u64 {
         let [first, second, third] = self.ethernet;
@@ -32,7 +33,7 @@ impl Frame {
 }
 
 /// Whether the first word of a frame begins the address of a group (IEEE 802.3, section 3.2.3): it may be for
-/// many. Row F07.
+/// many. Rows F07, B05.
 #[inline(always)]
 pub const fn is_group(ethernet: u32) -> bool {
     ethernet.to_ne_bytes()[0] & 1 != 0

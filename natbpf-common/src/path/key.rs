@@ -20,7 +20,7 @@ use crate::{
 pub struct PathKey<F: Family = V4> {
     /// Interface index of the edge by which the packet comes in.
     pub edge: IfIndex,
-    /// Tag with which it comes in, protocol (upper half) and TCI, host order; 0: none.
+    /// Tag with which it comes in, protocol (upper half) and TCI, host order; 0: none. Row B18.
     pub vlan: u32,
     /// Address that it comes from.
     pub source: F::Address,

@@ -45,7 +45,7 @@ fn enter<F: Tables>(skb: *mut __sk_buff) {
     skb.set_mark(Mark::of_slot(slot));
 }
 
-/// What has to be the same where the packet leaves. Row F16.
+/// What has to be the same where the packet leaves. Rows F16, B11.
 #[inline(always)]
 pub fn contents<F: Tables>(skb: &Skb<'_>, headers: &Headers<F>) -> Contents {
     // Of what is not in the linear part, here and there alike: 0.

@@ -28,7 +28,7 @@ pub fn find<F: Tables, P: Arriving>(
     let holds = Path::<F>::holds(until, cell!(path, epoch).load(), now, present.epoch);
     draft.hops = cell!(path, hops).load();
     draft.flags = cell!(path, flags).load();
-    // What is longer is for the kernel to refuse or to cut. Rows U25, U26.
+    // What is longer is for the kernel to refuse or to cut. Rows U25, U26, B12.
     let fits = plain::size(headers, packet.gso_size()) <= cell!(path, size).load() as u32;
     let lives = headers.time_to_live > draft.hops;
     let is_its = cell!(path, key).is(&draft.key) && cell!(path, frame).load() == draft.frame;

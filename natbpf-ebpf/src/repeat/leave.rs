@@ -95,6 +95,7 @@ fn draw_up<F: Tables>(
     if claim == 0 || cell!(passage, claim).load() != claim {
         return Err(Counter::CrossingsLost);
     }
+    // A bridge floods it, say. Row B03.
     if left != 0 {
         forget(&Place::of(&path.key, &present.repeat.keys), present);
         return Err(Counter::CrossingsManifold);
@@ -102,15 +103,18 @@ fn draw_up<F: Tables>(
     if path.epoch != present.epoch {
         return Err(Counter::CrossingsStale);
     }
+    // Nothing where it was bridged. Row B25.
     path.change = family::change(&path.key, &headers);
     let vlan = skb.vlan();
     let size = plain::size(&headers, skb.gso_size());
     let ethernet = skb.ethernet().ok_or(Counter::CrossingsChanged)?;
     let is_known = path.change.is_none(&path.key) || can_be_translated(&headers);
+    // Row B20.
     let known_tag = vlan == 0 || TAGS.contains(&(vlan & 0xffff_0000));
     if !is_known || !known_tag || size > u16::MAX as u32 || is_group(ethernet[0]) {
         return Err(Counter::CrossingsChanged);
     }
+    // The edge that it came by only if the kernel has sent it back there. Row B04.
     path.exit = Exit { edge: skb.interface(), ethernet, vlan, mark: skb.fwmark(), priority: skb.priority() };
     path.size = size as u16;
     *drawn = claim;

@@ -165,6 +165,7 @@ impl Judge {
             libc::RTM_NEWQDISC | libc::RTM_DELQDISC | libc::RTM_NEWTFILTER | libc::RTM_DELTFILTER => {
                 Some(Reason::TrafficControl)
             }
+            // Rows B14, B15 and B16.
             RTM_NEWVLAN | RTM_DELVLAN => Some(Reason::Vlan),
             RTM_NEWNEXTHOP | RTM_DELNEXTHOP | RTM_NEWNEXTHOPBUCKET | RTM_DELNEXTHOPBUCKET => {
                 Some(Reason::NextHop)

@@ -28,7 +28,7 @@ const ONE: Rate = Rate { burst: 5, rest: Duration::from_secs(5) };
 /// An interface that is set up says so many times, and so does a namespace.
 const LINK: Rate = Rate { burst: 20, rest: Duration::from_secs(2) };
 
-/// All of an interface or port together: somebody may make up a new address each time.
+/// All of an interface or port together: somebody may make up a new address each time. Row B13.
 const INTERFACE: Rate = Rate { burst: 50, rest: Duration::from_secs(1) };
 
 /// Between two moments at which what was too much is answered.

@@ -18,7 +18,7 @@ const IGNORED_FLAGS: u32 = (libc::IFF_PROMISC | libc::IFF_ALLMULTI) as u32;
 /// `IFLA_XDP` (linux/if_link.h)
 const XDP: u16 = 43;
 
-/// `IFLA_BR_VLAN_FILTERING` and `IFLA_BR_VLAN_PROTOCOL`, beside which are timers.
+/// `IFLA_BR_VLAN_FILTERING` and `IFLA_BR_VLAN_PROTOCOL`, beside which are timers. Row B17.
 const BRIDGE_DATA: [u16; 2] = [7, 8];
 
 /// The attributes that matter. Others are statistics, or say nothing about where packets go.
@@ -56,7 +56,7 @@ impl Links {
         else {
             return true;
         };
-        // A bridge about its port: that it is blocked, isolated, or no port any more.
+        // A bridge about its port: that it is blocked, isolated, or no port any more. Rows B21, B26.
         if libc::c_int::from(family) == libc::AF_BRIDGE {
             return true;
         }

@@ -82,6 +82,7 @@ impl Neighbours {
         }
     }
 
+    /// Rows B01, B07 and B08.
     fn learn_station(&mut self, entry: &Entry, limit: usize) -> bool {
         // Without a bridge it is a device's own table, as a VXLAN has, which packets that are sent there pass anyway.
         let Some(bridge) = entry.bridge else { return false };
@@ -91,7 +92,7 @@ impl Neighbours {
             self.overflowed |= make_room(&mut self.stations, &key, limit);
             return self.stations.insert(key, entry.interface).is_some_and(|old| old != entry.interface);
         }
-        // It may have been learnt by another port before this one was forgotten.
+        // It may have been learnt by another port before this one was forgotten. Rows B02, B27.
         let here = self.stations.get(&key) == Some(&entry.interface);
         if here {
             self.stations.remove(&key);

@@ -21,11 +21,13 @@
 //! ```
 //!
 //! - `.both(test!(f))` runs it with natbpf and with netfilter, each in a fresh bed; `.natbpf(test!(f))` with natbpf
-//!   alone, where netfilter has nothing like it; `.none("why")` leaves the row untested.
+//!   alone, where netfilter has nothing like it; `.bridge(test!(f))` with a function from a [`Bridge`], which is once a
+//!   Linux bridge alone and once one with `natbpf accelerate`; `.none("why")` leaves the row untested.
 //! - `expect!(condition, "what was seen instead")` returns [`Outcome::Fails`]; [`Outcome::Partly`] says what is met
-//!   and what is not. An `Err` is neither: it means that the test could not find out, is shown as an error and
-//!   fails the command. So `?` is for the tools of a test, `expect!` for the translator. First show that the
-//!   scenario works at all (a packet that should pass does), then that the odd thing is handled.
+//!   and what is not; [`Outcome::Unavailable`] that this kernel was built without it. An `Err` is none of these: it
+//!   means that the test could not find out, is shown as an error and fails the command. So `?` is for the tools of a
+//!   test, `expect!` for the translator. First show that the scenario works at all (a packet that should pass does),
+//!   then that the odd thing is handled.
 //! - The text of a failure ends up in `docs/conformance.md`: say what happened, without times and random numbers.
 //! - `.decided("why")` belongs to a row that natbpf fails or meets partly on purpose; without it such a row fails
 //!   the command if its level is MUST, MUST NOT, SEC or COMPAT. `.note("…")` adds a remark for the reader.
@@ -56,11 +58,13 @@
 //! - [`fragments`]: a datagram in pieces. [`sctp`]: a packet of SCTP with a right checksum.
 //! - [`script`]: a TCP connection packet by packet between silent addresses. [`passage`]: packets that may get through
 //!   or not, told apart without waiting.
+//! - [`bridge`]: stations on a bridge, their flows frame by frame, who hears them, and that natbpf repeats them.
 //! - [`stun`]: coturn's server and its tool that finds out how a NAT behaves.
 
 pub mod accelerate;
 pub mod bed;
 pub mod behaviour;
+pub mod bridge;
 pub mod document;
 pub mod fragments;
 pub mod passage;
@@ -100,4 +104,5 @@ pub mod prelude {
 }
 
 pub use bed::Bed;
+pub use bridge::Bridge;
 pub use row::{Outcome, Row};

@@ -16,7 +16,7 @@ pub fn line(report: &Report) -> String {
         "{}  {:<10} {:<9} natbpf {:<10} netfilter {:<10} {:5.1} s",
         row.id,
         row.level.to_string(),
-        row.case().map_or("no test", |_| "tested"),
+        row.test_name().map_or("no test", |_| "tested"),
         report.natbpf.name(),
         report.netfilter.name(),
         report.took.as_secs_f64(),
@@ -42,7 +42,7 @@ pub fn text(reports: &[Report]) -> String {
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["row", "level", "natbpf", "netfilter", "test"]);
     for report in reports {
-        let case = report.row.case().map_or_else(|| untested(report.row), |case| case.name().to_owned());
+        let case = report.row.test_name().map_or_else(|| untested(report.row), str::to_owned);
         let decided = if report.row.decided.is_some() { " (decided)" } else { "" };
         table.add_row([
             report.row.id.to_owned(),
@@ -59,7 +59,7 @@ pub fn text(reports: &[Report]) -> String {
 pub(super) fn untested(row: &Row) -> String {
     match row.test {
         Test::None(reason) => reason.to_owned(),
-        Test::Both(_) | Test::Natbpf(_) => String::new(),
+        Test::Both(_) | Test::Natbpf(_) | Test::Bridge(_) => String::new(),
     }
 }
 
@@ -67,6 +67,7 @@ pub(super) fn untested(row: &Row) -> String {
 struct Counts {
     rows: usize,
     tested: usize,
+    unavailable: Vec<&'static str>,
     natbpf: usize,
     netfilter: usize,
     compared: usize,
@@ -84,17 +85,18 @@ impl Counts {
         let unmet = |verdict: &Verdict| matches!(verdict, Verdict::Fails(_) | Verdict::Partly(_));
         Self {
             rows: reports.len(),
-            tested: count(&|report| report.row.case().is_some()),
+            tested: count(&|report| report.row.test_name().is_some()),
+            unavailable: ids(&|report| matches!(report.natbpf, Verdict::Unavailable(_))),
             natbpf: count(&|report| met(&report.natbpf)),
             netfilter: count(&|report| met(&report.netfilter)),
-            compared: count(&|report| matches!(report.row.test, Test::Both(_))),
+            compared: count(&|report| matches!(report.row.test, Test::Both(_) | Test::Bridge(_))),
             better: ids(&|report| met(&report.natbpf) && unmet(&report.netfilter)),
             worse: ids(&|report| met(&report.netfilter) && unmet(&report.natbpf)),
         }
     }
 
     fn text(&self) -> String {
-        let Self { rows, tested, natbpf, netfilter, compared, better, worse } = self;
+        let Self { rows, tested, unavailable, natbpf, netfilter, compared, better, worse } = self;
         let list =
             |ids: &[&str]| if ids.is_empty() { String::new() } else { format!(": {}", ids.join(", ")) };
         format!(
@@ -102,11 +104,14 @@ impl Counts {
              - natbpf meets {natbpf} of {tested}\n\
              - netfilter meets {netfilter} of the {compared} that it can be compared in\n\
              - natbpf meets and netfilter does not, or only partly: {}{}\n\
-             - netfilter meets and natbpf does not, or only partly: {}{}\n",
+             - netfilter meets and natbpf does not, or only partly: {}{}\n\
+             - not to be had on this kernel: {}{}\n",
             better.len(),
             list(better),
             worse.len(),
             list(worse),
+            unavailable.len(),
+            list(unavailable),
         )
     }
 }
@@ -118,7 +123,8 @@ pub fn markdown(reports: &[Report], machine: &str) -> String {
          What the RFCs ask of a NAT, what users of iptables MASQUERADE rely on and what keeps an attacker out, row by \
          row: does\nnatbpf do it, and does netfilter (iptables with conntrack) do it in the same place? Each row is a \
          test that ran with real\npackets in network namespaces, with natbpf and then with the nearest configuration \
-         of iptables. Written by\n`cargo xtask conformance`, run on {machine}.\n\n\
+         of iptables. The last section has a\nLinux bridge with `natbpf accelerate` on its ports, and the bridge \
+         alone. Written by `cargo xtask conformance`, run on {machine}.\n\n\
          ```\n\
          cargo xtask conformance                       # every row; writes this file\n\
          cargo xtask conformance -- --section U,T      # some sections\n\
@@ -126,8 +132,9 @@ pub fn markdown(reports: &[Report], machine: &str) -> String {
          cargo xtask conformance -- --accelerate       # iptables with `natbpf accelerate` beside it\n\
          ```\n\n\
          It fails when a test breaks, and when natbpf does not meet a row of level MUST, MUST NOT, SEC or COMPAT and \
-         no reason is\ngiven here. SEC and COMPAT are ours: what an attacker must not be able to do, and what a \
-         drop-in has to keep. The tests are in\n`tests/src/conformance/rows`.\n\n{}",
+         no reason is\ngiven here; of bridging, when natbpf meets less than the bridge alone, whatever \
+         the level. SEC and COMPAT are ours: what an\nattacker must not be able to do, and what a \
+         drop-in has to keep. The tests are in `tests/src/conformance/rows`.\n\n{}",
         Counts::of(reports).text()
     );
     for section in SECTIONS {
@@ -138,8 +145,8 @@ pub fn markdown(reports: &[Report], machine: &str) -> String {
         }
         let _ = write!(
             text,
-            "\n## {}\n\n| row | statement | level | natbpf | netfilter | test |\n|---|---|---|---|---|---|\n",
-            section.title
+            "\n## {}\n\n{}| row | statement | level | {} | {} | test |\n|---|---|---|---|---|---|\n",
+            section.title, section.about, section.sides[0], section.sides[1],
         );
         for report in reports {
             let _ = writeln!(text, "{}", markdown_row(report));
@@ -156,7 +163,7 @@ fn markdown_row(report: &Report) -> String {
     {
         let _ = write!(natbpf, "; {remark}");
     }
-    let evidence = row.case().map_or_else(|| untested(row), |case| format!("`{}`", case.name()));
+    let evidence = row.test_name().map_or_else(|| untested(row), |name| format!("`{name}`"));
     let statement = format!("{} ({})", row.statement, row.reference);
     let cells =
         [row.id.to_owned(), statement, row.level_text(), natbpf, verdict(&report.netfilter), evidence];
@@ -170,6 +177,7 @@ pub(super) fn verdict(verdict: &Verdict) -> String {
         (Verdict::Fails(_), Some(why)) => format!("**no**: {why}"),
         (Verdict::Partly(_), Some(why)) => format!("partly: {why}"),
         (Verdict::Error(_), Some(why)) => format!("error: {why}"),
+        (Verdict::Unavailable(_), Some(why)) => format!("– ({why})"),
         (Verdict::NotTested, _) => "–".to_owned(),
         (verdict, _) => verdict.name().to_owned(),
     }
@@ -198,8 +206,8 @@ pub fn json(reports: &[Report], machine: &str) -> Value {
                 "statement": row.statement,
                 "level": row.level.to_string(),
                 "remark": (!row.remark.is_empty()).then_some(row.remark),
-                "test": row.case().map(|case| case.name()),
-                "untested": row.case().is_none().then(|| untested(row)),
+                "test": row.test_name(),
+                "untested": row.test_name().is_none().then(|| untested(row)),
                 "natbpf": verdict(&report.natbpf),
                 "netfilter": verdict(&report.netfilter),
                 "decided": row.decided,
@@ -215,7 +223,7 @@ pub fn json(reports: &[Report], machine: &str) -> Value {
 mod tests {
     use std::time::Duration;
 
-    use super::super::row::{Level, row};
+    use super::super::row::{Case, Level, Outcome, row};
     use super::*;
 
     static MUST: Row = row("U01", Level::Must, "RFC 4787 REQ-1").says("one <port> | for `<all>`");
@@ -236,6 +244,17 @@ mod tests {
         assert_eq!(Report { row: &SHOULD, ..report(fails(), Verdict::Meets) }.failure(), None);
         let broken = report(Verdict::Meets, Verdict::Error("no tcpdump".to_owned())).failure();
         assert!(broken.is_some_and(|why| why.contains("broke with netfilter: no tcpdump")));
+    }
+
+    #[test]
+    fn a_row_about_bridging_fails_where_the_bridge_alone_does_better() {
+        static MAY: Row = row("B26", Level::May, "").bridge(Case::new("", |_| Ok(Outcome::Meets)));
+        let failure = |natbpf, alone| Report { row: &MAY, ..report(natbpf, alone) }.failure();
+        let [fails, partly] = [Verdict::Fails("heard".to_owned()), Verdict::Partly("heard".to_owned())];
+        assert_eq!(failure(fails.clone(), Verdict::Meets).as_deref(), Some("B26 (MAY): natbpf fails: heard"));
+        assert!(failure(fails.clone(), partly.clone()).is_some());
+        assert_eq!(failure(fails.clone(), fails), None);
+        assert_eq!(failure(Verdict::Meets, partly), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 use anyhow::Result;
 
 use super::bed::Bed;
+use super::bridge::Bridge;
 
 /// How binding a statement is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub enum Outcome {
     Fails(String),
     /// What is met and what is not.
     Partly(String),
+    /// Neither: this kernel was built without what the statement is about.
+    Unavailable(String),
 }
 
 impl Outcome {
@@ -70,15 +73,22 @@ macro_rules! expect {
     };
 }
 
-/// A test function and its name: [`test!`](crate::test) makes one.
-#[derive(Clone, Copy)]
-pub struct Case {
+/// A test function and its name: [`test!`](crate::test) makes one. `B` is what it is run in.
+pub struct Case<B: 'static = Bed> {
     path: &'static str,
-    pub run: fn(&Bed) -> Result<Outcome>,
+    pub run: fn(&B) -> Result<Outcome>,
 }
 
-impl Case {
-    pub const fn new(path: &'static str, run: fn(&Bed) -> Result<Outcome>) -> Self {
+impl<B> Clone for Case<B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for Case<B> {}
+
+impl<B> Case<B> {
+    pub const fn new(path: &'static str, run: fn(&B) -> Result<Outcome>) -> Self {
         Self { path, run }
     }
 
@@ -88,7 +98,7 @@ impl Case {
     }
 }
 
-impl fmt::Debug for Case {
+impl<B> fmt::Debug for Case<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -112,6 +122,8 @@ pub enum Test {
     Both(Case),
     /// With natbpf only: netfilter has nothing like it.
     Natbpf(Case),
+    /// On a Linux bridge alone, and on one with `natbpf accelerate` on its ports, each made anew.
+    Bridge(Case<Bridge>),
     /// Not at all, for this reason.
     None(&'static str),
 }
@@ -159,6 +171,11 @@ impl Row {
         self
     }
 
+    pub const fn bridge(mut self, case: Case<Bridge>) -> Self {
+        self.test = Test::Bridge(case);
+        self
+    }
+
     pub const fn none(mut self, reason: &'static str) -> Self {
         self.test = Test::None(reason);
         self
@@ -180,9 +197,11 @@ impl Row {
         if self.remark.is_empty() { self.level.to_string() } else { self.remark.to_owned() }
     }
 
-    pub fn case(&self) -> Option<Case> {
+    /// Section and function of the test, if there is one.
+    pub fn test_name(&self) -> Option<&'static str> {
         match self.test {
-            Test::Both(case) | Test::Natbpf(case) => Some(case),
+            Test::Both(case) | Test::Natbpf(case) => Some(case.name()),
+            Test::Bridge(case) => Some(case.name()),
             Test::None(_) => None,
         }
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::bed::Bed;
+use super::bridge::Bridge;
 use super::row::{Case, Outcome, Row, Test};
 use crate::gateway::nat::Kind;
 
@@ -20,6 +21,8 @@ pub enum Verdict {
     Fails(String),
     /// The test could not find out.
     Error(String),
+    /// This kernel was built without what the row is about.
+    Unavailable(String),
     /// Netfilter has nothing like it.
     NotApplicable,
     /// The row has no test, or this translator was not asked for.
@@ -34,6 +37,7 @@ impl Verdict {
             Self::Partly(_) => "partly",
             Self::Fails(_) => "fails",
             Self::Error(_) => "error",
+            Self::Unavailable(_) => "not here",
             Self::NotApplicable => "n/a",
             Self::NotTested => "not tested",
         }
@@ -41,7 +45,7 @@ impl Verdict {
 
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Partly(why) | Self::Fails(why) | Self::Error(why) => Some(why),
+            Self::Partly(why) | Self::Fails(why) | Self::Error(why) | Self::Unavailable(why) => Some(why),
             Self::Meets | Self::NotApplicable | Self::NotTested => None,
         }
     }
@@ -76,9 +80,14 @@ impl Report {
                 return Some(format!("{id}: the test broke with {name}: {why}"));
             }
         }
-        let binds = self.row.level.binds() && self.row.decided.is_none() && self.natbpf.is_wanting();
+        let binds = match self.row.test {
+            // What the bridge itself does not meet natbpf repeats; anything else is its own fault, whatever the level.
+            Test::Bridge(_) => self.natbpf != self.netfilter,
+            _ => self.row.level.binds() && self.row.decided.is_none(),
+        };
         let why = || self.natbpf.reason().unwrap_or_default();
-        binds.then(|| format!("{id} ({}): natbpf {}: {}", self.row.level_text(), self.natbpf.name(), why()))
+        (binds && self.natbpf.is_wanting())
+            .then(|| format!("{id} ({}): natbpf {}: {}", self.row.level_text(), self.natbpf.name(), why()))
     }
 
     /// Whether there is a reason for what is not the case any more.
@@ -171,6 +180,22 @@ pub fn run_row(row: &'static Row, options: Options) -> Report {
             (ask(case, Kind::Natbpf, options.natbpf), ask(case, Kind::Iptables, options.netfilter))
         }
         Test::Natbpf(case) => (ask(case, Kind::Natbpf, options.natbpf), Verdict::NotApplicable),
+        Test::Bridge(case) => {
+            let mut ask = |accelerate, wanted| match wanted {
+                true => judge(
+                    case,
+                    || Bridge::new(accelerate),
+                    |bridge, outcome| {
+                        if options.verbose && !matches!(outcome, Ok(Outcome::Meets)) {
+                            account.push_str(&bridge.account());
+                        }
+                        bridge.still_runs()
+                    },
+                ),
+                false => Verdict::NotTested,
+            };
+            (ask(true, options.natbpf), ask(false, options.netfilter))
+        }
         Test::None(_) => (Verdict::NotTested, Verdict::NotTested),
     };
     Report { row, natbpf, netfilter, account, took: start.elapsed() }
@@ -178,10 +203,10 @@ pub fn run_row(row: &'static Row, options: Options) -> Report {
 
 /// Runs a test in a fresh bed. `look` sees the bed when the test is over, before all of it is taken away; where it
 /// fails, nothing is known.
-pub fn judge(
-    case: Case,
-    make: impl FnOnce() -> Result<Bed>,
-    look: impl FnOnce(&Bed, &Result<Outcome>) -> Result<()>,
+pub fn judge<B>(
+    case: Case<B>,
+    make: impl FnOnce() -> Result<B>,
+    look: impl FnOnce(&B, &Result<Outcome>) -> Result<()>,
 ) -> Verdict {
     let test = || -> Result<Outcome> {
         let bed = make()?;
@@ -193,6 +218,7 @@ pub fn judge(
         Ok(Ok(Outcome::Meets)) => Verdict::Meets,
         Ok(Ok(Outcome::Partly(what))) => Verdict::Partly(what),
         Ok(Ok(Outcome::Fails(why))) => Verdict::Fails(why),
+        Ok(Ok(Outcome::Unavailable(why))) => Verdict::Unavailable(why),
         Ok(Err(error)) => Verdict::Error(format!("{error:#}")),
         Err(cause) => {
             let text = cause.downcast_ref::<String>().map(String::as_str);

@@ -3,6 +3,7 @@
 pub mod capture;
 pub mod flood;
 pub mod seen;
+mod tag;
 
 use std::io;
 use std::mem;
@@ -56,6 +57,12 @@ impl Wire {
         let name = format!("{}, seen from {device} in {}", self.name, ns.name());
         let far = ns.enter(|| open(index(device)?))?.with_context(|| format!("cannot listen at {name}"))?;
         Ok(Self { name, far: Some(far), ..self })
+    }
+
+    /// Shows frames with their VLAN tag where it was on the wire. The kernel keeps it beside the frame.
+    pub fn with_tags(self) -> Result<Self> {
+        option(self.listener(), libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
+        Ok(self)
     }
 
     /// A device of the calling thread's namespace, to listen only.
@@ -193,20 +200,21 @@ impl Wire {
         loop {
             // SAFETY: all zeroes is a valid sockaddr_ll.
             let mut from: libc::sockaddr_ll = unsafe { mem::zeroed() };
-            let mut size = size_of_val(&from) as libc::socklen_t;
-            // SAFETY: both pointers are given with the size of what they point to.
-            let length = unsafe {
-                libc::recvfrom(
-                    self.listener().as_raw_fd(),
-                    buffer.as_mut_ptr().cast(),
-                    buffer.len(),
-                    libc::MSG_DONTWAIT,
-                    (&raw mut from).cast(),
-                    &raw mut size,
-                )
-            };
+            let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+            let mut control = tag::Room::default();
+            // SAFETY: all zeroes is a valid msghdr.
+            let mut message: libc::msghdr = unsafe { mem::zeroed() };
+            (message.msg_name, message.msg_namelen) =
+                ((&raw mut from).cast(), size_of_val(&from) as libc::socklen_t);
+            (message.msg_iov, message.msg_iovlen) = (&raw mut part, 1);
+            (message.msg_control, message.msg_controllen) =
+                ((&raw mut control).cast(), size_of_val(&control));
+            // SAFETY: all pointers are given with the size of what they point to.
+            let length =
+                unsafe { libc::recvmsg(self.listener().as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
             if let Ok(length) = usize::try_from(length) {
                 buffer.truncate(length);
+                tag::put_back(&message, &mut buffer);
                 let outgoing = from.sll_pkttype == libc::PACKET_OUTGOING;
                 let interface = from.sll_ifindex.cast_unsigned();
                 return Ok(Some(Frame {

@@ -99,7 +99,7 @@ pub fn compare(row: &'static Row) -> Comparison {
             });
             (ask_alone(case, &accelerated), accelerated)
         }
-        Test::Natbpf(_) => (vec![Verdict::NotApplicable], Verdict::NotApplicable),
+        Test::Natbpf(_) | Test::Bridge(_) => (vec![Verdict::NotApplicable], Verdict::NotApplicable),
         Test::None(_) => (vec![Verdict::NotTested], Verdict::NotTested),
     };
     let mut comparison = Comparison { row, alone, accelerated, liberal: None, tally, took: Duration::ZERO };

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{Comparison, LIBERAL, Tally, sum};
 use crate::conformance::document::ACCELERATE;
-use crate::conformance::report::{cell_text, indent, untested, verdict};
+use crate::conformance::report::{cell_text, indent, verdict};
+use crate::conformance::row::Test;
 use crate::conformance::run::Verdict;
 
 /// One line while the rows run.
@@ -155,9 +156,12 @@ pub fn markdown(comparisons: &[Comparison], machine: &str) -> String {
 
 /// Why there is nothing to compare.
 fn why_not(comparison: &Comparison) -> String {
-    match untested(comparison.row) {
-        why if why.is_empty() => "a row for natbpf's own NAT alone: iptables has nothing like it".to_owned(),
-        why => why,
+    match comparison.row.test {
+        Test::Bridge(_) => "its section compares the bridge with and without natbpf already".to_owned(),
+        Test::None(why) => why.to_owned(),
+        Test::Both(_) | Test::Natbpf(_) => {
+            "a row for natbpf's own NAT alone: iptables has nothing like it".to_owned()
+        }
     }
 }
 
@@ -176,7 +180,7 @@ pub fn json(comparisons: &[Comparison], machine: &str) -> Value {
             };
             json!({
                 "id": comparison.row.id,
-                "test": comparison.row.case().map(|case| case.name()),
+                "test": comparison.row.test_name(),
                 "not_compared": (!comparison.is_possible()).then(|| why_not(comparison)),
                 "iptables": comparison.alone.iter().map(verdict).collect::<Vec<_>>(),
                 "accelerated": verdict(&comparison.accelerated),

@@ -1,5 +1,6 @@
 //! All rows, section by section.
 
+mod bridge;
 mod cgn;
 mod forwarding;
 mod icmp;
@@ -19,25 +20,37 @@ use super::row::Row;
 pub struct Section {
     pub letter: char,
     pub title: &'static str,
+    /// What stands above the table, if anything.
+    pub about: &'static str,
+    /// The headings of what came out: with natbpf, and without.
+    pub sides: [&'static str; 2],
     pub rows: &'static [Row],
 }
 
+/// Rows that compare two translators.
+const fn nat(letter: char, title: &'static str, rows: &'static [Row]) -> Section {
+    Section { letter, title, about: "", sides: ["natbpf", "netfilter"], rows }
+}
+
 pub const SECTIONS: &[Section] = &[
-    Section { letter: 'U', title: "UDP (RFC 4787)", rows: udp::ROWS },
-    Section { letter: 'T', title: "TCP (RFC 5382)", rows: tcp::ROWS },
-    Section { letter: 'V', title: "Updates to all three (RFC 7857)", rows: rfc7857::ROWS },
-    Section { letter: 'I', title: "ICMP (RFC 5508)", rows: icmp::ROWS },
+    nat('U', "UDP (RFC 4787)", udp::ROWS),
+    nat('T', "TCP (RFC 5382)", tcp::ROWS),
+    nat('V', "Updates to all three (RFC 7857)", rfc7857::ROWS),
+    nat('I', "ICMP (RFC 5508)", icmp::ROWS),
+    nat('C', "Many subscribers and port selection (RFC 6888, RFC 6056)", cgn::ROWS),
+    nat('F', "Forwarding (RFC 1812)", forwarding::ROWS),
+    nat('M', "iptables MASQUERADE", masquerade::ROWS),
+    nat('O', "Operation", operation::ROWS),
+    nat('N', "Floating addresses (OpenStack Neutron)", neutron::ROWS),
+    nat('S', "Security", security::ROWS),
+    nat('X', "Packets and the kernel", kernel::ROWS),
     Section {
-        letter: 'C',
-        title: "Many subscribers and port selection (RFC 6888, RFC 6056)",
-        rows: cgn::ROWS,
+        letter: 'B',
+        title: "Bridging (IEEE 802.1D, 802.1Q)",
+        about: bridge::ABOUT,
+        sides: ["bridge with `natbpf accelerate`", "bridge alone"],
+        rows: bridge::ROWS,
     },
-    Section { letter: 'F', title: "Forwarding (RFC 1812)", rows: forwarding::ROWS },
-    Section { letter: 'M', title: "iptables MASQUERADE", rows: masquerade::ROWS },
-    Section { letter: 'O', title: "Operation", rows: operation::ROWS },
-    Section { letter: 'N', title: "Floating addresses (OpenStack Neutron)", rows: neutron::ROWS },
-    Section { letter: 'S', title: "Security", rows: security::ROWS },
-    Section { letter: 'X', title: "Packets and the kernel", rows: kernel::ROWS },
 ];
 
 /// Every row, in order.
@@ -66,7 +79,7 @@ mod tests {
             assert!(numbers.iter().all(Option::is_some), "{:?}", section.rows);
             assert!(numbers.is_sorted_by(|one, next| one < next), "{}: {numbers:?}", section.letter);
         }
-        assert_eq!(all().count(), 242);
+        assert_eq!(all().count(), 269);
     }
 
     #[test]
@@ -82,7 +95,7 @@ mod tests {
     /// A test may serve several rows, but its name must lead to it.
     #[test]
     fn names_of_tests_are_those_of_their_sections() {
-        let names: BTreeSet<_> = all().filter_map(Row::case).map(|case| case.name()).collect();
+        let names: BTreeSet<_> = all().filter_map(Row::test_name).collect();
         assert!(!names.is_empty());
         for name in names {
             assert!(name.split("::").count() >= 2 && !name.contains("conformance"), "{name}");
