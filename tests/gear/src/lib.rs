@@ -10,4 +10,4 @@ mod workload;
 pub use beside::Beside;
 pub use six::{FRAME6, four, six};
 pub use way::Way;
-pub use workload::{FRAME, Received, Tuple, Workload};
+pub use workload::{ALL_PORTS, FRAME, PORTS_PER_SOURCE, Received, Tuple, Workload};

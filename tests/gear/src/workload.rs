@@ -16,8 +16,11 @@ const FIRST_PORT: u32 = 1024;
 /// Inside endpoints; their flows differ by the destination.
 const ENDPOINTS: u64 = 25_000;
 
-/// How many endpoints share an address of an instance.
-const PORTS_PER_SOURCE: u32 = 250;
+/// How many endpoints share an address of an instance, where a hundred addresses are led to it.
+pub const PORTS_PER_SOURCE: u32 = 250;
+
+/// The same where the instance has one address and nobody takes another from it.
+pub const ALL_PORTS: u32 = ENDPOINTS as u32;
 
 /// What to generate; the only value of its map.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -38,6 +41,12 @@ pub struct Workload {
     pub ethernet: [u16; 7],
     /// Not 0: packets of the reply direction.
     pub reply: u16,
+    /// How many endpoints share an address.
+    pub ports_per_source: u32,
+    /// Not 0: flows begin outside, at this port of [`Workload::external`], which leads to [`Workload::service`] of the
+    /// instance. What would be an endpoint's port is the port outside then.
+    pub published: Port,
+    pub service: Port,
 }
 
 /// The tuple of a generated packet.
@@ -73,11 +82,21 @@ impl Workload {
         let number = self.first + number;
         let endpoint = (number % ENDPOINTS) as u32;
         let destination = (number / ENDPOINTS) as u32 & ((1 << (32 - DESTINATION_BITS)) - 1);
-        let source = u32::from_be(self.source.to_wire()).wrapping_add(endpoint / PORTS_PER_SOURCE);
+        let destination = Address::from_wire((DESTINATIONS | destination).to_be());
+        let port = Port::new((FIRST_PORT + endpoint) as u16);
+        if self.is_published() {
+            let (source, source_port) = (self.source, self.service);
+            return Tuple { source, destination, source_port, destination_port: port };
+        }
+        let place = match endpoint.checked_div(self.ports_per_source) {
+            Some(place) => place,
+            None => 0,
+        };
+        let source = u32::from_be(self.source.to_wire()).wrapping_add(place);
         Tuple {
             source: Address::from_wire(source.to_be()),
-            destination: Address::from_wire((DESTINATIONS | destination).to_be()),
-            source_port: Port::new((FIRST_PORT + endpoint) as u16),
+            destination,
+            source_port: port,
             destination_port: Port::new(9),
         }
     }
@@ -95,7 +114,7 @@ impl Workload {
             source: flow.destination,
             destination: if translated { self.external } else { flow.source },
             source_port: flow.destination_port,
-            destination_port: flow.source_port,
+            destination_port: if self.is_published() { self.published } else { flow.source_port },
         }
     }
 
@@ -111,11 +130,16 @@ impl Workload {
         if Self::is_destination(outside) { Some(expected) } else { None }
     }
 
+    #[inline(always)]
+    const fn is_published(&self) -> bool {
+        self.published.to_wire() != 0
+    }
+
     /// Whether an address is that of an endpoint.
     #[inline(always)]
     const fn is_source(&self, address: u32) -> bool {
         let place = u32::from_be(address).wrapping_sub(u32::from_be(self.source.to_wire()));
-        place <= ENDPOINTS as u32 / PORTS_PER_SOURCE
+        self.ports_per_source != 0 && place < ENDPOINTS as u32 / self.ports_per_source
     }
 
     /// Whether an address is one that workloads are sent to.
@@ -141,8 +165,9 @@ mod tests {
 
     #[test]
     fn flows_differ_and_endpoints_have_ports_of_their_own() {
+        let source = Ipv4Addr::new(10, 0, 0, 16).into();
         let workload =
-            Workload { turns: 60_000, source: Ipv4Addr::new(10, 0, 0, 16).into(), ..Workload::default() };
+            Workload { turns: 60_000, source, ports_per_source: PORTS_PER_SOURCE, ..Workload::default() };
         let tuples: Vec<Tuple> = (0..60_000).map(|number| workload.flow(number)).collect();
         assert_eq!(tuples.iter().collect::<HashSet<_>>().len(), 60_000);
         assert!(tuples.iter().all(|tuple| Workload::is_destination(tuple.destination.to_wire())));
@@ -160,7 +185,8 @@ mod tests {
     fn replies_turn_the_flow_around() {
         let source = Ipv4Addr::new(10, 0, 0, 16).into();
         let external: Address = Ipv4Addr::new(203, 0, 113, 1).into();
-        let original = Workload { turns: 60_000, source, external, ..Workload::default() };
+        let ports_per_source = PORTS_PER_SOURCE;
+        let original = Workload { turns: 60_000, source, external, ports_per_source, ..Workload::default() };
         let reply = Workload { reply: 1, ..original };
         let plain = Workload { external: Address::UNSPECIFIED, ..reply };
         for number in [0, 251, 59_999] {
@@ -179,5 +205,32 @@ mod tests {
             assert_eq!(expected(&reply, there.destination, there.source), Some(true));
             assert_eq!(expected(&reply, there.destination, external), Some(false));
         }
+    }
+
+    #[test]
+    fn a_published_port_is_asked_from_outside() {
+        let source: Address = Ipv4Addr::new(172, 17, 0, 2).into();
+        let external = Ipv4Addr::new(203, 0, 113, 1).into();
+        let original = Workload {
+            turns: 60_000,
+            source,
+            external,
+            ports_per_source: ALL_PORTS,
+            published: Port::new(7007),
+            service: Port::new(7),
+            ..Workload::default()
+        };
+        let reply = Workload { reply: 1, ..original };
+        let tuples: HashSet<Tuple> = (0..60_000).map(|number| reply.sent(number)).collect();
+        assert_eq!(tuples.len(), 60_000);
+        let (there, back) = (reply.sent(251), original.sent(251));
+        assert_eq!((there.destination, there.destination_port), (external, Port::new(7007)));
+        assert_eq!((back.source, back.source_port), (source, Port::new(7)));
+        assert_eq!((back.destination, back.destination_port), (there.source, there.source_port));
+        let arrived = |source: Address, destination: Address| {
+            reply.is_expected(source.to_wire(), destination.to_wire())
+        };
+        assert_eq!(arrived(there.source, source), Some(true));
+        assert_eq!(arrived(there.source, Ipv4Addr::new(172, 17, 0, 3).into()), Some(false));
     }
 }

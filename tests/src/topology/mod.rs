@@ -29,7 +29,7 @@ use crate::netns::Namespace;
 use crate::netns::isolate::{Isolation, isolate};
 use tun::TunPair;
 
-pub use site::{End, Site, lead_workloads};
+pub use site::{End, Site, Sources, lead_workloads};
 
 const NO_OFFLOADS: &str = "tx off rx off sg off tso off gso off gro off";
 

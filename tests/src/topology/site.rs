@@ -4,8 +4,9 @@ use std::fmt::Debug;
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
+use natbpf_gear::{ALL_PORTS, PORTS_PER_SOURCE};
 
-use crate::addresses::{Family, GATEWAY, SERVER, VM1};
+use crate::addresses::{Family, GATEWAY, VM1};
 use crate::netns::Namespace;
 use crate::netns::link::{colons, link_address};
 
@@ -27,9 +28,42 @@ pub trait Site: Debug {
         [self.inside().namespace, self.outside().namespace]
     }
 
+    /// The address that the outside sees, where something translates.
+    fn gateway(&self) -> Ipv4Addr {
+        GATEWAY
+    }
+
+    /// Where the packets of workloads come from.
+    fn sources(&self) -> Sources {
+        Sources::LED
+    }
+
     /// Whether there is a router on the way: the namespace of both ends' next hops.
     fn is_routed(&self) -> bool {
         true
+    }
+}
+
+/// The addresses that are the instance's.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources {
+    pub instance: Ipv4Addr,
+    /// The first one of workloads.
+    pub first: Ipv4Addr,
+    /// How many endpoints share an address.
+    pub ports: u32,
+    /// Flows begin outside: the port there, and the instance's that it leads to.
+    pub published: Option<(u16, u16)>,
+}
+
+impl Sources {
+    /// A hundred addresses of the masqueraded network with no machine of the lab, which are led to the instance.
+    pub const LED: Self =
+        Self { instance: VM1, first: Ipv4Addr::new(10, 0, 0, 16), ports: PORTS_PER_SOURCE, published: None };
+
+    /// The instance's own address alone.
+    pub const fn own(instance: Ipv4Addr) -> Self {
+        Self { instance, first: instance, ports: ALL_PORTS, published: None }
     }
 }
 
@@ -38,9 +72,9 @@ pub trait Site: Debug {
 pub struct End<'a> {
     pub namespace: &'a Namespace,
     /// The device of the host that leads to it.
-    pub edge: &'static str,
+    pub edge: &'a str,
     /// The device that it sends packets for the other end to.
-    pub hop: (&'a Namespace, &'static str),
+    pub hop: (&'a Namespace, &'a str),
 }
 
 impl End<'_> {
@@ -50,8 +84,8 @@ impl End<'_> {
     }
 }
 
-/// Networks with the sources of all workloads and with no machine of the lab.
-const SOURCES: [(Ipv4Addr, u8); 3] =
+/// Networks with the sources of [`Sources::LED`].
+const LED: [(Ipv4Addr, u8); 3] =
     [(Ipv4Addr::new(10, 0, 0, 16), 28), (Ipv4Addr::new(10, 0, 0, 32), 27), (Ipv4Addr::new(10, 0, 0, 64), 26)];
 
 /// Leads workloads to the instance and outside, and nobody has to ask for the next hop in the middle of a run.
@@ -61,18 +95,21 @@ pub fn lead_workloads(site: &dyn Site, family: Family) -> Result<()> {
     }
     let (inside, outside) = (site.inside(), site.outside());
     let ((router, inner), outer) = (inside.hop, outside.hop.1);
-    let [instance, server, gateway] = [VM1, SERVER, GATEWAY].map(|node| family.address(node));
-    let sources = SOURCES.map(|(address, length)| {
-        let network = family.network(address, length);
+    let sources = site.sources();
+    let [instance, server, gateway] =
+        [sources.instance, site.server(), site.gateway()].map(|node| family.address(node));
+    let led = if sources.first == sources.instance { &[] } else { &LED[..] };
+    let led = led.iter().map(|(address, length)| {
+        let network = family.network(*address, *length);
         format!("route add {network} via {instance} dev {inner} onlink\n")
     });
     let destinations = family.network(Ipv4Addr::new(198, 18, 0, 0), 15);
     let ([outer_link, server_link], [_, instance_link]) = (outside.ethernet()?, inside.ethernet()?);
     router.ip(&format!(
-        "{}route add {destinations} via {server} dev {outer}\n\
+        "{}route replace {destinations} via {server} dev {outer}\n\
          neigh replace {server} lladdr {} dev {outer} nud permanent\n\
          neigh replace {instance} lladdr {} dev {inner} nud permanent",
-        sources.concat(),
+        led.collect::<String>(),
         colons(server_link),
         colons(instance_link)
     ))?;

@@ -19,11 +19,12 @@ use aya::maps::{Array, MapData, PerCpuArray};
 use aya::programs::tc::qdisc_add_clsact;
 use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, TestRun, TestRunAttrs, TestRunOptions};
+use natbpf_common::Port;
 use natbpf_gear::{FRAME, FRAME6, Received, Workload};
 
 use crate::addresses::Family;
 use crate::netns::Namespace;
-use crate::topology::{Site, lead_workloads};
+use crate::topology::{Site, Sources, lead_workloads};
 
 pub use order::Order;
 
@@ -31,9 +32,6 @@ pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 
 /// Frames made at a time; far fewer than a veth's queue holds.
 const BATCH: u32 = 64;
-
-/// Source address of the first flow. All of them are in the masqueraded network.
-const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 16);
 
 /// Which way packets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +46,7 @@ pub enum Direction {
 pub struct Traffic {
     object: Ebpf,
     options: Options,
+    sources: Sources,
     /// For how many flows the sequence has been written.
     in_sequence: Option<u32>,
     /// The ends of both directions.
@@ -154,21 +153,26 @@ impl Traffic {
                 ethernet: ethernet(end.ethernet()?.as_flattened(), options.family),
             })
         });
-        let mut traffic = Self { object, options, in_sequence: None, ends: [inside?, outside?] };
+        let (sources, ends) = (site.sources(), [inside?, outside?]);
+        let mut traffic = Self { object, options, sources, in_sequence: None, ends };
         // The sinks count what others send, too.
         traffic.set(traffic.workload(Direction::Original, 1, 0))?;
         Ok(traffic)
     }
 
     fn workload(&self, direction: Direction, turns: u64, first: u64) -> Workload {
+        let (published, service) = self.sources.published.unwrap_or_default();
         Workload {
             first,
             turns,
             in_sequence: 0,
-            source: FIRST_SOURCE.into(),
+            source: self.sources.first.into(),
             external: self.options.external.into(),
             ethernet: self.ends[usize::from(direction == Direction::Reply)].ethernet,
             reply: u16::from(direction == Direction::Reply),
+            ports_per_source: self.sources.ports,
+            published: Port::new(published),
+            service: Port::new(service),
         }
     }
 
