@@ -26,6 +26,7 @@ pub mod conformance;
 pub mod ends;
 pub mod fuzz;
 pub mod gateway;
+pub mod hosts;
 pub mod netns;
 pub mod object;
 pub mod process;

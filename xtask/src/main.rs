@@ -1,11 +1,13 @@
 //! Developer commands, run as `cargo xtask COMMAND`.
 
+mod boot;
 mod command;
 #[cfg(test)]
 mod docs;
 mod files;
 mod folders;
 mod fuzz;
+mod hosts;
 mod layers;
 mod lint;
 mod products;
@@ -99,6 +101,17 @@ enum Task {
     /// 'lab; dmesg'`. Times mean nothing there.
     #[command(override_usage = "cargo xtask vm [OPTIONS] [-- <COMMAND> [<ARGS>...]]")]
     Vm(vm::Options),
+    /// Build hosts of real platforms (Docker, podman, libvirt, Neutron) and run `natbpf accelerate` there, as root
+    ///
+    /// Each is made of Debian's packages, in namespaces, with the platform's own daemons and rules; a root file system
+    /// with them is in target/hosts, and they are not installed on this machine. What works is compared before, with
+    /// and after natbpf, which is started without configuration. Nothing of a host stays behind.
+    #[command(override_usage = "cargo xtask hosts [-- <ARGS>...]")]
+    Hosts {
+        /// Hosts, and options of the program; see `cargo xtask hosts -- --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<OsString>,
+    },
     /// Measure natbpf beside iptables, nft, plain forwarding and bare redirects, as root
     ///
     /// `bench -- --quick` takes three minutes or so, `bench -- --gate` tells whether a program of the
@@ -117,6 +130,7 @@ enum Purpose {
     Lint,
     Fuzz,
     Vm,
+    Hosts,
 }
 
 impl From<Purpose> for Need {
@@ -127,6 +141,7 @@ impl From<Purpose> for Need {
             Purpose::Lint => Self::Lint,
             Purpose::Fuzz => Self::Fuzz,
             Purpose::Vm => Self::Vm,
+            Purpose::Hosts => Self::Hosts,
         }
     }
 }
@@ -151,8 +166,9 @@ fn start() -> Result<ExitCode> {
         Task::Lint => lint::run_all()?,
         Task::Fuzz(options) => return fuzz::run(&options),
         Task::Vm(options) => return vm::run(&options),
+        Task::Hosts { args } => return hosts::run(&args),
         Task::Conformance { args } => return products::exec_conformance(&args),
-        Task::Bench { args } => return products::exec_bench(&args),
+        Task::Bench { args } => return hosts::bench(&args),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The programs of the workspace.
-pub const PROGRAMS: [&str; 5] = ["natbpf", "lab", "bench", "conformance", "fuzz"];
+pub const PROGRAMS: [&str; 7] = ["natbpf", "lab", "bench", "conformance", "fuzz", "hosts", "pod"];
 
 /// Builds natbpf and the programs of natbpf-tests.
 pub fn build() -> Command {
@@ -51,10 +51,18 @@ pub fn exec_natbpf(args: &[OsString]) -> Result<ExitCode> {
     match exec_product("natbpf", args, None)? {}
 }
 
-pub fn exec_bench(args: &[OsString]) -> Result<ExitCode> {
+/// `hosts`: what real hosts are made of, where they are measured.
+pub fn exec_bench(args: &[OsString], hosts: Option<PathBuf>) -> Result<ExitCode> {
     setup::ensure(Need::Test)?;
     run(&mut build())?;
-    match exec_product("bench", args, Some(Purpose::Test))? {}
+    let mut bench = product_as_root("bench", Some(Purpose::Test))?;
+    bench.envs(hosts.map(|folder| ("NATBPF_HOSTS", folder)));
+    match exec(bench.args(args))? {}
+}
+
+pub fn exec_hosts(args: &[OsString], folder: PathBuf) -> Result<ExitCode> {
+    run(&mut build())?;
+    match exec(product_as_root("hosts", Some(Purpose::Test))?.env("NATBPF_HOSTS", folder).args(args))? {}
 }
 
 pub fn exec_conformance(args: &[OsString]) -> Result<ExitCode> {
@@ -63,13 +71,18 @@ pub fn exec_conformance(args: &[OsString]) -> Result<ExitCode> {
     match exec_product("conformance", args, Some(Purpose::Test))? {}
 }
 
-/// What makes labs finds only what the set-up for `purpose` names.
 fn exec_product(name: &str, args: &[OsString], purpose: Option<Purpose>) -> Result<Infallible> {
+    exec(product_as_root(name, purpose)?.args(args))
+}
+
+/// What makes labs finds only what the set-up for `purpose` names.
+fn product_as_root(name: &str, purpose: Option<Purpose>) -> Result<Command> {
     let mut command = as_root(product(name)?)?;
     if let Some(purpose) = purpose {
         command.env("NATBPF_PATH", path_for(purpose)?);
     }
-    exec(command.args(args).env("NATBPF_BIN", product("natbpf")?))
+    command.env("NATBPF_BIN", product("natbpf")?);
+    Ok(command)
 }
 
 /// The path of a binary that was built in release mode.

@@ -97,7 +97,7 @@ fn threads(part: &str) -> Option<u32> {
     match part {
         OBJECT => None,
         // Each has a lab of its own, and mostly waits.
-        "e2e" => Some(2),
+        "e2e" => Some(3),
         // They measure load, or how soon something is followed.
         _ => Some(1),
     }
@@ -150,7 +150,7 @@ mod tests {
             let args = test.get_args().map(|arg| arg.to_string_lossy().into_owned());
             args.filter(|arg| arg.starts_with("--test-threads")).collect()
         };
-        assert_eq!(threads("e2e", &["udp"]), ["--test-threads=2"]);
+        assert_eq!(threads("e2e", &["udp"]), ["--test-threads=3"]);
         assert_eq!(threads("burst", &[]), ["--test-threads=1"]);
         assert_eq!(threads("e2e", &["--test-threads=4"]), ["--test-threads=4"]);
         assert!(threads(OBJECT, &[]).is_empty());

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::pattern::{Check, Source};
 use crate::netns::Namespace;
-use crate::process::Stream;
+use crate::process::{Process, Stream};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ping {
@@ -132,10 +132,32 @@ pub fn iperf3_before_and_after(
 
 /// `iperf3` with `options`, such as `-t 2 -R`, from `client` to a one-shot server on `address` in `server`.
 pub fn iperf3(client: &Namespace, server: (&Namespace, impl ToString), options: &str) -> Result<Iperf> {
-    let (server_ns, address) = (server.0, server.1.to_string());
-    let serving = server_ns.cmd("iperf3").args(["-s", "-1", "--forceflush", "-B", &address]).spawn()?;
+    let (server, address) = (server.0, server.1.to_string());
+    let _serving = iperf3_server(server, Some(&address))?;
+    iperf3_client(client, &address, options)
+}
+
+/// The same with a server on all addresses, which `address` leads to.
+pub fn iperf3_at(
+    client: &Namespace,
+    server: &Namespace,
+    address: impl ToString,
+    options: &str,
+) -> Result<Iperf> {
+    let _serving = iperf3_server(server, None)?;
+    iperf3_client(client, &address.to_string(), options)
+}
+
+/// A server for one client.
+pub fn iperf3_server(ns: &Namespace, address: Option<&str>) -> Result<Process> {
+    let bind = address.iter().flat_map(|address| ["-B", address]);
+    let serving = ns.cmd("iperf3").args(["-s", "-1", "--forceflush"]).args(bind).spawn()?;
     serving.wait_for(Stream::Stdout, Duration::from_secs(10), |line| line.contains("Server listening"))?;
-    let cmd = client.cmd("iperf3").args(["-J", "-c", &address]).args(options.split_whitespace());
+    Ok(serving)
+}
+
+fn iperf3_client(client: &Namespace, address: &str, options: &str) -> Result<Iperf> {
+    let cmd = client.cmd("iperf3").args(["-J", "-c", address]).args(options.split_whitespace());
     let output = cmd.limit(Duration::from_mins(1)).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let report: serde_json::Value = serde_json::from_str(&text)

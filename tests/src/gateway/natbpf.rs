@@ -53,14 +53,29 @@ pub struct Natbpf {
 /// The way to call natbpf in the gateway of one lab.
 #[derive(Clone, Debug)]
 pub struct Cli {
-    gw: Arc<OwnedFd>,
+    place: Place,
     binary: PathBuf,
     instance: String,
 }
 
+#[derive(Clone, Debug)]
+enum Place {
+    /// A network namespace; all else is the lab's.
+    Network(Arc<OwnedFd>),
+    /// A pod, by its first process, in its network namespace.
+    Pod(Arc<OwnedFd>),
+}
+
 impl Cli {
-    pub(crate) fn new(gw: &Namespace, instance: &str) -> Result<Self> {
-        Ok(Self { gw: gw.netns.clone(), binary: binary()?, instance: instance.to_owned() })
+    /// That of an instance in a network namespace.
+    pub fn new(gw: &Namespace, instance: &str) -> Result<Self> {
+        let place = Place::Network(gw.netns.clone());
+        Ok(Self { place, binary: binary()?, instance: instance.to_owned() })
+    }
+
+    /// That of a pod, which has the program at `binary`.
+    pub(crate) fn in_pod(first: Arc<OwnedFd>, binary: &Path, instance: &str) -> Self {
+        Self { place: Place::Pod(first), binary: binary.to_owned(), instance: instance.to_owned() }
     }
 
     /// The same with another natbpf.
@@ -71,10 +86,11 @@ impl Cli {
 
     /// `natbpf --bpffs … --instance …` in the gateway, `args` to be added.
     pub fn cmd(&self) -> Cmd {
-        Cmd::in_netns(&self.binary, self.gw.clone())
-            .arg("--bpffs")
-            .arg(bpffs())
-            .args(["--instance", &self.instance])
+        let cmd = match &self.place {
+            Place::Network(netns) => Cmd::in_netns(&self.binary, netns.clone()),
+            Place::Pod(first) => Cmd::in_pod(&self.binary, first.clone()),
+        };
+        cmd.arg("--bpffs").arg(bpffs()).args(["--instance", &self.instance])
     }
 
     /// Runs it to its end, whatever the exit status.

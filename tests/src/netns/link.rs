@@ -28,6 +28,20 @@ pub fn link_address(namespace: &Namespace, device: &str) -> Result<Link> {
     Ok(bytes)
 }
 
+/// The name that the other end of a veth pair has in `there`.
+pub fn far_end(namespace: &Namespace, device: &str, there: &Namespace) -> Result<String> {
+    let links = |namespace: &Namespace, words: &[&str]| -> Result<serde_json::Value> {
+        Ok(serde_json::from_str(
+            &namespace.cmd("ip").args(["-j", "link", "show"]).args(words).output_text()?,
+        )?)
+    };
+    let index = links(namespace, &["dev", device])?[0]["link_index"].clone();
+    let there = links(there, &[])?;
+    let found = there.as_array().into_iter().flatten().find(|link| link["ifindex"] == index);
+    let name = found.and_then(|link| link["ifname"].as_str());
+    Ok(name.with_context(|| format!("{device} has no other end there"))?.to_owned())
+}
+
 impl Namespace {
     /// Waits until all links that are up have a carrier. The kernel sees a moment later that the other end of one is
     /// up, or as much as a second later if links of other namespaces change, too; what is sent until then is lost.

@@ -13,6 +13,7 @@ use std::io;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::thread;
@@ -24,11 +25,12 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::process::Cmd;
 
-/// A named network namespace, removed when dropped.
+/// A network namespace. One that was made here has a name in `/run/netns`, which is removed when it is dropped.
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
     pub(crate) netns: Arc<OwnedFd>,
+    made_here: bool,
 }
 
 impl Namespace {
@@ -36,15 +38,19 @@ impl Namespace {
     /// with `lo` up. The calling thread should be isolated ([`crate::isolate`]): the name is its own then.
     pub fn new(name: &str) -> Result<Self> {
         Cmd::new("ip").args(["netns", "add", name]).run()?;
-        let path = format!("/run/netns/{name}");
-        let netns = File::open(&path).with_context(|| format!("cannot open {path}"))?;
-        let namespace = Self { name: name.to_owned(), netns: Arc::new(netns.into()) };
+        let netns = open(Path::new(&format!("/run/netns/{name}")))?;
+        let namespace = Self { name: name.to_owned(), netns, made_here: true };
         if fs::exists("/proc/sys/net/ipv6")? {
             namespace.sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
             namespace.sysctl("net.ipv6.conf.default.disable_ipv6", "1")?;
         }
         namespace.ip("link set lo up")?;
         Ok(namespace)
+    }
+
+    /// One that somebody else has made: a file that stands for it, such as `/proc/PID/ns/net`.
+    pub fn of_others(name: &str, file: &Path) -> Result<Self> {
+        Ok(Self { name: name.to_owned(), netns: open(file)?, made_here: false })
     }
 
     /// Switches IPv6 on, for devices that are made after it. Addresses can be used at once, without the search for
@@ -145,6 +151,11 @@ impl Namespace {
     }
 }
 
+fn open(file: &Path) -> Result<Arc<OwnedFd>> {
+    let netns = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
+    Ok(Arc::new(netns.into()))
+}
+
 /// Tries again for half a second while the address is in use. A port that was just given up may be held for a moment
 /// longer by a program that another thread is starting: it has every socket from its fork until its exec.
 fn patiently<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
@@ -161,6 +172,9 @@ fn patiently<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
+        if !self.made_here {
+            return;
+        }
         // What `ip netns del` does; a program would not run any more after a Ctrl-C.
         let path = format!("/run/netns/{}", self.name);
         let gone = umount2(path.as_str(), MntFlags::MNT_DETACH).map_err(io::Error::from);

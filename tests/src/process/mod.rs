@@ -8,6 +8,7 @@ pub(crate) mod wait;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -29,10 +30,12 @@ use programs::{PROGRAMS, Program, Purpose};
 /// How long a program that should end by itself may take.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// A command, perhaps inside a network namespace.
+/// A command, perhaps inside a network namespace or a pod.
 pub struct Cmd {
     command: Command,
     limit: Duration,
+    /// The first process of the pod that it is started in.
+    pod: Option<Arc<OwnedFd>>,
 }
 
 impl fmt::Debug for Cmd {
@@ -53,25 +56,45 @@ impl Cmd {
         #[expect(clippy::disallowed_methods, reason = "here it is known what set-up installs")]
         let mut command = Command::new(locate(program, &path));
         command.stdin(Stdio::null()).env("LC_ALL", "C").env("PATH", path);
-        // A process group of its own, so that a Ctrl-C at the terminal reaches the lab only, which then ends
-        // its programs in order; and death with the thread that started it, should the lab itself be killed.
-        command.process_group(0);
-        // SAFETY: prctl(2) is async-signal-safe and touches no memory of the parent.
+        Self { command: with_us(command), limit: LIMIT, pod: None }
+    }
+
+    /// A command of a pod, whatever is installed there, as if its root had logged in. `first` is the pod's first
+    /// process (pidfd_open(2)).
+    pub(crate) fn in_pod(program: impl AsRef<OsStr>, first: Arc<OwnedFd>) -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "who makes the root of the pod knows what is installed there"
+        )]
+        let mut command = Command::new(program);
+        command.stdin(Stdio::null()).env_clear().envs(POD_ENVIRONMENT);
+        let mut command = with_us(command);
+        let pod = first.clone();
+        let namespaces = CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWNET
+            | CloneFlags::CLONE_NEWUTS
+            | CloneFlags::CLONE_NEWIPC
+            | CloneFlags::CLONE_NEWCGROUP;
+        // SAFETY: setns(2) is async-signal-safe; the descriptor lives as long as the closure.
         unsafe {
-            command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from));
+            command.pre_exec(move || setns(first.as_fd(), namespaces).map_err(io::Error::from));
         }
-        Self { command, limit: LIMIT }
+        Self { command, limit: LIMIT, pod: Some(pod) }
+    }
+
+    /// The same in another network namespace.
+    pub(crate) fn and_netns(mut self, netns: Arc<OwnedFd>) -> Self {
+        // SAFETY: setns(2) is async-signal-safe; the descriptor lives as long as the closure.
+        unsafe {
+            self.command
+                .pre_exec(move || setns(netns.as_fd(), CloneFlags::CLONE_NEWNET).map_err(io::Error::from));
+        }
+        self
     }
 
     pub(crate) fn in_netns(program: impl AsRef<OsStr>, netns: Arc<OwnedFd>) -> Self {
-        let mut cmd = Self::new(program);
         // Not `ip netns exec`: that mounts a new /sys, under which the bpffs of the lab would disappear.
-        // SAFETY: setns(2) is async-signal-safe; the descriptor lives as long as the closure.
-        unsafe {
-            cmd.command
-                .pre_exec(move || setns(netns.as_fd(), CloneFlags::CLONE_NEWNET).map_err(io::Error::from));
-        }
-        cmd
+        Self::new(program).and_netns(netns)
     }
 
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
@@ -144,7 +167,13 @@ impl Cmd {
 
     fn start(mut self) -> Result<Process> {
         let line = self.line();
-        let mut child = self.command.stderr(Stdio::piped()).spawn().map_err(|error| match error.kind() {
+        self.command.stderr(Stdio::piped());
+        let command = &mut self.command;
+        let mut child = match &self.pod {
+            Some(first) => with_children_in(first, || command.spawn()),
+            None => command.spawn(),
+        }
+        .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => missing(&self.command),
             _ => anyhow!("cannot start `{line}`: {error}"),
         })?;
@@ -159,6 +188,35 @@ impl Cmd {
         let args = self.command.get_args().map(|arg| format!(" {}", arg.to_string_lossy()));
         format!("{name}{}", args.collect::<String>())
     }
+}
+
+/// What root has in a pod.
+const POD_ENVIRONMENT: [(&str, &str); 4] = [
+    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("HOME", "/root"),
+    ("TERM", "dumb"),
+    ("LC_ALL", "C"),
+];
+
+/// A process group of its own, so that a Ctrl-C at the terminal reaches the lab only, which then ends its programs in
+/// order; and death with the thread that started it, should the lab itself be killed.
+fn with_us(mut command: Command) -> Command {
+    command.process_group(0);
+    // SAFETY: prctl(2) is async-signal-safe and touches no memory of the parent.
+    unsafe {
+        command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from));
+    }
+    command
+}
+
+/// Starts a child in the PID namespace of `first`. A process cannot change into another one, but a thread can say
+/// where its children are born.
+fn with_children_in<T>(first: &OwnedFd, start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let ours = File::open("/proc/thread-self/ns/pid")?;
+    setns(first.as_fd(), CloneFlags::CLONE_NEWPID)?;
+    let started = start();
+    setns(ours.as_fd(), CloneFlags::CLONE_NEWPID)?;
+    started
 }
 
 /// Which stream of a process to look at.

@@ -15,13 +15,15 @@ pub enum Purpose {
     Lab,
     /// Tests, the conformance table, benchmarks and the fuzzer of the loaded object.
     Test,
-    /// Virtual machines; labs do not start it.
+    /// Virtual machines and root file systems; labs do not start it.
     Vm,
+    /// Hosts of platforms that are made of this machine's programs.
+    Hosts,
     /// libFuzzer, which is C++; labs do not start it.
     Fuzz,
 }
 
-use Purpose::{Base, Fuzz, IfThere, Lab, Test, Vm};
+use Purpose::{Base, Fuzz, Hosts, IfThere, Lab, Test, Vm};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Program {
@@ -37,6 +39,7 @@ const fn program(purpose: Purpose, name: &'static str, package: &'static str) ->
 pub const PROGRAMS: &[Program] = &[
     program(Base, "setpriv", "util-linux"),
     program(Base, "sh", "dash"),
+    program(Base, "unshare", "util-linux"),
     program(IfThere, "git", "git"),
     program(Lab, "conntrack", "conntrack"),
     program(Lab, "curl", "curl"),
@@ -70,6 +73,14 @@ pub const PROGRAMS: &[Program] = &[
     program(Vm, "ldd", "libc-bin"),
     program(Vm, "qemu-system-x86_64", "qemu-system-x86"),
     program(Vm, "strip", "binutils"),
+    program(Vm, "debootstrap", "debootstrap"),
+    program(Hosts, "ip6tables-save", "iptables"),
+    program(Hosts, "ovs-dpctl", "openvswitch-switch"),
+    program(Hosts, "ovs-ofctl", "openvswitch-common"),
+    program(Hosts, "ovs-vsctl", "openvswitch-switch"),
+    program(Hosts, "ovs-vswitchd", "openvswitch-switch"),
+    program(Hosts, "ovsdb-server", "openvswitch-switch"),
+    program(Hosts, "ovsdb-tool", "openvswitch-common"),
     program(Fuzz, "c++", "g++"),
 ];
 
@@ -77,7 +88,7 @@ pub const PROGRAMS: &[Program] = &[
 pub fn permits(purpose: Purpose, program: &Program) -> bool {
     match program.purpose {
         Base | IfThere | Lab => true,
-        Test => purpose == Test,
+        Test | Hosts => purpose == Test,
         Vm | Fuzz => false,
     }
 }

@@ -8,7 +8,8 @@ use super::announce::announce;
 use crate::command::{as_root, command, find, is_root, output_of, run_aside};
 
 /// Packages whose installation starts a service that nobody here asked for, and that service.
-const SERVICES: [(&str, &str); 1] = [("coturn", "coturn.service")];
+const SERVICES: [(&str, &str); 2] =
+    [("coturn", "coturn.service"), ("openvswitch-switch", "openvswitch-switch.service")];
 
 /// apt-get, whose lists are brought up to date once and only when something is to be installed.
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! Brings about what building, running and testing need, and only what is missing.
 
-mod announce;
+pub mod announce;
 mod apt;
 mod bpf_linker;
 mod cargo_fuzz;
@@ -24,6 +24,8 @@ pub enum Need {
     Lint,
     /// Virtual machines with the tests in them.
     Vm,
+    /// Hosts of real platforms, and what makes their root.
+    Hosts,
     /// Tests, and cargo-fuzz.
     Fuzz,
     All,
@@ -32,7 +34,7 @@ pub enum Need {
 /// Installs what `need` asks for and is missing, with one line a step on stderr.
 pub fn ensure(need: Need) -> Result<()> {
     components::ensure(match need {
-        Need::Build | Need::Run | Need::Test | Need::Vm | Need::Fuzz => components::BUILD,
+        Need::Build | Need::Run | Need::Test | Need::Vm | Need::Hosts | Need::Fuzz => components::BUILD,
         Need::Lint | Need::All => components::LINT,
     })?;
     let mut apt = Apt::default();
@@ -53,8 +55,9 @@ fn purposes(need: Need) -> &'static [Purpose] {
         Need::Run => &[Purpose::Lab],
         Need::Test => &[Purpose::Lab, Purpose::Test],
         Need::Vm => &[Purpose::Lab, Purpose::Test, Purpose::Vm],
+        Need::Hosts => &[Purpose::Lab, Purpose::Test, Purpose::Hosts, Purpose::Vm],
         Need::Fuzz => &[Purpose::Lab, Purpose::Test, Purpose::Fuzz],
-        Need::All => &[Purpose::Lab, Purpose::Test, Purpose::Fuzz, Purpose::Vm],
+        Need::All => &[Purpose::Lab, Purpose::Test, Purpose::Fuzz, Purpose::Hosts, Purpose::Vm],
     }
 }
 

@@ -4,13 +4,8 @@
 //! changed: packages, file systems and logs are in `target/vm`.
 
 mod console;
-mod cpio;
-mod image;
 mod machine;
-mod modules;
-mod packages;
 mod suite;
-mod versions;
 
 use std::{
     env,
@@ -26,6 +21,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
 use crate::{
+    boot::{
+        image::Image,
+        packages::{Kernel, Packages},
+        versions::Wanted,
+    },
     command::{cargo, command, find, output_of, quote, run as run_command},
     folders::release_folder,
     products::{self, path_after, product},
@@ -35,11 +35,15 @@ use crate::{
     },
     test,
 };
-use image::Image;
 use machine::{CONSOLE, Clock, Follower, Machine, STDERR, STDOUT};
-use packages::{Kernel, Packages};
 use suite::{Extent, Outcome};
-use versions::Wanted;
+
+/// The product that makes hosts of platforms, and what one of them reads beside its programs.
+const HOSTS: &str = "hosts";
+const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
+
+/// The first process.
+const INIT: &str = include_str!("init.sh");
 
 #[derive(Args, Debug)]
 pub struct Options {
@@ -70,7 +74,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         cfg!(target_arch = "x86_64"),
         "the virtual machines are x86-64 and get the programs of this machine, which is not: run this on x86-64"
     );
-    setup::ensure(Need::Vm)?;
+    let for_hosts = options.command.first().is_some_and(|name| name == HOSTS);
+    setup::ensure(if for_hosts { Need::Hosts } else { Need::Vm })?;
     let folder = release_folder()?.with_file_name("vm");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let _alone = lock(&folder)?;
@@ -86,7 +91,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         (_, true) => Extent::All,
         _ => Extent::Representative,
     };
-    let mut image = image()?;
+    let mut image = image(false)?;
     for name in suite::test_programs(extent) {
         image.product(name, &stripped(&test_program(name)?, name, &folder)?)?;
     }
@@ -133,10 +138,15 @@ fn kernels(folder: &Path, options: &Options) -> Result<Vec<Kernel>> {
     Ok(kernels)
 }
 
-/// The system with the products that everything needs.
-fn image() -> Result<Image> {
+/// The system with the products that everything needs, and perhaps with the programs of platforms.
+fn image(for_hosts: bool) -> Result<Image> {
     let folder = release_folder()?.with_file_name("vm");
-    let mut image = Image::new(tools::programs_for(&[Purpose::Base, Purpose::Lab, Purpose::Test]))?;
+    let purposes = [Purpose::Base, Purpose::Lab, Purpose::Test, Purpose::Hosts];
+    let purposes = if for_hosts { &purposes[..] } else { &purposes[..3] };
+    let mut image = Image::new(INIT, tools::programs_for(purposes))?;
+    if for_hosts {
+        image.tree(Path::new(SCHEMA))?;
+    }
     for name in ["natbpf", "lab"] {
         image.product(name, &stripped(&product(name)?, name, &folder)?)?;
     }
@@ -246,7 +256,7 @@ fn run_in(
     limit: Duration,
 ) -> Result<ExitCode> {
     let name = name.to_str().context("the name of the command is not UTF-8")?;
-    let mut image = image()?;
+    let mut image = image(name == HOSTS)?;
     add_command(&mut image, name, folder)?;
     let words: Vec<_> = args.iter().map(|arg| quote(&arg.to_string_lossy())).collect();
     let mut said = vec!["NATBPF_BIN=/usr/local/bin/natbpf".to_owned()];

@@ -1,4 +1,4 @@
-//! The file system of the virtual machine: programs of this machine with their libraries, products of the
+//! The first file system of a virtual machine: programs of this machine with their libraries, products of the
 //! workspace, modules of the kernel.
 
 use std::{
@@ -14,8 +14,6 @@ use anyhow::{Context as _, Result};
 use super::{cpio::Archive, modules, packages::Kernel};
 use crate::command::{command, find, output_of};
 
-/// The first process.
-const INIT: &str = include_str!("init.sh");
 /// Programs that the first process and tests need beside the tools of the labs.
 const SYSTEM: [&str; 8] = ["bash", "sh", "busybox", "modprobe", "setpriv", "nsenter", "sysctl", "mount"];
 /// As on Debian: one place for programs and one for libraries.
@@ -56,8 +54,8 @@ pub struct Image {
 }
 
 impl Image {
-    /// The system: `programs` of this machine as far as it has them, and what is around them.
-    pub fn new<'a>(programs: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+    /// Empty but for folders and links; `init` is the text of the first process.
+    pub fn bare(init: &str) -> Self {
         let mut image = Self { entries: BTreeMap::new(), looked_at: BTreeSet::new() };
         for (link, target) in LINKS {
             image.insert(Path::new(link), Entry::Link(target));
@@ -65,11 +63,17 @@ impl Image {
         for folder in FOLDERS {
             image.folder(Path::new(folder));
         }
+        image.text("init", init, 0o755);
+        image
+    }
+
+    /// The system: `programs` of this machine as far as it has them, and what is around them.
+    pub fn new<'a>(init: &str, programs: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        let mut image = Self::bare(init);
         for path in FILES.map(Path::new).into_iter().filter(|path| path.exists()) {
             image.tree(path)?;
         }
         image.text("etc/hosts", "127.0.0.1 localhost\n", 0o644);
-        image.text("init", INIT, 0o755);
         let programs: Vec<_> = SYSTEM.into_iter().chain(programs).filter_map(find).collect();
         for program in &programs {
             image.program(program, program)?;
@@ -93,20 +97,25 @@ impl Image {
         self.insert(Path::new(path), Entry::Text { text: text.to_owned(), mode });
     }
 
-    /// A copy with the modules of `kernel`.
+    /// A copy with the modules of `kernel` that machines and their networks need.
     pub fn with_modules(&self, kernel: &Kernel) -> Result<Self> {
         let mut image = self.clone();
-        image.modules(kernel)?;
+        image.modules(kernel, modules::choose)?;
         Ok(image)
     }
 
-    fn modules(&mut self, kernel: &Kernel) -> Result<()> {
+    /// Modules of `kernel` by their names, and what they need.
+    pub fn add_modules(&mut self, kernel: &Kernel, names: &[&str]) -> Result<()> {
+        self.modules(kernel, |dependencies| modules::named(dependencies, names))
+    }
+
+    fn modules(&mut self, kernel: &Kernel, choose: impl Fn(&str) -> BTreeSet<&str>) -> Result<()> {
         let folder = kernel.modules()?;
         let place = Path::new("usr/lib/modules").join(kernel.release.as_str());
         let list = folder.join("modules.dep");
         let dependencies =
             fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
-        for module in modules::choose(&dependencies) {
+        for module in choose(&dependencies) {
             self.copy(&folder.join(module), &place.join(module));
         }
         let files = fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
@@ -154,7 +163,7 @@ impl Image {
     }
 
     /// A file, or a folder with all files in it.
-    fn tree(&mut self, path: &Path) -> Result<()> {
+    pub fn tree(&mut self, path: &Path) -> Result<()> {
         if path.is_file() {
             self.copy(path, path);
             return Ok(());

@@ -194,14 +194,26 @@ fn mirrors() -> Result<Vec<(String, String)>> {
         .collect())
 }
 
+/// Debian's own archive, on the mirror that the machine uses.
+pub fn archive() -> Result<String> {
+    let mirrors = mirrors()?;
+    let uri = main(&mirrors).map(str::to_owned);
+    uri.context("apt of this machine has no source of Debian's own archive, which the packages come from")
+}
+
+/// Debian's own archive is the one that has the release whose security updates are elsewhere.
+fn main(mirrors: &[(String, String)]) -> Option<&str> {
+    let security = mirrors.iter().find(|(release, _)| release.ends_with("-security"));
+    let release = security.map(|(release, _)| release.trim_end_matches("-security"));
+    let main = mirrors.iter().find(|(name, _)| release.map_or(name == SUITES[0], |release| name == release));
+    main.map(|(_, uri)| &**uri)
+}
+
 /// The sources of kernels, on the mirrors that the machine itself uses.
 fn sources_list(mirrors: &[(String, String)]) -> String {
     let security = mirrors.iter().find(|(release, _)| release.ends_with("-security"));
-    // Debian's own archive is the one that has the release whose security updates are elsewhere.
-    let release = security.map(|(release, _)| release.trim_end_matches("-security"));
-    let main = mirrors.iter().find(|(name, _)| release.map_or(name == SUITES[0], |release| name == release));
     let line = |suite: &str, uri: &str| format!("deb [signed-by={KEYS} arch=amd64] {uri} {suite} main\n");
-    let main_lines = main.into_iter().flat_map(|(_, uri)| SUITES.map(|suite| line(suite, uri)));
+    let main_lines = main(mirrors).into_iter().flat_map(|uri| SUITES.map(|suite| line(suite, uri)));
     let security_lines = security.map(|(_, uri)| line(SECURITY_SUITE, uri));
     main_lines.chain(security_lines).collect()
 }

@@ -10,10 +10,22 @@ const SMALL_FOLDERS: [&str; 2] = ["kernel/drivers/net/vxlan/", "kernel/drivers/n
 
 /// The modules to take and all that they need, from the kernel's `modules.dep`: lines `module: needed needed`.
 pub fn choose(dependencies: &str) -> BTreeSet<&str> {
-    let lines: Vec<_> = dependencies.lines().filter_map(|line| line.split_once(':')).collect();
-    let chosen = lines.iter().filter(|(module, _)| is_wanted(module));
+    with_needed(dependencies, is_wanted)
+}
+
+/// Those with these names, and all that they need.
+pub fn named<'a>(dependencies: &'a str, names: &[&str]) -> BTreeSet<&'a str> {
+    with_needed(dependencies, |module| {
+        let file = module.rsplit('/').next().unwrap_or(module);
+        names.iter().any(|name| file.split('.').next() == Some(name))
+    })
+}
+
+fn with_needed(dependencies: &str, is_wanted: impl Fn(&str) -> bool) -> BTreeSet<&str> {
+    let lines = dependencies.lines().filter_map(|line| line.split_once(':'));
+    let chosen = lines.filter(|(module, _)| is_wanted(module));
     // Each line names everything, also what is needed indirectly.
-    chosen.flat_map(|(module, needed)| [*module].into_iter().chain(needed.split_whitespace())).collect()
+    chosen.flat_map(|(module, needed)| [module].into_iter().chain(needed.split_whitespace())).collect()
 }
 
 fn is_wanted(module: &str) -> bool {
@@ -44,5 +56,7 @@ mod tests {
             "kernel/net/core/pktgen.ko",
         ];
         assert_eq!(chosen, expected);
+        let named: Vec<_> = named(dependencies, &["tun"]).into_iter().collect();
+        assert_eq!(named, ["kernel/arch/x86/odd.ko.xz", "kernel/drivers/net/tun.ko.xz"]);
     }
 }

@@ -1,0 +1,69 @@
+//! What a host has, whichever platform made it.
+
+use std::fmt::{self, Debug};
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::check::Check;
+use super::pod::Pod;
+use super::streams::Stream;
+use super::way::Way;
+use crate::gateway::natbpf::{Cli, INSTANCE};
+use crate::netns::{Namespace, isolate};
+use crate::process::Cmd;
+
+/// What happens to a host in its everyday life.
+pub struct Event<'a> {
+    pub what: &'static str,
+    pub happen: Box<dyn Fn() -> Result<()> + 'a>,
+}
+
+impl Debug for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+}
+
+/// A host with the software that makes its rules.
+pub trait Host: Debug {
+    /// The pod that it is in. Without one it is made of this machine's programs.
+    fn pod(&self) -> Option<&Pod> {
+        None
+    }
+
+    /// Where natbpf is started.
+    fn network(&self) -> &Namespace;
+
+    /// One of its programs in one of its namespaces.
+    fn cmd(&self, namespace: &Namespace, program: &str) -> Cmd {
+        self.pod().map_or_else(|| namespace.cmd(program), |pod| pod.cmd_in(namespace, program))
+    }
+
+    fn natbpf_cli(&self) -> Result<Cli> {
+        self.pod().map_or_else(|| Cli::new(self.network(), INSTANCE), |pod| Ok(pod.natbpf_cli()))
+    }
+
+    /// Where natbpf's tables are pinned, by a path of this machine.
+    fn bpffs(&self) -> PathBuf {
+        let bpffs = isolate::bpffs();
+        self.pod().map_or_else(|| bpffs.to_owned(), |pod| pod.path(&bpffs.to_string_lossy()))
+    }
+
+    /// Other network namespaces of the host with rules of the platform.
+    fn routers(&self) -> Vec<&Namespace> {
+        Vec::new()
+    }
+
+    /// What a user of the platform expects to work, or not to.
+    fn checks(&self) -> Vec<Check<'_>>;
+
+    /// The ways on which packets are sent in masses.
+    fn streams(&self) -> Vec<Stream<'_>>;
+
+    /// What the platform does while packets pass.
+    fn events(&self) -> Vec<Event<'_>>;
+
+    /// The ways that benchmarks take, the platform's own first.
+    fn ways(&self) -> Vec<Way<'_>>;
+}

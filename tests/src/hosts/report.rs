@@ -1,0 +1,141 @@
+//! What a run has found of a host, for people.
+
+use std::fmt;
+
+use anyhow::Result;
+use comfy_table::{Table, presets};
+
+use super::host::Host;
+use super::rules;
+
+/// Of packets in masses, at least.
+const REPEATED: f64 = 0.99;
+
+/// When checks were made.
+const TIMES: [&str; 4] = ["before", "with natbpf", "at its end", "after"];
+
+#[derive(Debug, Default)]
+pub struct Report {
+    title: &'static str,
+    /// natbpf's line that says what it repeats.
+    pub ready: String,
+    /// Each with the complaint at each time, if there was one.
+    checks: Vec<(String, Vec<Option<String>>)>,
+    /// By stream, the share of packets.
+    pub repeated: Vec<(String, f64)>,
+    /// What happened while packets passed, and what went wrong then.
+    pub events: Vec<(&'static str, Option<String>)>,
+    /// The same without natbpf on a new host, tried where something went wrong.
+    pub events_without: Vec<(&'static str, Option<String>)>,
+    /// When rules had changed, and what of them.
+    changes: Vec<(&'static str, Vec<String>)>,
+    pub left_behind: Vec<String>,
+}
+
+impl Report {
+    pub fn new(title: &'static str) -> Self {
+        Self { title, ..Self::default() }
+    }
+
+    /// Makes the checks of a host once more.
+    pub fn checks(&mut self, host: &dyn Host) -> Result<()> {
+        for (place, check) in host.checks().into_iter().enumerate() {
+            crate::process::interrupt::check()?;
+            if self.checks.len() <= place {
+                self.checks.push((check.what.clone(), Vec::new()));
+            }
+            self.checks[place].1.push(check.complaint());
+        }
+        Ok(())
+    }
+
+    /// Compares rules.
+    pub fn changed(&mut self, when: &'static str, before: &str, after: &str) {
+        self.changes.push((when, rules::differences(before, after)));
+    }
+
+    /// Whether something goes wrong without natbpf, too.
+    fn fails_anyway(&self, what: &str) -> bool {
+        self.events_without.iter().any(|(event, complaint)| *event == what && complaint.is_some())
+    }
+
+    pub fn is_well(&self) -> bool {
+        !self.checks.iter().any(|(_, complaints)| is_worse(complaints))
+            && self.events.iter().all(|(what, complaint)| complaint.is_none() || self.fails_anyway(what))
+            && self.repeated.iter().all(|(_, share)| *share >= REPEATED)
+            && self.changes.iter().all(|(_, lines)| lines.is_empty())
+            && self.left_behind.is_empty()
+    }
+}
+
+/// Whether something is worse later than it was at first.
+fn is_worse(complaints: &[Option<String>]) -> bool {
+    matches!(complaints, [None, later @ ..] if later.iter().any(Option::is_some))
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "## {}\n\nnatbpf accelerate: {}\n", self.title, self.ready)?;
+        let mut table = Table::new();
+        table.load_style(presets::ASCII_MARKDOWN);
+        table.set_header([""].into_iter().chain(TIMES));
+        for (what, complaints) in &self.checks {
+            let answer =
+                |complaint: &Option<String>| if complaint.is_none() { "ok" } else { "no" }.to_owned();
+            table.add_row([what.clone()].into_iter().chain(complaints.iter().map(answer)));
+        }
+        writeln!(f, "{table}\n")?;
+        for (what, complaints) in &self.checks {
+            let times = TIMES.iter().zip(complaints);
+            let mut said = times.filter_map(|(when, complaint)| Some((when, complaint.as_ref()?)));
+            said.try_for_each(|(when, complaint)| writeln!(f, "- {what}, {when}: {complaint}"))?;
+        }
+        for (stream, share) in &self.repeated {
+            writeln!(f, "- {stream}: {:.2} % of packets repeated", share * 100.0)?;
+        }
+        for (what, complaint) in &self.events {
+            let also = if self.fails_anyway(what) { "without natbpf, too: " } else { "" };
+            writeln!(f, "- {what}: {also}{}", complaint.as_deref().unwrap_or("packets went on"))?;
+        }
+        for (when, lines) in &self.changes {
+            let said = if lines.is_empty() { "the same".to_owned() } else { lines.join("\n    ") };
+            writeln!(f, "- rules of the platform {when}: {said}")?;
+        }
+        self.left_behind.iter().try_for_each(|line| writeln!(f, "- left behind: {line}"))?;
+        writeln!(f, "- {}", if self.is_well() { "all is well" } else { "NOT well" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(complaints: [Option<&str>; 3]) -> Report {
+        let complaints = complaints.map(|complaint| complaint.map(str::to_owned)).to_vec();
+        Report { title: "host", checks: vec![("it pings".to_owned(), complaints)], ..Report::default() }
+    }
+
+    #[test]
+    fn what_failed_before_is_not_worse_later() {
+        assert!(report([None, None, None]).is_well());
+        assert!(report([Some("no"), Some("no"), None]).is_well());
+        assert!(!report([None, Some("no"), None]).is_well());
+        assert!(report([None, Some("0 of 4"), None]).to_string().contains("it pings, with natbpf: 0 of 4"));
+    }
+
+    #[test]
+    fn few_repeated_packets_or_another_rule_are_not_well() {
+        let few = Report { repeated: vec![("out".to_owned(), 0.98)], ..report([None; 3]) };
+        assert!(!few.is_well());
+        let mut changed = report([None; 3]);
+        changed.changed("with natbpf", "a\n", "b\n");
+        assert!(!changed.is_well());
+        assert!(changed.to_string().contains("- a\n    + b"));
+        let mut broken = report([None; 3]);
+        broken.events = vec![("it restarts", Some("reset".to_owned()))];
+        assert!(!broken.is_well());
+        broken.events_without = broken.events.clone();
+        assert!(broken.is_well());
+        assert!(broken.to_string().contains("it restarts: without natbpf, too: reset"));
+    }
+}
