@@ -5,9 +5,10 @@ use std::net::Ipv4Addr;
 use anyhow::{Context as _, Result};
 
 use super::bare::Bare;
+use super::setting::Place;
 use super::side::{Kind, Rules, Side, Start};
-use crate::addresses::{Family, GATEWAY};
-use crate::gateway::natbpf::{Cli, INSTANCE, Natbpf};
+use crate::addresses::Family;
+use crate::gateway::natbpf::Natbpf;
 use crate::topology::Site;
 
 /// A side at work; dropping it ends what runs.
@@ -17,14 +18,34 @@ pub enum Running {
     /// The kernel alone, with rules or without.
     Kernel,
     Natbpf(Natbpf),
+    /// On a host that others are measured on, too.
+    OnHost(Leaving),
     Bare(Bare),
 }
 
+/// A natbpf that leaves nothing attached at its end.
+#[derive(Debug)]
+pub struct Leaving(Option<Natbpf>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.take().map(Natbpf::stop) {
+            eprintln!("bench: natbpf does not end: {error:#}");
+        }
+    }
+}
+
 impl Running {
-    pub fn start(site: &dyn Site, side: &Side) -> Result<Self> {
+    pub fn start(place: &Place, site: &dyn Site, side: &Side) -> Result<Self> {
         rules(site, side)?;
         if let Some((path, start)) = &side.natbpf {
-            let cli = Cli::new(site.host(), INSTANCE)?.binary(path);
+            let cli = place.natbpf_cli(site)?;
+            if let (Place::Host { .. }, Start::Accelerate { hook, .. }) = (place, start) {
+                // As an operator of the platform would.
+                let natbpf = cli.start(["accelerate", "--hook", hook])?;
+                return Ok(Self::OnHost(Leaving(Some(natbpf))));
+            }
+            let cli = cli.binary(path);
             return Ok(Self::Natbpf(match start {
                 Start::Arguments(args) => cli.start(args)?,
                 Start::Accelerate { hook, max_flows } => {
@@ -46,8 +67,8 @@ fn accelerate(edges: [&str; 2], hook: &str, max_flows: u32) -> String {
 }
 
 /// What packets come from outside, unspecified for a side that does not translate.
-pub fn external(side: &Side) -> Ipv4Addr {
-    if side.translates() { GATEWAY } else { Ipv4Addr::UNSPECIFIED }
+pub fn external(site: &dyn Site, side: &Side) -> Ipv4Addr {
+    if side.translates() { site.gateway() } else { Ipv4Addr::UNSPECIFIED }
 }
 
 fn rules(site: &dyn Site, side: &Side) -> Result<()> {

@@ -39,6 +39,7 @@ use limits::Raised;
 use measure::{Group, Measure};
 use options::Plan;
 use progress::Progress;
+use setting::Place;
 use side::{Side, Sides};
 
 use crate::process::interrupt;
@@ -62,7 +63,8 @@ pub fn run(options: &Options) -> Result<bool> {
         bail!("no side is left: {}", sides.left_out.join("; "));
     }
     if options.pktgen {
-        println!("{}\n\n{}", plan.setting, pktgen::run(&sides.all, plan.rounds, plan.packets)?);
+        let place = Place::of(plan.setting)?;
+        println!("{}\n\n{}", plan.setting, pktgen::run(&place, &sides.all, plan.rounds, plan.packets)?);
         return Ok(true);
     }
     let _raised = options.raise_limits.then(|| Raised::to(plan.max_flows())).transpose()?;
@@ -99,10 +101,11 @@ fn beyond_netfilter(plan: &Plan, sides: &[Side]) -> Vec<String> {
 }
 
 fn measure(sides: &[Side], plan: &Plan) -> Result<Figures> {
-    type Taking = fn(&Side, &Plan, &mut dyn FnMut(Measure, f64)) -> Result<()>;
+    type Taking = fn(&Place, &Side, &Plan, &mut dyn FnMut(Measure, f64)) -> Result<()>;
     let takings: [(&str, &[Group], Taking); 2] =
         [("packets", &Group::PACKETS, packets::measure), ("TCP", &Group::STREAMS, streams::measure)];
     let takings: Vec<_> = takings.into_iter().filter(|(_, groups, _)| plan.wants_any(groups)).collect();
+    let place = Place::of(plan.setting)?;
     let progress = Progress::new(u64::from(plan.rounds) * (sides.len() * takings.len()) as u64)?;
     let mut figures = Figures::default();
     for round in 0..plan.rounds {
@@ -114,7 +117,7 @@ fn measure(sides: &[Side], plan: &Plan) -> Result<Figures> {
                 let mut record = |measure, value| {
                     figures.all.push(Figure { measure, side: side.to_string(), round, value });
                 };
-                take(side, plan, &mut record).with_context(|| side.to_string())?;
+                take(&place, side, plan, &mut record).with_context(|| side.to_string())?;
                 progress.step();
             }
         }

@@ -12,7 +12,7 @@ use super::measure::{Measure, NEW};
 use super::memory;
 use super::options::Plan;
 use super::repeated::Repeated;
-use super::setting::Topology;
+use super::setting::Place;
 use super::side::Side;
 use crate::addresses::GATEWAY;
 use crate::process::interrupt;
@@ -38,19 +38,19 @@ struct Bench<'a> {
 }
 
 /// Takes them in a site of their own.
-pub fn measure(side: &Side, plan: &Plan, record: &mut dyn FnMut(Measure, f64)) -> Result<()> {
-    let site = side.setting.make()?;
+pub fn measure(place: &Place, side: &Side, plan: &Plan, record: &mut dyn FnMut(Measure, f64)) -> Result<()> {
+    let site = place.site()?;
     let site = &*site;
-    let running = Running::start(site, side)?;
+    let running = Running::start(place, site, side)?;
     let options = traffic::Options {
         family: side.setting.family,
-        external: external(side),
+        external: external(site, side),
         sink: sink(side),
         order: plan.order,
         most_flows: plan.most_flows(),
     };
     let traffic = Traffic::with(site, options)?;
-    let repeated = side.repeats().then(Repeated::open).transpose()?;
+    let repeated = side.repeats().then(|| Repeated::open(&place.bpffs())).transpose()?;
     let mut bench = Bench { site, side, traffic, repeated, begun: 0 };
     // Caches, and for flows that take another way once they are known both directions.
     bench.begin(1)?;
@@ -105,7 +105,11 @@ impl Bench<'_> {
             return Ok(None);
         }
         let mut cost = None;
-        for direction in DIRECTIONS {
+        let mut directions = DIRECTIONS;
+        if self.site.sources().published.is_some() {
+            directions.reverse();
+        }
+        for direction in directions {
             let run = self.traffic.run(self.site, direction, flows, flows.into(), self.begun.into())?;
             self.check(direction, run)?;
             cost = cost.or(Some(run.cost()));
@@ -187,7 +191,7 @@ fn dropped(site: &dyn Site) -> Result<String> {
 fn sink(side: &Side) -> Sink {
     if side.kind.is_xdp() {
         Sink::Both
-    } else if side.setting.topology == Topology::Bridge {
+    } else if side.setting.topology.is_a_pair() {
         Sink::Instances
     } else {
         Sink::Instance

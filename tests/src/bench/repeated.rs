@@ -1,5 +1,6 @@
 //! How many packets natbpf repeated, by its own account, and whether it can.
 
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,6 @@ use natbpf::datapath::{Pins, Tables};
 use natbpf_common::contract::counter::Counter;
 
 use crate::gateway::natbpf::INSTANCE;
-use crate::netns::isolate::bpffs;
 
 /// Longer than natbpf keeps changes back that come often.
 const REST: Duration = Duration::from_millis(1500);
@@ -18,8 +18,9 @@ const LIMIT: Duration = Duration::from_secs(15);
 pub struct Repeated(Tables);
 
 impl Repeated {
-    pub fn open() -> Result<Self> {
-        let tables = Tables::open(&Pins::new(bpffs(), INSTANCE));
+    /// `bpffs`: where they are pinned.
+    pub fn open(bpffs: &Path) -> Result<Self> {
+        let tables = Tables::open(&Pins::new(bpffs, INSTANCE));
         Ok(Self(tables.context("the tables of this natbpf cannot be read by this program")?))
     }
 

@@ -108,12 +108,22 @@ impl Kind {
     /// Why it is not in a setting, if it is not.
     pub const fn lacks(self, setting: Setting) -> Option<&'static str> {
         let bridged = matches!(setting.topology, Topology::Bridge);
+        let real = setting.topology.platform().is_some();
         match self {
             Self::Edge | Self::Offload | Self::Xdp if !matches!(setting.topology, Topology::Gateway) => {
                 Some("natbpf's own NAT needs the topology gateway")
             }
             Self::Edge | Self::Offload | Self::Xdp if matches!(setting.family, Family::V6) => {
                 Some("natbpf's own NAT is of IPv4")
+            }
+            Self::Iptables | Self::Nft if real => Some("the rules are the platform's: compare with `plain`"),
+            Self::AccelerateNft
+            | Self::AccelerateXdpNft
+            | Self::AcceleratePlain
+            | Self::AccelerateXdpPlain
+                if real =>
+            {
+                Some("the rules are the platform's, with which `accelerate` is")
             }
             Self::Iptables | Self::Nft if bridged => Some("nothing routes in the topology bridge"),
             Self::AccelerateNft | Self::AccelerateXdpNft if bridged => {
@@ -127,7 +137,12 @@ impl Kind {
     }
 
     fn has(self, measure: Measure, setting: Setting) -> bool {
+        let real = setting.topology.platform().is_some();
         match measure {
+            // The platform's tables have other sizes; what XDP needs of the ends would stay with a host that others
+            // are measured on; and who asks a published port is outside.
+            Measure::Memory if real => false,
+            Measure::Stream { .. } if real && self.is_xdp() => false,
             // There is no flow.
             Measure::NewFlows => !self.is_bare(),
             // The host's own packets meet no program of these, and elsewhere the host has no address.
@@ -206,8 +221,8 @@ impl Side {
     /// What translates beside natbpf, or without it.
     pub fn rules(&self) -> Rules {
         match self.setting.topology {
-            Topology::Bridge => Rules::None,
             Topology::Gateway | Topology::Host => self.kind.rules(),
+            _ => Rules::None,
         }
     }
 
@@ -218,7 +233,12 @@ impl Side {
 
     /// Whether the outside sees the gateway's address.
     pub fn translates(&self) -> bool {
-        self.kind.is_own_nat() || self.is_tracked()
+        self.kind.is_own_nat() || self.is_tracked() || self.platform_translates()
+    }
+
+    fn platform_translates(&self) -> bool {
+        let topology = self.setting.topology;
+        topology.platform().is_some() && !topology.is_a_pair() && !self.kind.is_bare()
     }
 
     /// Whether netfilter tracks the connections.

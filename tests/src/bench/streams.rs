@@ -8,6 +8,7 @@ use super::gateway::Running;
 use super::latency::{self, Ends, Latencies};
 use super::measure::{Group, Measure, Percentile};
 use super::options::Plan;
+use super::setting::Place;
 use super::side::Side;
 use crate::addresses::GATEWAY;
 use crate::ends::tools::iperf3;
@@ -16,9 +17,17 @@ use crate::topology::Site;
 use crate::traffic::Direction;
 
 /// Takes them in a site of their own.
-pub fn measure(side: &Side, plan: &Plan, record: &mut dyn FnMut(Measure, f64)) -> Result<()> {
-    let site = side.setting.make()?;
+pub fn measure(place: &Place, side: &Side, plan: &Plan, record: &mut dyn FnMut(Measure, f64)) -> Result<()> {
+    if side.setting.topology.platform().is_some() && side.kind.is_xdp() {
+        // What XDP needs of the ends would stay with the host, on which the others are measured.
+        return Ok(());
+    }
+    let site = place.site()?;
     let site = &*site;
+    if site.sources().published.is_some() {
+        // Who asks is outside.
+        return Ok(());
+    }
     let family = side.setting.family;
     let ends = Ends {
         client: site.inside().namespace,
@@ -34,7 +43,7 @@ pub fn measure(side: &Side, plan: &Plan, record: &mut dyn FnMut(Measure, f64)) -
     if side.kind.is_xdp() {
         ready_for_xdp(site)?;
     }
-    let _running = Running::start(site, side)?;
+    let _running = Running::start(place, site, side)?;
     // These also warm up what comes after them.
     if plan.wants_group(Group::Requests) {
         let latencies = latency::requests(&ends, plan.seconds).context("requests")?;

@@ -11,6 +11,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::figures::Summary;
 use super::gateway::{Running, external};
+use super::setting::Place;
 use super::side::{Kind, Side};
 use super::table::number;
 use crate::process::interrupt;
@@ -30,20 +31,20 @@ struct Outcome {
 
 /// Plain forwarding, iptables, nft and every natbpf, in turns. The table has sums over the rounds, and the medians
 /// of the rates.
-pub fn run(sides: &[Side], rounds: u32, packets: u32) -> Result<Table> {
+pub fn run(place: &Place, sides: &[Side], rounds: u32, packets: u32) -> Result<Table> {
     let sides: Vec<_> = sides.iter().filter(|side| takes_part(side.kind)).collect();
     let mut outcomes = vec![Vec::new(); sides.len()];
     for round in 0..rounds as usize {
         for turn in 0..sides.len() {
-            let place = (turn + round) % sides.len();
-            let side = sides[place];
+            let number = (turn + round) % sides.len();
+            let side = sides[number];
             interrupt::check()?;
             eprintln!("bench: round {} of {rounds}: pktgen, {side}", round + 1);
-            let outcome = drive(side, packets).with_context(|| side.to_string())?;
+            let outcome = drive(place, side, packets).with_context(|| side.to_string())?;
             if outcome.wrong > 0 {
                 bail!("{side}: {} packets arrived with the wrong source", outcome.wrong);
             }
-            outcomes[place].push(outcome);
+            outcomes[number].push(outcome);
         }
     }
     Ok(table(&sides, &outcomes))
@@ -87,11 +88,11 @@ fn rate(outcomes: &[Outcome]) -> f64 {
     Summary::of(rates.collect()).map_or(0.0, |summary| summary.median)
 }
 
-fn drive(side: &Side, packets: u32) -> Result<Outcome> {
-    let site = side.setting.make()?;
+fn drive(place: &Place, side: &Side, packets: u32) -> Result<Outcome> {
+    let site = place.site()?;
     let pktgen = Pktgen::of(site.inside())?;
-    let _running = Running::start(&*site, side)?;
-    let options = Options { sink: Sink::Both, ..Options::of(external(side)) };
+    let _running = Running::start(place, &*site, side)?;
+    let options = Options { sink: Sink::Both, ..Options::of(external(&*site, side)) };
     let traffic = Traffic::with(&*site, options)?;
     // The first packets begin the flows.
     pktgen.run(packets / 10)?;
