@@ -23,6 +23,7 @@ mod kill;
 mod lasting;
 mod length;
 mod limited;
+mod migration;
 mod mirror;
 mod moved;
 mod paths;
