@@ -37,16 +37,24 @@ impl fmt::Display for Text<'_> {
         if let Some(share) = report.share() {
             table.add_row(["repeated", &share]);
         }
-        table.add_row(["flows", &report.flows.to_string()]);
-        table.add_row(["mappings", &report.mappings.to_string()]);
-        writeln!(f, "{}", trimmed(&mut table))?;
-        write!(f, "\n{}", trimmed(&mut uplinks(&report.uplinks)))?;
-        for mut table in leading_inside(report) {
+        // Where natbpf is not the NAT, all that is about one would be empty.
+        let is_nat = !report.uplinks.is_empty() || report.flows.count > 0;
+        if is_nat {
+            table.add_row(["flows", &report.flows.to_string()]);
+            table.add_row(["mappings", &report.mappings.to_string()]);
+        }
+        write!(f, "{}", trimmed(&mut table))?;
+        if is_nat {
+            write!(f, "\n\n{}", trimmed(&mut uplinks(&report.uplinks)))?;
+        }
+        for mut table in leading_inside(report, is_nat) {
             write!(f, "\n\n{}", trimmed(&mut table))?;
         }
         let counters = &report.counters;
-        write_counters(f, "traffic", &counters.traffic, true)?;
-        write_counters(f, "flows", &counters.flows, true)?;
+        if is_nat {
+            write_counters(f, "traffic", &counters.traffic, true)?;
+            write_counters(f, "flows", &counters.flows, true)?;
+        }
         if counters.paths.values().any(|&count| count > 0) {
             write_counters(f, "paths", &counters.paths, false)?;
         }
@@ -74,7 +82,7 @@ fn uplinks(uplinks: &[UplinkStatus]) -> Table {
 }
 
 /// The tables of what not everybody has.
-fn leading_inside(report: &Report) -> Vec<Table> {
+fn leading_inside(report: &Report, is_nat: bool) -> Vec<Table> {
     let mut tables = Vec::new();
     let mut add = |head: &[&str], rows: Vec<Vec<String>>| {
         if !rows.is_empty() {
@@ -97,7 +105,8 @@ fn leading_inside(report: &Report) -> Vec<Table> {
             if port.peer { "to the other end of the pair" } else { "to the port" }.to_owned(),
         ]
     });
-    add(&["port", "index", "ingress", "egress", "replies go"], ports.collect());
+    let ports_are = if is_nat { "port" } else { "attached to" };
+    add(&[ports_are, "index", "ingress", "egress", "replies go"], ports.collect());
     add(&["edge", "index", "paths in", "out", "packets"], report.edges.iter().map(EdgeStatus::row).collect());
     let left_out = report.left_out.iter().map(LeftOutStatus::row);
     add(&["left out", "as", "because"], left_out.collect());

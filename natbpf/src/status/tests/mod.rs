@@ -165,6 +165,18 @@ fn paths_are_told_by_edge() {
 }
 
 #[test]
+fn what_is_no_nat_shows_nothing_of_one() {
+    let mut report = report();
+    report.uplinks.clear();
+    report.flows.count = 0;
+    let text = report.text(false).to_string();
+    let begins = |word: &str| text.lines().any(|line| line.split_whitespace().next() == Some(word));
+    for word in ["uplink", "flows", "mappings", "traffic", "egress_packets"] {
+        assert!(!begins(word), "{word}: {text}");
+    }
+}
+
+#[test]
 fn no_drop_is_said_in_words() {
     let mut report = report();
     report.counters = CounterReport::from(&[0; Counter::COUNT]);
