@@ -27,7 +27,10 @@ impl Daemon {
             let reason = self.offloading.left_out.get(&port.interface)?;
             Some(LeftOutStatus::new(&port.name, Role::Port, reason))
         });
-        let note: Vec<LeftOutStatus> = left_out.chain(ports).collect();
+        let found = self.edges.iter();
+        let found =
+            found.filter_map(|found| Some(LeftOutStatus::new(&found.name, Role::Port, found.left_out?)));
+        let note: Vec<LeftOutStatus> = left_out.chain(ports).chain(found).collect();
         if let Err(error) = Note::LeftOut.write(&self.options.pins, LeftOutStatus::to_note(&note).as_deref())
         {
             tracing::warn!("{error:#}");

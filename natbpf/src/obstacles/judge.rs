@@ -264,6 +264,15 @@ mod tests {
         }
     }
 
+    /// As kube-proxy's choice of an endpoint: `-m statistic` in a chain that `nat` leads to.
+    #[test]
+    fn what_only_first_packets_come_to_by_jumps_is_left_out() {
+        let mut nat = table(vec![jump("inner")], vec![limit()]);
+        assert_eq!(judge(std::slice::from_ref(&nat)).len(), 1);
+        nat.chains.get_mut("forward").unwrap().place = Place::First;
+        assert!(judge(&[nat]).is_empty());
+    }
+
     #[test]
     fn where_it_would_take_too_long_everything_counts() {
         let mut table = table(vec![jump("0"), limit()], vec![]);
