@@ -270,6 +270,7 @@ impl Host for Containers {
             client: Client::Namespace(client),
             server,
             address,
+            port: IPERF,
         };
         vec![
             stream("container to outside", cli, outside, OUTSIDE),

@@ -61,6 +61,12 @@ pub trait Host: Debug {
     /// The ways on which packets are sent in masses.
     fn streams(&self) -> Vec<Stream<'_>>;
 
+    /// Where no packet of a stream may be repeated, the device on its way that `natbpf status` says why of. `None`:
+    /// they are to be repeated.
+    fn left_to_kernel(&self, _stream: &Stream<'_>) -> Option<&'static str> {
+        None
+    }
+
     /// What the platform does while packets pass.
     fn events(&self) -> Vec<Event<'_>>;
 

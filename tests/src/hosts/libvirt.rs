@@ -25,7 +25,7 @@ use super::host::{Event, Host};
 use super::outside::{HOST, OUTSIDE, Outside};
 use super::pod::Pod;
 use super::root::{guest_files, root};
-use super::streams::{Client, Stream};
+use super::streams::{Client, IPERF, Stream};
 use super::way::Way;
 use crate::netns::Namespace;
 use crate::netns::isolate::{Isolation, isolate};
@@ -258,12 +258,14 @@ impl Host for Libvirt {
                 client: Client::Shell(Box::new(shell)),
                 server: &self.outside.namespace,
                 address: OUTSIDE,
+                port: IPERF,
             },
             Stream {
                 name: "station of the network to outside",
                 client: Client::Namespace(&self.station),
                 server: &self.outside.namespace,
                 address: OUTSIDE,
+                port: IPERF,
             },
         ]
     }

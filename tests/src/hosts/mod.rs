@@ -5,8 +5,11 @@
 //! what works before, with and after it. Benchmarks take them as topologies.
 
 mod check;
+mod connection;
 mod containers;
 mod host;
+mod kernel;
+mod kubernetes;
 mod libvirt;
 mod name;
 mod neutron;
@@ -15,6 +18,7 @@ mod outside;
 pub mod pod;
 mod report;
 mod root;
+mod router;
 mod rules;
 mod run;
 mod streams;

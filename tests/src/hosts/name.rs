@@ -5,9 +5,12 @@ use clap::ValueEnum;
 
 use super::containers::{Containers, Engine};
 use super::host::Host;
+use super::kernel;
+use super::kubernetes::{self, Kubernetes};
 use super::libvirt::Libvirt;
 use super::neutron::Neutron;
-use super::openvswitch::{self, OpenVswitch};
+use super::openvswitch::OpenVswitch;
+use super::router::{self, Router};
 
 /// Those that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -22,6 +25,10 @@ pub enum Name {
     Neutron,
     /// Open vSwitch: VLANs of br-int, br-ex, a router with MASQUERADE; needs a kernel with its datapath
     Openvswitch,
+    /// A node of Kubernetes: the rules of kube-proxy and of a CNI with a bridge, services, NodePorts
+    Kubernetes,
+    /// A home's router: VLANs, a flowtable, SQM, WireGuard; needs a kernel with all of them
+    Router,
 }
 
 impl Name {
@@ -32,15 +39,26 @@ impl Name {
             Self::Libvirt => "libvirt",
             Self::Neutron => "Neutron",
             Self::Openvswitch => "Open vSwitch",
+            Self::Kubernetes => "Kubernetes",
+            Self::Router => "router",
         }
     }
 
     /// What it lacks here, if it cannot be made.
     pub fn lacks(self) -> Option<&'static str> {
-        let lacks = self == Self::Openvswitch && !openvswitch::is_there();
-        lacks.then_some(
-            "this kernel has no Open vSwitch; `cargo xtask vm --kernel 6.12 -- hosts openvswitch` has one",
-        )
+        match self {
+            Self::Openvswitch if !kernel::has_module("openvswitch") => Some(
+                "this kernel has no Open vSwitch; `cargo xtask vm --kernel 6.12 -- hosts openvswitch` has one",
+            ),
+            Self::Kubernetes if !kubernetes::is_there() => {
+                Some("this kernel lacks what kube-proxy needs: br_netfilter, or a match such as xt_statistic")
+            }
+            Self::Router if !router::is_there() => Some(
+                "this kernel lacks one of VLANs, flowtables, HTB, fq_codel, IFB and WireGuard; `cargo xtask vm --kernel \
+                 6.12 -- hosts router` has all",
+            ),
+            _ => None,
+        }
     }
 
     /// Makes one; dropping it removes everything.
@@ -51,6 +69,8 @@ impl Name {
             Self::Libvirt => Box::new(Libvirt::start()?),
             Self::Neutron => Box::new(Neutron::start()?),
             Self::Openvswitch => Box::new(OpenVswitch::start()?),
+            Self::Kubernetes => Box::new(Kubernetes::start()?),
+            Self::Router => Box::new(Router::start()?),
         })
     }
 }

@@ -6,9 +6,7 @@
 //!  vm2  eth0 ── tap2 qbr2 qvb2 ── qvo2 ┴ br-int ── qr (tag 1) │                    │ qg ── br-ex ── nic ──── outside
 //! ```
 
-use std::fs;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +16,7 @@ use tempfile::TempDir;
 use super::check::{BULK, Check};
 use super::host::{Event, Host};
 use super::outside::{OUTSIDE, Outside};
-use super::streams::{Client, Stream};
+use super::streams::{Client, IPERF, Stream};
 use super::way::Way;
 use crate::ends::http::Server;
 use crate::netns::Namespace;
@@ -195,6 +193,7 @@ impl Host for OpenVswitch {
             client: Client::Namespace(client),
             server,
             address,
+            port: IPERF,
         };
         vec![
             stream("instance to outside", &self.vm1, &self.outside.namespace, OUTSIDE),
@@ -231,16 +230,4 @@ impl Host for OpenVswitch {
             routed: true,
         }]
     }
-}
-
-/// Whether this kernel has the datapath: loaded, or a module that can be.
-pub fn is_there() -> bool {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let modules = PathBuf::from("/lib/modules").join(release.trim());
-    let listed = |name: &str| {
-        fs::read_to_string(modules.join(name)).is_ok_and(|list| list.contains("/openvswitch.ko"))
-    };
-    fs::exists("/sys/module/openvswitch").unwrap_or(false)
-        || listed("modules.dep")
-        || listed("modules.builtin")
 }

@@ -43,8 +43,18 @@ impl Outside {
         Ok((host, Self { namespace, _server: server }))
     }
 
+    /// Where its server listens.
+    pub const fn server() -> (Ipv4Addr, u16) {
+        (OUTSIDE, HTTP)
+    }
+
+    /// The same for a URL.
+    pub fn origin() -> String {
+        format!("http://{OUTSIDE}:{HTTP}")
+    }
+
     /// Where it serves as many bytes as a check wants.
     pub fn url() -> String {
-        format!("http://{OUTSIDE}:{HTTP}/bytes/{BULK}")
+        format!("{}/bytes/{BULK}", Self::origin())
     }
 }

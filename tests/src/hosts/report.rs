@@ -21,8 +21,7 @@ pub struct Report {
     pub ready: String,
     /// Each with the complaint at each time, if there was one.
     checks: Vec<(String, Vec<Option<String>>)>,
-    /// By stream, the share of packets.
-    pub repeated: Vec<(String, f64)>,
+    pub repeated: Vec<Repeated>,
     /// What happened while packets passed, and what went wrong then.
     pub events: Vec<(&'static str, Option<String>)>,
     /// The same without natbpf on a new host, tried where something went wrong.
@@ -30,6 +29,38 @@ pub struct Report {
     /// When rules had changed, and what of them.
     changes: Vec<(&'static str, Vec<String>)>,
     pub left_behind: Vec<String>,
+}
+
+/// How much was repeated of a stream.
+#[derive(Debug)]
+pub struct Repeated {
+    pub what: String,
+    pub share: f64,
+    /// Nothing may be.
+    pub left: Option<Left>,
+}
+
+/// What all packets have to go by.
+#[derive(Debug)]
+pub struct Left {
+    pub device: &'static str,
+    /// What `natbpf status` says of it.
+    pub reason: Option<String>,
+}
+
+impl Repeated {
+    fn is_well(&self) -> bool {
+        self.left.as_ref().map_or(self.share >= REPEATED, |left| self.share == 0.0 && left.reason.is_some())
+    }
+}
+
+impl fmt::Display for Repeated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:.2} % of packets repeated", self.what, self.share * 100.0)?;
+        let Some(Left { device, reason }) = &self.left else { return Ok(()) };
+        let reason = reason.as_deref().unwrap_or("`natbpf status` does not say why");
+        write!(f, ", none may be; {device}: {reason}")
+    }
 }
 
 impl Report {
@@ -62,7 +93,7 @@ impl Report {
     pub fn is_well(&self) -> bool {
         !self.checks.iter().any(|(_, complaints)| is_worse(complaints))
             && self.events.iter().all(|(what, complaint)| complaint.is_none() || self.fails_anyway(what))
-            && self.repeated.iter().all(|(_, share)| *share >= REPEATED)
+            && self.repeated.iter().all(Repeated::is_well)
             && self.changes.iter().all(|(_, lines)| lines.is_empty())
             && self.left_behind.is_empty()
     }
@@ -90,9 +121,7 @@ impl fmt::Display for Report {
             let mut said = times.filter_map(|(when, complaint)| Some((when, complaint.as_ref()?)));
             said.try_for_each(|(when, complaint)| writeln!(f, "- {what}, {when}: {complaint}"))?;
         }
-        for (stream, share) in &self.repeated {
-            writeln!(f, "- {stream}: {:.2} % of packets repeated", share * 100.0)?;
-        }
+        self.repeated.iter().try_for_each(|stream| writeln!(f, "- {stream}"))?;
         for (what, complaint) in &self.events {
             let also = if self.fails_anyway(what) { "without natbpf, too: " } else { "" };
             writeln!(f, "- {what}: {also}{}", complaint.as_deref().unwrap_or("packets went on"))?;
@@ -125,8 +154,14 @@ mod tests {
 
     #[test]
     fn few_repeated_packets_or_another_rule_are_not_well() {
-        let few = Report { repeated: vec![("out".to_owned(), 0.98)], ..report([None; 3]) };
-        assert!(!few.is_well());
+        let repeated = |share, left| Repeated { what: "out".to_owned(), share, left };
+        let of = |repeated| Report { repeated: vec![repeated], ..report([None; 3]) };
+        assert!(!of(repeated(0.98, None)).is_well());
+        assert!(of(repeated(0.99, None)).is_well());
+        let left = |reason: Option<&str>| Some(Left { device: "wan", reason: reason.map(str::to_owned) });
+        assert!(of(repeated(0.0, left(Some("a queue")))).is_well());
+        assert!(!of(repeated(0.0, left(None))).is_well());
+        assert!(!of(repeated(0.01, left(Some("a queue")))).is_well());
         let mut changed = report([None; 3]);
         changed.changed("with natbpf", "a\n", "b\n");
         assert!(!changed.is_well());

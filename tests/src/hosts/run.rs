@@ -10,7 +10,7 @@ use clap::{Parser, ValueEnum as _};
 
 use super::host::{Event, Host};
 use super::name::Name;
-use super::report::Report;
+use super::report::{Left, Repeated, Report};
 use super::rules;
 use super::streams::{Protocol, Stream};
 use crate::gateway::natbpf::Natbpf;
@@ -28,7 +28,7 @@ const AROUND: u32 = 8;
 #[command(
     name = "hosts",
     after_help = "Exit status: 0 when with natbpf all is as without it, the rules are the same, and 99 % of packets in \
-                  masses are repeated; 1 when not; 2 for wrong usage."
+                  masses are repeated, or none where something has to have them all; 1 when not; 2 for wrong usage."
 )]
 pub struct Options {
     /// Hosts; without any, all of them
@@ -90,7 +90,9 @@ fn one(name: Name, options: &Options) -> Result<Report> {
             interrupt::check()?;
             say(&format!("{}, {}", stream.name, protocol.name()));
             let share = share(&natbpf, || stream.send(protocol, options.seconds))?;
-            report.repeated.push((format!("{}, {}", stream.name, protocol.name()), share));
+            let left = host.left_to_kernel(&stream).map(|device| left(&natbpf, device)).transpose()?;
+            let what = format!("{}, {}", stream.name, protocol.name());
+            report.repeated.push(Repeated { what, share, left });
         }
     }
     report.events = events(host, &say)?;
@@ -137,6 +139,13 @@ fn share(natbpf: &Natbpf, send: impl FnOnce() -> Result<()>) -> Result<f64> {
     let [repeated_after, left_after] = after?;
     let (repeated, left) = (repeated_after - repeated, left_after - left);
     Ok(repeated as f64 / (repeated + left).max(1) as f64)
+}
+
+/// Why natbpf leaves a device out.
+fn left(natbpf: &Natbpf, device: &'static str) -> Result<Left> {
+    let status = natbpf.cli().status_json()?;
+    let found = status["left_out"].as_array().into_iter().flatten().find(|left| left["name"] == device);
+    Ok(Left { device, reason: found.and_then(|left| left["reason"].as_str()).map(str::to_owned) })
 }
 
 /// Something happens to the platform while packets pass, and they go on.

@@ -44,6 +44,8 @@ pub struct Stream<'a> {
     pub server: &'a Namespace,
     /// By which the client asks for the server.
     pub address: Ipv4Addr,
+    /// [`IPERF`], or one that leads there.
+    pub port: u16,
 }
 
 /// Runs a command to its end; what it wrote, if that was a good one.
@@ -73,7 +75,7 @@ impl fmt::Debug for Client<'_> {
 impl Stream<'_> {
     /// Sends both ways for so long.
     pub fn send(&self, protocol: Protocol, seconds: u32) -> Result<()> {
-        let options = format!("{} -t {seconds}", protocol.options());
+        let options = format!("{} -t {seconds} -p {}", protocol.options(), self.port);
         match &self.client {
             Client::Namespace(client) => {
                 let iperf = tools::iperf3_at(client, self.server, self.address, &options);

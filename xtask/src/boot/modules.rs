@@ -6,7 +6,12 @@ use std::collections::BTreeSet;
 /// network cards are in deeper folders of `drivers/net`, and nobody needs them.
 const FOLDERS: [&str; 3] = ["kernel/net/", "kernel/lib/", "kernel/crypto/"];
 const FLAT_FOLDERS: [&str; 3] = ["kernel/drivers/net/", "kernel/drivers/virtio/", "kernel/drivers/char/"];
-const SMALL_FOLDERS: [&str; 2] = ["kernel/drivers/net/vxlan/", "kernel/drivers/net/bonding/"];
+const SMALL_FOLDERS: [&str; 4] = [
+    "kernel/drivers/net/vxlan/",
+    "kernel/drivers/net/bonding/",
+    "kernel/drivers/net/ppp/",
+    "kernel/drivers/net/wireguard/",
+];
 
 /// The modules to take and all that they need, from the kernel's `modules.dep`: lines `module: needed needed`.
 pub fn choose(dependencies: &str) -> BTreeSet<&str> {

@@ -320,6 +320,7 @@ impl Host for Neutron {
             client: Client::Namespace(client),
             server,
             address,
+            port: IPERF,
         };
         vec![
             stream("instance to outside", vm1, outside, OUTSIDE),
