@@ -77,7 +77,13 @@ impl Attacher {
         });
         // Those of a block that several interfaces share are among them.
         match filters.await {
-            Ok(messages) => Ok(messages.iter().filter_map(Filter::of).collect()),
+            Ok(messages) => {
+                let filters: Vec<_> = messages.iter().filter_map(Filter::of).collect();
+                // Asked for those of what leaves, the older qdisc answers with those that it has.
+                let may_be = side == Side::Egress && !filters.is_empty();
+                let of_arrivals = may_be && self.has_ingress_qdisc(interface).await;
+                Ok(if of_arrivals { Vec::new() } else { filters })
+            }
             Err(error) if NO_QDISC.contains(&answered(&error)) => Ok(Vec::new()),
             Err(error) => Err(error).context("cannot list the TC filters"),
         }

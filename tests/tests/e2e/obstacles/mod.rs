@@ -299,3 +299,17 @@ fn a_filter_at_a_device() -> Result<()> {
     thread::sleep(Duration::from_secs(2));
     is_repeated(&lab, &natbpf, MEANT)
 }
+
+/// The older qdisc, when asked for filters of what leaves, answers with those that it has.
+#[test]
+fn a_filter_of_an_ingress_qdisc_is_named_by_its_side() -> Result<()> {
+    let lab = Lab::new()?;
+    shell(
+        &lab,
+        "tc qdisc add dev port1 ingress; tc filter add dev port1 ingress prio 10 bpf bytecode '1,6 0 0 0,'",
+    )?;
+    let natbpf = accelerated(&lab)?;
+    let left_out = natbpf.status_json()?["left_out"].to_string();
+    ensure!(left_out.contains("port1 (port-ingress)"), "{left_out}");
+    Ok(())
+}
