@@ -101,7 +101,8 @@ enum Task {
     /// 'lab; dmesg'`. Times mean nothing there.
     #[command(override_usage = "cargo xtask vm [OPTIONS] [-- <COMMAND> [<ARGS>...]]")]
     Vm(vm::Options),
-    /// Build hosts of real platforms (Docker, podman, libvirt, Neutron and others) and run `natbpf accelerate` there, as root
+    /// Build hosts of real platforms (Docker, podman, libvirt, Neutron, Kubernetes …) and run `natbpf accelerate`
+    /// there, as root
     ///
     /// Each is made of Debian's packages, in namespaces, with the platform's own daemons and rules; a root file system
     /// with them is in target/hosts, and they are not installed on this machine. What works is compared before, with
