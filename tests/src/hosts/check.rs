@@ -16,6 +16,8 @@ pub const BULK: u64 = 3_000_000;
 /// One of them.
 pub struct Check<'a> {
     pub what: String,
+    /// The platform itself does not do it.
+    pub may_fail: bool,
     test: Box<dyn Fn() -> Result<()> + 'a>,
 }
 
@@ -27,7 +29,12 @@ impl fmt::Debug for Check<'_> {
 
 impl<'a> Check<'a> {
     pub fn new(what: impl Into<String>, test: impl Fn() -> Result<()> + 'a) -> Self {
-        Self { what: what.into(), test: Box::new(test) }
+        Self { what: what.into(), may_fail: false, test: Box::new(test) }
+    }
+
+    /// The same where it is known that the platform does not always do it; it only must not be worse with natbpf.
+    pub fn may_fail(self, may_fail: bool) -> Self {
+        Self { may_fail, ..self }
     }
 
     /// None: as it should be. Otherwise what went wrong, in a line.

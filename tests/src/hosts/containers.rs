@@ -246,7 +246,9 @@ impl Host for Containers {
             Check::echo("outside to published port by UDP", outside, (HOST, ECHO.0)),
             Check::new("container to container, by name", || self.download_by_name()),
             Check::download("container to its host's published port", cli, published(WEB)),
-            Check::download("container to its own published port", web, published(WEB)),
+            // Debian 12's netavark does not turn such a packet round.
+            Check::download("container to its own published port", web, published(WEB))
+                .may_fail(self.engine == Engine::Podman),
             Check::download(&format!("container of {default} to published port"), old, published(WEB)),
             Check::download("host to 127.0.0.1, published", host, format!("http://127.0.0.1:{WEB}/{BLOB}")),
             Check::download("host to its own address, published", host, published(WEB)),

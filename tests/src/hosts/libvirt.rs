@@ -223,7 +223,7 @@ impl Host for Libvirt {
 
     fn checks(&self) -> Vec<Check<'_>> {
         let [first, second] = &self.guests;
-        let download = |from: &str| format!("wget -q -O - -T 20 {from} | cmp - /www/{BULK}");
+        let download = |from: &str| format!("wget -q -O - {from} | cmp - /www/{BULK}");
         let page = |guest: &Guest| format!("http://{}/{}", guest.address, BULK);
         let ping = format!("ping -c 3 -W 2 {OUTSIDE}");
         vec![

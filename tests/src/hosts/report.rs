@@ -21,6 +21,8 @@ pub struct Report {
     pub ready: String,
     /// Each with the complaint at each time, if there was one.
     checks: Vec<(String, Vec<Option<String>>)>,
+    /// What should work before natbpf comes, and does not: of that nothing is known.
+    broken: Vec<String>,
     pub repeated: Vec<Repeated>,
     /// What happened while packets passed, and what went wrong then.
     pub events: Vec<(&'static str, Option<String>)>,
@@ -75,7 +77,11 @@ impl Report {
             if self.checks.len() <= place {
                 self.checks.push((check.what.clone(), Vec::new()));
             }
-            self.checks[place].1.push(check.complaint());
+            let complaint = check.complaint();
+            if self.checks[place].1.is_empty() && complaint.is_some() && !check.may_fail {
+                self.broken.push(check.what);
+            }
+            self.checks[place].1.push(complaint);
         }
         Ok(())
     }
@@ -96,6 +102,7 @@ impl Report {
             && self.repeated.iter().all(Repeated::is_well)
             && self.changes.iter().all(|(_, lines)| lines.is_empty())
             && self.left_behind.is_empty()
+            && self.broken.is_empty()
     }
 }
 
@@ -130,6 +137,7 @@ impl fmt::Display for Report {
             let said = if lines.is_empty() { "the same".to_owned() } else { lines.join("\n    ") };
             writeln!(f, "- rules of the platform {when}: {said}")?;
         }
+        self.broken.iter().try_for_each(|what| writeln!(f, "- does not work without natbpf: {what}"))?;
         self.left_behind.iter().try_for_each(|line| writeln!(f, "- left behind: {line}"))?;
         writeln!(f, "- {}", if self.is_well() { "all is well" } else { "NOT well" })
     }
