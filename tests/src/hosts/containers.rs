@@ -22,7 +22,7 @@ use super::host::{Event, Host};
 use super::outside::{HOST, OUTSIDE, Outside};
 use super::pod::Pod;
 use super::root::root;
-use super::streams::{Client, IPERF, Stream};
+use super::streams::{IPERF, Stream};
 use super::way::Way;
 use crate::ends::pattern::Source;
 use crate::ends::reflector::Reflector;
@@ -267,17 +267,10 @@ impl Host for Containers {
 
     fn streams(&self) -> Vec<Stream<'_>> {
         let (web, cli, outside) = (&self.web.namespace, &self.cli.namespace, &self.outside.namespace);
-        let stream = |name, client, server, address| Stream {
-            name,
-            client: Client::Namespace(client),
-            server,
-            address,
-            port: IPERF,
-        };
         vec![
-            stream("container to outside", cli, outside, OUTSIDE),
-            stream("outside to published port", outside, web, HOST),
-            stream("container to container", cli, web, self.web.address),
+            Stream::between("container to outside", cli, outside, OUTSIDE),
+            Stream::between("outside to published port", outside, web, HOST),
+            Stream::between("container to container", cli, web, self.web.address),
         ]
     }
 

@@ -260,13 +260,12 @@ impl Host for Libvirt {
                 address: OUTSIDE,
                 port: IPERF,
             },
-            Stream {
-                name: "station of the network to outside",
-                client: Client::Namespace(&self.station),
-                server: &self.outside.namespace,
-                address: OUTSIDE,
-                port: IPERF,
-            },
+            Stream::between(
+                "station of the network to outside",
+                &self.station,
+                &self.outside.namespace,
+                OUTSIDE,
+            ),
         ]
     }
 

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::check::{BULK, Check};
 use super::host::{Event, Host};
 use super::outside::{OUTSIDE, Outside};
-use super::streams::{Client, IPERF, Stream};
+use super::streams::Stream;
 use super::way::Way;
 use crate::ends::http::Server;
 use crate::netns::Namespace;
@@ -188,16 +188,9 @@ impl Host for OpenVswitch {
     }
 
     fn streams(&self) -> Vec<Stream<'_>> {
-        let stream = |name, client, server, address| Stream {
-            name,
-            client: Client::Namespace(client),
-            server,
-            address,
-            port: IPERF,
-        };
         vec![
-            stream("instance to outside", &self.vm1, &self.outside.namespace, OUTSIDE),
-            stream("instance to its neighbour", &self.vm1, &self.vm2, VM2),
+            Stream::between("instance to outside", &self.vm1, &self.outside.namespace, OUTSIDE),
+            Stream::between("instance to its neighbour", &self.vm1, &self.vm2, VM2),
         ]
     }
 

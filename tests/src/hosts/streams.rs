@@ -72,7 +72,17 @@ impl fmt::Debug for Client<'_> {
     }
 }
 
-impl Stream<'_> {
+impl<'a> Stream<'a> {
+    /// Between two namespaces, to iperf3's own port.
+    pub fn between(
+        name: &'static str,
+        client: &'a Namespace,
+        server: &'a Namespace,
+        address: Ipv4Addr,
+    ) -> Self {
+        Self { name, client: Client::Namespace(client), server, address, port: IPERF }
+    }
+
     /// Sends both ways for so long.
     pub fn send(&self, protocol: Protocol, seconds: u32) -> Result<()> {
         let options = format!("{} -t {seconds} -p {}", protocol.options(), self.port);

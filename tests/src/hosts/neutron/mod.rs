@@ -23,7 +23,7 @@ use super::host::{Event, Host};
 use super::outside::{OUTSIDE, Outside};
 use super::pod::Pod;
 use super::root::root;
-use super::streams::{Client, IPERF, Stream};
+use super::streams::{IPERF, Stream};
 use super::way::Way;
 use crate::ends::http::Server;
 use crate::ends::tools;
@@ -315,17 +315,10 @@ impl Host for Neutron {
     fn streams(&self) -> Vec<Stream<'_>> {
         let [vm1, vm2] = [&self.instances[0].namespace, &self.instances[1].namespace];
         let outside = &self.outside.namespace;
-        let stream = |name, client, server, address| Stream {
-            name,
-            client: Client::Namespace(client),
-            server,
-            address,
-            port: IPERF,
-        };
         vec![
-            stream("instance to outside", vm1, outside, OUTSIDE),
-            stream("outside to floating address", outside, vm2, FLOATING),
-            stream("instance to its neighbour", vm1, vm2, VM2),
+            Stream::between("instance to outside", vm1, outside, OUTSIDE),
+            Stream::between("outside to floating address", outside, vm2, FLOATING),
+            Stream::between("instance to its neighbour", vm1, vm2, VM2),
         ]
     }
 
