@@ -105,8 +105,8 @@ enum Task {
     /// there, as root
     ///
     /// Each is made of Debian's packages, in namespaces, with the platform's own daemons and rules; a root file system
-    /// with them is in target/hosts, and they are not installed on this machine. What works is compared before, with
-    /// and after natbpf, which is started without configuration. Nothing of a host stays behind.
+    /// with the first four is in target/hosts, and those are not installed on this machine. What works is compared
+    /// before, with and after natbpf, which is started without configuration. Nothing of a host stays behind.
     #[command(override_usage = "cargo xtask hosts [-- <ARGS>...]")]
     Hosts {
         /// Hosts, and options of the program; see `cargo xtask hosts -- --help`
