@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 
+use super::ban;
 use super::check::{BULK, Check};
 use super::host::{Event, Host};
 use super::outside::{HOST, OUTSIDE, Outside};
@@ -26,14 +27,17 @@ use super::streams::{IPERF, Stream};
 use super::way::Way;
 use crate::ends::pattern::Source;
 use crate::ends::reflector::Reflector;
+use crate::ends::tools;
 use crate::netns::Namespace;
 use crate::netns::isolate::{Isolation, isolate};
-use crate::netns::link::far_end;
+use crate::netns::link::{far_end, link_address};
 use crate::process::wait::wait_until;
 use crate::process::{Cmd, Process};
 use crate::topology::{End, Sources};
 
 const READY: Duration = Duration::from_mins(1);
+/// Until a neighbour that does not answer is asked for anew.
+const NEIGHBOURS: Duration = Duration::from_secs(20);
 
 /// Ports outside, and what they lead to.
 const WEB: u16 = 8080;
@@ -108,6 +112,8 @@ pub struct Containers {
     old: Container,
     bridge: String,
     daemons: Mutex<Vec<Process>>,
+    /// What daemons wrote that have ended.
+    written: Mutex<String>,
     _echo: Reflector,
     // In the order of removal.
     pod: Pod,
@@ -152,6 +158,7 @@ impl Containers {
             old,
             bridge,
             daemons,
+            written: Mutex::default(),
             _echo: echo,
             pod,
             outside,
@@ -181,9 +188,45 @@ impl Containers {
         }
         let mut daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
         let daemon = daemons.pop().context("dockerd does not run")?;
-        daemon.stop(Signal::SIGTERM, READY)?;
+        let written = daemon.stop(Signal::SIGTERM, READY)?.stderr;
+        self.written
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_str(&String::from_utf8_lossy(&written));
         daemons.push(Engine::daemon(&self.pod)?);
         Ok(())
+    }
+
+    /// A container is there for a moment.
+    fn begin_and_end(&self) -> Result<()> {
+        let mac = || link_address(&self.network, &self.bridge);
+        let before = mac()?;
+        self.engine()
+            .args(["run", "-d", "--name", "brief", "--network", "app", "-p", "8099:80"])
+            .args(["natbpf-test:1", "/bin/httpd", "-f", "-p", "80"])
+            .run()?;
+        let between = mac()?;
+        self.engine().args(["rm", "-f", "brief"]).run()?;
+        if before == between {
+            return Ok(());
+        }
+        // podman gives a bridge no MAC address, so it has the lowest of its ports', and other containers have to find
+        // out that their gateway's has changed, and changed back.
+        wait_until("the containers have heard of the bridge's MAC address", NEIGHBOURS, || {
+            Ok(tools::ping(&self.cli.namespace, OUTSIDE, "-c 1")?.received == 1)
+        })
+    }
+
+    /// Forbids what the first stream sends, as an operator would, or allows it again.
+    fn forbid(&self, begin: bool) -> Result<()> {
+        let chain = match self.engine {
+            Engine::Docker => "DOCKER-USER",
+            Engine::Podman => "FORWARD",
+        };
+        let port = IPERF.to_string();
+        let rule = ["-p", "udp", "-d", &OUTSIDE.to_string(), "--dport", &port, "-j", "DROP"];
+        let iptables = self.pod.program("iptables").args([if begin { "-I" } else { "-D" }, chain]);
+        iptables.args(rule).run()
     }
 }
 
@@ -262,6 +305,9 @@ impl Host for Containers {
                 old,
                 format!("http://{}/{BLOB}", self.web.address),
             ),
+            Check::new("a rule before the engine's stops what runs", || {
+                ban::is_obeyed(self, &self.streams()[0], || self.forbid(true), || self.forbid(false))
+            }),
         ]
     }
 
@@ -274,17 +320,16 @@ impl Host for Containers {
         ]
     }
 
+    fn logs(&self) -> Result<String> {
+        let daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(daemons.iter().fold(written, |written, daemon| written + &daemon.stderr_text()))
+    }
+
     fn events(&self) -> Vec<Event<'_>> {
         let restart = match self.engine {
             Engine::Docker => "dockerd is restarted",
             Engine::Podman => "networks are reloaded",
-        };
-        let begin_and_end = || {
-            self.engine()
-                .args(["run", "-d", "--name", "brief", "--network", "app", "-p", "8099:80"])
-                .args(["natbpf-test:1", "/bin/httpd", "-f", "-p", "80"])
-                .run()?;
-            self.engine().args(["rm", "-f", "brief"]).run()
         };
         let network = || {
             self.engine().args(["network", "create", "other"]).run()?;
@@ -293,7 +338,7 @@ impl Host for Containers {
         vec![
             Event { what: restart, happen: Box::new(|| self.restart()) },
             Event { what: "a network is made and removed", happen: Box::new(network) },
-            Event { what: "a container begins and ends", happen: Box::new(begin_and_end) },
+            Event { what: "a container begins and ends", happen: Box::new(|| self.begin_and_end()) },
         ]
     }
 

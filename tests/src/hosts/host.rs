@@ -44,6 +44,11 @@ pub trait Host: Debug {
         self.pod().map_or_else(|| Cli::new(self.network(), INSTANCE), |pod| Ok(pod.natbpf_cli()))
     }
 
+    /// How many packets natbpf has repeated; nobody counts them without it.
+    fn repeated(&self) -> Option<u64> {
+        self.natbpf_cli().and_then(|natbpf| natbpf.counter("packets_repeated")).ok()
+    }
+
     /// Where natbpf's tables are pinned, by a path of this machine.
     fn bpffs(&self) -> PathBuf {
         let bpffs = isolate::bpffs();
@@ -65,6 +70,11 @@ pub trait Host: Debug {
     /// they are to be repeated.
     fn left_to_kernel(&self, _stream: &Stream<'_>) -> Option<&'static str> {
         None
+    }
+
+    /// All that the platform's daemons have written, in the order in which each did.
+    fn logs(&self) -> Result<String> {
+        Ok(String::new())
     }
 
     /// What the platform does while packets pass.

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
+use super::ban;
 use super::check::{BULK, Check};
 use super::host::{Event, Host};
 use super::outside::{HOST, OUTSIDE, Outside};
@@ -55,6 +56,8 @@ pub struct Libvirt {
     guests: [Guest; 2],
     station: Namespace,
     daemon: Mutex<Option<Process>>,
+    /// What daemons wrote that have ended.
+    written: Mutex<String>,
     // In the order of removal.
     pod: Pod,
     outside: Outside,
@@ -94,7 +97,8 @@ impl Libvirt {
         let guests = ["g1", "g2"].map(|name| Guest::booted(&pod, name));
         let [first, second] = guests;
         let guests = [first?, second?];
-        Ok(Self { guests, station, daemon, pod, outside, network, _isolation: isolation })
+        let written = Mutex::default();
+        Ok(Self { guests, station, daemon, written, pod, outside, network, _isolation: isolation })
     }
 
     fn virsh(&self, args: &[&str]) -> Result<()> {
@@ -103,9 +107,19 @@ impl Libvirt {
 
     fn restart(&self) -> Result<()> {
         let mut running = self.daemon.lock().unwrap_or_else(PoisonError::into_inner);
-        running.take().context("libvirtd does not run")?.stop(Signal::SIGTERM, READY)?;
+        let ended = running.take().context("libvirtd does not run")?.stop(Signal::SIGTERM, READY)?;
+        self.written
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_str(&String::from_utf8_lossy(&ended.stderr));
         *running = Some(daemon(&self.pod)?);
         Ok(())
+    }
+
+    /// Forbids what the station sends outside (`-I`), or allows it again (`-D`).
+    fn forbid(&self, how: &str) -> Result<()> {
+        let rule = ["-s", &STATION.to_string(), "-p", "udp", "-j", "DROP"];
+        self.pod.program("iptables").args([how, "FORWARD"]).args(rule).run()
     }
 
     fn make_and_remove_a_network(&self) -> Result<()> {
@@ -246,6 +260,9 @@ impl Host for Libvirt {
                 );
                 second.sh(&forged, Duration::from_mins(1)).map(drop)
             }),
+            Check::new("a rule before libvirt's stops what runs", || {
+                ban::is_obeyed(self, &self.streams()[1], || self.forbid("-I"), || self.forbid("-D"))
+            }),
         ]
     }
 
@@ -267,6 +284,12 @@ impl Host for Libvirt {
                 OUTSIDE,
             ),
         ]
+    }
+
+    fn logs(&self) -> Result<String> {
+        let daemon = self.daemon.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(written + &daemon.as_ref().map(Process::stderr_text).unwrap_or_default())
     }
 
     fn events(&self) -> Vec<Event<'_>> {

@@ -4,9 +4,12 @@
 //! `cargo xtask hosts` builds them, lets `natbpf accelerate` find its way there without configuration, and compares
 //! what works before, with and after it. Benchmarks take them as topologies.
 
+mod ban;
 mod check;
+mod complaints;
 mod connection;
 mod containers;
+mod datagrams;
 mod host;
 mod kernel;
 mod kubernetes;
@@ -15,6 +18,7 @@ mod name;
 mod neutron;
 mod openvswitch;
 mod outside;
+mod passed;
 pub mod pod;
 mod report;
 mod root;

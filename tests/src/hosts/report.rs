@@ -1,11 +1,13 @@
 //! What a run has found of a host, for people.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use anyhow::Result;
 use comfy_table::{Table, presets};
 
 use super::host::Host;
+use super::passed;
 use super::rules;
 
 /// Of packets in masses, at least.
@@ -31,6 +33,12 @@ pub struct Report {
     /// When rules had changed, and what of them.
     changes: Vec<(&'static str, Vec<String>)>,
     pub left_behind: Vec<String>,
+    /// The host's devices on each way, without natbpf and with it.
+    devices: Vec<(&'static str, Vec<String>)>,
+    /// What the platform's daemons complained of while natbpf was there.
+    pub complaints: BTreeSet<String>,
+    /// The same without natbpf on a new host.
+    pub complaints_without: BTreeSet<String>,
 }
 
 /// How much was repeated of a stream.
@@ -86,6 +94,18 @@ impl Report {
         Ok(())
     }
 
+    /// Looks once more which devices packets pass.
+    pub fn devices(&mut self, host: &dyn Host) -> Result<()> {
+        for stream in host.streams() {
+            let Some(devices) = passed::devices(host, &stream)? else { continue };
+            match self.devices.iter_mut().find(|(name, _)| *name == stream.name) {
+                Some((_, times)) => times.push(devices),
+                None => self.devices.push((stream.name, vec![devices])),
+            }
+        }
+        Ok(())
+    }
+
     /// Compares rules.
     pub fn changed(&mut self, when: &'static str, before: &str, after: &str) {
         self.changes.push((when, rules::differences(before, after)));
@@ -102,6 +122,7 @@ impl Report {
             && self.repeated.iter().all(Repeated::is_well)
             && self.changes.iter().all(|(_, lines)| lines.is_empty())
             && self.left_behind.is_empty()
+            && self.complaints.is_subset(&self.complaints_without)
             && self.broken.is_empty()
     }
 }
@@ -129,9 +150,16 @@ impl fmt::Display for Report {
             said.try_for_each(|(when, complaint)| writeln!(f, "- {what}, {when}: {complaint}"))?;
         }
         self.repeated.iter().try_for_each(|stream| writeln!(f, "- {stream}"))?;
+        for (what, times) in &self.devices {
+            writeln!(f, "- {what}, the host's devices: {}", times.join("; with natbpf "))?;
+        }
         for (what, complaint) in &self.events {
             let also = if self.fails_anyway(what) { "without natbpf, too: " } else { "" };
             writeln!(f, "- {what}: {also}{}", complaint.as_deref().unwrap_or("packets went on"))?;
+        }
+        for complaint in &self.complaints {
+            let also = if self.complaints_without.contains(complaint) { "without natbpf, too: " } else { "" };
+            writeln!(f, "- a daemon complained: {also}{complaint}")?;
         }
         for (when, lines) in &self.changes {
             let said = if lines.is_empty() { "the same".to_owned() } else { lines.join("\n    ") };
@@ -180,5 +208,10 @@ mod tests {
         broken.events_without = broken.events.clone();
         assert!(broken.is_well());
         assert!(broken.to_string().contains("it restarts: without natbpf, too: reset"));
+        let complaints: BTreeSet<_> = ["ERROR no port".to_owned()].into();
+        let mut heard = Report { complaints: complaints.clone(), ..report([None; 3]) };
+        assert!(!heard.is_well());
+        heard.complaints_without = complaints;
+        assert!(heard.is_well());
     }
 }

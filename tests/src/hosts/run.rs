@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum as _};
 
+use super::complaints;
 use super::host::{Event, Host};
 use super::name::Name;
 use super::report::{Left, Repeated, Report};
@@ -77,14 +78,16 @@ fn one(name: Name, options: &Options) -> Result<Report> {
     let mut report = Report::new(name.title());
     say("without natbpf");
     report.checks(host)?;
+    report.devices(host)?;
     let before = rules::of(host)?;
+    let complaints = complaints::of(host)?;
 
     say("with natbpf");
     let cli = host.natbpf_cli()?;
     let natbpf = cli.start(["accelerate", "--hook", &options.hook])?;
     natbpf.ready_line().clone_into(&mut report.ready);
-    report.checks(host)?;
     report.changed("when natbpf begins", &before, &rules::of(host)?);
+    report.checks(host)?;
     for stream in host.streams() {
         for protocol in Protocol::BOTH {
             interrupt::check()?;
@@ -95,25 +98,31 @@ fn one(name: Name, options: &Options) -> Result<Report> {
             report.repeated.push(Repeated { what, share, left });
         }
     }
+    report.devices(host)?;
     report.events = events(host, &say)?;
     report.checks(host)?;
-    // A platform that was restarted may have written its rules in another order.
+    report.complaints = complaints::of(host)?.difference(&complaints).cloned().collect();
+    // Checks and events have had the platform write rules anew, perhaps in another order.
     let before = rules::of(host)?;
     natbpf.stop()?;
 
     say("after natbpf");
-    report.checks(host)?;
     report.changed("when natbpf ends", &before, &rules::of(host)?);
+    report.checks(host)?;
     for namespace in [host.network()].into_iter().chain(host.routers()) {
         if rules::is_liberal(namespace)? {
             report.left_behind.push(format!("conntrack of {} is still liberal", namespace.name()));
         }
     }
-    if report.events.iter().any(|(_, complaint)| complaint.is_some()) {
-        say("building anew, to see what happens without natbpf");
-        drop(built);
-        report.events_without = events(&*name.build()?, &say)?;
+    if report.complaints.is_empty() && report.events.iter().all(|(_, complaint)| complaint.is_none()) {
+        return Ok(report);
     }
+    say("building anew, to see what happens without natbpf");
+    drop(built);
+    let built = name.build()?;
+    report.events_without = events(&*built, &say)?;
+    built.checks().iter().for_each(|check| drop(check.complaint()));
+    report.complaints_without = complaints::of(&*built)?;
     Ok(report)
 }
 

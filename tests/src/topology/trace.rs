@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -44,29 +45,35 @@ pub fn trace(node: &Node) -> Result<Trace> {
     let (host, router) = (Wire::everywhere(&node.host)?, Wire::everywhere(&node.router)?);
     socket.send_to(PAYLOAD, (SERVER, PORT))?;
     outside.expect(|seen| seen.payload() == PAYLOAD).context("the packet that is followed")?;
-    let router = passed(&router, &node.router)?.into_iter().map(|(device, _)| device).collect();
-    let host = passed(&host, &node.host)?;
+    let router =
+        passed(&router, &node.router, PAYLOAD, true)?.into_iter().map(|(device, _)| device).collect();
+    let host = passed(&host, &node.host, PAYLOAD, true)?;
     // The router translates: what comes behind it has another source.
-    let border = host.iter().position(|(_, inside)| !inside).context("it was not translated")?;
+    let border = host.iter().position(|(_, source)| *source != VM1).context("it was not translated")?;
     let mut devices: Vec<String> = host.into_iter().map(|(device, _)| device).collect();
     let after = devices.split_off(border);
     ensure!(!devices.is_empty() && !after.is_empty(), "it was seen at {devices:?} and {after:?}");
     Ok(Trace { before: devices, router, after })
 }
 
-/// Where the packet was in a namespace, and whether it had its inside source there.
-fn passed(wire: &Wire, namespace: &Namespace) -> Result<Vec<(String, bool)>> {
+/// Where the packet with a payload was in a namespace, and its source there. `wire` is everywhere in it; whether the
+/// packet is bridged there, has to be known.
+pub fn passed(
+    wire: &Wire,
+    namespace: &Namespace,
+    payload: &[u8],
+    bridged: bool,
+) -> Result<Vec<(String, Ipv4Addr)>> {
     let links = Links::of(namespace)?;
     let mut devices = Vec::new();
     while let Some((index, seen)) = wire.next_anywhere(Duration::from_millis(100))? {
-        if seen.payload() != PAYLOAD {
+        if seen.payload() != payload {
             continue;
         }
-        let inside = seen.src() == VM1;
-        devices.push((links.name(index)?, inside));
+        devices.push((links.name(index)?, seen.src()));
         // A bridge hands packets from port to port, and no socket sees them at the bridge itself.
-        if let Some(bridge) = links.masters.get(&index).filter(|_| !seen.outgoing) {
-            devices.push((bridge.clone(), inside));
+        if let Some(bridge) = links.masters.get(&index).filter(|_| bridged && !seen.outgoing) {
+            devices.push((bridge.clone(), seen.src()));
         }
     }
     Ok(devices)

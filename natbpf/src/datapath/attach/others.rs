@@ -24,9 +24,16 @@ impl Attacher {
         }
         for &hook in role.hooks() {
             if let Some(foreign) = self.foreign(interface, name, hook.side()).await? {
+                // Who shapes or counts what passes a port has to see all of it.
+                let advice = if role == Role::Port {
+                    "remove it, or run natbpf with --coexist if packets may pass it by, which those of a shaper (SQM), \
+                     say, may not"
+                } else {
+                    "remove it, or run natbpf with --coexist if both are wanted"
+                };
                 bail!(
                     "{foreign} is attached to {name} ({hook}) by somebody else and may redirect or drop packets \
-                     before natbpf sees them; remove it, or run natbpf with --coexist if both are wanted"
+                     before natbpf sees them; {advice}"
                 );
             }
         }

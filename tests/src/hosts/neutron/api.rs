@@ -1,9 +1,14 @@
 //! Neutron's API, version 2.0, by curl in the pod.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::hosts::pod::Pod;
+
+/// Until its agents have done what they are told.
+pub const LIMIT: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Api<'a>(pub &'a Pod);

@@ -10,20 +10,23 @@
 
 mod api;
 mod control;
+mod floating;
+mod group;
 
+use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
+use super::ban;
 use super::check::{BULK, Check};
 use super::host::{Event, Host};
 use super::outside::{OUTSIDE, Outside};
 use super::pod::Pod;
 use super::root::root;
-use super::streams::{IPERF, Stream};
+use super::streams::Stream;
 use super::way::Way;
 use crate::ends::http::Server;
 use crate::ends::tools;
@@ -31,21 +34,19 @@ use crate::netns::Namespace;
 use crate::netns::isolate::{Isolation, isolate};
 use crate::process::wait::wait_until;
 use crate::topology::{End, Sources};
-use api::{Api, id, text};
+use api::{Api, LIMIT, id, text};
 use control::{Control, plug};
+use floating::FLOATING;
+use group::SSH;
 
 const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
 const VM1: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 5);
 const VM2: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 6);
-/// Outside: the router's, and that of vm2.
+/// The router's, outside.
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
-const FLOATING: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);
 
-/// The ports of instances: the security group lets in the first one only.
-const SSH: u16 = 22;
+/// A port of instances that the security group does not let in.
 const HTTP: u16 = 80;
-
-const LIMIT: Duration = Duration::from_mins(1);
 
 /// What the DHCP client of an instance calls.
 const LEASE: &str = "#!/bin/sh\ncase $1 in bound | renew) ;; *) exit 0 ;; esac\n\
@@ -117,16 +118,12 @@ impl Neutron {
         api.put(&format!("routers/{router}"), &json!({ "router": { "external_gateway_info": gateway } }))?;
         let inner = api
             .put(&format!("routers/{router}/add_router_interface"), &json!({ "subnet_id": id(&subnet)? }))?;
-        let group = security_group(&api)?;
+        let group = group::make(&api)?;
         let default = id(&api.get("security-groups?name=default")?["security_groups"][0])?;
         let boot =
             |name, address| Instance::boot(&pod, &network, &network_id, name, address, [&default, &group]);
         let instances = [boot("vm1", VM1)?, boot("vm2", VM2)?];
-        api.create(
-            "floatingip",
-            json!({ "floating_network_id": id(&external)?, "port_id": instances[1].port,
-                    "floating_ip_address": FLOATING }),
-        )?;
+        floating::make(&api, &id(&external)?, &instances[1].port)?;
         let query = format!("ports?device_id={router}&device_owner=network:router_gateway");
         let qg = device("qg-", &id(&api.get(&query)?["ports"][0])?);
         let qr = device("qr-", &text(&inner, "port_id")?);
@@ -155,6 +152,11 @@ impl Neutron {
         })
     }
 
+    fn to_floating(&self) -> Stream<'_> {
+        let [outside, vm2] = [&self.outside.namespace, &self.instances[1].namespace];
+        Stream::between("outside to floating address", outside, vm2, FLOATING)
+    }
+
     fn api(&self) -> Api<'_> {
         Api(&self.pod)
     }
@@ -177,33 +179,6 @@ impl Neutron {
         self.network.ip(&format!("link del {}", third.tap))?;
         self.api().delete(&format!("ports/{}", third.port))
     }
-
-    fn change_the_group(&self) -> Result<()> {
-        let rule = json!({ "security_group_id": self.group, "direction": "ingress", "ethertype": "IPv4",
-                           "protocol": "tcp", "port_range_min": 8080, "port_range_max": 8080 });
-        let rule = id(&self.api().create("security_group_rule", rule)?)?;
-        std::thread::sleep(Duration::from_secs(2));
-        self.api().delete(&format!("security-group-rules/{rule}"))
-    }
-}
-
-/// One that lets in SSH, pings and iperf3.
-fn security_group(api: &Api<'_>) -> Result<String> {
-    let group = id(&api.create("security_group", json!({ "name": "ssh-icmp" }))?)?;
-    let rule = |protocol: &str, port: Option<u16>| {
-        let mut rule = json!({ "security_group_id": group, "direction": "ingress", "ethertype": "IPv4",
-                               "protocol": protocol });
-        if let Some(port) = port {
-            rule["port_range_min"] = port.into();
-            rule["port_range_max"] = port.into();
-        }
-        api.create("security_group_rule", rule).map(drop)
-    };
-    rule("tcp", Some(SSH))?;
-    rule("icmp", None)?;
-    rule("tcp", Some(IPERF))?;
-    rule("udp", Some(IPERF))?;
-    Ok(group)
 }
 
 /// The name of a port's device.
@@ -317,9 +292,17 @@ impl Host for Neutron {
         let outside = &self.outside.namespace;
         vec![
             Stream::between("instance to outside", vm1, outside, OUTSIDE),
-            Stream::between("outside to floating address", outside, vm2, FLOATING),
+            self.to_floating(),
             Stream::between("instance to its neighbour", vm1, vm2, VM2),
         ]
+    }
+
+    fn logs(&self) -> Result<String> {
+        let folder = self.pod.path("/var/log/neutron");
+        let mut files: Vec<_> =
+            fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+        files.sort();
+        files.iter().map(|file| Ok(String::from_utf8_lossy(&fs::read(file)?).into_owned())).collect()
     }
 
     fn events(&self) -> Vec<Event<'_>> {
@@ -327,7 +310,25 @@ impl Host for Neutron {
             let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
             control.restart_agents(&self.pod, &self.api())
         };
+        let closed = move || {
+            ban::is_obeyed(
+                self,
+                &self.to_floating(),
+                || group::close(&self.pod, &self.group),
+                || group::open(&self.pod, &self.group),
+            )
+        };
+        let parted = move || {
+            ban::is_obeyed(
+                self,
+                &self.to_floating(),
+                || floating::part(&self.pod, &self.router),
+                || floating::join(&self.pod, &self.instances[1].port),
+            )
+        };
         vec![
+            Event { what: "a rule taken from the security group stops what runs", happen: Box::new(closed) },
+            Event { what: "a floating address taken away stops what runs", happen: Box::new(parted) },
             // Before a restart: ebtables of this Debian cannot remove what the agent then wants to have removed.
             Event {
                 what: "an instance begins and ends",
@@ -338,7 +339,10 @@ impl Host for Neutron {
                 what: "a network is made and removed",
                 happen: Box::new(|| self.make_and_remove_a_network()),
             },
-            Event { what: "the security group changes", happen: Box::new(|| self.change_the_group()) },
+            Event {
+                what: "the security group changes",
+                happen: Box::new(|| group::change(&self.pod, &self.group)),
+            },
         ]
     }
 

@@ -133,12 +133,10 @@ impl Router {
 
     /// Packets are repeated as long as it is not there, and none goes past it half a second after it has come back.
     fn sqm_goes_and_comes_back(&self) -> Result<()> {
-        // Nobody counts them without natbpf.
-        let repeated = || self.natbpf_cli().and_then(|natbpf| natbpf.counter("packets_repeated")).ok();
         shaper::end(&self.network)?;
-        let without = match repeated() {
+        let without = match self.repeated() {
             Some(before) => {
-                let more = || Ok(repeated().is_some_and(|now| now > before + 100));
+                let more = || Ok(self.repeated().is_some_and(|now| now > before + 100));
                 wait_until("packets are repeated without SQM", Duration::from_secs(3), more)
             }
             None => Ok(()),
