@@ -9,6 +9,8 @@ pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod datapath;
+pub mod doctor;
+pub mod facts;
 pub mod flows;
 pub mod gc;
 pub mod import;

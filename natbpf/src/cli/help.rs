@@ -105,3 +105,13 @@ Examples:
   natbpf paths flush                    has the host be asked again about all; nothing is interrupted
 
 Exit status: 0 done, 1 failed, or nothing was ended, 2 wrong usage.";
+
+pub const DOCTOR: &str = "\
+It looks at this network namespace and at all those that its devices lead to. What an instance's packet would meet
+first stands first. `natbpf doctor --causes` prints what is looked for.
+
+Examples:
+  natbpf doctor                       the host
+  natbpf --netns qrouter-1 doctor     a router, and what is around it
+
+Exit status: 0 no cause was found, 1 a cause was found, 2 wrong usage, 3 not all could be looked at.";

@@ -8,6 +8,7 @@ use crate::config::values;
 
 mod accelerate;
 mod daemon;
+mod doctor;
 mod flows;
 mod help;
 mod masquerade;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use accelerate::AccelerateArgs;
 pub use daemon::DaemonArgs;
+pub use doctor::DoctorArgs;
 pub use flows::{FilterArgs, FlowsAction, FlowsArgs, FlowsOutput};
 pub use masquerade::MasqueradeArgs;
 pub use paths::{PathsAction, PathsArgs};
@@ -79,6 +81,9 @@ pub enum Command {
     /// List, count, watch or end paths: what this host does to which packets, and natbpf repeats
     #[command(after_help = help::PATHS_EXAMPLES)]
     Paths(PathsArgs),
+    /// Look why instances do not reach the outside, and say what mends it; nothing is changed and nothing is sent
+    #[command(after_help = help::DOCTOR)]
+    Doctor(DoctorArgs),
     /// Remove every program and everything that was pinned, and put the sysctl back; running flows end
     #[command(after_help = "Exit status: 0 done, also if nothing was attached, 1 failed, 2 wrong usage.")]
     Detach,

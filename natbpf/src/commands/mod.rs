@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod detach;
+mod doctor;
 mod flows;
 mod import;
 mod paths;
@@ -39,6 +40,7 @@ pub async fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Flows(arguments) => flows::run(&pins, arguments).await,
         Command::Paths(arguments) => paths::run(&pins, arguments).await,
         Command::Import(arguments) => import::run(arguments),
+        Command::Doctor(arguments) => doctor::run(cli, *arguments),
         Command::Detach => detach::run(cli, pins).await,
     }
 }

@@ -53,15 +53,20 @@ pub fn import(text: &str, uplinks: &[String]) -> Result<Import, ImportError> {
 
 /// Reads rules in whatever form they are.
 fn read(text: &str) -> Result<Ruleset, ImportError> {
-    let ruleset = if nft::json::is_it(text) {
+    let ruleset = parse(text)?;
+    if !ruleset.has_nat() {
+        return Err(ImportError::NoTable);
+    }
+    Ok(ruleset)
+}
+
+/// The same where nothing needs to translate.
+fn parse(text: &str) -> Result<Ruleset, ImportError> {
+    Ok(if nft::json::is_it(text) {
         nft::json::parse(text)?
     } else if nft::text::is_it(text) {
         nft::text::parse(text)?
     } else {
         iptables::parse(text)?
-    };
-    if !ruleset.has_nat() {
-        return Err(ImportError::NoTable);
-    }
-    Ok(ruleset)
+    })
 }

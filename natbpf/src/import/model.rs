@@ -8,7 +8,7 @@ use std::{cell::Cell, net::Ipv4Addr};
 use super::{
     ImportError,
     matching::{Devices, Match, Pattern, Ports},
-    read,
+    parse, read,
     ruleset::{Hook, Kind, Policy, Ruleset, Table},
     target::{DestinationNat, Target, Verdict},
 };
@@ -69,6 +69,11 @@ pub struct Rules(Ruleset);
 impl Rules {
     pub fn read(text: &str) -> Result<Self, ImportError> {
         read(text).map(Self)
+    }
+
+    /// The same of rules of which none may translate.
+    pub fn parse(text: &str) -> Result<Self, ImportError> {
+        parse(text).map(Self)
     }
 
     /// What netfilter does with a packet, and the line of the rule that says so. `holds` says whether what is

@@ -20,7 +20,10 @@ pub use device::{Device, Features, devices, features};
 pub use error::NetworkError;
 pub use link::Link;
 pub use name::name_of;
-pub use namespaces::{Handle, Middle, Namespaces, Number, Surroundings, with_cookies};
+pub use namespaces::{
+    Handle, Middle, Namespaces, Number, Surroundings, all as namespaces_with_a_way_in, number_of,
+    with_cookies,
+};
 pub use routes::Route;
 pub use snapshot::Snapshot;
 pub use xdp::xdp_program;

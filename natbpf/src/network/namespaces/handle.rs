@@ -39,6 +39,20 @@ impl Handle {
         if (found.dev(), found.ino()) == self.inode { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
+    /// Whether it has a name, which does not end with a process.
+    pub fn is_named(&self) -> bool {
+        !self.path.starts_with(PROCESSES)
+    }
+
+    /// What runs a command there, in front of the command.
+    pub fn command(&self) -> String {
+        let name = self.path.parent().filter(|folder| Path::new(FOLDERS[0]) == *folder);
+        match name.and(self.path.file_name()) {
+            Some(name) => format!("ip netns exec {}", name.to_string_lossy()),
+            None => format!("nsenter --net={}", self.path.display()),
+        }
+    }
+
     /// Whether the path still leads there. If not, nobody may have the namespace any more.
     pub fn is_there(&self) -> bool {
         inode(&self.path).is_ok_and(|inode| inode == self.inode)
@@ -60,6 +74,13 @@ impl fmt::Display for Handle {
 
 fn inode(path: &Path) -> io::Result<Inode> {
     fs::metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+/// All that there is a way into from here, each once.
+pub fn all() -> Vec<Handle> {
+    let named = named();
+    let processes = of_processes(&named);
+    named.into_iter().chain(processes).collect()
 }
 
 /// The namespaces with names, each once.
@@ -96,6 +117,7 @@ mod tests {
         let handle = Handle::of(&path).unwrap();
         assert!(handle.is_there() && handle.open().is_ok());
         assert_eq!(handle.to_string(), "router");
+        assert_eq!(handle.command(), format!("nsenter --net={}", path.display()));
         // Another file, since the old one keeps its number as long as it is open.
         let _old = handle.open().unwrap();
         fs::remove_file(&path).unwrap();

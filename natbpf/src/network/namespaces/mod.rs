@@ -17,8 +17,8 @@ mod middle;
 mod number;
 mod surroundings;
 
-pub use handle::Handle;
-pub use number::Number;
+pub use handle::{Handle, all};
+pub use number::{Number, of as number_of};
 pub use surroundings::Surroundings;
 
 use foreign::{Foreign, bridges, obstacle};

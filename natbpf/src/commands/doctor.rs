@@ -1,0 +1,55 @@
+//! `natbpf doctor`
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::{
+    cli::{Cli, DoctorArgs},
+    doctor::{Outcome, Report, examine, table},
+    facts::Host,
+    output,
+};
+
+/// Nothing could be looked at, or nothing was found in what could be.
+const UNSEEN: u8 = 3;
+
+pub fn run(cli: &Cli, arguments: DoctorArgs) -> Result<ExitCode> {
+    if arguments.causes {
+        return causes(arguments.json);
+    }
+    let host = match Host::look(cli.netns.as_deref()) {
+        Ok(host) => host,
+        Err(error) => {
+            output::complain(format_args!("natbpf: {error:#}"))?;
+            return Ok(ExitCode::from(UNSEEN));
+        }
+    };
+    let report = Report { findings: examine(&host), places: host.places.len(), unseen: host.unseen };
+    if arguments.json {
+        output::print(report.json())?;
+    } else {
+        output::print(&report)?;
+    }
+    Ok(match report.outcome() {
+        Outcome::Healthy => ExitCode::SUCCESS,
+        Outcome::Found => ExitCode::from(1),
+        Outcome::Unseen => ExitCode::from(UNSEEN),
+    })
+}
+
+fn causes(json: bool) -> Result<ExitCode> {
+    let table = table();
+    if json {
+        let causes = table.iter().map(|cause| {
+            serde_json::json!({ "cause": cause.name, "severity": cause.severity.name(),
+                                "stage": cause.stage.name(), "title": cause.title })
+        });
+        output::print(causes.collect::<serde_json::Value>())?;
+    } else {
+        for cause in table {
+            output::print(format_args!("{:28} {:8} {}", cause.name, cause.severity.name(), cause.title))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,45 @@
+//! What a cause has found, with where that was seen and what mends it.
+
+use std::fmt::Display;
+
+use crate::facts::Place;
+
+/// What a cause has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Name of the network namespace; empty: the one that was asked for.
+    pub place: String,
+    /// What it is about: a device, a network, a rule, a sysctl.
+    pub object: String,
+    /// What is wrong, and what that does to packets.
+    pub sentence: String,
+    pub evidence: Vec<Evidence>,
+    /// Commands that mend it, as they are typed where natbpf was asked.
+    pub mend: Vec<String>,
+}
+
+/// Where it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// A file, a command, a device.
+    pub source: String,
+    pub value: String,
+}
+
+impl Found {
+    pub fn new(place: &Place, object: impl Into<String>, sentence: impl Into<String>) -> Self {
+        let (object, sentence) = (object.into(), sentence.into());
+        Self { place: place.name.clone(), object, sentence, ..Self::default() }
+    }
+
+    pub fn seen(mut self, source: impl Into<String>, value: impl Display) -> Self {
+        self.evidence.push(Evidence { source: source.into(), value: value.to_string() });
+        self
+    }
+
+    /// A command in a place.
+    pub fn mend(mut self, place: &Place, command: impl AsRef<str>) -> Self {
+        self.mend.push(place.typed(command.as_ref()));
+        self
+    }
+}

@@ -1,0 +1,120 @@
+//! What was found, for people and as JSON.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{Finding, Severity};
+
+/// The outcome of a look at a host.
+#[derive(Debug)]
+pub struct Report {
+    pub findings: Vec<Finding>,
+    /// What could not be looked at.
+    pub unseen: Vec<String>,
+    /// How many network namespaces were looked at.
+    pub places: usize,
+}
+
+/// Of the look as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Healthy,
+    Found,
+    /// Nothing was found, but not all was seen.
+    Unseen,
+}
+
+impl Report {
+    pub fn outcome(&self) -> Outcome {
+        if self.findings.iter().any(|finding| finding.cause.severity <= Severity::Warning) {
+            Outcome::Found
+        } else if self.unseen.is_empty() {
+            Outcome::Healthy
+        } else {
+            Outcome::Unseen
+        }
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::json!(Json::from(self))
+    }
+}
+
+/// The report as programs read it.
+#[derive(Debug, Serialize)]
+struct Json<'a> {
+    version: u32,
+    namespaces: usize,
+    findings: Vec<JsonFinding<'a>>,
+    unseen: &'a [String],
+}
+
+#[derive(Debug, Serialize)]
+struct JsonFinding<'a> {
+    cause: &'a str,
+    severity: &'a str,
+    stage: &'a str,
+    /// `null`: the one that was asked for.
+    namespace: Option<&'a str>,
+    object: &'a str,
+    sentence: &'a str,
+    evidence: Vec<JsonEvidence<'a>>,
+    mend: &'a [String],
+}
+
+#[derive(Debug, Serialize)]
+struct JsonEvidence<'a> {
+    source: &'a str,
+    value: &'a str,
+}
+
+impl<'a> From<&'a Report> for Json<'a> {
+    fn from(report: &'a Report) -> Self {
+        Self {
+            version: 1,
+            namespaces: report.places,
+            findings: report.findings.iter().map(JsonFinding::from).collect(),
+            unseen: &report.unseen,
+        }
+    }
+}
+
+impl<'a> From<&'a Finding> for JsonFinding<'a> {
+    fn from(Finding { cause, found }: &'a Finding) -> Self {
+        let evidence =
+            found.evidence.iter().map(|seen| JsonEvidence { source: &seen.source, value: &seen.value });
+        Self {
+            cause: cause.name,
+            severity: cause.severity.name(),
+            stage: cause.stage.name(),
+            namespace: Some(&*found.place).filter(|place| !place.is_empty()),
+            object: &found.object,
+            sentence: &found.sentence,
+            evidence: evidence.collect(),
+            mend: &found.mend,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Finding { cause, found } in &self.findings {
+            writeln!(f, "{} [{}]: {}", cause.severity.name(), cause.name, found.sentence)?;
+            for seen in &found.evidence {
+                writeln!(f, "    seen: {}: {}", seen.source, seen.value)?;
+            }
+            found.mend.iter().try_for_each(|command| writeln!(f, "    mend: {command}"))?;
+        }
+        for what in &self.unseen {
+            writeln!(f, "not looked at: {what}")?;
+        }
+        let namespaces = if self.places == 1 { "network namespace" } else { "network namespaces" };
+        let found = match self.outcome() {
+            Outcome::Found => "what stands first is met first",
+            Outcome::Healthy => "no cause was found",
+            Outcome::Unseen => "no cause was found in what could be looked at",
+        };
+        write!(f, "{} {namespaces}: {found}", self.places)
+    }
+}

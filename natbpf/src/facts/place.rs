@@ -1,0 +1,168 @@
+//! All of one network namespace.
+
+use std::{collections::BTreeMap, fs::File, net::IpAddr};
+
+use anyhow::{Context as _, Result};
+use futures::TryStreamExt as _;
+use netlink_packet_route::{AddressFamily, link::LinkExtentMask};
+use rtnetlink::{IpVersion, RouteMessageBuilder};
+
+use super::{
+    Address, Device, Firewall, Neighbour, Queue, Route, Rule, Settings, Station,
+    device::{device, vlans},
+    firewall,
+    neighbour::{neighbour, station},
+    queue::queue,
+    route::{address, route, rule},
+};
+use crate::{
+    netlink::Requests,
+    netns::cookie,
+    network::{Handle, Number, number_of},
+};
+
+/// A network namespace with all that is in it.
+#[derive(Debug, Default)]
+pub struct Place {
+    /// Empty: the one that was asked for.
+    pub name: String,
+    /// What runs a command there.
+    pub command: Option<String>,
+    /// The kernel's number of it, which no other namespace ever has.
+    pub cookie: u64,
+    /// The cookies of those that this one has numbers for.
+    pub numbers: BTreeMap<Number, u64>,
+    /// By index.
+    pub devices: Vec<Device>,
+    pub addresses: Vec<Address>,
+    pub routes: Vec<Route>,
+    pub rules: Vec<Rule>,
+    pub neighbours: Vec<Neighbour>,
+    pub stations: Vec<Station>,
+    pub queues: Vec<Queue>,
+    pub settings: Settings,
+    pub firewall: Firewall,
+}
+
+impl Place {
+    /// Everything of the namespace of the calling thread, and what could not be looked at.
+    pub async fn look<'a>(
+        handle: Option<&Handle>,
+        ways: impl Iterator<Item = (&'a Handle, u64)>,
+    ) -> Result<(Self, Vec<String>)> {
+        let requests = Requests::open().context("cannot ask the kernel for devices")?;
+        let number = |(handle, cookie): (&Handle, u64)| {
+            let file: File = handle.open().ok()?;
+            Some((number_of(&file).ok()??, cookie))
+        };
+        let mut place = Self {
+            name: handle.map(Handle::to_string).unwrap_or_default(),
+            command: handle.map(Handle::command),
+            cookie: cookie()?,
+            numbers: ways.filter_map(number).collect(),
+            settings: Settings::look(),
+            ..Self::default()
+        };
+        place.ask(&requests).await.context("cannot ask the kernel for devices, addresses and routes")?;
+        let unseen;
+        (place.firewall, unseen) = firewall::look(&place.within());
+        Ok((place, unseen))
+    }
+
+    async fn ask(&mut self, requests: &Requests) -> Result<(), rtnetlink::Error> {
+        let links = requests.ask(|handle| handle.link().get().execute().map_ok(device));
+        self.devices = links.await?;
+        self.devices.sort_by_key(|device| device.index);
+        let of_bridges = requests.ask(|handle| {
+            let mut request = handle
+                .link()
+                .get()
+                .set_filter_mask(AddressFamily::Bridge, vec![LinkExtentMask::BrvlanCompressed]);
+            request.message_mut().header.interface_family = AddressFamily::Bridge;
+            request.execute()
+        });
+        for message in of_bridges.await? {
+            let (index, vlans) = vlans(&message);
+            let Some(device) = self.devices.iter_mut().find(|device| device.index == index) else { continue };
+            if let Some(bridge) = &mut device.bridge {
+                bridge.vlans = vlans;
+            } else if let Some(port) = &mut device.port {
+                port.vlans = vlans;
+            }
+        }
+        let addresses = requests.ask(|handle| handle.address().get().execute());
+        self.addresses = addresses.await?.iter().filter_map(address).collect();
+        let v4 = requests.ask(|handle| {
+            handle.route().get(RouteMessageBuilder::<std::net::Ipv4Addr>::new().build()).execute()
+        });
+        let v6 = requests.ask(|handle| {
+            handle.route().get(RouteMessageBuilder::<std::net::Ipv6Addr>::new().build()).execute()
+        });
+        let (v4, v6) = (v4.await?, v6.await?);
+        self.routes = v4.iter().chain(&v6).filter_map(route).collect();
+        for version in [IpVersion::V4, IpVersion::V6] {
+            let rules = requests.ask(|handle| handle.rule().get(version.clone()).execute());
+            self.rules.extend(rules.await?.iter().map(rule));
+        }
+        let neighbours = requests.ask(|handle| handle.neighbours().get().execute());
+        self.neighbours = neighbours.await?.iter().filter_map(neighbour).collect();
+        let stations = requests
+            .ask(|handle| handle.neighbours().get().set_address_family(AddressFamily::Bridge).execute());
+        self.stations = stations.await?.iter().filter_map(station).collect();
+        let queues = requests.ask(|handle| handle.qdisc().get().execute());
+        self.queues = queues.await?.iter().map(queue).collect();
+        Ok(())
+    }
+
+    /// ` in NAME`, for a sentence; nothing for the namespace that was asked for.
+    pub fn within(&self) -> String {
+        if self.name.is_empty() { String::new() } else { format!(" in {}", self.name) }
+    }
+
+    /// A command as it is typed where natbpf was asked.
+    pub fn typed(&self, command: &str) -> String {
+        self.command.as_ref().map_or_else(|| command.to_owned(), |within| format!("{within} {command}"))
+    }
+
+    pub fn device(&self, index: u32) -> Option<&Device> {
+        self.devices.iter().find(|device| device.index == index)
+    }
+
+    pub fn named(&self, name: &str) -> Option<&Device> {
+        self.devices.iter().find(|device| device.name == name)
+    }
+
+    pub fn ports<'a>(&'a self, bridge: &'a Device) -> impl Iterator<Item = &'a Device> {
+        self.devices.iter().filter(|device| device.master == Some(bridge.index))
+    }
+
+    pub fn addresses_of<'a>(&'a self, device: &'a Device) -> impl Iterator<Item = &'a Address> {
+        self.addresses.iter().filter(|address| address.device == device.index)
+    }
+
+    /// Whether an address is its own.
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.addresses.iter().any(|own| own.net.addr() == address)
+    }
+
+    /// Default routes for IPv4, in whatever table, those that the kernel prefers first.
+    pub fn defaults(&self) -> Vec<&Route> {
+        let of_v4 =
+            |route: &&Route| route.is_default() && route.destination.addr().is_ipv4() && !route.refuses;
+        let mut routes: Vec<_> = self.routes.iter().filter(of_v4).collect();
+        routes.sort_by_key(|route| (!route.is_main(), route.metric));
+        routes
+    }
+
+    /// The routes to an address in the main table, the one that the kernel takes first.
+    pub fn route_to(&self, address: IpAddr) -> Option<&Route> {
+        let routes =
+            self.routes.iter().filter(|route| route.is_main() && route.destination.contains(&address));
+        routes.max_by_key(|route| (route.destination.prefix_len(), std::cmp::Reverse(route.metric)))
+    }
+
+    /// Whether it passes packets of others on.
+    pub fn forwards(&self) -> bool {
+        self.settings.number("ipv4/ip_forward") == Some(1)
+    }
+}

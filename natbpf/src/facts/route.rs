@@ -1,0 +1,196 @@
+//! Addresses, routes and the rules that choose a table.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netlink_packet_route::{
+    AddressFamily,
+    address::{AddressAttribute, AddressMessage},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
+    rule::{RuleAction, RuleAttribute, RuleMessage},
+};
+
+/// `RT_TABLE_MAIN`, `RT_TABLE_LOCAL` (linux/rtnetlink.h)
+const MAIN: u32 = 254;
+const LOCAL: u32 = 255;
+
+/// An address of a device, with the length of its network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Index of the device.
+    pub device: u32,
+    /// The address itself, not that of the network.
+    pub net: IpNet,
+}
+
+/// A route of unicast, or one that refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub table: u32,
+    pub destination: IpNet,
+    pub hops: Vec<Hop>,
+    pub metric: u32,
+    /// It says blackhole, unreachable, prohibit or throw.
+    pub refuses: bool,
+    /// The address that the host itself sends from.
+    pub source: Option<IpAddr>,
+}
+
+/// One of its ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Index of the device.
+    pub device: u32,
+    /// Without one the destination itself is asked for.
+    pub gateway: Option<IpAddr>,
+}
+
+/// A rule of the routing policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub v6: bool,
+    pub priority: u32,
+    pub source: Option<IpNet>,
+    pub destination: Option<IpNet>,
+    pub input: Option<String>,
+    pub output: Option<String>,
+    /// It is for packets with a firewall's mark, or is about ports and the like.
+    pub special: bool,
+    /// The table that it leads to.
+    pub table: Option<u32>,
+}
+
+impl Route {
+    pub const fn is_main(&self) -> bool {
+        self.table == MAIN
+    }
+
+    pub const fn is_local(&self) -> bool {
+        self.table == LOCAL
+    }
+
+    pub fn is_default(&self) -> bool {
+        self.destination.prefix_len() == 0
+    }
+}
+
+impl Rule {
+    /// Whether it is one that every host has.
+    pub const fn is_usual(&self) -> bool {
+        matches!((self.priority, self.table), (0, Some(LOCAL)) | (32766, Some(MAIN)) | (32767, Some(253)))
+    }
+}
+
+pub fn address(message: &AddressMessage) -> Option<Address> {
+    // Of a pair of addresses the local one is the device's own.
+    let find = |local: bool| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Local(address) if local => Some(*address),
+            AddressAttribute::Address(address) if !local => Some(*address),
+            _ => None,
+        })
+    };
+    let net = IpNet::new(find(true).or_else(|| find(false))?, message.header.prefix_len).ok()?;
+    Some(Address { device: message.header.index, net })
+}
+
+pub fn route(message: &RouteMessage) -> Option<Route> {
+    let v6 = match message.header.address_family {
+        AddressFamily::Inet => false,
+        AddressFamily::Inet6 => true,
+        _ => return None,
+    };
+    let refuses = match message.header.kind {
+        RouteType::Unicast => false,
+        RouteType::BlackHole | RouteType::Unreachable | RouteType::Prohibit | RouteType::Throw => true,
+        _ => return None,
+    };
+    let nowhere = if v6 { IpAddr::from([0; 16]) } else { IpAddr::from([0; 4]) };
+    let mut route = Route {
+        table: message.header.table.into(),
+        destination: IpNet::new(nowhere, 0).ok()?,
+        hops: Vec::new(),
+        metric: 0,
+        refuses,
+        source: None,
+    };
+    let (mut device, mut gateway) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Table(table) => route.table = *table,
+            RouteAttribute::Destination(address) => {
+                route.destination =
+                    IpNet::new(ip(address)?, message.header.destination_prefix_length).ok()?.trunc();
+            }
+            RouteAttribute::Oif(index) => device = Some(*index),
+            RouteAttribute::Gateway(address) => gateway = ip(address),
+            RouteAttribute::Via(via) => gateway = through(via),
+            RouteAttribute::Priority(metric) => route.metric = *metric,
+            RouteAttribute::PrefSource(address) => route.source = ip(address),
+            RouteAttribute::MultiPath(hops) => {
+                route.hops.extend(hops.iter().map(|hop| {
+                    let gateway = hop.attributes.iter().find_map(|attribute| match attribute {
+                        RouteAttribute::Gateway(address) => ip(address),
+                        RouteAttribute::Via(via) => through(via),
+                        _ => None,
+                    });
+                    Hop { device: hop.interface_index, gateway }
+                }));
+            }
+            _ => {}
+        }
+    }
+    route.hops.extend(device.map(|device| Hop { device, gateway }));
+    Some(route)
+}
+
+const fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    }
+}
+
+const fn through(via: &RouteVia) -> Option<IpAddr> {
+    match via {
+        RouteVia::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteVia::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    }
+}
+
+pub fn rule(message: &RuleMessage) -> Rule {
+    let mut rule = Rule {
+        v6: message.header.family == AddressFamily::Inet6,
+        priority: 0,
+        source: None,
+        destination: None,
+        input: None,
+        output: None,
+        special: false,
+        table: Some(message.header.table.into()),
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Priority(priority) => rule.priority = *priority,
+            RuleAttribute::Table(table) => rule.table = Some(*table),
+            RuleAttribute::Source(address) => rule.source = IpNet::new(*address, message.header.src_len).ok(),
+            RuleAttribute::Destination(address) => {
+                rule.destination = IpNet::new(*address, message.header.dst_len).ok();
+            }
+            RuleAttribute::Iifname(name) => rule.input = Some(name.clone()),
+            RuleAttribute::Oifname(name) => rule.output = Some(name.clone()),
+            RuleAttribute::FwMark(mark) => rule.special |= *mark != 0,
+            RuleAttribute::UidRange(_)
+            | RuleAttribute::IpProtocol(_)
+            | RuleAttribute::SourcePortRange(_)
+            | RuleAttribute::DestinationPortRange(_)
+            | RuleAttribute::TunId(_) => rule.special = true,
+            RuleAttribute::L3MDev(true) => rule.table = None,
+            _ => {}
+        }
+    }
+    rule.table = rule.table.filter(|_| message.header.action == RuleAction::ToTable);
+    rule
+}

@@ -1,0 +1,83 @@
+//! Asking the doctor, and what is expected of the answer.
+
+use anyhow::{Context as _, Result, ensure};
+use lab::gateway::natbpf::Cli;
+use lab::{Lab, SERVER};
+use serde_json::Value;
+
+/// The standard lab with what a router needs: MASQUERADE by iptables.
+pub fn healthy() -> Result<Lab> {
+    let lab = Lab::new()?;
+    lab.gw.ip(&format!("route add default via {SERVER}"))?;
+    let rule = ["-t", "nat", "-A", "POSTROUTING", "-s", "10.0.0.0/24", "-o", "wan", "-j", "MASQUERADE"];
+    lab.gw.cmd("iptables").args(rule).run()?;
+    Ok(lab)
+}
+
+/// What was found, in the order in which it is shown.
+#[derive(Debug)]
+pub struct Examination {
+    pub report: Value,
+    pub status: Option<i32>,
+}
+
+impl Examination {
+    pub fn of(cli: &Cli) -> Result<Self> {
+        let output = cli.output(["doctor", "--json"])?;
+        let (text, said) = (String::from_utf8(output.stdout)?, String::from_utf8_lossy(&output.stderr));
+        let report = serde_json::from_str(&text).with_context(|| format!("no JSON: {text} {said}"))?;
+        Ok(Self { report, status: output.status.code() })
+    }
+
+    fn findings(&self) -> &[Value] {
+        self.report["findings"].as_array().map_or(&[], Vec::as_slice)
+    }
+
+    /// The causes that were found and are errors or warnings, each with its object.
+    pub fn causes(&self) -> Vec<(&str, &str)> {
+        let bad = self.findings().iter().filter(|finding| finding["severity"] != "note");
+        bad.map(|finding| {
+            let [cause, object] = [&finding["cause"], &finding["object"]].map(Value::as_str);
+            (cause.unwrap_or_default(), object.unwrap_or_default())
+        })
+        .collect()
+    }
+
+    /// Nothing is wrong, and everything was looked at.
+    pub fn is_healthy(&self) -> Result<()> {
+        ensure!(
+            self.causes().is_empty() && self.status == Some(0),
+            "{:#}, status {:?}",
+            self.report,
+            self.status
+        );
+        Ok(())
+    }
+
+    /// This is the first of what was found, with a way to mend it.
+    pub fn begins_with(&self, cause: &str, object: &str) -> Result<()> {
+        ensure!(
+            self.causes().first() == Some(&(cause, object)) && self.status == Some(1),
+            "{:#}",
+            self.report
+        );
+        let first = &self.findings()[0];
+        let filled = |key: &str| first[key].as_array().is_some_and(|list| !list.is_empty());
+        ensure!(filled("evidence") && filled("mend"), "{first:#}");
+        Ok(())
+    }
+
+    /// It is the only cause that was found.
+    pub fn is_alone(&self, cause: &str, object: &str) -> Result<()> {
+        self.begins_with(cause, object)?;
+        ensure!(self.causes().len() == 1, "{:#}", self.report);
+        Ok(())
+    }
+}
+
+/// A healthy lab is broken, and the doctor says so, by this name and with this object; in the namespace of the gateway.
+pub fn names(cause: &str, object: &str, break_it: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
+    let lab = healthy()?;
+    break_it(&lab)?;
+    Examination::of(&lab.natbpf_cli()?)?.is_alone(cause, object)
+}

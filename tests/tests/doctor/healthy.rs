@@ -1,0 +1,35 @@
+//! No false alarm where nothing is wrong.
+
+use anyhow::{Result, ensure};
+use lab::{Node, SERVER};
+
+use super::examination::{Examination, healthy};
+
+#[test]
+fn the_standard_lab() -> Result<()> {
+    let lab = healthy()?;
+    let cli = lab.natbpf_cli()?;
+    Examination::of(&cli)?.is_healthy()?;
+    let text = cli.cmd().arg("doctor").output_text()?;
+    ensure!(text.contains("4 network namespaces: no cause was found"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_node_of_a_cloud() -> Result<()> {
+    let node = Node::new()?;
+    node.router.ip(&format!("route add default via {SERVER}"))?;
+    Examination::of(&node.natbpf_cli()?)?.is_healthy()
+}
+
+/// What stands first is met first.
+#[test]
+fn two_causes_are_both_named_in_their_order() -> Result<()> {
+    let lab = healthy()?;
+    lab.gw.sysctl("net.ipv4.ip_forward", "0")?;
+    lab.gw.cmd("iptables").args(["-P", "FORWARD", "DROP"]).run()?;
+    let found = Examination::of(&lab.natbpf_cli()?)?;
+    let names: Vec<_> = found.causes().into_iter().map(|(cause, _)| cause).collect();
+    ensure!(names == ["forwarding-off", "forward-dropped"], "{:#}", found.report);
+    Ok(())
+}
