@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::api::{Api, LIMIT, id};
+use crate::hosts::outside::OUTSIDE;
 use crate::hosts::pod::Pod;
 use crate::hosts::streams::IPERF;
 use crate::process::wait::wait_until;
@@ -47,8 +48,9 @@ pub fn close(pod: &Pod, group: &str) -> Result<()> {
     wait_until("the agent has taken the rule away", LIMIT, || {
         Ok(!pod.program("iptables-save").output_text()?.contains(&format!("-p udp -m udp --dport {IPERF}")))
     })?;
+    // Those between instances are not the group's.
     wait_until("the agent has ended the flow", LIMIT, || {
-        let flows = ["-L", "-p", "udp", "--dport", &IPERF.to_string()];
+        let flows = ["-L", "-p", "udp", "-s", &OUTSIDE.to_string(), "--dport", &IPERF.to_string()];
         Ok(pod.program("conntrack").args(flows).output_text()?.trim().is_empty())
     })
 }
