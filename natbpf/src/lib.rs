@@ -15,6 +15,8 @@ pub mod flows;
 pub mod gc;
 pub mod import;
 pub mod logging;
+#[cfg(test)]
+mod manual;
 pub mod netlink;
 pub mod netns;
 pub mod network;

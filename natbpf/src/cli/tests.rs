@@ -8,6 +8,7 @@ use crate::config::{
     Action, AttachMode, Config, DatapathConfig, Filtering, Networks, Ports, Quota, Switch, Translation,
     keys::{DatapathKeys, Row, RuleKeys},
 };
+use crate::manual;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(std::iter::once("natbpf").chain(line.split_whitespace()))
@@ -203,29 +204,12 @@ fn table(rows: &[Row]) -> String {
     keys.iter().map(row).fold(head, |table, row| table + &row)
 }
 
-/// What stands in the manual between a comment of this name and its end is this; it is written with NATBPF_RENEW.
-fn in_the_manual(name: &str, made: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
-    let manual = fs::read_to_string(&path).unwrap();
-    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
-    let (before, rest) = manual.split_once(&begin).expect(&begin);
-    let (found, after) = rest.split_once(&end).expect(&end);
-    if std::env::var_os("NATBPF_RENEW").is_some() {
-        fs::write(&path, [before, &begin, made, &end, after].concat()).unwrap();
-        return;
-    }
-    assert!(
-        found == made,
-        "\"{name}\" in docs/operations.md is not up to date; renew it by \
-         `NATBPF_RENEW=1 cargo test -p natbpf the_manual_has_every_key`. It is now\n{made}"
-    );
-}
-
 #[test]
 fn the_manual_has_every_key() {
-    in_the_manual("example", &format!("```toml\n{}```\n", help::example()));
-    in_the_manual("keys of a rule", &table(RuleKeys::EXAMPLE));
-    in_the_manual("keys of the datapath", &table(DatapathKeys::EXAMPLE));
+    let holds = |name, made: &str| manual::holds("docs/operations.md", name, made);
+    holds("example", &format!("```toml\n{}```\n", help::example()));
+    holds("keys of a rule", &table(RuleKeys::EXAMPLE));
+    holds("keys of the datapath", &table(DatapathKeys::EXAMPLE));
 }
 
 #[test]

@@ -26,6 +26,18 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::manual;
+
+    fn row(Cause { name, severity, stage, title, .. }: &Cause) -> String {
+        format!("| `{name}` | {} | {} | {title} |\n", severity.name(), stage.name())
+    }
+
+    #[test]
+    fn the_document_has_the_table() {
+        let head = "| cause | severity | where | what it is |\n|---|---|---|---|\n".to_owned();
+        let made = table().into_iter().map(row).fold(head, |made, row| made + &row);
+        manual::holds("docs/outside.md", "causes", &made);
+    }
 
     #[test]
     fn each_has_a_name_of_its_own() {

@@ -1,13 +1,9 @@
 //! The sample in the README is what `natbpf status` prints.
 
 use natbpf_common::IfIndex;
-use std::{env, fs, path::Path};
 
 use super::*;
-
-/// What stands around the sample.
-const BEGIN: &str = "<!-- status -->\n```\n";
-const END: &str = "\n```\n<!-- /status -->";
+use crate::manual;
 
 /// A gateway with two instances.
 fn sample() -> Report {
@@ -50,18 +46,5 @@ fn sample() -> Report {
 
 #[test]
 fn the_sample_of_the_readme_is_what_status_prints() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = fs::read_to_string(&path).expect("the README can be read");
-    let (before, rest) = readme.split_once(BEGIN).expect("the README has the beginning of the sample");
-    let (found, after) = rest.split_once(END).expect("the README has the end of the sample");
-    let printed = sample().text(false).to_string();
-    if env::var_os("NATBPF_RENEW").is_some() {
-        fs::write(&path, [before, BEGIN, &printed, END, after].concat()).expect("the README can be written");
-        return;
-    }
-    assert!(
-        found == printed,
-        "the sample in README.md is not what `natbpf status` prints; renew it by \
-         `NATBPF_RENEW=1 cargo test -p natbpf sample_of_the_readme`. It is now\n{printed}"
-    );
+    manual::holds("README.md", "status", &format!("```\n{}\n```\n", sample().text(false)));
 }
