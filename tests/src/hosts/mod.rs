@@ -4,6 +4,7 @@
 //! `cargo xtask hosts` builds them, lets `natbpf accelerate` find its way there without configuration, and compares
 //! what works before, with and after it. Benchmarks take them as topologies.
 
+mod alarms;
 mod ban;
 mod check;
 mod complaints;

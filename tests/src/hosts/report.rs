@@ -6,6 +6,7 @@ use std::fmt;
 use anyhow::Result;
 use comfy_table::{Table, presets};
 
+use super::alarms;
 use super::host::Host;
 use super::passed;
 use super::rules;
@@ -33,6 +34,8 @@ pub struct Report {
     /// When rules had changed, and what of them.
     changes: Vec<(&'static str, Vec<String>)>,
     pub left_behind: Vec<String>,
+    /// When `natbpf doctor` gave a false alarm, and which.
+    pub alarms: Vec<(&'static str, String)>,
     /// The host's devices on each way, without natbpf and with it.
     devices: Vec<(&'static str, Vec<String>)>,
     /// What the platform's daemons complained of while natbpf was there.
@@ -106,6 +109,12 @@ impl Report {
         Ok(())
     }
 
+    /// Asks `natbpf doctor`, who should find nothing.
+    pub fn doctor(&mut self, when: &'static str, host: &dyn Host) -> Result<()> {
+        self.alarms.extend(alarms::of(host)?.into_iter().map(|alarm| (when, alarm)));
+        Ok(())
+    }
+
     /// Compares rules.
     pub fn changed(&mut self, when: &'static str, before: &str, after: &str) {
         self.changes.push((when, rules::differences(before, after)));
@@ -122,6 +131,7 @@ impl Report {
             && self.repeated.iter().all(Repeated::is_well)
             && self.changes.iter().all(|(_, lines)| lines.is_empty())
             && self.left_behind.is_empty()
+            && self.alarms.is_empty()
             && self.complaints.is_subset(&self.complaints_without)
             && self.broken.is_empty()
     }
@@ -164,6 +174,9 @@ impl fmt::Display for Report {
         for (when, lines) in &self.changes {
             let said = if lines.is_empty() { "the same".to_owned() } else { lines.join("\n    ") };
             writeln!(f, "- rules of the platform {when}: {said}")?;
+        }
+        for (when, alarm) in &self.alarms {
+            writeln!(f, "- `natbpf doctor`, {when}: {alarm}")?;
         }
         self.broken.iter().try_for_each(|what| writeln!(f, "- does not work without natbpf: {what}"))?;
         self.left_behind.iter().try_for_each(|line| writeln!(f, "- left behind: {line}"))?;

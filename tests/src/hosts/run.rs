@@ -79,6 +79,7 @@ fn one(name: Name, options: &Options) -> Result<Report> {
     say("without natbpf");
     report.checks(host)?;
     report.devices(host)?;
+    report.doctor("before natbpf", host)?;
     let before = rules::of(host)?;
     let complaints = complaints::of(host)?;
 
@@ -99,6 +100,7 @@ fn one(name: Name, options: &Options) -> Result<Report> {
         }
     }
     report.devices(host)?;
+    report.doctor("with natbpf", host)?;
     report.events = events(host, &say)?;
     report.checks(host)?;
     report.complaints = complaints::of(host)?.difference(&complaints).cloned().collect();
