@@ -4,13 +4,14 @@ use std::{ffi::OsString, path::Path};
 
 use anyhow::{Result, bail};
 
-use super::HOSTS;
 use crate::boot::{
     packages::{Kernel, Packages},
     versions::{Flavour, Wanted},
 };
 
-/// The host of platforms whose uplink is PPP.
+/// The product that makes hosts of platforms.
+pub const HOSTS: &str = "hosts";
+/// The one of them whose uplink is PPP.
 const WITH_PPP: &str = "pppoe";
 
 /// Those of the command line, without which `command` decides, each once and unpacked.

@@ -36,11 +36,11 @@ use crate::{
     },
     test,
 };
+use kernels::HOSTS;
 use machine::{CONSOLE, Clock, Follower, Machine, STDERR, STDOUT};
 use suite::{Extent, Outcome};
 
-/// The product that makes hosts of platforms, and what some of them read beside their programs.
-const HOSTS: &str = "hosts";
+/// What some hosts of platforms read beside their programs.
 const READ_BY_HOSTS: [&str; 2] = ["/usr/share/openvswitch/vswitch.ovsschema", "/usr/lib/pppd"];
 /// As the package of pppd has it; a host has its own in this folder.
 const PPP_OPTIONS: &str = "etc/ppp/options";
