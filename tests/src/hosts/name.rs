@@ -29,6 +29,8 @@ pub enum Name {
     Kubernetes,
     /// A home's router: VLANs, a flowtable, SQM, WireGuard; needs a kernel with all of them
     Router,
+    /// The same on a line with PPPoE: Debian's pppd and pppoe-server
+    Pppoe,
 }
 
 impl Name {
@@ -41,6 +43,7 @@ impl Name {
             Self::Openvswitch => "Open vSwitch",
             Self::Kubernetes => "Kubernetes",
             Self::Router => "router",
+            Self::Pppoe => "router with PPPoE",
         }
     }
 
@@ -53,9 +56,13 @@ impl Name {
             Self::Kubernetes if !kubernetes::is_there() => {
                 Some("this kernel lacks what kube-proxy needs: br_netfilter, or a match such as xt_statistic")
             }
-            Self::Router if !router::is_there() => Some(
+            Self::Router if !router::is_there(router::Kind::Ethernet) => Some(
                 "this kernel lacks one of VLANs, flowtables, HTB, fq_codel, IFB and WireGuard; `cargo xtask vm --kernel \
                  6.12 -- hosts router` has all",
+            ),
+            Self::Pppoe if !router::is_there(router::Kind::Pppoe) => Some(
+                "this kernel lacks PPPoE or something else of the router; `cargo xtask vm --kernel 6.12 -- hosts pppoe` has \
+                 all",
             ),
             _ => None,
         }
@@ -70,7 +77,8 @@ impl Name {
             Self::Neutron => Box::new(Neutron::start()?),
             Self::Openvswitch => Box::new(OpenVswitch::start()?),
             Self::Kubernetes => Box::new(Kubernetes::start()?),
-            Self::Router => Box::new(Router::start()?),
+            Self::Router => Box::new(Router::start(router::Kind::Ethernet)?),
+            Self::Pppoe => Box::new(Router::start(router::Kind::Pppoe)?),
         })
     }
 }

@@ -33,14 +33,20 @@ impl Outside {
     /// The same where the host's card has another name, and no address.
     pub fn unnumbered(card: &str) -> Result<(Namespace, Self)> {
         let host = Namespace::new("host")?;
+        let outside = Self::beyond(&host, card)?;
+        Ok((host, outside))
+    }
+
+    /// Makes it with a new card of `host`, which has no address.
+    pub fn beyond(host: &Namespace, card: &str) -> Result<Self> {
         let namespace = Namespace::new("outside")?;
         host.ip(&format!("link add {card} type veth peer name eth0 netns outside\nlink set {card} up"))?;
         namespace.ip(&format!("link set eth0 up\naddr add {OUTSIDE}/24 dev eth0"))?;
-        for namespace in [&host, &namespace] {
+        for namespace in [host, &namespace] {
             namespace.wait_for_carriers()?;
         }
         let server = Server::start(&namespace, (OUTSIDE, HTTP))?;
-        Ok((host, Self { namespace, _server: server }))
+        Ok(Self { namespace, _server: server })
     }
 
     /// Where its server listens.

@@ -81,6 +81,8 @@ pub const PROGRAMS: &[Program] = &[
     program(Hosts, "ovs-vswitchd", "openvswitch-switch"),
     program(Hosts, "ovsdb-server", "openvswitch-switch"),
     program(Hosts, "ovsdb-tool", "openvswitch-common"),
+    program(Hosts, "pppd", "ppp"),
+    program(Hosts, "pppoe-server", "pppoe"),
     program(Hosts, "wg", "wireguard-tools"),
     program(Fuzz, "c++", "g++"),
 ];

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::versions::{Release, Wanted, choose};
+use super::versions::{Flavour, Release, Wanted, choose};
 use crate::command::{command, output_of, run_aside};
 
 /// Kernels of these releases are looked at: 6.1 and 6.12 are those of Debian 12, and Debian 13's backports follow
@@ -77,16 +77,17 @@ impl Packages {
             fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         }
         packages.update()?;
-        let pattern = r"^linux-image-[0-9].*-cloud-amd64$";
+        let pattern = r"^linux-image-[0-9].*-amd64$";
         let found = output_of(packages.apt("apt-cache").args(["search", "--names-only", pattern]))?;
         packages.offered =
             found.lines().filter_map(|line| Release::of_package(line.split(' ').next()?)).collect();
         Ok(packages)
     }
 
-    pub fn choose(&self, wanted: Wanted) -> Result<Release> {
-        let chosen = choose(&self.offered, wanted).cloned();
-        let names: Vec<_> = self.offered.iter().map(Release::as_str).collect();
+    pub fn choose(&self, wanted: Wanted, flavour: Flavour) -> Result<Release> {
+        let chosen = choose(&self.offered, wanted, flavour).cloned();
+        let alike = self.offered.iter().filter(|release| release.is_of(flavour));
+        let names: Vec<_> = alike.map(Release::as_str).collect();
         chosen.with_context(|| format!("Debian offers no kernel {wanted}; there are: {}", names.join(", ")))
     }
 

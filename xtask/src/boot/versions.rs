@@ -2,6 +2,8 @@
 
 use std::{cmp::Ordering, fmt, str::FromStr};
 
+use clap::ValueEnum;
+
 /// What the command line asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
@@ -34,21 +36,44 @@ impl fmt::Display for Wanted {
     }
 }
 
-/// A kernel as Debian names it: `6.1.0-56-cloud-amd64`, `6.12.117+deb12-cloud-amd64`.
+/// How much of Linux Debian has built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Flavour {
+    /// For machines without hardware of their own, a third of the size
+    Cloud,
+    /// Also with drivers of hardware, and PPP
+    Full,
+}
+
+impl Flavour {
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Cloud => "-cloud-amd64",
+            Self::Full => ARCHITECTURE,
+        }
+    }
+}
+
+/// A kernel as Debian names it: `6.1.0-56-cloud-amd64`, `6.12.117+deb12-amd64`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release(String);
 
-/// For machines without hardware of their own, a third of the size.
-const FLAVOUR: &str = "-cloud-amd64";
+const ARCHITECTURE: &str = "-amd64";
 const PACKAGE: &str = "linux-image-";
 
 impl Release {
     /// The kernel in the package called `package`. Packages that only follow a series have no third number.
     pub fn of_package(package: &str) -> Option<Self> {
-        let release = package.strip_prefix(PACKAGE)?;
-        let version = release.strip_suffix(FLAVOUR)?;
+        let release = Self(package.strip_prefix(PACKAGE)?.to_owned());
+        let version = release.version(Flavour::Cloud).or_else(|| release.version(Flavour::Full))?;
         let exact = version.split('.').count() >= 3 && version.starts_with(|c: char| c.is_ascii_digit());
-        exact.then(|| Self(release.to_owned()))
+        exact.then_some(release)
+    }
+
+    /// Its version, if it is of this flavour. Words before the architecture are other flavours.
+    fn version(&self, flavour: Flavour) -> Option<&str> {
+        let version = self.0.strip_suffix(flavour.suffix())?;
+        version.rsplit('-').next()?.starts_with(|c: char| c.is_ascii_digit()).then_some(version)
     }
 
     pub fn package(&self) -> String {
@@ -66,8 +91,12 @@ impl Release {
     }
 
     fn numbers(&self) -> Vec<u64> {
-        let version = self.0.trim_end_matches(FLAVOUR);
+        let version = self.0.trim_end_matches(ARCHITECTURE);
         version.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
+    }
+
+    pub fn is_of(&self, flavour: Flavour) -> bool {
+        self.version(flavour).is_some()
     }
 
     fn is(&self, wanted: Wanted) -> bool {
@@ -97,8 +126,8 @@ impl Ord for Release {
 }
 
 /// The latest of `offered` that is what is `wanted`.
-pub fn choose(offered: &[Release], wanted: Wanted) -> Option<&Release> {
-    offered.iter().filter(|release| release.is(wanted)).max()
+pub fn choose(offered: &[Release], wanted: Wanted, flavour: Flavour) -> Option<&Release> {
+    offered.iter().filter(|release| release.is(wanted) && release.is_of(flavour)).max()
 }
 
 #[cfg(test)]
@@ -115,6 +144,13 @@ mod tests {
             "linux-image-7.3.4+deb13-cloud-amd64",
             "linux-image-7.3.9+deb13-cloud-amd64-unsigned",
             "linux-image-cloud-amd64",
+            "linux-image-6.1.0-57-amd64",
+            "linux-image-6.1.0-58-rt-amd64",
+            "linux-image-6.12.117+deb12-amd64",
+            "linux-image-6.12.118+deb12-rt-amd64",
+            "linux-image-6.12-amd64",
+            "linux-image-7.3.4+deb13-amd64-unsigned",
+            "linux-image-amd64",
         ];
         packages.into_iter().filter_map(Release::of_package).collect()
     }
@@ -122,7 +158,8 @@ mod tests {
     #[test]
     fn numbers_are_compared_as_numbers() {
         let offered = offered();
-        let chosen = |wanted: &str| choose(&offered, wanted.parse().unwrap()).map(Release::as_str);
+        let chosen =
+            |wanted: &str| choose(&offered, wanted.parse().unwrap(), Flavour::Cloud).map(Release::as_str);
         assert_eq!(chosen("6.1"), Some("6.1.0-56-cloud-amd64"));
         assert_eq!(chosen("6.12"), Some("6.12.117+deb12-cloud-amd64"));
         assert_eq!(chosen("newest"), Some("7.3.4+deb13-cloud-amd64"));
@@ -131,7 +168,21 @@ mod tests {
 
     #[test]
     fn packages_that_hold_no_signed_kernel_are_left_out() {
-        assert_eq!(offered().len(), 5);
+        assert_eq!(offered().len(), 7);
+    }
+
+    #[test]
+    fn of_two_flavours_the_wanted_one_is_chosen() {
+        let offered = offered();
+        let chosen =
+            |wanted: &str| choose(&offered, wanted.parse().unwrap(), Flavour::Full).map(Release::as_str);
+        assert_eq!(chosen("6.1"), Some("6.1.0-57-amd64"));
+        assert_eq!(chosen("6.12"), Some("6.12.117+deb12-amd64"));
+        assert_eq!(chosen("newest"), Some("6.12.117+deb12-amd64"));
+        assert_eq!(chosen("7.3"), None);
+        let release = Release::of_package("linux-image-6.12.117+deb12-amd64").unwrap();
+        assert_eq!(release.package(), "linux-image-6.12.117+deb12-amd64");
+        assert_eq!(release.numbers(), [6, 12, 117, 12]);
     }
 
     #[test]

@@ -5,7 +5,11 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, Result};
 
 use crate::{
-    boot::{image::Image, packages::Packages, versions::Wanted},
+    boot::{
+        image::Image,
+        packages::Packages,
+        versions::{Flavour, Wanted},
+    },
     command::find,
 };
 
@@ -31,7 +35,7 @@ pub fn ensure(folder: &Path) -> Result<()> {
     let store = folder.with_file_name("vm");
     fs::create_dir_all(&store).with_context(|| format!("cannot make {}", store.display()))?;
     let packages = Packages::open(&store)?;
-    let kernel = packages.kernel(&packages.choose(KERNEL)?)?;
+    let kernel = packages.kernel(&packages.choose(KERNEL, Flavour::Cloud)?)?;
     let mut image = Image::bare(INIT);
     image.text("udhcpc.sh", LEASE, 0o755);
     image.text("etc/passwd", "root:x:0:0:root:/:/bin/sh\n", 0o644);

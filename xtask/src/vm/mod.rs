@@ -4,6 +4,7 @@
 //! changed: packages, file systems and logs are in `target/vm`.
 
 mod console;
+mod kernels;
 mod machine;
 mod suite;
 
@@ -23,8 +24,8 @@ use clap::Args;
 use crate::{
     boot::{
         image::Image,
-        packages::{Kernel, Packages},
-        versions::Wanted,
+        packages::Kernel,
+        versions::{Flavour, Wanted},
     },
     command::{cargo, command, find, output_of, quote, run as run_command},
     folders::release_folder,
@@ -35,12 +36,14 @@ use crate::{
     },
     test,
 };
+use kernels::HOSTS;
 use machine::{CONSOLE, Clock, Follower, Machine, STDERR, STDOUT};
 use suite::{Extent, Outcome};
 
-/// The product that makes hosts of platforms, and what one of them reads beside its programs.
-const HOSTS: &str = "hosts";
-const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
+/// What some hosts of platforms read beside their programs.
+const READ_BY_HOSTS: [&str; 2] = ["/usr/share/openvswitch/vswitch.ovsschema", "/usr/lib/pppd"];
+/// As the package of pppd has it; a host has its own in this folder.
+const PPP_OPTIONS: &str = "etc/ppp/options";
 
 /// The first process.
 const INIT: &str = include_str!("init.sh");
@@ -51,6 +54,10 @@ pub struct Options {
     /// these three, and `newest` for a command]
     #[arg(long = "kernel", value_name = "VERSION")]
     kernels: Vec<Wanted>,
+
+    /// Debian's build of these kernels [default: cloud; full for a command that needs it, as `hosts pppoe` does]
+    #[arg(long)]
+    flavour: Option<Flavour>,
 
     /// All end-to-end tests, not only representative ones
     #[arg(long, conflicts_with_all = ["quick", "command"])]
@@ -79,7 +86,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let folder = release_folder()?.with_file_name("vm");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let _alone = lock(&folder)?;
-    let kernels = kernels(&folder, options)?;
+    let kernels = kernels::kernels(&folder, &options.kernels, options.flavour, &options.command)?;
     let limit = Duration::from_secs(options.timeout);
     run_command(products::build().stdout(io::stderr()))?;
     if let [name, args @ ..] = &options.command[..] {
@@ -116,28 +123,6 @@ fn lock(folder: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// The kernels that are asked for, each once, unpacked.
-fn kernels(folder: &Path, options: &Options) -> Result<Vec<Kernel>> {
-    let packages = Packages::open(folder)?;
-    let wanted = match (&options.kernels[..], options.command.is_empty()) {
-        ([], true) => vec![Wanted::Series(6, 1), Wanted::Series(6, 12), Wanted::Newest],
-        ([], false) => vec![Wanted::Newest],
-        (chosen, true) => chosen.to_vec(),
-        ([one], false) => vec![*one],
-        _ => bail!("a command runs on one kernel: give one --kernel"),
-    };
-    let mut kernels: Vec<Kernel> = Vec::new();
-    for wanted in wanted {
-        let release = packages.choose(wanted)?;
-        if kernels.iter().any(|kernel| kernel.release == release) {
-            eprintln!("vm: {wanted} is {release}, which is among them already: Debian offers nothing newer");
-            continue;
-        }
-        kernels.push(packages.kernel(&release)?);
-    }
-    Ok(kernels)
-}
-
 /// The system with the products that everything needs, and perhaps with the programs of platforms.
 fn image(for_hosts: bool) -> Result<Image> {
     let folder = release_folder()?.with_file_name("vm");
@@ -145,7 +130,8 @@ fn image(for_hosts: bool) -> Result<Image> {
     let purposes = if for_hosts { &purposes[..] } else { &purposes[..3] };
     let mut image = Image::new(INIT, tools::programs_for(purposes))?;
     if for_hosts {
-        image.tree(Path::new(SCHEMA))?;
+        READ_BY_HOSTS.iter().try_for_each(|path| image.tree(Path::new(path)))?;
+        image.text(PPP_OPTIONS, "", 0o644);
     }
     for name in ["natbpf", "lab"] {
         image.product(name, &stripped(&product(name)?, name, &folder)?)?;
@@ -331,5 +317,8 @@ mod tests {
         assert_eq!(line.command, ["bench", "--pktgen", "--kernel"]);
         assert!(line.kernels.is_empty());
         assert!(Line::try_parse_from(["vm", "--all", "--", "bench"]).is_err());
+        assert_eq!(line.flavour, None);
+        let line = Line::parse_from(["vm", "--flavour", "full", "--", "sh"]).options;
+        assert_eq!(line.flavour, Some(Flavour::Full));
     }
 }

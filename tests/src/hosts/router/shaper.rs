@@ -10,33 +10,39 @@ use crate::netns::Namespace;
 /// Less than what the line takes, so that packets wait here and not in a modem.
 const RATE: &str = "100mbit";
 
-const UPLINK: &str = "wan";
-const IFB: &str = "ifb0";
+/// With the queue of the downward way.
+pub const IFB: &str = "ifb0";
 
-pub fn begin(router: &Namespace) -> Result<()> {
+pub fn begin(router: &Namespace, uplink: &str) -> Result<()> {
     router.ip(&format!("link add {IFB} type ifb\nlink set {IFB} up"))?;
-    write(router)
+    write(router, uplink)
 }
 
-pub fn end(router: &Namespace) -> Result<()> {
-    for [device, place] in [[UPLINK, "root"], [UPLINK, "ingress"], [IFB, "root"]] {
+pub fn end(router: &Namespace, uplink: &str) -> Result<()> {
+    for [device, place] in [[uplink, "root"], [uplink, "ingress"], [IFB, "root"]] {
         tc(router, &format!("qdisc del dev {device} {place}"))?;
     }
     Ok(())
 }
 
+/// Begins anew on an uplink that is another device under the same name: the queues there went with the old one.
+pub fn follow(router: &Namespace, uplink: &str) -> Result<()> {
+    tc(router, &format!("qdisc del dev {IFB} root"))?;
+    write(router, uplink)
+}
+
 /// Begins, at first or after [`end`], with empty queues.
-pub fn write(router: &Namespace) -> Result<()> {
-    for device in [UPLINK, IFB] {
+pub fn write(router: &Namespace, uplink: &str) -> Result<()> {
+    for device in [uplink, IFB] {
         tc(router, &format!("qdisc add dev {device} root handle 1: htb default 10"))?;
         tc(router, &format!("class add dev {device} parent 1: classid 1:10 htb rate {RATE}"))?;
         tc(router, &format!("qdisc add dev {device} parent 1:10 handle 10: fq_codel"))?;
     }
-    tc(router, &format!("qdisc add dev {UPLINK} handle ffff: ingress"))?;
+    tc(router, &format!("qdisc add dev {uplink} handle ffff: ingress"))?;
     tc(
         router,
         &format!(
-            "filter add dev {UPLINK} parent ffff: protocol all matchall action mirred egress redirect dev {IFB}"
+            "filter add dev {uplink} parent ffff: protocol all matchall action mirred egress redirect dev {IFB}"
         ),
     )
 }
@@ -45,9 +51,8 @@ fn tc(router: &Namespace, line: &str) -> Result<()> {
     router.cmd("tc").args(line.split(' ')).run()
 }
 
-/// While something is done, so many bytes pass the queue of the upward way, or of the downward one.
-pub fn sees(router: &Namespace, down: bool, bytes: u64, what: impl FnOnce() -> Result<()>) -> Result<()> {
-    let device = if down { IFB } else { UPLINK };
+/// While something is done, so many bytes pass the queue of `device`: the uplink's or that of [`IFB`].
+pub fn sees(router: &Namespace, device: &str, bytes: u64, what: impl FnOnce() -> Result<()>) -> Result<()> {
     let before = passed(router, device)?;
     what()?;
     let seen = passed(router, device)? - before;
@@ -56,15 +61,15 @@ pub fn sees(router: &Namespace, down: bool, bytes: u64, what: impl FnOnce() -> R
 }
 
 /// What comes by the uplink passes the queue, for a second: all of it but what is dropped there.
-pub fn sees_all(router: &Namespace) -> Result<()> {
-    let count = || Ok((received(router, UPLINK)?, passed(router, IFB)?));
+pub fn sees_all(router: &Namespace, uplink: &str) -> Result<()> {
+    let count = || Ok((received(router, uplink)?, passed(router, IFB)?));
     let (came, queued): (u64, u64) = count()?;
     thread::sleep(Duration::from_secs(1));
     let after: Result<(u64, u64)> = count();
     let (came_after, queued_after) = after?;
     let (came, queued) = (came_after - came, queued_after - queued);
-    ensure!(came > 10_000, "nothing comes by {UPLINK}");
-    ensure!(queued * 10 >= came * 8, "{queued} of {came} bytes that came by {UPLINK} passed the queue");
+    ensure!(came > 10_000, "nothing comes by {uplink}");
+    ensure!(queued * 10 >= came * 8, "{queued} of {came} bytes that came by {uplink} passed the queue");
     Ok(())
 }
 
