@@ -7,6 +7,7 @@
 mod check;
 mod connection;
 mod containers;
+mod guest;
 mod host;
 mod kernel;
 mod kubernetes;
