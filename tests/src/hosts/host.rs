@@ -9,7 +9,7 @@ use super::check::Check;
 use super::pod::Pod;
 use super::streams::Stream;
 use super::way::Way;
-use crate::gateway::natbpf::{Cli, INSTANCE};
+use crate::gateway::natbpf::{Cli, INSTANCE, Natbpf};
 use crate::netns::{Namespace, isolate};
 use crate::process::Cmd;
 
@@ -20,6 +20,21 @@ pub struct Event<'a> {
 }
 
 impl Debug for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+}
+
+/// Measures beside these, one on each host, or beside none; what people should know of it.
+type Take<'a> = dyn Fn(&[Natbpf]) -> Result<String> + 'a;
+
+/// What is measured without natbpf and with it.
+pub struct Measurement<'a> {
+    pub what: &'static str,
+    pub take: Box<Take<'a>>,
+}
+
+impl Debug for Measurement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.what)
     }
@@ -42,6 +57,11 @@ pub trait Host: Debug {
 
     fn natbpf_cli(&self) -> Result<Cli> {
         self.pod().map_or_else(|| Cli::new(self.network(), INSTANCE), |pod| Ok(pod.natbpf_cli()))
+    }
+
+    /// That of each host beside it, where natbpf is started, too.
+    fn further_clis(&self) -> Vec<Cli> {
+        Vec::new()
     }
 
     /// Where natbpf's tables are pinned, by a path of this machine.
@@ -69,6 +89,11 @@ pub trait Host: Debug {
 
     /// What the platform does while packets pass.
     fn events(&self) -> Vec<Event<'_>>;
+
+    /// What is compared by more than that it works. All of them leave the host as it was.
+    fn measurements(&self) -> Vec<Measurement<'_>> {
+        Vec::new()
+    }
 
     /// The ways that benchmarks take, the platform's own first.
     fn ways(&self) -> Vec<Way<'_>>;

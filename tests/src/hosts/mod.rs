@@ -17,6 +17,7 @@ mod neutron;
 mod openvswitch;
 mod outside;
 pub mod pod;
+mod repeated;
 mod report;
 mod root;
 mod router;
