@@ -12,6 +12,7 @@ mod host;
 mod kernel;
 mod kubernetes;
 mod libvirt;
+mod migration;
 mod name;
 mod neutron;
 mod openvswitch;

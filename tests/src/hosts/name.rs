@@ -8,6 +8,7 @@ use super::host::Host;
 use super::kernel;
 use super::kubernetes::{self, Kubernetes};
 use super::libvirt::Libvirt;
+use super::migration::Migration;
 use super::neutron::Neutron;
 use super::openvswitch::OpenVswitch;
 use super::router::{self, Router};
@@ -29,6 +30,8 @@ pub enum Name {
     Kubernetes,
     /// A home's router: VLANs, a flowtable, SQM, WireGuard; needs a kernel with all of them
     Router,
+    /// Live migration of a guest that QEMU emulates: to another port of its host, to another host, and back
+    Migration,
 }
 
 impl Name {
@@ -41,6 +44,7 @@ impl Name {
             Self::Openvswitch => "Open vSwitch",
             Self::Kubernetes => "Kubernetes",
             Self::Router => "router",
+            Self::Migration => "live migration",
         }
     }
 
@@ -71,6 +75,7 @@ impl Name {
             Self::Openvswitch => Box::new(OpenVswitch::start()?),
             Self::Kubernetes => Box::new(Kubernetes::start()?),
             Self::Router => Box::new(Router::start()?),
+            Self::Migration => Box::new(Migration::start()?),
         })
     }
 }
