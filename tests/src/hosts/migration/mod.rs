@@ -142,8 +142,9 @@ impl Migration {
         let said =
             format!("the guest stood still for {stood} ms (QEMU): {seen}{}", shares.unwrap_or_default());
         ensure!(seen.announcements > 0, "QEMU did not announce the guest: {said}");
+        let limit = downtime + LOSS;
         // TCP sends again at intervals that double, at worst when the guest has been back for as long as it was away.
-        let goes_on = seen.silence <= downtime + LOSS && seen.tcp_silence <= 2 * downtime + LOSS;
+        let goes_on = seen.silence <= limit && seen.tcp_silence <= 2 * limit;
         ensure!(natbpf.is_empty() || goes_on, "silent for too long: {said}");
         Ok(said)
     }
