@@ -1,5 +1,6 @@
-//! dnsmasq, and a question for it.
+//! dnsmasq for names or for addresses, and a question for it.
 
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -10,6 +11,18 @@ use crate::process::{Process, Stream};
 
 /// Starts dnsmasq on `address`, which knows `name` and nothing else.
 pub fn serve(ns: &Namespace, address: Ipv4Addr, name: &str, answer: Ipv4Addr) -> Result<Process> {
+    start(ns, [format!("--listen-address={address}"), format!("--address=/{name}/{answer}")])
+}
+
+/// Starts dnsmasq on `device`, which leases the one address of a /24 network to whoever asks.
+pub fn lease(ns: &Namespace, device: &str, address: Ipv4Addr) -> Result<Process> {
+    let device = format!("--interface={device}");
+    let range = format!("--dhcp-range={address},{address},255.255.255.0");
+    // Whether somebody has the address already is not looked for, which takes three seconds; no file is kept.
+    start(ns, ["--port=0", "--no-ping", "--leasefile-ro", &device, &range])
+}
+
+fn start<S: AsRef<OsStr>>(ns: &Namespace, options: impl IntoIterator<Item = S>) -> Result<Process> {
     let server = ns
         .cmd("dnsmasq")
         .args([
@@ -20,8 +33,7 @@ pub fn serve(ns: &Namespace, address: Ipv4Addr, name: &str, answer: Ipv4Addr) ->
             "--bind-interfaces",
         ])
         .args(["--user=root", "--pid-file=", "--log-facility=-"])
-        .arg(format!("--listen-address={address}"))
-        .arg(format!("--address=/{name}/{answer}"))
+        .args(options)
         .spawn()?;
     server.wait_for(Stream::Stderr, Duration::from_secs(10), |line| line.contains("started"))?;
     Ok(server)

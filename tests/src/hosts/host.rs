@@ -9,7 +9,7 @@ use super::check::Check;
 use super::pod::Pod;
 use super::streams::Stream;
 use super::way::Way;
-use crate::gateway::natbpf::{Cli, INSTANCE};
+use crate::gateway::natbpf::{Cli, INSTANCE, Natbpf};
 use crate::netns::{Namespace, isolate};
 use crate::process::Cmd;
 
@@ -20,6 +20,21 @@ pub struct Event<'a> {
 }
 
 impl Debug for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+}
+
+/// Measures beside these, one on each host, or beside none; what people should know of it.
+type Take<'a> = dyn Fn(&[Natbpf]) -> Result<String> + 'a;
+
+/// What is measured without natbpf and with it.
+pub struct Measurement<'a> {
+    pub what: &'static str,
+    pub take: Box<Take<'a>>,
+}
+
+impl Debug for Measurement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.what)
     }
@@ -47,6 +62,11 @@ pub trait Host: Debug {
     /// How many packets natbpf has repeated; nobody counts them without it.
     fn repeated(&self) -> Option<u64> {
         self.natbpf_cli().and_then(|natbpf| natbpf.counter("packets_repeated")).ok()
+    }
+
+    /// That of each host beside it, where natbpf is started, too.
+    fn further_clis(&self) -> Vec<Cli> {
+        Vec::new()
     }
 
     /// Where natbpf's tables are pinned, by a path of this machine.
@@ -79,6 +99,11 @@ pub trait Host: Debug {
 
     /// What the platform does while packets pass.
     fn events(&self) -> Vec<Event<'_>>;
+
+    /// What is compared by more than that it works. All of them leave the host as it was.
+    fn measurements(&self) -> Vec<Measurement<'_>> {
+        Vec::new()
+    }
 
     /// The ways that benchmarks take, the platform's own first.
     fn ways(&self) -> Vec<Way<'_>>;

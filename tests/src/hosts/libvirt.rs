@@ -9,19 +9,16 @@
 //! The second guest is behind libvirt's filter `clean-traffic`. The station is no guest but a namespace, for packets at
 //! the speed of the kernel.
 
-use std::cell::Cell;
-use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
-use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 
 use super::ban;
 use super::check::{BULK, Check};
+use super::guest::{COMMAND_LINE, FOLDER, Guest, MEMORY};
 use super::host::{Event, Host};
 use super::outside::{HOST, OUTSIDE, Outside};
 use super::pod::Pod;
@@ -30,17 +27,11 @@ use super::streams::{Client, IPERF, Stream};
 use super::way::Way;
 use crate::netns::Namespace;
 use crate::netns::isolate::{Isolation, isolate};
+use crate::process::Process;
 use crate::process::wait::wait_until;
-use crate::process::{Process, interrupt};
 use crate::topology::{End, Sources};
 
 const READY: Duration = Duration::from_secs(30);
-
-/// Until a guest has booted and has its address, on an emulated processor.
-const BOOT: Duration = Duration::from_secs(150);
-
-/// Where the pod has the guests' kernel and first file system.
-const BOOT_FOLDER: &str = "/srv/guest";
 
 const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 1);
 const STATION: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 250);
@@ -65,18 +56,12 @@ pub struct Libvirt {
     _isolation: Isolation,
 }
 
-#[derive(Debug)]
-struct Guest {
-    address: Ipv4Addr,
-    console: String,
-}
-
 impl Libvirt {
     pub fn start() -> Result<Self> {
         let isolation = isolate()?;
         let (network, outside) = Outside::new()?;
         let guest_files = guest_files()?;
-        let pod = Pod::start(&network, &root()?, &[(&guest_files, BOOT_FOLDER)])?;
+        let pod = Pod::start(&network, &root()?, &[(&guest_files, FOLDER)])?;
         pod.write("/etc/libvirt/qemu.conf", QEMU)?;
         pod.sh("mkdir -p /run/libvirt; virtlogd -d").run()?;
         let daemon = Mutex::new(Some(daemon(&pod)?));
@@ -151,9 +136,9 @@ fn daemon(pod: &Pod) -> Result<Process> {
 /// A guest with a card on the default network, its console in a file and a shell on a socket.
 fn domain(name: &str, mac: &str, filter: &str) -> String {
     format!(
-        "<domain type='qemu'><name>{name}</name><memory unit='MiB'>192</memory><vcpu>1</vcpu>\
-         <os><type arch='x86_64' machine='pc'>hvm</type><kernel>{BOOT_FOLDER}/vmlinuz</kernel>\
-         <initrd>{BOOT_FOLDER}/initramfs</initrd><cmdline>console=ttyS0 quiet panic=1 mitigations=off</cmdline></os>\
+        "<domain type='qemu'><name>{name}</name><memory unit='MiB'>{MEMORY}</memory><vcpu>1</vcpu>\
+         <os><type arch='x86_64' machine='pc'>hvm</type><kernel>{FOLDER}/vmlinuz</kernel>\
+         <initrd>{FOLDER}/initramfs</initrd><cmdline>{COMMAND_LINE}</cmdline></os>\
          <features><acpi/></features><cpu mode='maximum'/>\
          <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>\
          <interface type='network'><mac address='{mac}'/><source network='default'/><model type='virtio'/>{filter}\
@@ -171,59 +156,6 @@ fn station(host: &Namespace) -> Result<Namespace> {
     station
         .ip(&format!("addr add {STATION}/24 dev eth0\nlink set eth0 up\nroute add default via {ROUTER}"))?;
     Ok(station)
-}
-
-impl Guest {
-    /// Waits for one that has been started.
-    fn booted(pod: &Pod, name: &str) -> Result<Self> {
-        let address = Cell::new(None);
-        let log = format!("/tmp/{name}.log");
-        wait_until(&format!("guest {name} has its address and serves"), BOOT, || {
-            let said = pod.read(&log)?;
-            let lease = said.lines().find_map(|line| line.trim().strip_prefix("GUEST address "));
-            address.set(lease.and_then(|address| address.parse().ok()));
-            Ok(address.get().is_some() && said.contains("GUEST ready"))
-        })
-        .with_context(|| pod.read(&log).unwrap_or_default())?;
-        let address = address.get().context("a guest without an address")?;
-        let console = pod.path(&format!("/tmp/{name}.sock")).display().to_string();
-        Ok(Self { address, console })
-    }
-
-    /// Runs a command by the guest's shell; what it wrote, if it ended well.
-    fn sh(&self, command: &str, limit: Duration) -> Result<String> {
-        static CALLS: AtomicU32 = AtomicU32::new(0);
-        let end = Instant::now() + limit;
-        let mut console = UnixStream::connect(&self.console).context("the guest's console")?;
-        console.set_read_timeout(Some(Duration::from_millis(200)))?;
-        // What the shell says by itself must not look like the end of the command, nor the command's own echo.
-        let mark = format!("end-{}-", CALLS.fetch_add(1, Ordering::Relaxed));
-        let (head, tail) = mark.split_at(2);
-        let line = format!("stty -echo; echo be''gin; ( {command} ); echo {head}''{tail}$?\n");
-        console.write_all(line.as_bytes())?;
-        let mut said = Vec::new();
-        let mut buffer = [0; 4096];
-        while Instant::now() < end {
-            interrupt::check()?;
-            match console.read(&mut buffer) {
-                Ok(0) => bail!("the guest's console was closed"),
-                Ok(length) => said.extend_from_slice(&buffer[..length]),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
-            let text = String::from_utf8_lossy(&said).replace('\r', "");
-            let Some((output, status)) = text.split_once(&mark) else { continue };
-            let Some((status, _)) = status.split_once('\n') else { continue };
-            let output = output.split_once("begin\n").map_or(output, |(_, output)| output);
-            ensure!(status.trim() == "0", "`{command}` in a guest ended with {}: {output}", status.trim());
-            return Ok(output.to_owned());
-        }
-        bail!("`{command}` in a guest did not end within {limit:?}: {}", String::from_utf8_lossy(&said))
-    }
-
-    fn check<'a>(&'a self, what: &str, command: String) -> Check<'a> {
-        Check::new(what, move || self.sh(&command, Duration::from_mins(1)).map(drop))
-    }
 }
 
 impl Host for Libvirt {

@@ -8,6 +8,7 @@ use super::host::Host;
 use super::kernel;
 use super::kubernetes::{self, Kubernetes};
 use super::libvirt::Libvirt;
+use super::migration::Migration;
 use super::neutron::Neutron;
 use super::openvswitch::OpenVswitch;
 use super::router::{self, Router};
@@ -31,6 +32,8 @@ pub enum Name {
     Router,
     /// The same on a line with PPPoE: Debian's pppd and pppoe-server
     Pppoe,
+    /// Live migration of a guest that QEMU emulates: to another port of its host, to another host, and back
+    Migration,
 }
 
 impl Name {
@@ -44,6 +47,7 @@ impl Name {
             Self::Kubernetes => "Kubernetes",
             Self::Router => "router",
             Self::Pppoe => "router with PPPoE",
+            Self::Migration => "live migration",
         }
     }
 
@@ -79,6 +83,7 @@ impl Name {
             Self::Kubernetes => Box::new(Kubernetes::start()?),
             Self::Router => Box::new(Router::start(router::Kind::Ethernet)?),
             Self::Pppoe => Box::new(Router::start(router::Kind::Pppoe)?),
+            Self::Migration => Box::new(Migration::start()?),
         })
     }
 }

@@ -10,6 +10,8 @@ use super::alarms;
 use super::host::Host;
 use super::passed;
 use super::rules;
+use crate::gateway::natbpf::Natbpf;
+use crate::process::interrupt;
 
 /// Of packets in masses, at least.
 const REPEATED: f64 = 0.99;
@@ -31,6 +33,7 @@ pub struct Report {
     pub events: Vec<(&'static str, Option<String>)>,
     /// The same without natbpf on a new host, tried where something went wrong.
     pub events_without: Vec<(&'static str, Option<String>)>,
+    measured: Vec<Measured>,
     /// When rules had changed, and what of them.
     changes: Vec<(&'static str, Vec<String>)>,
     pub left_behind: Vec<String>,
@@ -42,6 +45,24 @@ pub struct Report {
     pub complaints: BTreeSet<String>,
     /// The same without natbpf on a new host.
     pub complaints_without: BTreeSet<String>,
+}
+
+#[derive(Debug)]
+struct Measured {
+    what: &'static str,
+    when: &'static str,
+    /// What came of it, or went wrong.
+    taken: Result<String, String>,
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, when, taken } = self;
+        match taken {
+            Ok(said) => write!(f, "{what}, {when}: {said}"),
+            Err(error) => write!(f, "{what}, {when}: NO: {error}"),
+        }
+    }
 }
 
 /// How much was repeated of a stream.
@@ -84,7 +105,7 @@ impl Report {
     /// Makes the checks of a host once more.
     pub fn checks(&mut self, host: &dyn Host) -> Result<()> {
         for (place, check) in host.checks().into_iter().enumerate() {
-            crate::process::interrupt::check()?;
+            interrupt::check()?;
             if self.checks.len() <= place {
                 self.checks.push((check.what.clone(), Vec::new()));
             }
@@ -109,6 +130,17 @@ impl Report {
         Ok(())
     }
 
+    /// Takes the measurements of a host.
+    pub fn measure(&mut self, when: &'static str, host: &dyn Host, natbpf: &[Natbpf]) -> Result<()> {
+        for measurement in host.measurements() {
+            interrupt::check()?;
+            eprintln!("hosts: {}: {}, {when}", self.title, measurement.what);
+            let taken = (measurement.take)(natbpf).map_err(|error| format!("{error:#}"));
+            self.measured.push(Measured { what: measurement.what, when, taken });
+        }
+        Ok(())
+    }
+
     /// Asks `natbpf doctor`, who should find nothing.
     pub fn doctor(&mut self, when: &'static str, host: &dyn Host) -> Result<()> {
         self.alarms.extend(alarms::of(host)?.into_iter().map(|alarm| (when, alarm)));
@@ -129,6 +161,7 @@ impl Report {
         !self.checks.iter().any(|(_, complaints)| is_worse(complaints))
             && self.events.iter().all(|(what, complaint)| complaint.is_none() || self.fails_anyway(what))
             && self.repeated.iter().all(Repeated::is_well)
+            && self.measured.iter().all(|measured| measured.taken.is_ok())
             && self.changes.iter().all(|(_, lines)| lines.is_empty())
             && self.left_behind.is_empty()
             && self.alarms.is_empty()
@@ -171,6 +204,7 @@ impl fmt::Display for Report {
             let also = if self.complaints_without.contains(complaint) { "without natbpf, too: " } else { "" };
             writeln!(f, "- a daemon complained: {also}{complaint}")?;
         }
+        self.measured.iter().try_for_each(|measured| writeln!(f, "- {measured}"))?;
         for (when, lines) in &self.changes {
             let said = if lines.is_empty() { "the same".to_owned() } else { lines.join("\n    ") };
             writeln!(f, "- rules of the platform {when}: {said}")?;
@@ -215,6 +249,13 @@ mod tests {
         changed.changed("with natbpf", "a\n", "b\n");
         assert!(!changed.is_well());
         assert!(changed.to_string().contains("- a\n    + b"));
+        let measured = |taken| {
+            let measured = vec![Measured { what: "it moves", when: "with natbpf", taken }];
+            Report { measured, ..report([None; 3]) }
+        };
+        assert!(measured(Ok("0.3 s".to_owned())).is_well());
+        assert!(!measured(Err("silent".to_owned())).is_well());
+        assert!(measured(Err("silent".to_owned())).to_string().contains("it moves, with natbpf: NO: silent"));
         let mut broken = report([None; 3]);
         broken.events = vec![("it restarts", Some("reset".to_owned()))];
         assert!(!broken.is_well());

@@ -11,10 +11,11 @@ use clap::{Parser, ValueEnum as _};
 use super::complaints;
 use super::host::{Event, Host};
 use super::name::Name;
-use super::report::{Left, Repeated, Report};
+use super::repeated::Repeated;
+use super::report::{self, Left, Report};
 use super::rules;
 use super::streams::{Protocol, Stream};
-use crate::gateway::natbpf::Natbpf;
+use crate::gateway::natbpf::{Cli, Natbpf};
 use crate::process::interrupt;
 
 /// Before and after an event packets pass for so long.
@@ -80,12 +81,15 @@ fn one(name: Name, options: &Options) -> Result<Report> {
     report.checks(host)?;
     report.devices(host)?;
     report.doctor("before natbpf", host)?;
+    report.measure("without natbpf", host, &[])?;
     let before = rules::of(host)?;
     let complaints = complaints::of(host)?;
 
     say("with natbpf");
-    let cli = host.natbpf_cli()?;
-    let natbpf = cli.start(["accelerate", "--hook", &options.hook])?;
+    let clis = [host.natbpf_cli()?].into_iter().chain(host.further_clis());
+    let start = |cli: Cli| cli.start(["accelerate", "--hook", &options.hook]);
+    let everywhere = clis.map(start).collect::<Result<Vec<_>>>()?;
+    let natbpf = &everywhere[0];
     natbpf.ready_line().clone_into(&mut report.ready);
     report.changed("when natbpf begins", &before, &rules::of(host)?);
     report.checks(host)?;
@@ -93,20 +97,23 @@ fn one(name: Name, options: &Options) -> Result<Report> {
         for protocol in Protocol::BOTH {
             interrupt::check()?;
             say(&format!("{}, {}", stream.name, protocol.name()));
-            let share = share(&natbpf, || stream.send(protocol, options.seconds))?;
-            let left = host.left_to_kernel(&stream).map(|device| left(&natbpf, device)).transpose()?;
+            let share = Repeated::during(natbpf, || stream.send(protocol, options.seconds))?.share();
+            let left = host.left_to_kernel(&stream).map(|device| left(natbpf, device)).transpose()?;
             let what = format!("{}, {}", stream.name, protocol.name());
-            report.repeated.push(Repeated { what, share, left });
+            report.repeated.push(report::Repeated { what, share, left });
         }
     }
     report.devices(host)?;
     report.doctor("with natbpf", host)?;
     report.events = events(host, &say)?;
+    report.measure("with natbpf", host, &everywhere)?;
     report.checks(host)?;
     report.complaints = complaints::of(host)?.difference(&complaints).cloned().collect();
     // Checks and events have had the platform write rules anew, perhaps in another order.
     let before = rules::of(host)?;
-    natbpf.stop()?;
+    for natbpf in everywhere {
+        natbpf.stop()?;
+    }
 
     say("after natbpf");
     report.changed("when natbpf ends", &before, &rules::of(host)?);
@@ -139,17 +146,6 @@ fn events(host: &dyn Host, say: &dyn Fn(&str)) -> Result<Vec<(&'static str, Opti
         happened.push((event.what, happens(stream, &event).err().map(|error| format!("{error:#}"))));
     }
     Ok(happened)
-}
-
-/// What share of the packets between edges natbpf has repeated meanwhile, by its own account.
-fn share(natbpf: &Natbpf, send: impl FnOnce() -> Result<()>) -> Result<f64> {
-    let count = || Ok([natbpf.counter("packets_repeated")?, natbpf.counter("packets_left")?]);
-    let [repeated, left]: [u64; 2] = count()?;
-    send()?;
-    let after: Result<[u64; 2]> = count();
-    let [repeated_after, left_after] = after?;
-    let (repeated, left) = (repeated_after - repeated, left_after - left);
-    Ok(repeated as f64 / (repeated + left).max(1) as f64)
 }
 
 /// Why natbpf leaves a device out.

@@ -13,8 +13,8 @@ use crate::{
     setup::{self, Need},
 };
 
-/// The host with guests, which boot something.
-const WITH_GUESTS: &str = "libvirt";
+/// Hosts with guests, which boot something.
+const WITH_GUESTS: [&str; 2] = ["libvirt", "migration"];
 
 /// Runs the program `hosts` with all that it needs.
 pub fn run(args: &[OsString]) -> Result<ExitCode> {
@@ -49,7 +49,7 @@ fn ensure(platforms: &[&str]) -> Result<PathBuf> {
     let folder = release_folder()?.with_file_name("hosts");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     root::ensure(&folder, platforms)?;
-    if platforms.contains(&WITH_GUESTS) {
+    if WITH_GUESTS.iter().any(|name| platforms.contains(name)) {
         guest::ensure(&folder)?;
     }
     Ok(folder)

@@ -20,7 +20,7 @@ const RELEASE: &str = "bookworm";
 const BASE: &str = "busybox-static conntrack ebtables ethtool iproute2 ipset iptables nftables procps";
 
 /// What else is installed for each, by the name that the program `hosts` has for it.
-const PLATFORMS: [(&str, &str); 4] = [
+const PLATFORMS: [(&str, &str); 5] = [
     ("docker", "docker.io"),
     ("podman", "podman netavark aardvark-dns crun"),
     (
@@ -33,6 +33,7 @@ const PLATFORMS: [(&str, &str); 4] = [
         "mariadb-server python3-pymysql neutron-server neutron-l3-agent neutron-dhcp-agent neutron-linuxbridge-agent \
          rabbitmq-server haproxy iputils-arping keepalived curl",
     ),
+    ("migration", "qemu-system-x86 seabios ipxe-qemu"),
 ];
 
 /// Makes `root` in `folder` for these platforms, or adds to it what it lacks of them.
