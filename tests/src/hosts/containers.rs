@@ -36,8 +36,9 @@ use crate::process::{Cmd, Process};
 use crate::topology::{End, Sources};
 
 const READY: Duration = Duration::from_mins(1);
-/// Until a neighbour that does not answer is asked for anew.
-const NEIGHBOURS: Duration = Duration::from_secs(20);
+/// Until one that was heard of a moment ago is asked for anew: at most 45 seconds it is taken to be reachable, and for
+/// some more it is asked in vain.
+const NEIGHBOURS: Duration = Duration::from_mins(1);
 
 /// Ports outside, and what they lead to.
 const WEB: u16 = 8080;
@@ -211,7 +212,8 @@ impl Containers {
             return Ok(());
         }
         // podman gives a bridge no MAC address, so it has the lowest of its ports', and other containers have to find
-        // out that their gateway's has changed, and changed back.
+        // out that their gateway's has changed, and changed back. As long as packets come from outside, the host's
+        // own questions for them tell them; but this may have taken longer than the stream.
         wait_until("the containers have heard of the bridge's MAC address", NEIGHBOURS, || {
             Ok(tools::ping(&self.cli.namespace, OUTSIDE, "-c 1")?.received == 1)
         })
