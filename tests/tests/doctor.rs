@@ -14,6 +14,7 @@ mod doctor {
     mod pretence;
     mod queues;
     mod routing;
+    mod schema;
     mod translation;
     mod unseen;
 }
