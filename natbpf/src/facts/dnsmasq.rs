@@ -63,7 +63,8 @@ impl Dnsmasq {
         let more = ["conf-dir", "conf-script", "servers-file", "dhcp-optsfile"];
         let nested = dnsmasq.all("conf-file").count() > told;
         dnsmasq.complete &= !nested && more.iter().all(|name| dnsmasq.all(name).next().is_none());
-        dnsmasq.lease_file = dnsmasq.all("dhcp-leasefile").last().unwrap_or(LEASES).to_owned();
+        let lease_file = dnsmasq.all("dhcp-leasefile").last().unwrap_or(LEASES).to_owned();
+        dnsmasq.lease_file = lease_file;
         if !dnsmasq.options.iter().any(|(name, _)| name == "leasefile-ro") {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             dnsmasq.leases =
@@ -133,7 +134,7 @@ fn arguments_as_options(arguments: &[String]) -> Vec<(String, String)> {
     let mut options = Vec::new();
     let mut rest = arguments.iter().peekable();
     while let Some(word) = rest.next() {
-        let value = rest.peek().filter(|next| !next.starts_with('-')).map(|next| next.to_string());
+        let value = rest.peek().filter(|next| !next.starts_with('-')).map(|next| String::clone(next));
         if let Some(long) = word.strip_prefix("--") {
             let (name, value) = match long.split_once('=') {
                 Some((name, value)) => (name, value.to_owned()),

@@ -102,8 +102,7 @@ mod tests {
 
     #[test]
     fn denials_of_natbpf_are_read() {
-        let now = Duration::from_hours(10);
-        let late = now - Duration::from_mins(1);
+        let [late, now] = [599, 600].map(Duration::from_mins);
         let line = |time: Duration, text: &str| format!("5,1,{},-;{text}\n SUBSYSTEM=x\n", time.as_micros());
         assert_eq!(denials(&line(late, SELINUX), now), [SELINUX]);
         let apparmor = "audit: apparmor=\"DENIED\" operation=\"capable\" profile=\"natbpf\" comm=\"natbpf\"";

@@ -86,8 +86,8 @@ struct Way {
 }
 
 impl Host {
-    /// Looks from the network namespace of the calling thread, which the operator knows as `name`. natbpf's instances are
-    /// looked for below `bpffs`.
+    /// Looks from the network namespace of the calling thread, which the operator knows as `name`. natbpf's instances
+    /// are looked for below `bpffs`.
     pub fn look(name: Option<&str>, bpffs: &Path) -> Result<Self> {
         if !fs::exists(CURRENT).unwrap_or_default() {
             bail!("{CURRENT} is not there; mount it with: mount -t proc proc /proc");

@@ -50,8 +50,8 @@ impl Queue {
     }
 }
 
-/// Those of the namespace of the calling thread. The options are read as bytes: those of some kinds are a structure, and
-/// no attributes.
+/// Those of the namespace of the calling thread. The options are read as bytes: those of some kinds are a structure,
+/// and no attributes.
 pub fn look() -> io::Result<Vec<Queue>> {
     request(NETLINK_ROUTE, libc::RTM_GETQDISC, DUMP, &[0; HEADER], queue)
 }

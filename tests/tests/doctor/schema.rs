@@ -14,8 +14,8 @@ fn schema() -> Result<Value> {
     Ok(serde_json::from_str(&fs::read_to_string(file)?)?)
 }
 
-/// Checks a value by the words of JSON Schema (2020-12) that the schema uses; a validator for all of them would bring 78
-/// crates. A word that is not known here is an error, so none goes unchecked.
+/// Checks a value by the words of JSON Schema (2020-12) that the schema uses; a validator for all of them would bring
+/// 78 crates. A word that is not known here is an error, so none goes unchecked.
 fn check(root: &Value, schema: &Value, value: &Value) -> Result<()> {
     for (word, wanted) in schema.as_object().context("a schema is an object")? {
         let fits = match &**word {

@@ -104,8 +104,8 @@ fn waiting<'a>(site: &'a Site<'a>) -> Vec<Waiting<'a>> {
     waiting
 }
 
-/// Whether a device is ready and its namespace has no address but those that every one has, and nothing by which it might
-/// have one elsewhere.
+/// Whether a device is ready and its namespace has no address but those that every one has, and nothing by which it
+/// might have one elsewhere.
 fn has_nothing(place: &Place, device: &Device) -> bool {
     let usual = |address: IpAddr| match address {
         IpAddr::V4(address) => address.is_loopback(),
