@@ -51,5 +51,5 @@ pub use process::wait::{becomes_true, wait_until};
 pub use process::{Cmd, Process};
 pub use topology::node::Node;
 pub use topology::trace::{Trace, trace};
-pub use topology::{End, Lab, Options, Site, Uplink};
+pub use topology::{End, Lab, Options, Site, Tap, Uplink};
 pub use wire::capture::Capture;

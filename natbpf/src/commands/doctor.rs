@@ -18,14 +18,10 @@ pub fn run(cli: &Cli, arguments: DoctorArgs) -> Result<ExitCode> {
     if arguments.causes {
         return causes(arguments.json);
     }
-    let host = match Host::look(cli.netns.as_deref()) {
-        Ok(host) => host,
-        Err(error) => {
-            output::complain(format_args!("natbpf: {error:#}"))?;
-            return Ok(ExitCode::from(UNSEEN));
-        }
+    let report = match Host::look(cli.netns.as_deref(), &cli.bpffs) {
+        Ok(host) => Report { findings: examine(&host), places: host.places.len(), unseen: host.unseen },
+        Err(error) => Report { findings: Vec::new(), places: 0, unseen: vec![format!("{error:#}")] },
     };
-    let report = Report { findings: examine(&host), places: host.places.len(), unseen: host.unseen };
     if arguments.json {
         output::print(report.json())?;
     } else {

@@ -37,6 +37,12 @@ impl Found {
         self
     }
 
+    /// A command that is typed in the host's own namespaces.
+    pub fn global(mut self, command: impl Into<String>) -> Self {
+        self.mend.push(command.into());
+        self
+    }
+
     /// A command in a place.
     pub fn mend(mut self, place: &Place, command: impl AsRef<str>) -> Self {
         self.mend.push(place.typed(command.as_ref()));

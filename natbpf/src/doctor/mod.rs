@@ -4,6 +4,7 @@
 //! | | |
 //! |---|---|
 //! | `roles` | who is a router, which networks are behind it, who is an instance |
+//! | `segment` | who hears a broadcast |
 //! | `cause` | what a cause is, and where on the way of a packet it is met |
 //! | `found`, `finding` | one that was found, with its evidence and what mends it |
 //! | `causes` | the table |
@@ -15,6 +16,7 @@ mod finding;
 mod found;
 mod report;
 mod roles;
+mod segment;
 
 pub use cause::{Cause, Severity, Stage};
 pub use causes::{all, table};
@@ -22,6 +24,7 @@ pub use finding::Finding;
 pub use found::{Evidence, Found};
 pub use report::{Outcome, Report};
 pub use roles::{Inside, Router, Site, Uplink};
+pub use segment::Segment;
 
 use crate::facts::Host;
 

@@ -1,9 +1,12 @@
-//! Processes that serve instances.
+//! Processes that serve instances, or ask for them.
 
-use std::{fs, os::unix::fs::MetadataExt as _};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+
+use super::Dnsmasq;
 
 /// Names of programs that are looked at.
-const PROGRAMS: [&str; 6] = ["dnsmasq", "dhcpd", "kea-dhcp4", "udhcpd", "dockerd", "libvirtd"];
+const PROGRAMS: [&str; 9] =
+    ["dnsmasq", "dhcpd", "kea-dhcp4", "udhcpd", "dockerd", "libvirtd", "dhclient", "udhcpc", "dhcpcd"];
 
 /// One of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +16,8 @@ pub struct Daemon {
     pub arguments: Vec<String>,
     /// Number of the file that its network namespace is.
     pub namespace: u64,
+    /// What dnsmasq was told.
+    pub dnsmasq: Option<Dnsmasq>,
 }
 
 /// Those of this host.
@@ -20,15 +25,27 @@ pub fn look() -> Vec<Daemon> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let daemon = |entry: fs::DirEntry| {
         let process = entry.file_name().to_string_lossy().parse().ok()?;
-        let line = fs::read(entry.path().join("cmdline")).ok()?;
-        let mut words = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
-        let program = words.next()?.rsplit('/').next()?.to_owned();
-        if !PROGRAMS.contains(&&*program) {
-            return None;
-        }
-        let namespace = fs::metadata(entry.path().join("ns/net")).ok()?.ino();
-        let arguments = words.filter(|word| !word.is_empty()).collect();
-        Some(Daemon { process, program, arguments, namespace })
+        of(process, &entry.path())
     };
     entries.filter_map(daemon).collect()
+}
+
+fn of(process: u32, folder: &Path) -> Option<Daemon> {
+    let line = fs::read(folder.join("cmdline")).ok()?;
+    let mut words = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+    let program = words.next()?.rsplit('/').next()?.to_owned();
+    if !PROGRAMS.contains(&&*program) {
+        return None;
+    }
+    let namespace = fs::metadata(folder.join("ns/net")).ok()?.ino();
+    let arguments: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    let dnsmasq = (program == "dnsmasq").then(|| Dnsmasq::read(&arguments, &folder.join("root")));
+    Some(Daemon { process, program, arguments, namespace, dnsmasq })
+}
+
+impl Daemon {
+    /// Whether it asks for an address.
+    pub fn is_client(&self) -> bool {
+        matches!(&*self.program, "dhclient" | "udhcpc" | "dhcpcd")
+    }
 }

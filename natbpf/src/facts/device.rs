@@ -47,6 +47,8 @@ pub struct Device {
 pub struct Bridge {
     pub stp: bool,
     pub vlan_filtering: bool,
+    /// It alone has iptables asked for what it passes on.
+    pub calls_iptables: bool,
     /// VLANs of the bridge device itself.
     pub vlans: Vec<Vlan>,
 }
@@ -171,6 +173,7 @@ fn bridge(options: &[InfoBridge]) -> Bridge {
         match option {
             InfoBridge::StpState(state) => bridge.stp = *state != BridgeStpState::Disabled,
             InfoBridge::VlanFiltering(on) => bridge.vlan_filtering = *on,
+            InfoBridge::NfCallIpTables(on) => bridge.calls_iptables = *on,
             _ => {}
         }
     }

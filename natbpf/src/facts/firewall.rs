@@ -41,6 +41,8 @@ impl Source {
 #[derive(Debug, Default)]
 pub struct Firewall {
     sets: Vec<Set>,
+    /// Some rules could not be looked at.
+    partial: bool,
 }
 
 /// What one program has printed.
@@ -61,6 +63,11 @@ pub struct Drop {
 }
 
 impl Firewall {
+    /// Whether all rules were seen, so that what is in none of them is nowhere.
+    pub const fn is_complete(&self) -> bool {
+        !self.partial
+    }
+
     pub fn sets(&self) -> &[Set] {
         &self.sets
     }
@@ -147,7 +154,7 @@ pub fn look(within: &str) -> (Firewall, Vec<String>) {
             Err(_) => {}
         }
     }
-    (Firewall { sets }, unseen)
+    (Firewall { sets, partial: !unseen.is_empty() }, unseen)
 }
 
 /// Whether ip_tables is used. To ask for its tables would make them.

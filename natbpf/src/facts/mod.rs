@@ -7,17 +7,23 @@
 //! | `device`, `route`, `neighbour`, `queue` | what the kernel tells by rtnetlink, as plain values |
 //! | `settings` | sysctls and counters below `/proc` |
 //! | `firewall` | rules, as the commands of iptables and nftables print them |
-//! | `daemon` | processes that serve instances: DHCP, DNS, platforms |
+//! | `daemon`, `dnsmasq` | processes that serve instances: DHCP, DNS, platforms; what one of them was told |
+//! | `sockets`, `resolver` | where services wait, and which name servers programs ask |
+//! | `offloads` | what devices leave to those after them |
+//! | `kernel` | what is one for the whole host |
+//! | `natbpf` | natbpf's own instances |
 //!
 //! What could not be looked at is kept in [`Host::unseen`], in words: it is said, not guessed.
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    fs::File,
-    io,
+    fs::{self, File},
+    io, panic,
+    path::Path,
+    thread,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, bail};
 
 use crate::{
     netns::{CURRENT, cookie, inside},
@@ -26,21 +32,36 @@ use crate::{
 
 mod daemon;
 mod device;
+mod dnsmasq;
 mod firewall;
+mod kernel;
+mod natbpf;
 mod neighbour;
+mod offloads;
 mod place;
 mod queue;
+mod resolver;
 mod route;
 mod settings;
+mod sockets;
 
 pub use daemon::Daemon;
 pub use device::{Bridge, Device, Port, PortState, Vlan};
+pub use dnsmasq::{Dnsmasq, Range};
 pub use firewall::{Drop, Firewall, Set, Source, packet};
+pub use kernel::Kernel;
+pub use natbpf::Natbpf;
 pub use neighbour::{Neighbour, NeighbourState, Station};
+pub use offloads::Offloads;
 pub use place::Place;
 pub use queue::Queue;
+pub use resolver::Resolver;
 pub use route::{Address, Hop, Route, Rule};
 pub use settings::Settings;
+pub use sockets::Socket;
+
+/// The host's own network namespace, where its first process is.
+const FIRST: &str = "/proc/1/ns/net";
 
 /// More namespaces are not looked at.
 const LIMIT: usize = 256;
@@ -51,6 +72,9 @@ pub struct Host {
     /// The namespace that was asked for, and then those that its devices lead to, near ones first.
     pub places: Vec<Place>,
     pub daemons: Vec<Daemon>,
+    pub resolvers: Vec<Resolver>,
+    pub natbpf: Vec<Natbpf>,
+    pub kernel: Kernel,
     /// What could not be looked at, and why.
     pub unseen: Vec<String>,
 }
@@ -62,12 +86,15 @@ struct Way {
 }
 
 impl Host {
-    /// Looks from the network namespace of the calling thread, which the operator knows as `name`.
-    pub fn look(name: Option<&str>) -> Result<Self> {
-        let here = File::open(CURRENT).context("cannot open this network namespace")?;
-        let ways: Vec<Way> = namespaces_with_a_way_in().into_iter().filter_map(Way::new).collect();
+    /// Looks from the network namespace of the calling thread, which the operator knows as `name`. natbpf's instances
+    /// are looked for below `bpffs`.
+    pub fn look(name: Option<&str>, bpffs: &Path) -> Result<Self> {
+        if !fs::exists(CURRENT).unwrap_or_default() {
+            bail!("{CURRENT} is not there; mount it with: mount -t proc proc /proc");
+        }
         let mut host = Self::default();
-        let home = host.look_in(&here, None, &ways)?;
+        let ways = host.ways();
+        let home = host.look_in(None, &ways)?;
         host.places.push(Place { command: name.map(|name| format!("ip netns exec {name}")), ..home });
         // An internal port of Open vSwitch does not say where the others are: what has a name may be behind one.
         let mut next: VecDeque<u64> = host.places[0].numbers.values().copied().collect();
@@ -82,8 +109,7 @@ impl Host {
                 left += 1;
                 continue;
             }
-            let seen = way.handle.open().map_err(anyhow::Error::from);
-            match seen.and_then(|file| host.look_in(&file, Some(&way.handle), &ways)) {
+            match host.look_in(Some(&way.handle), &ways) {
                 Ok(place) => {
                     next.extend(place.numbers.values());
                     host.places.push(place);
@@ -95,18 +121,44 @@ impl Host {
             host.unseen.push(format!("{left} network namespaces: {LIMIT} others were looked at"));
         }
         host.daemons = daemon::look();
+        host.resolvers = resolver::look();
+        let namespaces = ways.iter().filter_map(|way| way.handle.open().ok());
+        host.kernel = Kernel::look(File::open(FIRST).into_iter().chain(namespaces));
+        let unseen;
+        (host.natbpf, unseen) = natbpf::look(bpffs);
+        host.unseen.extend(unseen);
         let mut once = BTreeSet::new();
         host.unseen.retain(|what| once.insert(what.clone()));
         Ok(host)
     }
 
-    /// Everything of one namespace, by a thread that goes there.
-    fn look_in(&mut self, file: &File, handle: Option<&Handle>, ways: &[Way]) -> Result<Place> {
-        let (place, unseen) = inside(file, || {
+    /// The namespaces that may be entered. To be kept out of one is no fault of the host's.
+    fn ways(&mut self) -> Vec<Way> {
+        let (ways, kept_out): (Vec<_>, Vec<_>) =
+            namespaces_with_a_way_in().into_iter().map(Way::new).partition(Result::is_ok);
+        let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        let denied = kept_out.into_iter().filter_map(Result::err).filter(is_denied).count();
+        let privileged = nix::unistd::geteuid().is_root() && denied == 0;
+        if !privileged {
+            self.unseen
+                .push("other network namespaces, and the processes there: run natbpf as root".to_owned());
+        }
+        ways.into_iter().filter_map(Result::ok).collect()
+    }
+
+    /// Everything of one namespace, by a thread that goes there if it is another one.
+    fn look_in(&mut self, handle: Option<&Handle>, ways: &[Way]) -> Result<Place> {
+        let look = || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let ways = ways.iter().map(|way| (&way.handle, way.cookie));
             runtime.block_on(Place::look(handle, ways)).map_err(io::Error::other)
-        })?;
+        };
+        let (place, unseen) = match handle {
+            Some(handle) => inside(&handle.open()?, look)?,
+            None => thread::scope(|scope| {
+                scope.spawn(look).join().unwrap_or_else(|cause| panic::resume_unwind(cause))
+            })?,
+        };
         self.unseen.extend(unseen);
         Ok(place)
     }
@@ -133,10 +185,9 @@ impl Host {
 }
 
 impl Way {
-    /// `None`: it has gone meanwhile, or may not be entered.
-    fn new(handle: Handle) -> Option<Self> {
-        let there = handle.open().ok()?;
-        let cookie = inside(&there, || cookie().map_err(io::Error::other)).ok()?;
-        Some(Self { handle, cookie })
+    fn new(handle: Handle) -> io::Result<Self> {
+        let there = handle.open()?;
+        let cookie = inside(&there, || cookie().map_err(io::Error::other))?;
+        Ok(Self { handle, cookie })
     }
 }

@@ -1,6 +1,11 @@
 //! All of one network namespace.
 
-use std::{collections::BTreeMap, fs::File, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    net::IpAddr,
+    os::unix::fs::MetadataExt as _,
+};
 
 use anyhow::{Context as _, Result};
 use futures::TryStreamExt as _;
@@ -8,16 +13,17 @@ use netlink_packet_route::{AddressFamily, link::LinkExtentMask};
 use rtnetlink::{IpVersion, RouteMessageBuilder};
 
 use super::{
-    Address, Device, Firewall, Neighbour, Queue, Route, Rule, Settings, Station,
+    Address, Device, Firewall, Neighbour, Offloads, Queue, Route, Rule, Settings, Socket, Station,
     device::{device, vlans},
     firewall,
     neighbour::{neighbour, station},
-    queue::queue,
+    offloads, queue,
     route::{address, route, rule},
+    sockets,
 };
 use crate::{
     netlink::Requests,
-    netns::cookie,
+    netns::{CURRENT, cookie},
     network::{Handle, Number, number_of},
 };
 
@@ -30,6 +36,8 @@ pub struct Place {
     pub command: Option<String>,
     /// The kernel's number of it, which no other namespace ever has.
     pub cookie: u64,
+    /// Number of the file that it is, by which processes are told to be in it.
+    pub inode: u64,
     /// The cookies of those that this one has numbers for.
     pub numbers: BTreeMap<Number, u64>,
     /// By index.
@@ -40,6 +48,9 @@ pub struct Place {
     pub neighbours: Vec<Neighbour>,
     pub stations: Vec<Station>,
     pub queues: Vec<Queue>,
+    pub offloads: Vec<Offloads>,
+    /// UDP sockets; `None`: they could not be looked at.
+    pub sockets: Option<Vec<Socket>>,
     pub settings: Settings,
     pub firewall: Firewall,
 }
@@ -59,11 +70,15 @@ impl Place {
             name: handle.map(Handle::to_string).unwrap_or_default(),
             command: handle.map(Handle::command),
             cookie: cookie()?,
+            inode: fs::metadata(CURRENT).map_or(0, |file| file.ino()),
+            sockets: sockets::look(),
             numbers: ways.filter_map(number).collect(),
             settings: Settings::look(),
             ..Self::default()
         };
         place.ask(&requests).await.context("cannot ask the kernel for devices, addresses and routes")?;
+        place.queues = queue::look().context("cannot ask the kernel for queueing disciplines")?;
+        place.offloads = offloads::look(&place.devices);
         let unseen;
         (place.firewall, unseen) = firewall::look(&place.within());
         Ok((place, unseen))
@@ -109,8 +124,6 @@ impl Place {
         let stations = requests
             .ask(|handle| handle.neighbours().get().set_address_family(AddressFamily::Bridge).execute());
         self.stations = stations.await?.iter().filter_map(station).collect();
-        let queues = requests.ask(|handle| handle.qdisc().get().execute());
-        self.queues = queues.await?.iter().map(queue).collect();
         Ok(())
     }
 

@@ -44,7 +44,17 @@ impl Ethtool {
     /// segments. An operator who has switched that off wants the host behind it to see them complete. What
     /// cannot be asked does not.
     pub fn takes_unfinished(&self, name: &str) -> bool {
-        [CHECKSUMS, SEGMENTS].into_iter().all(|command| self.number(name, command).is_some_and(|on| on != 0))
+        self.checksums(name) == Some(true) && self.segments(name) == Some(true)
+    }
+
+    /// Whether it takes packets whose checksums are to be completed.
+    pub fn checksums(&self, name: &str) -> Option<bool> {
+        self.number(name, CHECKSUMS).map(|on| on != 0)
+    }
+
+    /// Whether it takes packets of TCP that are to be cut into segments.
+    pub fn segments(&self, name: &str) -> Option<bool> {
+        self.number(name, SEGMENTS).map(|on| on != 0)
     }
 
     fn number(&self, name: &str, command: u32) -> Option<u32> {

@@ -18,6 +18,7 @@ pub use ask::Network;
 pub use changes::{ANYWHERE, Change, Changes};
 pub use device::{Device, Features, devices, features};
 pub use error::NetworkError;
+pub use ethtool::Ethtool;
 pub use link::Link;
 pub use name::name_of;
 pub use namespaces::{

@@ -30,6 +30,7 @@ use crate::netns::isolate::{Isolation, isolate};
 use tun::TunPair;
 
 pub use site::{End, Site, Sources, lead_workloads};
+pub use tun::Tap;
 
 const NO_OFFLOADS: &str = "tx off rx off sg off tso off gso off gro off";
 

@@ -22,8 +22,8 @@ pub(crate) struct TunPair {
 
 impl TunPair {
     pub(crate) fn new(one: (&Namespace, &str), other: (&Namespace, &str)) -> Result<Self> {
-        let one = Arc::new(one.0.enter(|| open(one.1))??);
-        let other = Arc::new(other.0.enter(|| open(other.1))??);
+        let one = Arc::new(one.0.enter(|| open(one.1, libc::IFF_TUN))??);
+        let other = Arc::new(other.0.enter(|| open(other.1, libc::IFF_TUN))??);
         let stop = Arc::new(AtomicBool::new(false));
         let shovels = [(one.clone(), other.clone()), (other, one)].map(|(from, to)| {
             let stop = stop.clone();
@@ -42,7 +42,17 @@ impl Drop for TunPair {
     }
 }
 
-fn open(name: &str) -> Result<File> {
+/// The machine's side of a TAP device, which is there until this is dropped. Nobody fetches the frames.
+#[derive(Debug)]
+pub struct Tap(#[expect(dead_code, reason = "it is open")] File);
+
+impl Tap {
+    pub fn new(namespace: &Namespace, name: &str) -> Result<Self> {
+        namespace.enter(|| open(name, libc::IFF_TAP))?.map(Self)
+    }
+}
+
+fn open(name: &str, kind: libc::c_int) -> Result<File> {
     let device =
         OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun");
     let device = device.context("cannot open /dev/net/tun (is the tun driver in this kernel?)")?;
@@ -51,10 +61,10 @@ fn open(name: &str) -> Result<File> {
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = from.cast_signed();
     }
-    request.ifr_ifru.ifru_flags = libc::IFF_TUN as libc::c_short | libc::IFF_NO_PI as libc::c_short;
+    request.ifr_ifru.ifru_flags = kind as libc::c_short | libc::IFF_NO_PI as libc::c_short;
     // SAFETY: TUNSETIFF reads and writes the ifreq it is given, nothing else.
     if unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF, &raw mut request) } < 0 {
-        return Err(io::Error::last_os_error()).with_context(|| format!("cannot make the TUN device {name}"));
+        return Err(io::Error::last_os_error()).with_context(|| format!("cannot make the device {name}"));
     }
     Ok(device)
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use lab::gateway::natbpf::Cli;
+use lab::process::Cmd;
 use lab::{Lab, SERVER};
 use serde_json::Value;
 
@@ -23,7 +24,12 @@ pub struct Examination {
 
 impl Examination {
     pub fn of(cli: &Cli) -> Result<Self> {
-        let output = cli.output(["doctor", "--json"])?;
+        Self::by(cli.cmd().args(["doctor", "--json"]))
+    }
+
+    /// By another way to call the doctor.
+    pub fn by(doctor: Cmd) -> Result<Self> {
+        let output = doctor.output()?;
         let (text, said) = (String::from_utf8(output.stdout)?, String::from_utf8_lossy(&output.stderr));
         let report = serde_json::from_str(&text).with_context(|| format!("no JSON: {text} {said}"))?;
         Ok(Self { report, status: output.status.code() })
@@ -52,6 +58,20 @@ impl Examination {
             self.status
         );
         Ok(())
+    }
+
+    /// Nothing is wrong, and this is worth knowing.
+    pub fn notes(&self, cause: &str, object: &str) -> Result<()> {
+        self.is_healthy()?;
+        let noted = |finding: &Value| finding["cause"] == cause && finding["object"] == object;
+        ensure!(self.findings().iter().any(noted), "{:#}", self.report);
+        Ok(())
+    }
+
+    /// What could not be looked at.
+    pub fn unseen(&self) -> Vec<&str> {
+        let unseen = self.report["unseen"].as_array().map_or(&[][..], Vec::as_slice);
+        unseen.iter().filter_map(Value::as_str).collect()
     }
 
     /// This is the first of what was found, with a way to mend it.

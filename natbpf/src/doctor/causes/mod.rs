@@ -2,12 +2,29 @@
 
 use super::Cause;
 
+mod dhcp;
+mod dns;
 mod filter;
 mod forwarding;
+mod host;
+mod offloads;
+mod own;
+mod queues;
 mod routing;
 mod translation;
 
-const TABLES: [&[Cause]; 4] = [routing::CAUSES, forwarding::CAUSES, filter::CAUSES, translation::CAUSES];
+const TABLES: [&[Cause]; 10] = [
+    host::CAUSES,
+    dhcp::CAUSES,
+    dns::CAUSES,
+    offloads::CAUSES,
+    queues::CAUSES,
+    routing::CAUSES,
+    forwarding::CAUSES,
+    filter::CAUSES,
+    translation::CAUSES,
+    own::CAUSES,
+];
 
 /// Every cause that is looked for.
 pub fn all() -> impl Iterator<Item = &'static Cause> {

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::{
     doctor::{Cause, Found, Inside, Router, Severity, Site, Stage, Uplink},
-    facts::packet,
+    facts::{Natbpf, packet},
     import::model::Fate,
 };
 
@@ -31,6 +31,10 @@ fn untranslated(site: &Site<'_>) -> Vec<Found> {
     let mut found = Vec::new();
     for router in site.routers.iter().filter(|router| router.place.forwards()) {
         let Some(uplink) = router.uplinks.first() else { continue };
+        let by_us = |own: &Natbpf| own.translates_at(router.place.cookie, uplink.device.index);
+        if !router.place.firewall.is_complete() || site.host.natbpf.iter().any(by_us) {
+            continue;
+        }
         for inside in router.insides.iter().filter(|inside| leaves_untranslated(router, inside, uplink)) {
             let (network, out) = (inside.network(), &uplink.device.name);
             let sentence = format!(

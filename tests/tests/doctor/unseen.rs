@@ -1,0 +1,101 @@
+//! Where the doctor cannot look, he says so and guesses nothing.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use lab::gateway::natbpf;
+use lab::process::Cmd;
+use lab::{Lab, bpffs};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use super::examination::{Examination, healthy};
+
+const NOBODY: [&str; 4] = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
+
+/// Nothing was found, these were not looked at, and others were.
+fn is_unseen(found: &Examination, parts: &[&str]) -> Result<()> {
+    ensure!(found.causes().is_empty() && found.status == Some(3), "{:#} {:?}", found.report, found.status);
+    for part in parts {
+        ensure!(found.unseen().iter().any(|what| what.contains(part)), "{part}: {:#}", found.report);
+    }
+    Ok(())
+}
+
+/// A user without privileges may not reach the folder of the program.
+fn copied_for_everybody() -> Result<(tempfile::TempDir, PathBuf)> {
+    let folder = tempfile::tempdir()?;
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+    let copy = folder.path().join("natbpf");
+    fs::copy(natbpf::binary()?, &copy)?;
+    Ok((folder, copy))
+}
+
+/// The doctor in the gateway, with less than root has.
+fn with_less(lab: &Lab, less: &[&str], program: &PathBuf) -> Result<Examination> {
+    let cmd = lab.gw.cmd("setpriv").args(less).arg(program).arg("--bpffs").arg(bpffs());
+    Examination::by(cmd.args(["--instance", "lab", "doctor", "--json"]))
+}
+
+#[test]
+fn without_root() -> Result<()> {
+    let lab = healthy()?;
+    let (_folder, program) = copied_for_everybody()?;
+    let found = with_less(&lab, &NOBODY, &program)?;
+    is_unseen(
+        &found,
+        &["other network namespaces, and the processes there: run natbpf as root", "rules of"],
+    )?;
+    // What everybody can see is found nevertheless.
+    lab.gw.sysctl("net.ipv4.ip_forward", "0")?;
+    let found = with_less(&lab, &NOBODY, &program)?;
+    found.is_alone("forwarding-off", "net.ipv4.ip_forward")?;
+    ensure!(!found.unseen().is_empty(), "{:#}", found.report);
+    Ok(())
+}
+
+/// Root of a container, as a rule.
+#[test]
+fn namespaces_that_may_not_be_entered() -> Result<()> {
+    let lab = healthy()?;
+    let found = with_less(&lab, &["--bounding-set=-sys_admin", "--inh-caps=-sys_admin"], &natbpf::binary()?)?;
+    is_unseen(&found, &["other network namespaces"])?;
+    ensure!(found.report["namespaces"] == 1, "{:#}", found.report);
+    Ok(())
+}
+
+#[test]
+fn without_the_programs_that_show_rules() -> Result<()> {
+    let lab = healthy()?;
+    let nothing = tempfile::tempdir()?;
+    let without = || -> Result<Cmd> { Ok(lab.natbpf_cli()?.cmd().env("PATH", nothing.path())) };
+    let found = Examination::by(without()?.args(["doctor", "--json"]))?;
+    is_unseen(&found, &["rules of nft: `nft` is not installed"])?;
+    let text = without()?.arg("doctor").output()?;
+    let text = String::from_utf8(text.stdout)?;
+    ensure!(text.contains("not looked at: rules of nft"), "{text}");
+    ensure!(text.contains("no cause was found in what could be looked at"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn without_proc() -> Result<()> {
+    let lab = healthy()?;
+    let mut doctor = lab.natbpf_cli()?.cmd().args(["doctor", "--json"]);
+    let hide = || {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+        mount(Some("tmpfs"), "/proc", Some("tmpfs"), MsFlags::empty(), none)?;
+        Ok(())
+    };
+    // SAFETY: system calls, and paths that are short enough for the stack.
+    unsafe { doctor.as_command().pre_exec(hide) };
+    let found = Examination::by(doctor)?;
+    is_unseen(&found, &["mount -t proc proc /proc"])?;
+    ensure!(found.report["namespaces"] == 0, "{:#}", found.report);
+    Ok(())
+}
