@@ -34,6 +34,11 @@ impl Count {
         Self { packets: self.packets - before.packets, bytes: self.bytes - before.bytes }
     }
 
+    /// The larger one of each.
+    pub fn max(self, other: Self) -> Self {
+        Self { packets: self.packets.max(other.packets), bytes: self.bytes.max(other.bytes) }
+    }
+
     pub fn rate(self, seconds: f64) -> Rate {
         let Self { packets, bytes } = self;
         Rate {

@@ -127,7 +127,8 @@ impl Between<'_> {
                 interface: interface.number(),
                 outside: self.now.sums.outside.contains(&interface),
                 inward: inward.rate(self.seconds),
-                outward: outward.rate(self.seconds),
+                // A virtual device counts nothing that XDP sends by it, and nothing that goes straight to its peer.
+                outward: outward.max(sum.repeated_out).rate(self.seconds),
                 repeated: sum.repeated.rate(self.seconds),
                 share_repeated: share(sum.repeated.bytes, inward.bytes),
                 paths_in: sum.paths_in,

@@ -93,6 +93,7 @@ pub struct EdgeRow {
     /// All that the device has counted, however it went on.
     #[serde(rename = "in")]
     pub inward: Rate,
+    /// The same, or all that was repeated, if that is more.
     #[serde(rename = "out")]
     pub outward: Rate,
     /// Of what came in by it.

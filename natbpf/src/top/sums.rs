@@ -56,6 +56,8 @@ pub struct EdgeSum {
     pub paths_out: u64,
     /// Of what came in by it.
     pub repeated: Count,
+    /// Of what left by it.
+    pub repeated_out: Count,
 }
 
 /// Of an address behind an edge.
@@ -136,7 +138,9 @@ impl Sums {
         let edge = self.edges.entry(comes.edge).or_default();
         edge.paths_in += u64::from(path.holds);
         edge.repeated += came;
-        self.edges.entry(leaves.edge).or_default().paths_out += u64::from(path.holds);
+        let edge = self.edges.entry(leaves.edge).or_default();
+        edge.paths_out += u64::from(path.holds);
+        edge.repeated_out += came;
         // What leaves in the name of somebody else, to whom it was for, leaves to the outside.
         if comes.source != leaves.source && comes.destination == leaves.destination {
             self.outside.insert(leaves.edge);

@@ -54,12 +54,14 @@ fn an_edge_has_what_its_device_has_counted_and_the_share_that_was_repeated() {
         (IfIndex::new(5), device("tap1", 1_000_000, 1_000_000)),
     ]);
     now.sums.edges.entry(edge).or_default().repeated = Count::new(300, 300_000);
+    // Sent by XDP: the device does not know.
+    now.sums.edges.entry(IfIndex::new(4)).or_default().repeated_out = Count::new(70, 70_000);
     let report = rates(&before, &now).unwrap();
     let [eth0, tap0, tap1] = &report.edges[..] else { panic!("{report:?}") };
     assert_eq!((eth0.inward.packets, eth0.outward.packets, eth0.share_repeated), (400, 100, Some(0.75)));
     assert!((eth0.inward.packets_per_second - 200.0).abs() < 1e-6);
     assert!((eth0.inward.bits_per_second - 1_600_000.0).abs() < 1e-3);
-    assert_eq!((tap0.inward.packets, tap0.outward.packets, tap0.share_repeated), (10, 20, Some(0.0)));
+    assert_eq!((tap0.inward.packets, tap0.outward.packets, tap0.share_repeated), (10, 70, Some(0.0)));
     assert_eq!((&*tap1.name, tap1.inward.packets, tap1.share_repeated), ("tap1", 0, None));
 }
 

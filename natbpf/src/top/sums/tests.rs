@@ -39,6 +39,7 @@ fn translation_shows_where_the_outside_is() {
         let edge = |number| sums.edges[&IfIndex::new(number)];
         assert_eq!((edge(1).paths_in, edge(1).paths_out, edge(1).repeated.packets), (1, 1, 5));
         assert_eq!((edge(9).paths_in, edge(9).paths_out, edge(9).repeated.packets), (1, 1, 3));
+        assert_eq!((edge(1).repeated_out.packets, edge(9).repeated_out.packets), (3, 5));
     }
 }
 
