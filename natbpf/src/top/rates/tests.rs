@@ -5,14 +5,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::top::sums::{Seen, Wanted};
 
-fn reading(at: Instant, counters: Counters) -> Reading {
+fn reading(at: Instant, counters: &Counters) -> Reading {
     Reading {
         at,
         datapath: (1, 7),
         uptime: Some(Duration::from_secs(90)),
         daemon_running: true,
         offload: true,
-        counters,
+        counters: *counters,
         devices: BTreeMap::new(),
         edges: BTreeSet::new(),
         sums: Sums::new(Wanted::default(), crate::top::Sort::Packets, BTreeSet::new()),
@@ -24,7 +24,7 @@ fn reading(at: Instant, counters: Counters) -> Reading {
 fn readings(seconds: u64) -> (Reading, Reading) {
     let start = Instant::now();
     let none = [0; Counter::COUNT];
-    (reading(start, none), reading(start + Duration::from_secs(seconds), none))
+    (reading(start, &none), reading(start + Duration::from_secs(seconds), &none))
 }
 
 fn device(name: &str, received: u64, sent: u64) -> Device {
@@ -117,7 +117,7 @@ proptest! {
         let of = |all: Vec<u64>| -> Counters { all.try_into().unwrap() };
         let (before, after) = (of(before), of(after));
         let end = start + Duration::from_millis(milliseconds);
-        let report = rates(&reading(start, before), &reading(end, after)).unwrap();
+        let report = rates(&reading(start, &before), &reading(end, &after)).unwrap();
         let at = |counter: Counter| (before[counter as usize], after[counter as usize]);
         let (known, now) = at(Counter::PacketsRepeated);
         prop_assert_eq!(report.repeated.packets, if now < known { now } else { now - known });
