@@ -29,4 +29,5 @@ pub mod plan;
 pub mod preflight;
 pub mod status;
 pub mod teardown;
+pub mod top;
 pub mod watch;

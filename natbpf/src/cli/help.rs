@@ -10,6 +10,7 @@ Examples:
   natbpf check && natbpf run                    what /etc/natbpf/natbpf.toml says
   natbpf status                                 what is attached, how full it is, what was dropped
   natbpf flows list -p udp -s 10.0.0.11         the flows of one instance, as conntrack -L prints them
+  natbpf top                                    what goes through now, and what is dropped, on a screen
   natbpf detach                                 leave the host as it was before
 
 Exit status: 0 done, 1 failed, 2 wrong usage.";
@@ -115,3 +116,15 @@ Examples:
   natbpf --netns qrouter-1 doctor     a router, and what is around it
 
 Exit status: 0 no cause was found, 1 a cause was found, 2 wrong usage, 3 not all could be looked at.";
+
+pub const TOP: &str = "\
+Devices are counted by the kernel, whatever natbpf does. Flows and instances are counted by natbpf: of them it knows the
+packets that it repeats. ? shows the keys.
+
+Examples:
+  natbpf top                            a screen, read anew every second
+  natbpf top -s 10.0.0.11 -n 5          the flows of one instance, over 5 seconds each
+  natbpf top --once                     the same as a text, once
+  natbpf top --once --json --sort bits  for programs; docs/schema/top.json says what is in it
+
+Exit status: 0 done, 2 wrong usage, 3 natbpf is not attached here, or it cannot be read.";

@@ -15,6 +15,7 @@ mod masquerade;
 mod paths;
 #[cfg(test)]
 mod tests;
+mod top;
 
 pub use accelerate::AccelerateArgs;
 pub use daemon::DaemonArgs;
@@ -22,6 +23,7 @@ pub use doctor::DoctorArgs;
 pub use flows::{FilterArgs, FlowsAction, FlowsArgs, FlowsOutput};
 pub use masquerade::MasqueradeArgs;
 pub use paths::{PathsAction, PathsArgs};
+pub use top::TopArgs;
 
 /// Options that every command has stand apart in its help.
 const GLOBAL: &str = "Global options";
@@ -81,6 +83,9 @@ pub enum Command {
     /// List, count, watch or end paths: what this host does to which packets, and natbpf repeats
     #[command(after_help = help::PATHS_EXAMPLES)]
     Paths(PathsArgs),
+    /// Show what goes through natbpf now: rates by device, instance and flow, and drops; nothing is changed
+    #[command(after_help = help::TOP)]
+    Top(TopArgs),
     /// Look why instances do not reach the outside, and say what mends it; nothing is changed and nothing is sent
     #[command(after_help = help::DOCTOR)]
     Doctor(DoctorArgs),

@@ -59,7 +59,7 @@ impl From<&PathsArgs> for PathFilter {
     }
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse().ok().map(|address: std::net::IpAddr| address.into());
     let network = text.parse().ok().or_else(address);
     network.ok_or_else(|| {

@@ -18,6 +18,7 @@ mod flows;
 mod import;
 mod paths;
 mod status;
+mod top;
 
 /// Runs a command; errors are the caller's to print.
 pub async fn run(cli: &Cli) -> Result<ExitCode> {
@@ -39,6 +40,7 @@ pub async fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Status(arguments) => status::run(cli, &pins, *arguments).await,
         Command::Flows(arguments) => flows::run(&pins, arguments).await,
         Command::Paths(arguments) => paths::run(&pins, arguments).await,
+        Command::Top(arguments) => top::run(cli, pins, arguments).await,
         Command::Import(arguments) => import::run(arguments),
         Command::Doctor(arguments) => doctor::run(cli, *arguments),
         Command::Detach => detach::run(cli, pins).await,

@@ -62,7 +62,8 @@ impl Tables {
         Ok(edges)
     }
 
-    fn edges(&self) -> Result<BTreeMap<IfIndex, Edge>> {
+    /// All of them.
+    pub fn edges(&self) -> Result<BTreeMap<IfIndex, Edge>> {
         self.edges.iter().collect::<Result<_, _>>().context("cannot read the edges")
     }
 }

@@ -29,6 +29,15 @@ pub struct Mapped<F: Family> {
     family: PhantomData<F>,
 }
 
+/// Where a path is. It stays there as long as it is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Of the cell, less than [`Mapped::room`].
+    pub number: usize,
+    /// Half of the hash of the path's key; never 0.
+    pub tag: u32,
+}
+
 impl<F: Family> Mapped<F> {
     pub(super) fn of(map: &MapData) -> Result<Self> {
         let sets = map.info()?.max_entries() as usize;
@@ -40,8 +49,18 @@ impl<F: Family> Mapped<F> {
         Ok(Self { start: start.cast(), sets, family: PhantomData })
     }
 
+    /// How many paths there is room for.
+    pub const fn room(&self) -> usize {
+        self.sets * WAYS
+    }
+
     /// Calls back for every path that is there, also one that has run out, with what has it run out now.
     pub fn each(&self, now: Timestamp, mut each: impl FnMut(&Path<F>, &dyn Fn())) {
+        self.each_placed(now, |_, path, end| each(path, end));
+    }
+
+    /// The same with where it is.
+    pub fn each_placed(&self, now: Timestamp, mut each: impl FnMut(Placed, &Path<F>, &dyn Fn())) {
         for number in 0..self.sets * WAYS {
             // SAFETY: within the table. It is memory that programs write at the same time, so no reference is made.
             let (tag, cell) = unsafe {
@@ -52,7 +71,8 @@ impl<F: Family> Mapped<F> {
             };
             // Most cells never have had a path, and what is not looked at costs nothing.
             // SAFETY: as above.
-            if unsafe { tag.read_volatile() } == 0 {
+            let tag = unsafe { tag.read_volatile() };
+            if tag == 0 {
                 continue;
             }
             // SAFETY: as above; a word that is aligned, and read and written whole.
@@ -66,7 +86,7 @@ impl<F: Family> Mapped<F> {
             fence(Ordering::Acquire);
             if until.load(Ordering::Relaxed) == before {
                 // A path that was noted anew meanwhile is another one.
-                each(&path, &|| {
+                each(Placed { number, tag }, &path, &|| {
                     let _ =
                         until.compare_exchange(before, now.number(), Ordering::Relaxed, Ordering::Relaxed);
                 });

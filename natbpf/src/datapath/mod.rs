@@ -31,7 +31,7 @@ pub use epoch::EpochGauge;
 pub use events::Events;
 pub use hook::{Hook, Role};
 pub use load::{Loaded, Sizes, object};
-pub use mapped::Mapped;
+pub use mapped::{Mapped, Placed};
 pub use note::Note;
 pub use pins::{Mode, Pins};
 pub use reaper::Reaper;

@@ -32,10 +32,15 @@ impl Tables {
         self.repeat.set(0, repeat, 0).context("cannot write what holds for all paths")
     }
 
-    /// The tables of paths, and the epoch for which paths have to be noted.
-    pub fn paths(&self) -> Result<(Mapped<V4>, Mapped<V6>, u32)> {
+    /// The epoch for which paths have to be noted now.
+    pub fn paths_epoch(&self) -> Result<u32> {
         // Of the two numbers that the datapath adds.
-        let epoch = self.gauge(Gauge::Epoch)?.wrapping_add(self.gauge(Gauge::Ended)?) as u32;
+        Ok(self.gauge(Gauge::Epoch)?.wrapping_add(self.gauge(Gauge::Ended)?) as u32)
+    }
+
+    /// The tables of paths, and [`Tables::paths_epoch`].
+    pub fn paths(&self) -> Result<(Mapped<V4>, Mapped<V6>, u32)> {
+        let epoch = self.paths_epoch()?;
         Ok((Mapped::of(&self.paths)?, Mapped::of(&self.paths6)?, epoch))
     }
 }

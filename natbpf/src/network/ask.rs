@@ -23,6 +23,10 @@ impl Network {
         Ok(Self { requests: Requests::open().map_err(NetworkError::Open)? })
     }
 
+    pub(super) const fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
     /// Lists links and addresses. Two questions to the kernel: what changes in between is told by
     /// [`Changes`], if that was opened before.
     pub async fn snapshot(&self) -> Result<Snapshot, NetworkError> {

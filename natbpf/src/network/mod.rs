@@ -7,6 +7,7 @@ mod device;
 mod error;
 mod ethtool;
 mod link;
+mod meter;
 mod name;
 mod namespaces;
 mod routes;
@@ -20,6 +21,7 @@ pub use device::{Device, Features, devices, features};
 pub use error::NetworkError;
 pub use ethtool::Ethtool;
 pub use link::Link;
+pub use meter::Meter;
 pub use name::name_of;
 pub use namespaces::{
     Handle, Middle, Namespaces, Number, Surroundings, all as namespaces_with_a_way_in, number_of,

@@ -8,7 +8,7 @@ mod shown;
 pub use connections::{Connection, Trackers, connections};
 pub use edges::{Load, by_edge};
 pub use format::Line;
-pub use shown::{Ends, Shown};
+pub use shown::{Ends, Shown, Shows};
 
 use std::net::IpAddr;
 
