@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::facts::Place;
+use crate::facts::{Place, Verdict};
 
 /// What a cause has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,8 +32,23 @@ impl Found {
         Self { place: place.name.clone(), object, sentence, ..Self::default() }
     }
 
+    /// One whose object is a rule.
+    pub fn of_rule(place: &Place, rule: &Verdict, sentence: impl Into<String>) -> Self {
+        Self::new(place, &rule.text, sentence).seen_rule(rule)
+    }
+
+    pub fn seen_rule(self, rule: &Verdict) -> Self {
+        self.seen(format!("rules of {}", rule.source.name()), &rule.text)
+    }
+
     pub fn seen(mut self, source: impl Into<String>, value: impl Display) -> Self {
         self.evidence.push(Evidence { source: source.into(), value: value.to_string() });
+        self
+    }
+
+    /// A command that is typed in the host's own namespaces.
+    pub fn global(mut self, command: impl Into<String>) -> Self {
+        self.mend.push(command.into());
         self
     }
 

@@ -4,6 +4,7 @@
 //! | | |
 //! |---|---|
 //! | `roles` | who is a router, which networks are behind it, who is an instance |
+//! | `way` | where packets of a network go, and where answers do |
 //! | `cause` | what a cause is, and where on the way of a packet it is met |
 //! | `found`, `finding` | one that was found, with its evidence and what mends it |
 //! | `causes` | the table |
@@ -15,6 +16,7 @@ mod finding;
 mod found;
 mod report;
 mod roles;
+mod way;
 
 pub use cause::{Cause, Severity, Stage};
 pub use causes::{all, table};

@@ -5,8 +5,10 @@
 //! |---|---|
 //! | `place` | all of one network namespace |
 //! | `device`, `route`, `neighbour`, `queue` | what the kernel tells by rtnetlink, as plain values |
+//! | `lookup` | which route a packet takes |
 //! | `settings` | sysctls and counters below `/proc` |
 //! | `firewall` | rules, as the commands of iptables and nftables print them |
+//! | `listener` | UDP ports that programs wait at |
 //! | `daemon` | processes that serve instances: DHCP, DNS, platforms |
 //!
 //! What could not be looked at is kept in [`Host::unseen`], in words: it is said, not guessed.
@@ -27,6 +29,8 @@ use crate::{
 mod daemon;
 mod device;
 mod firewall;
+mod listener;
+mod lookup;
 mod neighbour;
 mod place;
 mod queue;
@@ -35,7 +39,10 @@ mod settings;
 
 pub use daemon::Daemon;
 pub use device::{Bridge, Device, Port, PortState, Vlan};
-pub use firewall::{Drop, Firewall, Set, Source, packet};
+pub use firewall::{
+    Firewall, Forward, Hook, Miss, Packet, Set, Source, Translation, Verdict, Wanted, packet,
+};
+pub use lookup::{Lookup, Query};
 pub use neighbour::{Neighbour, NeighbourState, Station};
 pub use place::Place;
 pub use queue::Queue;

@@ -1,19 +1,24 @@
 //! All of one network namespace.
 
-use std::{collections::BTreeMap, fs::File, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    net::{IpAddr, SocketAddr},
+};
 
 use anyhow::{Context as _, Result};
 use futures::TryStreamExt as _;
+use ipnet::IpNet;
 use netlink_packet_route::{AddressFamily, link::LinkExtentMask};
 use rtnetlink::{IpVersion, RouteMessageBuilder};
 
 use super::{
     Address, Device, Firewall, Neighbour, Queue, Route, Rule, Settings, Station,
     device::{device, vlans},
-    firewall,
+    firewall, listener,
     neighbour::{neighbour, station},
     queue::queue,
-    route::{address, route, rule},
+    route::{address, local, route, rule},
 };
 use crate::{
     netlink::Requests,
@@ -37,6 +42,12 @@ pub struct Place {
     pub addresses: Vec<Address>,
     pub routes: Vec<Route>,
     pub rules: Vec<Rule>,
+    /// Addresses that it takes for its own, also those that no device has.
+    pub locals: Vec<IpNet>,
+    /// Addresses of others that it answers ARP for.
+    pub proxied: Vec<Neighbour>,
+    /// UDP ports that programs wait at.
+    pub listeners: Vec<SocketAddr>,
     pub neighbours: Vec<Neighbour>,
     pub stations: Vec<Station>,
     pub queues: Vec<Queue>,
@@ -61,6 +72,7 @@ impl Place {
             cookie: cookie()?,
             numbers: ways.filter_map(number).collect(),
             settings: Settings::look(),
+            listeners: listener::look(),
             ..Self::default()
         };
         place.ask(&requests).await.context("cannot ask the kernel for devices, addresses and routes")?;
@@ -100,12 +112,15 @@ impl Place {
         });
         let (v4, v6) = (v4.await?, v6.await?);
         self.routes = v4.iter().chain(&v6).filter_map(route).collect();
+        self.locals = v4.iter().filter_map(local).collect();
         for version in [IpVersion::V4, IpVersion::V6] {
             let rules = requests.ask(|handle| handle.rule().get(version.clone()).execute());
             self.rules.extend(rules.await?.iter().map(rule));
         }
         let neighbours = requests.ask(|handle| handle.neighbours().get().execute());
         self.neighbours = neighbours.await?.iter().filter_map(neighbour).collect();
+        let proxied = requests.ask(|handle| handle.neighbours().get().proxies().execute());
+        self.proxied = proxied.await?.iter().filter_map(neighbour).collect();
         let stations = requests
             .ask(|handle| handle.neighbours().get().set_address_family(AddressFamily::Bridge).execute());
         self.stations = stations.await?.iter().filter_map(station).collect();

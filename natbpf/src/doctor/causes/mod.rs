@@ -2,16 +2,31 @@
 
 use super::Cause;
 
+mod bridge_filter;
+mod conntrack;
 mod filter;
 mod forwarding;
+mod input;
+mod policy;
+mod proxy;
 mod routing;
 mod translation;
 
-const TABLES: [&[Cause]; 4] = [routing::CAUSES, forwarding::CAUSES, filter::CAUSES, translation::CAUSES];
+const TABLES: &[&[Cause]] = &[
+    routing::CAUSES,
+    policy::CAUSES,
+    proxy::CAUSES,
+    forwarding::CAUSES,
+    filter::CAUSES,
+    input::CAUSES,
+    bridge_filter::CAUSES,
+    translation::CAUSES,
+    conntrack::CAUSES,
+];
 
 /// Every cause that is looked for.
 pub fn all() -> impl Iterator<Item = &'static Cause> {
-    TABLES.into_iter().flatten()
+    TABLES.iter().copied().flatten()
 }
 
 /// The same in the order in which a packet meets them, as the documents show them.
