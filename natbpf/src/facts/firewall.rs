@@ -164,7 +164,10 @@ impl Set {
 
     fn printed(&self, line: usize) -> Option<Verdict> {
         let chain = if self.source == Source::Nftables { self.chain(line) } else { None };
-        Some(Verdict { source: self.source, text: self.line(line)?.to_owned(), chain })
+        let text = self.line(line)?;
+        // What a policy has counted is no part of it.
+        let text = if text.starts_with(':') { text.split(" [").next()? } else { text };
+        Some(Verdict { source: self.source, text: text.to_owned(), chain })
     }
 
     /// The chain of nftables that a line is in.

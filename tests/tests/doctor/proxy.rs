@@ -33,7 +33,7 @@ fn nobody_answers_for_a_floating_address() -> Result<()> {
     lab.gw.ip("neighbour add proxy 203.0.113.50 dev wan\nroute add 203.0.113.50 dev br0")?;
     Examination::of(&lab.natbpf_cli()?)?.is_healthy()?;
     ensure!(
-        ping(&lab.out, "203.0.113.50", "-c 2")?.received > 0,
+        ping(&lab.out, "203.0.113.50", "-c 2 -W 4")?.received > 0,
         "a proxy answers, and a ping is not answered"
     );
     Ok(())
