@@ -1,6 +1,8 @@
 //! `natbpf doctor` on hosts that are healthy but for one thing.
 
 mod doctor {
+    mod bridge_filter;
+    mod conntrack;
     mod coverage;
     mod dhcp;
     mod dns;
@@ -9,9 +11,12 @@ mod doctor {
     mod forwarding;
     mod healthy;
     mod host;
+    mod input;
     mod offloads;
     mod own;
+    mod policy;
     mod pretence;
+    mod proxy;
     mod queues;
     mod routing;
     mod schema;

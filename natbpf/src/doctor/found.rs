@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::facts::Place;
+use crate::facts::{Place, Verdict};
 
 /// What a cause has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +30,15 @@ impl Found {
     pub fn new(place: &Place, object: impl Into<String>, sentence: impl Into<String>) -> Self {
         let (object, sentence) = (object.into(), sentence.into());
         Self { place: place.name.clone(), object, sentence, ..Self::default() }
+    }
+
+    /// One whose object is a rule.
+    pub fn of_rule(place: &Place, rule: &Verdict, sentence: impl Into<String>) -> Self {
+        Self::new(place, &rule.text, sentence).seen_rule(rule)
+    }
+
+    pub fn seen_rule(self, rule: &Verdict) -> Self {
+        self.seen(format!("rules of {}", rule.source.name()), &rule.text)
     }
 
     pub fn seen(mut self, source: impl Into<String>, value: impl Display) -> Self {

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `roles` | who is a router, which networks are behind it, who is an instance |
 //! | `segment` | who hears a broadcast |
+//! | `way` | where packets of a network go, and where answers do |
 //! | `cause` | what a cause is, and where on the way of a packet it is met |
 //! | `found`, `finding` | one that was found, with its evidence and what mends it |
 //! | `causes` | the table |
@@ -17,6 +18,7 @@ mod found;
 mod report;
 mod roles;
 mod segment;
+mod way;
 
 pub use cause::{Cause, Severity, Stage};
 pub use causes::{all, table};

@@ -3,7 +3,12 @@
 
 use std::{fs, net::Ipv4Addr, process::Command};
 
-use crate::import::model::{At, Fate, Packet, Rules};
+use crate::import::{model::Rules, outcomes::Holds};
+
+pub use crate::import::{
+    model::Packet,
+    outcomes::{Forward, Hook, Miss, Translation, Wanted},
+};
 
 /// What prints them. nft shows those of iptables, too, but not what their extensions are about.
 const PROGRAMS: [Source; 3] = [Source::Iptables, Source::Legacy, Source::Nftables];
@@ -54,36 +59,95 @@ pub struct Set {
     rules: Option<Rules>,
 }
 
-/// A rule that drops.
+/// A rule that decides about a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drop {
+pub struct Verdict {
     pub source: Source,
     /// As it is printed: a rule, or the policy of a chain.
     pub text: String,
+    /// Of nftables: family, table and chain, as its commands take them.
+    pub chain: Option<String>,
 }
 
 impl Firewall {
+    pub fn sets(&self) -> &[Set] {
+        &self.sets
+    }
+
     /// Whether all rules were seen, so that what is in none of them is nowhere.
     pub const fn is_complete(&self) -> bool {
         !self.partial
     }
 
-    pub fn sets(&self) -> &[Set] {
-        &self.sets
+    /// What surely drops a packet at one of the hooks: whatever it is that is not understood of rules.
+    pub fn drops(&self, hooks: &[Hook], packet: &Packet) -> Option<Verdict> {
+        self.sets.iter().find_map(|set| set.drops(hooks, packet, &|_| None))
     }
 
-    /// What drops a new packet that is passed on. What is not understood of a rule is taken to let the packet pass.
-    pub fn drops(&self, packet: &Packet) -> Option<Drop> {
-        self.sets.iter().find_map(|set| set.drops(packet))
-    }
-
-    /// What becomes of its source address where it leaves.
-    pub fn translation(&self, packet: &Packet) -> Option<Fate> {
-        let fate = |set: &Set| {
-            let (fate, _) = set.rules.as_ref()?.fate(At::Postrouting, packet, &|_| true);
-            (fate != Fate::Untouched).then_some(fate)
+    /// The same for a frame that comes by a port of a bridge.
+    pub fn drops_from_port(&self, hooks: &[Hook], packet: &Packet, port: &str) -> Option<Verdict> {
+        let drops = |set: &Set| {
+            let holds = |line| port_match(set.line(line)?, port);
+            set.drops(hooks, packet, &holds)
         };
-        self.sets.iter().find_map(fate)
+        self.sets.iter().find_map(drops)
+    }
+
+    /// What becomes of its source address where it leaves, and the rule that exempts it.
+    pub fn translation(&self, packet: &Packet) -> (Translation, Option<Verdict>) {
+        let mut exempt = (Translation::Not, None);
+        for set in &self.sets {
+            match set.rules.as_ref().map(|rules| (rules, rules.surely_untranslated(packet))) {
+                Some((_, Translation::May)) => return (Translation::May, None),
+                Some((rules, found @ Translation::Exempt(line)))
+                    if exempt.1.is_none() && rules.would_translate(packet) =>
+                {
+                    exempt = (found, set.printed(line));
+                }
+                _ => {}
+            }
+        }
+        exempt
+    }
+
+    /// The rule by which a packet is not tracked.
+    pub fn untracks(&self, packet: &Packet) -> Option<Verdict> {
+        let untracks = |set: &Set| {
+            // What is not understood of a rule is taken to let the packet be tracked.
+            let holds =
+                |line| set.line(line).is_some_and(|rule| rule.contains("ACCEPT") || rule.contains("accept"));
+            set.printed(set.rules.as_ref()?.untracked(packet, &holds)?)
+        };
+        self.sets.iter().find_map(untracks)
+    }
+
+    /// Rules that translate sources, but not this packet's.
+    pub fn misses(&self, packet: &Packet) -> Vec<(Verdict, Miss)> {
+        self.all(|rules| rules.misses(packet), |miss| miss.line)
+    }
+
+    /// The one address that its source surely becomes, and the rule that says so.
+    pub fn sender(&self, packet: &Packet) -> Option<(Verdict, Ipv4Addr)> {
+        let sender = |set: &Set| {
+            let (line, address) = set.rules.as_ref()?.sender(packet)?;
+            Some((set.printed(line)?, address))
+        };
+        self.sets.iter().find_map(sender)
+    }
+
+    /// Rules of DNAT for what comes from elsewhere.
+    pub fn forwards(&self) -> Vec<(Verdict, Forward)> {
+        self.all(Rules::forwards, |forward| forward.line)
+    }
+
+    /// What one program shows of a kind. nft shows what iptables has shown before once more.
+    fn all<T>(&self, of: impl Fn(&Rules) -> Vec<T>, line: impl Fn(&T) -> usize) -> Vec<(Verdict, T)> {
+        let of_set = |set: &Set| {
+            let found = set.rules.as_ref().map(&of).unwrap_or_default();
+            let printed = found.into_iter().filter_map(|one| Some((set.printed(line(&one))?, one)));
+            printed.collect::<Vec<_>>()
+        };
+        self.sets.iter().map(of_set).find(|found| !found.is_empty()).unwrap_or_default()
     }
 
     /// Whether any line of any set has this in it.
@@ -94,11 +158,24 @@ impl Firewall {
 }
 
 impl Set {
-    fn drops(&self, packet: &Packet) -> Option<Drop> {
-        let rules = self.rules.as_ref()?;
-        let lets_pass = |line: usize| !self.line(line).is_some_and(is_refusal);
-        let line = rules.dropped(packet, packet, &lets_pass)?;
-        Some(Drop { source: self.source, text: self.line(line)?.to_owned() })
+    fn drops(&self, hooks: &[Hook], packet: &Packet, holds: Holds<'_>) -> Option<Verdict> {
+        self.printed(self.rules.as_ref()?.surely_dropped(hooks, packet, holds)?)
+    }
+
+    fn printed(&self, line: usize) -> Option<Verdict> {
+        let chain = if self.source == Source::Nftables { self.chain(line) } else { None };
+        let text = self.line(line)?;
+        // What a policy has counted is no part of it.
+        let text = if text.starts_with(':') { text.split(" [").next()? } else { text };
+        Some(Verdict { source: self.source, text: text.to_owned(), chain })
+    }
+
+    /// The chain of nftables that a line is in.
+    fn chain(&self, line: usize) -> Option<String> {
+        let above = || self.text.lines().take(line);
+        let last =
+            |word: &str| above().filter_map(|line| line.trim().strip_prefix(word)).last()?.split_once(" {");
+        Some(format!("{} {}", last("table ")?.0, last("chain ")?.0))
     }
 
     fn line(&self, number: usize) -> Option<&str> {
@@ -106,9 +183,19 @@ impl Set {
     }
 }
 
-fn is_refusal(rule: &str) -> bool {
-    let words = || rule.split_whitespace();
-    words().any(|word| matches!(word, "DROP" | "REJECT" | "drop" | "reject"))
+/// Whether a rule with a match of physdev is for what comes by a port; `None`: nobody knows.
+fn port_match(rule: &str, port: &str) -> Option<bool> {
+    let words: Vec<_> = rule.split_whitespace().collect();
+    let at = |option: &str| words.iter().position(|word| *word == option);
+    let input = at("--physdev-in")?;
+    let name = words.get(input + 1)?;
+    let is = name.strip_suffix('+').map_or(*name == port, |start| port.starts_with(start));
+    if is == (input > 0 && words[input - 1] == "!") {
+        return Some(false);
+    }
+    let known = ["physdev", "tcp", "udp", "comment", "conntrack", "state", "addrtype", "multiport"];
+    let mut modules = words.windows(2).filter(|pair| pair[0] == "-m").map(|pair| pair[1]);
+    (modules.all(|module| known.contains(&module)) && at("--physdev-out").is_none()).then_some(true)
 }
 
 /// The first packet of a flow, passed on from one device to another.
@@ -176,5 +263,24 @@ fn print(source: Source) -> Result<String, String> {
             Err(format!("`{program}`: {}", said.lines().next().unwrap_or("it failed")))
         }
         Ok(output) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_port_is_for() {
+        let of = |rule| port_match(rule, "tap0");
+        assert_eq!(of("-A FORWARD -m physdev --physdev-in tap0 -j DROP"), Some(true));
+        assert_eq!(of("-A FORWARD -m physdev --physdev-in tap+ --physdev-is-bridged -j DROP"), Some(true));
+        assert_eq!(
+            of("-A FORWARD -m physdev --physdev-in tap1 -m set --match-set a src -j DROP"),
+            Some(false)
+        );
+        assert_eq!(of("-A FORWARD -m physdev ! --physdev-in tap0 -j DROP"), Some(false));
+        assert_eq!(of("-A FORWARD -m physdev --physdev-in tap0 -m set --match-set a src -j DROP"), None);
+        assert_eq!(of("-A FORWARD -m physdev --physdev-out tap0 -j DROP"), None);
     }
 }

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `place` | all of one network namespace |
 //! | `device`, `route`, `neighbour`, `queue` | what the kernel tells by rtnetlink, as plain values |
+//! | `lookup` | which route a packet takes |
 //! | `settings` | sysctls and counters below `/proc` |
 //! | `firewall` | rules, as the commands of iptables and nftables print them |
 //! | `daemon`, `dnsmasq` | processes that serve instances: DHCP, DNS, platforms; what one of them was told |
@@ -35,6 +36,7 @@ mod device;
 mod dnsmasq;
 mod firewall;
 mod kernel;
+mod lookup;
 mod natbpf;
 mod neighbour;
 mod offloads;
@@ -48,8 +50,11 @@ mod sockets;
 pub use daemon::Daemon;
 pub use device::{Bridge, Device, Port, PortState, Vlan};
 pub use dnsmasq::{Dnsmasq, Range};
-pub use firewall::{Drop, Firewall, Set, Source, packet};
+pub use firewall::{
+    Firewall, Forward, Hook, Miss, Packet, Set, Source, Translation, Verdict, Wanted, packet,
+};
 pub use kernel::Kernel;
+pub use lookup::{Lookup, Query};
 pub use natbpf::Natbpf;
 pub use neighbour::{Neighbour, NeighbourState, Station};
 pub use offloads::Offloads;

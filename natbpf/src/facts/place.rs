@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use futures::TryStreamExt as _;
+use ipnet::IpNet;
 use netlink_packet_route::{AddressFamily, link::LinkExtentMask};
 use rtnetlink::{IpVersion, RouteMessageBuilder};
 
@@ -18,7 +19,7 @@ use super::{
     firewall,
     neighbour::{neighbour, station},
     offloads, queue,
-    route::{address, route, rule},
+    route::{address, local, route, rule},
     sockets,
 };
 use crate::{
@@ -45,6 +46,10 @@ pub struct Place {
     pub addresses: Vec<Address>,
     pub routes: Vec<Route>,
     pub rules: Vec<Rule>,
+    /// Addresses that it takes for its own, also those that no device has.
+    pub locals: Vec<IpNet>,
+    /// Addresses of others that it answers ARP for.
+    pub proxied: Vec<Neighbour>,
     pub neighbours: Vec<Neighbour>,
     pub stations: Vec<Station>,
     pub queues: Vec<Queue>,
@@ -115,12 +120,15 @@ impl Place {
         });
         let (v4, v6) = (v4.await?, v6.await?);
         self.routes = v4.iter().chain(&v6).filter_map(route).collect();
+        self.locals = v4.iter().filter_map(local).collect();
         for version in [IpVersion::V4, IpVersion::V6] {
             let rules = requests.ask(|handle| handle.rule().get(version.clone()).execute());
             self.rules.extend(rules.await?.iter().map(rule));
         }
         let neighbours = requests.ask(|handle| handle.neighbours().get().execute());
         self.neighbours = neighbours.await?.iter().filter_map(neighbour).collect();
+        let proxied = requests.ask(|handle| handle.neighbours().get().proxies().execute());
+        self.proxied = proxied.await?.iter().filter_map(neighbour).collect();
         let stations = requests
             .ask(|handle| handle.neighbours().get().set_address_family(AddressFamily::Bridge).execute());
         self.stations = stations.await?.iter().filter_map(station).collect();

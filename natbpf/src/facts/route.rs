@@ -1,13 +1,13 @@
 //! Addresses, routes and the rules that choose a table.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use ipnet::IpNet;
 use netlink_packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressMessage},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
-    rule::{RuleAction, RuleAttribute, RuleMessage},
+    rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage},
 };
 
 /// `RT_TABLE_MAIN`, `RT_TABLE_LOCAL` (linux/rtnetlink.h)
@@ -32,6 +32,8 @@ pub struct Route {
     pub metric: u32,
     /// It says blackhole, unreachable, prohibit or throw.
     pub refuses: bool,
+    /// Which of these, or `unicast`.
+    pub kind: &'static str,
     /// The address that the host itself sends from.
     pub source: Option<IpAddr>,
 }
@@ -58,6 +60,10 @@ pub struct Rule {
     pub special: bool,
     /// The table that it leads to.
     pub table: Option<u32>,
+    /// Routes of its table whose prefix is not longer than this do not count.
+    pub suppress: Option<u32>,
+    /// It refuses, and says so in this way.
+    pub refuses: Option<&'static str>,
 }
 
 impl Route {
@@ -81,6 +87,47 @@ impl Rule {
     }
 }
 
+/// As `ip rule add` takes it.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.source {
+            Some(source) => write!(f, "from {source}")?,
+            None => f.write_str("from all")?,
+        }
+        if let Some(destination) = self.destination {
+            write!(f, " to {destination}")?;
+        }
+        if let Some(input) = &self.input {
+            write!(f, " iif {input}")?;
+        }
+        match (self.table, self.refuses) {
+            (Some(table), _) => write!(f, " lookup {table}"),
+            (None, Some(refuses)) => write!(f, " {refuses}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// As `ip route show` begins its line.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.refuses {
+            write!(f, "{} ", self.kind)?;
+        }
+        if self.is_default() { f.write_str("default") } else { write!(f, "{}", self.destination) }
+    }
+}
+
+/// The addresses that a route makes the host's own.
+pub fn local(message: &RouteMessage) -> Option<IpNet> {
+    let destination = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(address) => ip(address),
+        _ => None,
+    })?;
+    let own = message.header.kind == RouteType::Local;
+    IpNet::new(destination, message.header.destination_prefix_length).ok().filter(|_| own)
+}
+
 pub fn address(message: &AddressMessage) -> Option<Address> {
     // Of a pair of addresses the local one is the device's own.
     let find = |local: bool| {
@@ -100,9 +147,12 @@ pub fn route(message: &RouteMessage) -> Option<Route> {
         AddressFamily::Inet6 => true,
         _ => return None,
     };
-    let refuses = match message.header.kind {
-        RouteType::Unicast => false,
-        RouteType::BlackHole | RouteType::Unreachable | RouteType::Prohibit | RouteType::Throw => true,
+    let kind = match message.header.kind {
+        RouteType::Unicast => "unicast",
+        RouteType::BlackHole => "blackhole",
+        RouteType::Unreachable => "unreachable",
+        RouteType::Prohibit => "prohibit",
+        RouteType::Throw => "throw",
         _ => return None,
     };
     let nowhere = if v6 { IpAddr::from([0; 16]) } else { IpAddr::from([0; 4]) };
@@ -111,7 +161,8 @@ pub fn route(message: &RouteMessage) -> Option<Route> {
         destination: IpNet::new(nowhere, 0).ok()?,
         hops: Vec::new(),
         metric: 0,
-        refuses,
+        refuses: kind != "unicast",
+        kind,
         source: None,
     };
     let (mut device, mut gateway) = (None, None);
@@ -168,8 +219,18 @@ pub fn rule(message: &RuleMessage) -> Rule {
         destination: None,
         input: None,
         output: None,
-        special: false,
+        // Those with a `not` in front match what others do not, and a goto leads past others.
+        special: message.header.flags.contains(RuleFlags::Invert)
+            || message.header.action == RuleAction::Goto
+            || message.header.tos != 0,
         table: Some(message.header.table.into()),
+        suppress: None,
+        refuses: match message.header.action {
+            RuleAction::Blackhole => Some("blackhole"),
+            RuleAction::Unreachable => Some("unreachable"),
+            RuleAction::Prohibit => Some("prohibit"),
+            _ => None,
+        },
     };
     for attribute in &message.attributes {
         match attribute {
@@ -181,13 +242,19 @@ pub fn rule(message: &RuleMessage) -> Rule {
             }
             RuleAttribute::Iifname(name) => rule.input = Some(name.clone()),
             RuleAttribute::Oifname(name) => rule.output = Some(name.clone()),
-            RuleAttribute::FwMark(mark) => rule.special |= *mark != 0,
+            RuleAttribute::FwMark(bits) | RuleAttribute::FwMask(bits) => rule.special |= *bits != 0,
+            // The kernel says -1 where there is none.
+            RuleAttribute::SuppressPrefixLen(length) => {
+                rule.suppress = Some(*length).filter(|length| *length != u32::MAX);
+            }
             RuleAttribute::UidRange(_)
+            | RuleAttribute::SuppressIfGroup(_)
             | RuleAttribute::IpProtocol(_)
             | RuleAttribute::SourcePortRange(_)
             | RuleAttribute::DestinationPortRange(_)
             | RuleAttribute::TunId(_) => rule.special = true,
-            RuleAttribute::L3MDev(true) => rule.table = None,
+            // The table is that of the VRF that a packet comes by.
+            RuleAttribute::L3MDev(true) => (rule.special, rule.table) = (true, None),
             _ => {}
         }
     }

@@ -13,6 +13,8 @@ const TABLES: [&str; 2] = ["/proc/thread-self/net/udp", "/proc/thread-self/net/u
 pub struct Socket {
     pub address: IpAddr,
     pub port: u16,
+    /// It takes what one other sends, and nothing else.
+    pub connected: bool,
     /// Datagrams that it had no room for, since it is there.
     pub dropped: u64,
 }
@@ -26,7 +28,7 @@ pub fn look() -> Option<Vec<Socket>> {
 impl Socket {
     /// Whether what is sent to an address and a port gets there.
     pub fn takes(&self, address: IpAddr, port: u16) -> bool {
-        self.port == port && (self.address == address || self.address.is_unspecified())
+        !self.connected && self.port == port && (self.address == address || self.address.is_unspecified())
     }
 }
 
@@ -36,8 +38,9 @@ fn sockets(text: &str) -> Vec<Socket> {
         let words: Vec<_> = line.split_whitespace().collect();
         let (address, port) = words.get(1)?.split_once(':')?;
         let port = u16::from_str_radix(port, 16).ok()?;
+        let connected = !words.get(2)?.ends_with(":0000");
         let dropped = words.last()?.parse().ok()?;
-        Some(Socket { address: self::address(address)?, port, dropped })
+        Some(Socket { address: self::address(address)?, port, connected, dropped })
     };
     text.lines().skip(1).filter_map(socket).collect()
 }
@@ -66,7 +69,8 @@ mod tests {
             "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n\
              \x20 42: {local:08X}:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000   0   0 99 2 0000000000000000 7\n"
         );
-        let wanted = Socket { address: IpAddr::from([127, 0, 0, 53]), port: 53, dropped: 7 };
+        let wanted =
+            Socket { address: IpAddr::from([127, 0, 0, 53]), port: 53, connected: false, dropped: 7 };
         assert_eq!(sockets(&text), [wanted]);
         assert!(wanted.takes(IpAddr::from([127, 0, 0, 53]), 53));
         assert!(!wanted.takes(IpAddr::from([127, 0, 0, 1]), 53));

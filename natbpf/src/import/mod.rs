@@ -22,6 +22,7 @@ mod matching;
 pub mod model;
 mod names;
 mod nft;
+pub mod outcomes;
 mod postrouting;
 mod prerouting;
 mod remarks;

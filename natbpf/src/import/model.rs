@@ -64,7 +64,7 @@ pub enum At {
 
 /// Rules as they were read.
 #[derive(Debug)]
-pub struct Rules(Ruleset);
+pub struct Rules(pub(super) Ruleset);
 
 impl Rules {
     pub fn read(text: &str) -> Result<Self, ImportError> {
@@ -100,7 +100,7 @@ impl Rules {
     }
 
     /// The line by which it is not tracked.
-    fn untracked(&self, packet: &Packet, holds: &dyn Fn(usize) -> bool) -> Option<usize> {
+    pub fn untracked(&self, packet: &Packet, holds: &dyn Fn(usize) -> bool) -> Option<usize> {
         let bases = self.0.bases(Kind::Filter, Hook::Prerouting);
         let way = Way::new(packet, holds);
         for (table, name, _) in bases.into_iter().filter(|(_, _, base)| base.priority < -200) {
@@ -184,7 +184,8 @@ impl<'a> Way<'a> {
     }
 }
 
-fn contains(piece: &Match, packet: &Packet) -> bool {
+/// Whether a packet is one of those that a rule is for.
+pub fn contains(piece: &Match, packet: &Packet) -> bool {
     let device = |devices: &Devices, name: &str| {
         let name = Pattern::exact(name);
         devices.is.iter().all(|is| is.covers(&name)) && !devices.not.iter().any(|not| not.covers(&name))

@@ -143,7 +143,17 @@ impl Table {
     fn reached(&self, kind: Kind) -> BTreeSet<&str> {
         let of_kind = |chain: &Chain| chain.base.as_ref().is_some_and(|base| base.kind == kind);
         let bases = self.chains.iter().filter(|(_, chain)| of_kind(chain));
-        let mut next: Vec<_> = bases.map(|(name, _)| name.as_str()).collect();
+        self.called(bases.map(|(name, _)| name.as_str()).collect())
+    }
+
+    /// The rules of a chain and of all that it calls.
+    pub fn called_from(&self, name: &str) -> impl Iterator<Item = &Rule> {
+        let called =
+            self.called(self.chains.get_key_value(name).into_iter().map(|(name, _)| &**name).collect());
+        called.into_iter().filter_map(|name| self.chains.get(name)).flat_map(|chain| &chain.rules)
+    }
+
+    fn called<'a>(&'a self, mut next: Vec<&'a str>) -> BTreeSet<&'a str> {
         let mut reached = BTreeSet::new();
         while let Some(name) = next.pop() {
             if reached.insert(name) {

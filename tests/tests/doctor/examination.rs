@@ -1,14 +1,20 @@
 //! Asking the doctor, and what is expected of the answer.
 
 use anyhow::{Context as _, Result, ensure};
+use lab::ends::tools::ping;
 use lab::gateway::natbpf::Cli;
 use lab::process::Cmd;
-use lab::{Lab, SERVER};
+use lab::{Lab, Options, SERVER};
 use serde_json::Value;
 
 /// The standard lab with what a router needs: MASQUERADE by iptables.
 pub fn healthy() -> Result<Lab> {
-    let lab = Lab::new()?;
+    healthy_with(Options::default())
+}
+
+/// The same lab with something else besides.
+pub fn healthy_with(options: Options) -> Result<Lab> {
+    let lab = Lab::with(options)?;
     lab.gw.ip(&format!("route add default via {SERVER}"))?;
     let rule = ["-t", "nat", "-A", "POSTROUTING", "-s", "10.0.0.0/24", "-o", "wan", "-j", "MASQUERADE"];
     lab.gw.cmd("iptables").args(rule).run()?;
@@ -93,6 +99,37 @@ impl Examination {
         ensure!(self.causes().len() == 1, "{:#}", self.report);
         Ok(())
     }
+}
+
+impl Examination {
+    /// Nothing is wrong, and this is worth knowing.
+    pub fn notes(&self, cause: &str, object: &str) -> Result<()> {
+        self.is_healthy()?;
+        let mut findings = self.findings().iter();
+        let noted = findings.any(|finding| finding["cause"] == cause && finding["object"] == object);
+        ensure!(noted, "{:#}", self.report);
+        Ok(())
+    }
+}
+
+/// Whether a ping from the first instance to the outside is answered.
+pub fn reaches_outside(lab: &Lab) -> Result<bool> {
+    Ok(ping(&lab.vm1, SERVER, "-c 1")?.received == 1)
+}
+
+/// As [`names`], and packets show that it is so: a ping got through before, and none does then.
+pub fn names_what_stops(cause: &str, object: &str, break_it: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
+    let lab = healthy()?;
+    ensure!(reaches_outside(&lab)?, "the lab is not healthy");
+    break_it(&lab)?;
+    Examination::of(&lab.natbpf_cli()?)?.is_alone(cause, object)?;
+    ensure!(!reaches_outside(&lab)?, "a ping is answered all the same");
+    Ok(())
+}
+
+/// Runs `iptables` in the gateway, once for each line.
+pub fn iptables(lab: &Lab, lines: &str) -> Result<()> {
+    lines.lines().try_for_each(|line| lab.gw.cmd("iptables").args(line.split_whitespace()).run())
 }
 
 /// A healthy lab is broken, and the doctor says so, by this name and with this object; in the namespace of the gateway.

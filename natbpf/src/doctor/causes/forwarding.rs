@@ -1,6 +1,11 @@
 //! Whether the kernel passes packets on.
 
-use crate::doctor::{Cause, Found, Severity, Site, Stage};
+use std::net::IpAddr;
+
+use crate::{
+    doctor::{Cause, Found, Inside, Router, Severity, Site, Stage},
+    facts::{Place, Route},
+};
 
 pub const CAUSES: &[Cause] = &[
     Cause {
@@ -23,6 +28,34 @@ pub const CAUSES: &[Cause] = &[
         stage: Stage::Return,
         title: "Answers come by another device than the route back leads to, and `rp_filter` is strict",
         look: reverse_path,
+    },
+    Cause {
+        name: "ttl-too-small",
+        severity: Severity::Error,
+        stage: Stage::Instance,
+        title: "An instance sends packets that the first router may not pass on (`net.ipv4.ip_default_ttl`)",
+        look: ttl,
+    },
+    Cause {
+        name: "forwarding-off-ipv6",
+        severity: Severity::Error,
+        stage: Stage::Forwarding,
+        title: "Instances have a default route of IPv6, and the kernel passes no packets of IPv6 on",
+        look: off_ipv6,
+    },
+    Cause {
+        name: "no-default-route-ipv6",
+        severity: Severity::Note,
+        stage: Stage::Routing,
+        title: "Instances have a default route of IPv6, and their router has none",
+        look: no_default_ipv6,
+    },
+    Cause {
+        name: "ping-ignored",
+        severity: Severity::Note,
+        stage: Stage::Neighbour,
+        title: "The router answers no ping (`net.ipv4.icmp_echo_ignore_all`)",
+        look: ping,
     },
 ];
 
@@ -99,4 +132,105 @@ fn reverse_path(site: &Site<'_>) -> Vec<Found> {
         }
     }
     found
+}
+
+fn ttl(site: &Site<'_>) -> Vec<Found> {
+    const NAME: &str = "net.ipv4.ip_default_ttl";
+    let short = |place: &Place| place.settings.number("ipv4/ip_default_ttl").filter(|ttl| *ttl < 2);
+    let found = site.instances().filter_map(|(router, _, place, _)| {
+        let ttl = short(place)?;
+        let sentence = format!(
+            "what {} sends ends at its router{}: its packets begin with a TTL of {ttl}",
+            place.name,
+            router.place.within()
+        );
+        let found = Found::new(place, NAME, sentence).seen("/proc/sys/net/ipv4/ip_default_ttl", ttl);
+        Some(found.mend(place, format!("sysctl -w {NAME}=64")))
+    });
+    found.collect()
+}
+
+fn is_default_ipv6(route: &Route) -> bool {
+    route.is_default() && route.destination.addr().is_ipv6() && !route.refuses
+}
+
+/// The first instance of each router whose default route of IPv6 leads there.
+fn led_by_ipv6<'b, 'a>(
+    site: &'b Site<'a>,
+) -> impl Iterator<Item = (&'b Router<'a>, &'b Inside<'a>, &'a Place, IpAddr)> {
+    site.routers.iter().filter_map(|router| {
+        let mut instances = router
+            .insides
+            .iter()
+            .flat_map(|inside| inside.instances.iter().map(move |(place, _)| (inside, *place)));
+        instances.find_map(|(inside, place)| {
+            let defaults = place.routes.iter().filter(|route| is_default_ipv6(route));
+            let mut gateways = defaults.flat_map(|route| &route.hops).filter_map(|hop| hop.gateway);
+            let own = |gateway: &IpAddr| {
+                router.place.addresses_of(inside.device).any(|own| own.net.addr() == *gateway)
+            };
+            Some((router, inside, place, gateways.find(own)?))
+        })
+    })
+}
+
+fn off_ipv6(site: &Site<'_>) -> Vec<Found> {
+    const NAME: &str = "net.ipv6.conf.all.forwarding";
+    let off = led_by_ipv6(site).filter(|(router, inside, ..)| {
+        let number = |path: &str| router.place.settings.number(path);
+        let forced = number(&format!("ipv6/conf/{}/force_forwarding", inside.device.name)) == Some(1);
+        number("ipv6/conf/all/forwarding") == Some(0) && !forced
+    });
+    off.map(|(router, _, instance, gateway)| {
+        let sentence = format!(
+            "packets of IPv6 are not passed on{}, and the default route of {} leads there, to {gateway}",
+            router.place.within(),
+            instance.name
+        );
+        Found::new(router.place, NAME, sentence)
+            .seen("/proc/sys/net/ipv6/conf/all/forwarding", 0)
+            .mend(router.place, format!("sysctl -w {NAME}=1"))
+    })
+    .collect()
+}
+
+fn no_default_ipv6(site: &Site<'_>) -> Vec<Found> {
+    let without = led_by_ipv6(site).filter(|(router, ..)| !router.place.routes.iter().any(is_default_ipv6));
+    without
+        .map(|(router, _, instance, gateway)| {
+            // Routes of router advertisements go when forwarding is switched on, but where `accept_ra` is 2.
+            let advertised = router.uplinks.first().map(|uplink| {
+                let path = format!("ipv6/conf/{}/accept_ra", uplink.device.name);
+                (router.place.settings.number(&path).unwrap_or_default(), &uplink.device.name)
+            });
+            let sentence = format!(
+                "{} has {gateway} as its default gateway of IPv6, which has no default route of IPv6 itself{}",
+                instance.name,
+                router.place.within()
+            );
+            let mut found = Found::new(router.place, "::/0", sentence)
+                .seen("ip -6 route show table all", "no route for ::/0");
+            if let Some((accepts, out)) = advertised.filter(|(accepts, _)| *accepts == 1) {
+                found = found
+                    .seen(format!("/proc/sys/net/ipv6/conf/{out}/accept_ra"), accepts)
+                    .mend(router.place, format!("sysctl -w net/ipv6/conf/{out}/accept_ra=2"));
+            }
+            found.mend(router.place, "ip -6 route add default via GATEWAY")
+        })
+        .collect()
+}
+
+fn ping(site: &Site<'_>) -> Vec<Found> {
+    const NAME: &str = "net.ipv4.icmp_echo_ignore_all";
+    let ignoring = site.routers.iter().map(|router| router.place);
+    let ignoring = ignoring.filter(|place| place.settings.number("ipv4/icmp_echo_ignore_all") == Some(1));
+    ignoring
+        .map(|place| {
+            let sentence =
+                format!("the router{} answers no ping, so that one to it shows nothing", place.within());
+            Found::new(place, NAME, sentence)
+                .seen("/proc/sys/net/ipv4/icmp_echo_ignore_all", 1)
+                .mend(place, format!("sysctl -w {NAME}=0"))
+        })
+        .collect()
 }

@@ -2,33 +2,43 @@
 
 use super::Cause;
 
+mod bridge_filter;
+mod conntrack;
 mod dhcp;
 mod dns;
 mod filter;
 mod forwarding;
 mod host;
+mod input;
 mod offloads;
 mod own;
+mod policy;
+mod proxy;
 mod queues;
 mod routing;
 mod translation;
 
-const TABLES: [&[Cause]; 10] = [
+const TABLES: &[&[Cause]] = &[
     host::CAUSES,
     dhcp::CAUSES,
     dns::CAUSES,
     offloads::CAUSES,
     queues::CAUSES,
     routing::CAUSES,
+    policy::CAUSES,
+    proxy::CAUSES,
     forwarding::CAUSES,
     filter::CAUSES,
+    input::CAUSES,
+    bridge_filter::CAUSES,
     translation::CAUSES,
+    conntrack::CAUSES,
     own::CAUSES,
 ];
 
 /// Every cause that is looked for.
 pub fn all() -> impl Iterator<Item = &'static Cause> {
-    TABLES.into_iter().flatten()
+    TABLES.iter().copied().flatten()
 }
 
 /// The same in the order in which a packet meets them, as the documents show them.

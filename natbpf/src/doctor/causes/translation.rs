@@ -1,56 +1,229 @@
 //! Whether the outside can answer.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::{
-    doctor::{Cause, Found, Inside, Router, Severity, Site, Stage, Uplink},
-    facts::{Natbpf, packet},
-    import::model::Fate,
+    doctor::{
+        Cause, Found, Inside, Router, Severity, Site, Stage, Uplink,
+        way::{OUTSIDE, packets},
+    },
+    facts::{Forward, Miss, Natbpf, Packet, Place, Translation, Verdict, Wanted, packet},
 };
 
-/// An address outside, of nobody (RFC 5737).
-const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-
-pub const CAUSES: &[Cause] = &[Cause {
-    name: "not-translated",
-    severity: Severity::Error,
-    stage: Stage::Translation,
-    title: "A private network is routed out, and nothing translates its addresses",
-    look: untranslated,
-}];
+pub const CAUSES: &[Cause] = &[
+    Cause {
+        name: "not-translated",
+        severity: Severity::Error,
+        stage: Stage::Translation,
+        title: "A private network is routed out, and nothing translates its addresses",
+        look: untranslated,
+    },
+    Cause {
+        name: "masquerade-wrong-device",
+        severity: Severity::Error,
+        stage: Stage::Translation,
+        title: "The rule that masquerades a network is for another device than the one it leaves by",
+        look: wrong_device,
+    },
+    Cause {
+        name: "masquerade-wrong-source",
+        severity: Severity::Error,
+        stage: Stage::Translation,
+        title: "The rule that masquerades at the uplink is for a network that is not here",
+        look: wrong_source,
+    },
+    Cause {
+        name: "masquerade-wrong-destination",
+        severity: Severity::Error,
+        stage: Stage::Translation,
+        title: "The rule that masquerades a network is for some destinations alone",
+        look: wrong_destination,
+    },
+    Cause {
+        name: "masquerade-exempt",
+        severity: Severity::Error,
+        stage: Stage::Translation,
+        title: "A rule before the one that masquerades a network exempts it",
+        look: exempt,
+    },
+    Cause {
+        name: "dnat-to-loopback",
+        severity: Severity::Error,
+        stage: Stage::Translation,
+        title: "DNAT leads to 127.0.0.0/8, and `route_localnet` is off",
+        look: to_loopback,
+    },
+];
 
 /// A network whose packets leave as they are, though nobody outside knows the way back.
-fn leaves_untranslated(router: &Router<'_>, inside: &Inside<'_>, uplink: &Uplink<'_>) -> bool {
-    let packet = packet(&inside.device.name, &uplink.device.name, inside.example(), OUTSIDE);
-    let fate = router.place.firewall.translation(&packet);
-    let is_private = inside.net.addr().is_private();
-    is_private && !matches!(fate, Some(Fate::Source { .. } | Fate::Other))
+struct Leak<'b, 'a> {
+    router: &'b Router<'a>,
+    inside: &'b Inside<'a>,
+    uplink: Uplink<'a>,
+    why: Why,
+}
+
+enum Why {
+    /// A rule before the one that translates.
+    Exempt(Verdict),
+    /// The rule that would translate, were something else.
+    Miss(Verdict, Wanted),
+    NoRule,
+}
+
+fn leaks<'b, 'a>(site: &'b Site<'a>) -> impl Iterator<Item = Leak<'b, 'a>> {
+    let seen = |router: &&Router<'_>| router.place.forwards() && router.place.firewall.is_complete();
+    site.routers.iter().filter(seen).flat_map(move |router| {
+        router.ways_out().filter_map(move |(inside, uplink)| {
+            let by_us = |own: &Natbpf| own.translates_at(router.place.cookie, uplink.device.index);
+            if site.host.natbpf.iter().any(by_us) {
+                return None;
+            }
+            let why = why_untranslated(router, inside, &uplink)?;
+            Some(Leak { router, inside, uplink, why })
+        })
+    })
+}
+
+/// `None`: its packets are translated, or may be, or need not be.
+fn why_untranslated(router: &Router<'_>, inside: &Inside<'_>, uplink: &Uplink<'_>) -> Option<Why> {
+    let (firewall, source) = (&router.place.firewall, inside.example());
+    let packets = || packets(&inside.device.name, &uplink.device.name, source);
+    let all_leave = packets().all(|packet| firewall.translation(&packet).0 != Translation::May);
+    let packet = packet(&inside.device.name, &uplink.device.name, source, OUTSIDE[0]);
+    if !inside.net.addr().is_private() || !all_leave || firewall.untracks(&packet).is_some() {
+        return None;
+    }
+    if let (Translation::Exempt(_), Some(rule)) = firewall.translation(&packet) {
+        return Some(Why::Exempt(rule));
+    }
+    let miss = firewall.misses(&packet).into_iter().find(|(_, miss)| is_meant(router.place, miss));
+    Some(miss.map_or(Why::NoRule, |(rule, miss)| Why::Miss(rule, miss.wanted)))
+}
+
+/// Whether the rule may be meant for the packet: one for another network of this host is not.
+fn is_meant(place: &Place, miss: &Miss) -> bool {
+    match &miss.wanted {
+        Wanted::Source(network) => !place.addresses.iter().any(|own| match own.net.addr() {
+            IpAddr::V4(address) => network.contains(&address),
+            IpAddr::V6(_) => false,
+        }),
+        Wanted::Output(_) | Wanted::Destination(_) => true,
+    }
+}
+
+impl Leak<'_, '_> {
+    fn found(&self, object: String, why: impl AsRef<str>, evidence: &str) -> Found {
+        let (network, out, place) = (self.inside.network(), &self.uplink.device.name, self.router.place);
+        let sentence = format!(
+            "packets of {network} leave by {out}{} with their private addresses, and no answer finds back: {}",
+            place.within(),
+            why.as_ref()
+        );
+        Found::new(place, object, sentence).seen("rules of POSTROUTING", evidence)
+    }
+
+    fn masqueraded(&self, found: Found, command: &str) -> Found {
+        let (network, out) = (self.inside.network(), &self.uplink.device.name);
+        let rule = format!("iptables -t nat -{command} POSTROUTING -s {network} -o {out} -j MASQUERADE");
+        found.mend(self.router.place, rule)
+    }
 }
 
 fn untranslated(site: &Site<'_>) -> Vec<Found> {
+    let leaks = leaks(site).filter(|leak| matches!(leak.why, Why::NoRule));
+    let found = leaks.map(|leak| {
+        let (network, out) = (leak.inside.network(), &leak.uplink.device.name);
+        let evidence = format!("none matches {} to {out}", leak.inside.example());
+        leak.masqueraded(leak.found(network.to_string(), "no rule masquerades them", &evidence), "A")
+    });
+    found.collect()
+}
+
+/// Those that a rule misses, with what there is to say of it.
+fn missed(site: &Site<'_>, why: fn(&Wanted) -> Option<String>) -> Vec<Found> {
+    let found = leaks(site).filter_map(|leak| {
+        let Why::Miss(rule, wanted) = &leak.why else { return None };
+        let why = format!("{}: {}", why(wanted)?, rule.text);
+        Some(leak.masqueraded(leak.found(rule.text.clone(), why, &rule.text), "A"))
+    });
+    found.collect()
+}
+
+fn wrong_device(site: &Site<'_>) -> Vec<Found> {
+    missed(site, |wanted| match wanted {
+        Wanted::Output(device) => Some(format!("the rule that masquerades them is for {device}")),
+        _ => None,
+    })
+}
+
+fn wrong_source(site: &Site<'_>) -> Vec<Found> {
+    missed(site, |wanted| match wanted {
+        Wanted::Source(network) => {
+            Some(format!("the rule that masquerades there is for {network}, which is not here"))
+        }
+        _ => None,
+    })
+}
+
+fn wrong_destination(site: &Site<'_>) -> Vec<Found> {
+    missed(site, |wanted| match wanted {
+        Wanted::Destination(network) => {
+            Some(format!("the rule that masquerades them is for what goes to {network}"))
+        }
+        _ => None,
+    })
+}
+
+fn exempt(site: &Site<'_>) -> Vec<Found> {
+    let found = leaks(site).filter_map(|leak| {
+        let Why::Exempt(rule) = &leak.why else { return None };
+        let why = format!("a rule before the one that masquerades them exempts them: {}", rule.text);
+        Some(leak.masqueraded(leak.found(rule.text.clone(), why, &rule.text), "I"))
+    });
+    found.collect()
+}
+
+/// Rules of DNAT of a router that passes packets on.
+pub fn forwards<'b, 'a>(site: &'b Site<'a>) -> impl Iterator<Item = (&'b Router<'a>, Verdict, Forward)> {
+    let routers = site.routers.iter().filter(|router| router.place.forwards());
+    routers.flat_map(|router| {
+        let forwards = router.place.firewall.forwards();
+        forwards.into_iter().map(move |(rule, forward)| (router, rule, forward))
+    })
+}
+
+fn to_loopback(site: &Site<'_>) -> Vec<Found> {
     let mut found = Vec::new();
-    for router in site.routers.iter().filter(|router| router.place.forwards()) {
-        let Some(uplink) = router.uplinks.first() else { continue };
-        let by_us = |own: &Natbpf| own.translates_at(router.place.cookie, uplink.device.index);
-        if !router.place.firewall.is_complete() || site.host.natbpf.iter().any(by_us) {
+    for (router, rule, forward) in forwards(site).filter(|(.., forward)| forward.to.is_loopback()) {
+        let place = router.place;
+        let uplink = router.uplinks.first().map(|uplink| &uplink.device.name);
+        let Some(device) = forward.input.as_ref().or(uplink) else { continue };
+        if place.settings.larger(device, "route_localnet") != Some(0) {
             continue;
         }
-        for inside in router.insides.iter().filter(|inside| leaves_untranslated(router, inside, uplink)) {
-            let (network, out) = (inside.network(), &uplink.device.name);
-            let sentence = format!(
-                "packets of {network} leave by {out}{} with their private addresses, and no answer finds back: no rule \
-                 masquerades them",
-                router.place.within()
-            );
-            found.push(
-                Found::new(router.place, network.to_string(), sentence)
-                    .seen("rules of POSTROUTING", format!("none matches {} to {out}", inside.example()))
-                    .mend(
-                        router.place,
-                        format!("iptables -t nat -A POSTROUTING -s {network} -o {out} -j MASQUERADE"),
-                    ),
-            );
-        }
+        let sentence = format!(
+            "what a rule leads to {} is dropped when it comes by {device}{}: route_localnet is off: {}",
+            forward.to,
+            place.within(),
+            rule.text
+        );
+        found.push(
+            Found::of_rule(place, &rule, sentence)
+                .seen(format!("/proc/sys/net/ipv4/conf/{device}/route_localnet"), 0)
+                .mend(place, format!("sysctl -w net/ipv4/conf/{device}/route_localnet=1")),
+        );
     }
     found
+}
+
+/// Packets of a network, and the first answer to each at the device where they leave.
+pub fn both_ways(place: &Place, inside: &Inside<'_>, uplink: &Uplink<'_>) -> Option<[Packet; 2]> {
+    let (device, out) = (&inside.device.name, &uplink.device.name);
+    let own = place.addresses_of(uplink.device).find_map(|own| match own.net.addr() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    })?;
+    let to_host = Packet { to_host: true, established: true, ..packet(out, "", OUTSIDE[0], own) };
+    Some([packet(device, out, inside.example(), OUTSIDE[0]), to_host])
 }

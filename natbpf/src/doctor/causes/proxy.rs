@@ -1,0 +1,160 @@
+//! Who answers ARP for the addresses of a router, and for those that it translates.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::{
+    doctor::{Cause, Found, Severity, Site, Stage, Uplink, way::OUTSIDE},
+    facts::{Place, packet},
+};
+
+use super::translation::forwards;
+
+pub const CAUSES: &[Cause] = &[
+    Cause {
+        name: "arp-ignored",
+        severity: Severity::Error,
+        stage: Stage::Neighbour,
+        title: "The router answers no ARP on the device of a network (`arp_ignore` is 8)",
+        look: ignored,
+    },
+    Cause {
+        name: "snat-foreign-address",
+        severity: Severity::Error,
+        stage: Stage::Return,
+        title: "SNAT is to an address that this host does not have, so nobody answers ARP for it",
+        look: foreign_source,
+    },
+    Cause {
+        name: "dnat-unanswered",
+        severity: Severity::Error,
+        stage: Stage::Return,
+        title: "DNAT is for an address that this host does not have, so nobody answers ARP for it",
+        look: unanswered,
+    },
+    Cause {
+        name: "dnat-to-nobody",
+        severity: Severity::Note,
+        stage: Stage::Return,
+        title: "DNAT leads to an address that no instance answers for",
+        look: to_nobody,
+    },
+];
+
+/// 8: for no address at all (`ip-sysctl.rst`).
+const NONE: u64 = 8;
+
+fn ignored(site: &Site<'_>) -> Vec<Found> {
+    let mut found = Vec::new();
+    for router in &site.routers {
+        let (place, settings) = (router.place, &router.place.settings);
+        for inside in &router.insides {
+            let device = &inside.device.name;
+            if settings.larger(device, "arp_ignore") != Some(NONE) {
+                continue;
+            }
+            let owner = if settings.of(device, "arp_ignore") == Some(NONE) { device } else { "all" };
+            let sentence = format!(
+                "instances in {} do not find their gateway {}: the kernel{} answers no ARP on {device}",
+                inside.network(),
+                inside.net.addr(),
+                place.within()
+            );
+            found.push(
+                Found::new(place, device, sentence)
+                    .seen(format!("/proc/sys/net/ipv4/conf/{owner}/arp_ignore"), NONE)
+                    .mend(place, format!("sysctl -w net/ipv4/conf/{owner}/arp_ignore=0")),
+            );
+        }
+    }
+    found
+}
+
+/// Whether nobody answers ARP for an address though it is in the network of a device.
+fn is_unanswered(place: &Place, uplink: &Uplink<'_>, address: Ipv4Addr) -> bool {
+    let (device, address) = (uplink.device, IpAddr::V4(address));
+    let here = place.addresses_of(device).any(|own| own.net.contains(&address));
+    let own = place.locals.iter().any(|local| local.contains(&address));
+    // One that somebody else has, such as the other router of a pair, is answered for.
+    let elsewhere = place.neighbours.iter().any(|other| other.address == address && other.mac.is_some());
+    let set = |name| place.settings.larger(&device.name, name) == Some(1);
+    // A proxy answers only for what is not behind the device that asks (`arp_process`).
+    let behind = place
+        .route_to(address)
+        .is_some_and(|route| !route.is_default() && route.hops.iter().all(|hop| hop.device != device.index));
+    let proxied = set("proxy_arp") || place.proxied.iter().any(|proxied| proxied.address == address);
+    let answered = own || elsewhere || (behind && proxied) || set("proxy_arp_pvlan");
+    here && !answered
+}
+
+fn foreign_source(site: &Site<'_>) -> Vec<Found> {
+    let mut found = Vec::new();
+    for router in site.routers.iter().filter(|router| router.place.forwards()) {
+        for (inside, uplink) in router.ways_out() {
+            let (place, out) = (router.place, &uplink.device.name);
+            let packet = packet(&inside.device.name, out, inside.example(), OUTSIDE[0]);
+            let Some((rule, address)) = place.firewall.sender(&packet) else { continue };
+            if !is_unanswered(place, &uplink, address) {
+                continue;
+            }
+            let sentence = format!(
+                "packets of {} leave by {out} as {address}, and nobody answers ARP for it{}: no answer comes back",
+                inside.network(),
+                place.within()
+            );
+            found.push(
+                Found::new(place, address.to_string(), sentence)
+                    .seen_rule(&rule)
+                    .seen(format!("ip address show {out}"), format!("no {address}"))
+                    .mend(place, format!("ip address add {address}/32 dev {out}")),
+            );
+        }
+    }
+    found
+}
+
+fn unanswered(site: &Site<'_>) -> Vec<Found> {
+    let mut found = Vec::new();
+    for (router, rule, forward) in forwards(site) {
+        let (Some(address), place) = (forward.destination, router.place) else { continue };
+        let Some(uplink) = router.uplinks.iter().find(|uplink| is_unanswered(place, uplink, address)) else {
+            continue;
+        };
+        let out = &uplink.device.name;
+        let sentence = format!(
+            "nobody answers ARP for {address} on {out}{}, so the outside does not reach {} by it",
+            place.within(),
+            forward.to
+        );
+        found.push(
+            Found::new(place, address.to_string(), sentence)
+                .seen_rule(&rule)
+                .seen(format!("ip address show {out}"), format!("no {address}"))
+                .mend(place, format!("ip address add {address}/32 dev {out}")),
+        );
+    }
+    found
+}
+
+fn to_nobody(site: &Site<'_>) -> Vec<Found> {
+    let mut found = Vec::new();
+    for (router, rule, forward) in forwards(site) {
+        let (place, address) = (router.place, IpAddr::V4(forward.to));
+        let failed = place.neighbours.iter().find(|other| other.address == address && other.is_failed());
+        let Some(device) = failed.and_then(|failed| place.device(failed.device)) else { continue };
+        if !router.insides.iter().any(|inside| inside.device.index == device.index) {
+            continue;
+        }
+        let sentence = format!(
+            "a rule leads packets to {address}{}, and nobody answers for it on {}: {}",
+            place.within(),
+            device.name,
+            rule.text
+        );
+        found.push(
+            Found::new(place, address.to_string(), sentence)
+                .seen(format!("ip neighbour show {address}"), "FAILED")
+                .mend(place, format!("iptables -t nat -{}", rule.text.replacen("-A", "D", 1))),
+        );
+    }
+    found
+}
