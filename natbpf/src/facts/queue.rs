@@ -43,13 +43,6 @@ pub struct Queue {
     pub limit: Option<u32>,
 }
 
-impl Queue {
-    /// Whether it drops for want of room alone, never to keep a rate or a delay.
-    pub fn is_plain(&self) -> bool {
-        matches!(&*self.kind, "pfifo" | "bfifo" | "pfifo_fast")
-    }
-}
-
 /// Those of the namespace of the calling thread. The options are read as bytes: those of some kinds are a structure,
 /// and no attributes.
 pub fn look() -> io::Result<Vec<Queue>> {

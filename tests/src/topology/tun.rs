@@ -1,4 +1,4 @@
-//! Two TUN devices joined by threads: a link without Ethernet headers, on any kernel with TUN.
+//! Two TUN devices joined by threads: a link without Ethernet headers, on any kernel with TUN; a TAP that nobody reads.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
