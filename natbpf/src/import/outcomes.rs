@@ -289,14 +289,14 @@ mod tests {
 
     #[test]
     fn why_a_source_stays() {
-        let rules = |lines| rules("nat", ":PREROUTING ACCEPT\n:POSTROUTING ACCEPT", lines);
+        let rules = |lines: &str| rules("nat", ":PREROUTING ACCEPT\n:POSTROUTING ACCEPT", lines);
         let masquerade = "-A POSTROUTING -s 10.0.0.0/24 -o wan -j MASQUERADE";
         let after = |line: &str| rules(&format!("{line}\n{masquerade}")).surely_untranslated(&packet());
         assert_eq!(after("-A POSTROUTING -o eth1 -j ACCEPT"), Translation::May);
         assert_eq!(after("-A POSTROUTING -s 10.0.0.0/8 -j ACCEPT"), Translation::Exempt(4));
         assert_eq!(after("-A POSTROUTING -s 10.0.0.0/8 -j RETURN"), Translation::Exempt(4));
         assert_eq!(after("-A POSTROUTING -m mark --mark 1 -j ACCEPT"), Translation::May);
-        let missed = |line| rules(line).misses(&packet());
+        let missed = |line: &str| rules(line).misses(&packet());
         let of = |wanted| vec![Miss { line: 4, wanted }];
         assert_eq!(missed("-A POSTROUTING -o eth1 -j MASQUERADE"), of(Wanted::Output("eth1".to_owned())));
         let source = "10.1.0.0/24".parse().unwrap();
