@@ -2,12 +2,28 @@
 
 use super::Cause;
 
+mod bridging;
+mod crossing;
 mod filter;
 mod forwarding;
+mod links;
 mod routing;
+mod stations;
 mod translation;
+mod vlans;
+mod wiring;
 
-const TABLES: [&[Cause]; 4] = [routing::CAUSES, forwarding::CAUSES, filter::CAUSES, translation::CAUSES];
+const TABLES: [&[Cause]; 9] = [
+    links::CAUSES,
+    wiring::CAUSES,
+    bridging::CAUSES,
+    vlans::CAUSES,
+    stations::CAUSES,
+    routing::CAUSES,
+    forwarding::CAUSES,
+    filter::CAUSES,
+    translation::CAUSES,
+];
 
 /// Every cause that is looked for.
 pub fn all() -> impl Iterator<Item = &'static Cause> {

@@ -1,5 +1,6 @@
 //! Whether there is a way.
 
+use super::links::down_uplink;
 use crate::doctor::{Cause, Found, Severity, Site, Stage};
 
 pub const CAUSES: &[Cause] = &[
@@ -22,7 +23,9 @@ pub const CAUSES: &[Cause] = &[
 fn no_default(site: &Site<'_>) -> Vec<Found> {
     let routers = site.routers.iter().filter(|router| {
         // A network that is meant to lead nowhere has no router that passes packets on.
-        router.uplinks.is_empty() && router.place.forwards()
+        let is_inside = |index| router.insides.iter().any(|inside| inside.device.index == index);
+        // A device that is down has taken its routes with it.
+        router.uplinks.is_empty() && router.place.forwards() && down_uplink(router.place, is_inside).is_none()
     });
     routers
         .map(|router| {
@@ -40,7 +43,7 @@ fn no_default(site: &Site<'_>) -> Vec<Found> {
 }
 
 fn instance_without_default(site: &Site<'_>) -> Vec<Found> {
-    let instances = site.instances().filter(|(.., place, _)| place.defaults().is_empty());
+    let instances = site.instances().filter(|(.., place, device)| device.up && place.defaults().is_empty());
     instances
         .map(|(_, inside, place, device)| {
             let sentence = format!(
