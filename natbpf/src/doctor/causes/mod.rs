@@ -2,23 +2,31 @@
 
 use super::Cause;
 
+mod addressing;
 mod bridging;
 mod crossing;
 mod filter;
 mod forwarding;
 mod links;
+mod neighbours;
+mod networks;
 mod routing;
+mod sizes;
 mod stations;
 mod translation;
 mod vlans;
 mod wiring;
 
-const TABLES: [&[Cause]; 9] = [
+const TABLES: [&[Cause]; 13] = [
+    networks::CAUSES,
+    addressing::CAUSES,
     links::CAUSES,
     wiring::CAUSES,
     bridging::CAUSES,
     vlans::CAUSES,
     stations::CAUSES,
+    sizes::CAUSES,
+    neighbours::CAUSES,
     routing::CAUSES,
     forwarding::CAUSES,
     filter::CAUSES,
