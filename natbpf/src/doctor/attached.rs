@@ -80,6 +80,11 @@ impl<'a> Attached<'a> {
     }
 }
 
+/// Cookies of the namespaces that default routes of others lead to.
+pub fn gateways(host: &Host) -> impl Iterator<Item = u64> {
+    host.places.iter().filter_map(|place| led(host, place)).map(|((router, _), ..)| router.cookie)
+}
+
 fn works(device: &Device) -> bool {
     device.up && device.port.as_ref().is_none_or(|port| port.state == PortState::Forwarding)
 }

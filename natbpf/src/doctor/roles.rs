@@ -50,7 +50,8 @@ impl<'a> Site<'a> {
     pub fn of(host: &'a Host) -> Self {
         let mut routers: Vec<_> = host.places.iter().filter_map(|place| router(host, place)).collect();
         // A router at the other end of a pair is no instance: this is the way out of its own.
-        let places: Vec<u64> = routers.iter().map(|router| router.place.cookie).collect();
+        let places = routers.iter().map(|router| router.place.cookie);
+        let places: Vec<u64> = places.chain(attached::gateways(host)).collect();
         for router in &mut routers {
             router.insides.retain(|inside| {
                 let routes = |(place, _): &(&Place, &Device)| places.contains(&place.cookie);

@@ -29,11 +29,11 @@ fn two_instances_have_a_link_layer_address() -> Result<()> {
 
 #[test]
 fn an_instance_has_the_link_layer_address_of_its_router() -> Result<()> {
-    let lab = healthy()?;
-    let mac = colons(link_address(&lab.gw, "br0")?);
-    lab.vm1.ip(&format!("link set eth0 address {mac}"))?;
-    is_cut_off(&lab.vm1, SERVER)?;
-    Examination::of(&lab.natbpf_cli()?)?.is_alone("duplicate-mac", &mac)
+    names("duplicate-mac", "02:00:00:00:00:77", |lab| {
+        lab.gw.ip("link set br0 address 02:00:00:00:00:77")?;
+        lab.vm1.ip("link set eth0 address 02:00:00:00:00:77")?;
+        is_cut_off(&lab.vm1, SERVER)
+    })
 }
 
 #[test]
