@@ -1,7 +1,9 @@
 //! `natbpf doctor` on hosts that are healthy but for one thing.
 
 mod doctor {
+    mod addressing;
     mod bridge_filter;
+    mod bridging;
     mod conntrack;
     mod coverage;
     mod dhcp;
@@ -12,6 +14,9 @@ mod doctor {
     mod healthy;
     mod host;
     mod input;
+    mod links;
+    mod neighbours;
+    mod networks;
     mod offloads;
     mod own;
     mod policy;
@@ -20,6 +25,10 @@ mod doctor {
     mod queues;
     mod routing;
     mod schema;
+    mod sizes;
+    mod stations;
     mod translation;
     mod unseen;
+    mod vlans;
+    mod wiring;
 }

@@ -1,6 +1,6 @@
 //! What a cause has found, with where that was seen and what mends it.
 
-use std::fmt::Display;
+use std::{collections::BTreeSet, fmt::Display};
 
 use crate::facts::{Place, Verdict};
 
@@ -57,4 +57,10 @@ impl Found {
         self.mend.push(place.typed(command.as_ref()));
         self
     }
+}
+
+/// Each object once, though several instances meet it.
+pub fn distinct(found: impl IntoIterator<Item = Found>) -> Vec<Found> {
+    let mut once = BTreeSet::new();
+    found.into_iter().filter(|found| once.insert((found.place.clone(), found.object.clone()))).collect()
 }

@@ -4,29 +4,38 @@
 //! | | |
 //! |---|---|
 //! | `roles` | who is a router, which networks are behind it, who is an instance |
-//! | `segment` | who hears a broadcast |
+//! | `domain` | who hears a broadcast |
+//! | `segment` | what frames of a device can reach |
+//! | `tagging` | the VLAN of a frame on its way |
+//! | `attached` | instances with their routers, and the devices between them |
 //! | `way` | where packets of a network go, and where answers do |
 //! | `cause` | what a cause is, and where on the way of a packet it is met |
 //! | `found`, `finding` | one that was found, with its evidence and what mends it |
 //! | `causes` | the table |
 //! | `report` | for people, and as JSON |
 
+mod attached;
 mod cause;
 mod causes;
+mod domain;
 mod finding;
 mod found;
 mod report;
 mod roles;
 mod segment;
+mod tagging;
 mod way;
 
+pub use attached::{Attached, default_gateway};
 pub use cause::{Cause, Severity, Stage};
 pub use causes::{all, table};
+pub use domain::Domain;
 pub use finding::Finding;
-pub use found::{Evidence, Found};
+pub use found::{Evidence, Found, distinct};
 pub use report::{Outcome, Report};
 pub use roles::{Inside, Router, Site, Uplink};
-pub use segment::Segment;
+pub use segment::{End, Segment, is_port_of, key, lies_on, name};
+pub use tagging::{Loss, lost};
 
 use crate::facts::Host;
 

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::attached::{self, Attached};
 use crate::facts::{Device, Host, Place};
 
 /// A host with its roles.
@@ -14,6 +15,8 @@ use crate::facts::{Device, Host, Place};
 pub struct Site<'a> {
     pub host: &'a Host,
     pub routers: Vec<Router<'a>>,
+    /// Every instance with the way to its router.
+    pub attached: Vec<Attached<'a>>,
 }
 
 /// A namespace that networks of instances go out by.
@@ -47,7 +50,8 @@ impl<'a> Site<'a> {
     pub fn of(host: &'a Host) -> Self {
         let mut routers: Vec<_> = host.places.iter().filter_map(|place| router(host, place)).collect();
         // A router at the other end of a pair is no instance: this is the way out of its own.
-        let places: Vec<u64> = routers.iter().map(|router| router.place.cookie).collect();
+        let places = routers.iter().map(|router| router.place.cookie);
+        let places: Vec<u64> = places.chain(attached::gateways(host)).collect();
         for router in &mut routers {
             router.insides.retain(|inside| {
                 let routes = |(place, _): &(&Place, &Device)| places.contains(&place.cookie);
@@ -55,7 +59,15 @@ impl<'a> Site<'a> {
             });
         }
         routers.retain(|router| !router.insides.is_empty());
-        Self { host, routers }
+        let known = routers.iter().flat_map(|router| {
+            let ends = |inside: &Inside<'a>| {
+                let (device, net) = ((router.place, inside.device), inside.net);
+                inside.instances.iter().map(|instance| (device, net, *instance)).collect::<Vec<_>>()
+            };
+            router.insides.iter().flat_map(ends)
+        });
+        let attached = attached::list(host, known.collect(), &places);
+        Self { host, routers, attached }
     }
 
     /// Every instance with its router and its network there.

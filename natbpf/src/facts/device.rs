@@ -1,5 +1,7 @@
 //! Devices, bridges and their ports.
 
+use std::fmt;
+
 use netlink_packet_route::link::{
     AfSpecBridge, BridgePortState, BridgeStpState, BridgeVlanInfoFlags, InfoBridge, InfoBridgePort, InfoData,
     InfoPortData, InfoVlan, InfoVrf, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Stats64,
@@ -21,6 +23,8 @@ pub struct Device {
     pub up: bool,
     /// `IFF_LOWER_UP`: frames get out.
     pub carrier: bool,
+    /// It asks and answers by ARP: not `IFF_NOARP`.
+    pub arp: bool,
     pub mtu: u32,
     pub mac: Option<[u8; 6]>,
     /// Index of the bridge, bond or VRF that it is in.
@@ -101,6 +105,15 @@ pub struct Vlan {
     pub untagged: bool,
 }
 
+/// As `bridge vlan` shows it.
+impl fmt::Display for Vlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.id)?;
+        let flags = [(self.pvid, " PVID"), (self.untagged, " Egress Untagged")];
+        flags.iter().filter(|(set, _)| *set).try_for_each(|(_, flag)| f.write_str(flag))
+    }
+}
+
 impl Device {
     pub fn is(&self, kind: &str) -> bool {
         self.kind.as_deref() == Some(kind)
@@ -109,6 +122,12 @@ impl Device {
     /// Whether instances or other machines may be behind it: it has Ethernet, and is not the loopback.
     pub const fn is_ethernet(&self) -> bool {
         self.link_layer == libc::ARPHRD_ETHER
+    }
+
+    /// The VLANs that it carries as a bridge or a port.
+    pub fn vlans(&self) -> &[Vlan] {
+        let of_bridge = self.bridge.as_ref().map(|bridge| &*bridge.vlans);
+        of_bridge.or_else(|| self.port.as_ref().map(|port| &*port.vlans)).unwrap_or_default()
     }
 }
 
@@ -120,6 +139,7 @@ pub fn device(message: LinkMessage) -> Device {
         link_layer: message.header.link_layer_type.into(),
         up: flags.contains(LinkFlags::Up),
         carrier: flags.contains(LinkFlags::LowerUp),
+        arp: !flags.contains(LinkFlags::Noarp),
         ..Device::default()
     };
     for attribute in message.attributes {
@@ -229,4 +249,39 @@ pub fn vlans(message: &LinkMessage) -> (u32, Vec<Vlan>) {
         }));
     }
     (message.header.index, vlans)
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::link::BridgeVlanInfo;
+
+    use super::*;
+
+    fn message(infos: &[(u16, BridgeVlanInfoFlags)]) -> LinkMessage {
+        let info = |(vid, flags): &(u16, BridgeVlanInfoFlags)| {
+            AfSpecBridge::VlanInfo(BridgeVlanInfo { flags: *flags, vid: *vid })
+        };
+        let mut message = LinkMessage::default();
+        message.header.index = 7;
+        message.attributes.push(LinkAttribute::AfSpecBridge(infos.iter().map(info).collect()));
+        message
+    }
+
+    #[test]
+    fn ranges_of_vlans_are_all_of_them() {
+        let (begin, end) = (BridgeVlanInfoFlags::RangeBegin, BridgeVlanInfoFlags::RangeEnd);
+        let own = BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged;
+        let (index, read) =
+            vlans(&message(&[(1, own), (10, begin), (12, end), (4094, begin | own), (4094, end)]));
+        assert_eq!(index, 7);
+        assert_eq!(read.iter().map(|vlan| vlan.id).collect::<Vec<_>>(), [1, 10, 11, 12, 4094]);
+        assert_eq!(read[0].to_string(), "1 PVID Egress Untagged");
+        assert_eq!(read[1].to_string(), "10");
+    }
+
+    #[test]
+    fn who_has_no_vlans_has_none() {
+        assert!(vlans(&message(&[])).1.is_empty());
+        assert!(vlans(&LinkMessage::default()).1.is_empty());
+    }
 }

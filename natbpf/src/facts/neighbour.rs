@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netlink_packet_route::{
     AddressFamily,
-    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage},
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage},
 };
 
 pub use netlink_packet_route::neighbour::NeighbourState;
@@ -29,6 +29,8 @@ pub struct Station {
     pub vlan: Option<u16>,
     /// It is the port's own, or somebody has put it there.
     pub permanent: bool,
+    /// It stays at this port, wherever frames of it come from.
+    pub fixed: bool,
 }
 
 impl Neighbour {
@@ -56,7 +58,10 @@ pub fn station(message: &NeighbourMessage) -> Option<Station> {
         _ => None,
     });
     let permanent = matches!(message.header.state, NeighbourState::Permanent | NeighbourState::Noarp);
-    Some(Station { port: message.header.ifindex, mac: mac(message)?, vlan, permanent })
+    // A static one moves to where it is heard, unless it is the host's own.
+    let fixed = message.header.state == NeighbourState::Permanent
+        || message.header.flags.contains(NeighbourFlags::Sticky);
+    Some(Station { port: message.header.ifindex, mac: mac(message)?, vlan, permanent, fixed })
 }
 
 fn mac(message: &NeighbourMessage) -> Option<[u8; 6]> {
@@ -64,4 +69,51 @@ fn mac(message: &NeighbourMessage) -> Option<[u8; 6]> {
         NeighbourAttribute::LinkLayerAddress(mac) => mac.as_slice().try_into().ok(),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+    fn message(family: AddressFamily, state: NeighbourState, flags: NeighbourFlags) -> NeighbourMessage {
+        let mut message = NeighbourMessage::default();
+        message.header.family = family;
+        message.header.state = state;
+        message.header.flags = flags;
+        message.header.ifindex = 3;
+        message
+    }
+
+    #[test]
+    fn a_neighbour_that_nobody_is_has_failed() {
+        let mut asked = message(AddressFamily::Inet, NeighbourState::Incomplete, NeighbourFlags::empty());
+        let address = Ipv4Addr::new(192, 0, 2, 1);
+        asked.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(address)));
+        let read = neighbour(&asked).unwrap();
+        assert_eq!((read.device, read.address, read.mac), (3, IpAddr::V4(address), None));
+        assert!(read.is_failed());
+        asked.header.state = NeighbourState::Stale;
+        assert!(!neighbour(&asked).unwrap().is_failed());
+    }
+
+    #[test]
+    fn stations_move_unless_they_are_fixed() {
+        let read = |state, flags| {
+            let mut message = message(AddressFamily::Bridge, state, flags);
+            message.attributes.push(NeighbourAttribute::LinkLayerAddress(MAC.to_vec()));
+            message.attributes.push(NeighbourAttribute::Vlan(10));
+            let station = station(&message).unwrap();
+            assert_eq!((station.port, station.mac, station.vlan), (3, MAC, Some(10)));
+            (station.permanent, station.fixed)
+        };
+        let (none, sticky) = (NeighbourFlags::empty(), NeighbourFlags::Sticky);
+        assert_eq!(read(NeighbourState::Reachable, none), (false, false));
+        assert_eq!(read(NeighbourState::Noarp, none), (true, false));
+        assert_eq!(read(NeighbourState::Noarp, sticky), (true, true));
+        assert_eq!(read(NeighbourState::Permanent, none), (true, true));
+    }
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use lab::ends::tools::ping;
 use lab::gateway::natbpf::Cli;
 use lab::process::Cmd;
-use lab::{Lab, Options, SERVER};
+use lab::{Lab, Namespace, Node, Options, SERVER, isolate};
 use serde_json::Value;
 
 /// The standard lab with what a router needs: MASQUERADE by iptables.
@@ -93,6 +93,13 @@ impl Examination {
         Ok(())
     }
 
+    /// This is worth knowing, and nothing is wrong.
+    pub fn notes(&self, cause: &str, object: &str) -> Result<()> {
+        let is_it = |finding: &Value| finding["cause"] == cause && finding["object"] == object;
+        ensure!(self.findings().iter().any(is_it), "{:#}", self.report);
+        self.is_healthy()
+    }
+
     /// It is the only cause that was found.
     pub fn is_alone(&self, cause: &str, object: &str) -> Result<()> {
         self.begins_with(cause, object)?;
@@ -137,4 +144,53 @@ pub fn names(cause: &str, object: &str, break_it: impl FnOnce(&Lab) -> Result<()
     let lab = healthy()?;
     break_it(&lab)?;
     Examination::of(&lab.natbpf_cli()?)?.is_alone(cause, object)
+}
+
+/// The same of a node of a cloud; in the namespace of the host.
+pub fn names_on_node(cause: &str, object: &str, break_it: impl FnOnce(&Node) -> Result<()>) -> Result<()> {
+    let node = healthy_node()?;
+    break_it(&node)?;
+    Examination::of(&node.natbpf_cli()?)?.is_alone(cause, object)
+}
+
+/// A node whose router has a default route.
+pub fn healthy_node() -> Result<Node> {
+    let node = Node::new()?;
+    node.router.ip(&format!("route add default via {SERVER}"))?;
+    Ok(node)
+}
+
+/// Whether this kernel has VLANs and bridges that filter them; it says so where not. Those of `cargo xtask vm` have.
+pub fn has_vlans() -> Result<bool> {
+    let _isolation = isolate()?;
+    let probe = Namespace::new("probe")?;
+    let made =
+        probe.ip("link add br0 type bridge vlan_filtering 1\nlink add link br0 name br0.10 type vlan id 10");
+    let refusals = ["Operation not supported", "Unknown device type"];
+    match made {
+        Err(error) if refusals.iter().any(|refusal| format!("{error:#}").contains(refusal)) => {
+            eprintln!("this kernel has no VLANs: nothing was tried");
+            Ok(false)
+        }
+        made => made.map(|()| true),
+    }
+}
+
+/// Nothing comes back.
+pub fn is_cut_off(from: &Namespace, to: impl ToString) -> Result<()> {
+    loses(from, to, "-c 3")
+}
+
+/// The same with options of ping(8).
+pub fn loses(from: &Namespace, to: impl ToString, options: &str) -> Result<()> {
+    let seen = ping(from, to, options)?;
+    ensure!(seen.sent > 0 && seen.received == 0, "{options}: {seen:?}");
+    Ok(())
+}
+
+/// Everything comes back.
+pub fn reaches(from: &Namespace, to: impl ToString, options: &str) -> Result<()> {
+    let seen = ping(from, to, options)?;
+    ensure!(seen.sent > 0 && seen.received == seen.sent, "{options}: {seen:?}");
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::{
-    doctor::{Cause, Found, Inside, Router, Segment, Severity, Site, Stage},
+    doctor::{Cause, Domain, Found, Inside, Router, Severity, Site, Stage},
     facts::{Daemon, Device, Dnsmasq, Host, Place},
 };
 
@@ -69,7 +69,7 @@ struct Waiting<'a> {
     inside: &'a Inside<'a>,
     place: &'a Place,
     device: &'a Device,
-    segment: Segment<'a>,
+    domain: Domain<'a>,
 }
 
 impl Waiting<'_> {
@@ -88,8 +88,8 @@ fn waiting<'a>(site: &'a Site<'a>) -> Vec<Waiting<'a>> {
     let mut waiting = Vec::new();
     for router in &site.routers {
         for inside in &router.insides {
-            let segment = || Segment::of(site.host, router.place, inside.device);
-            let without = segment().ends.into_iter().filter(|(place, device)| {
+            let domain = || Domain::of(site.host, router.place, inside.device);
+            let without = domain().ends.into_iter().filter(|(place, device)| {
                 place.cookie != router.place.cookie && device.is("veth") && has_nothing(place, device)
             });
             waiting.extend(without.map(|(place, device)| Waiting {
@@ -97,7 +97,7 @@ fn waiting<'a>(site: &'a Site<'a>) -> Vec<Waiting<'a>> {
                 inside,
                 place,
                 device,
-                segment: segment(),
+                domain: domain(),
             }));
         }
     }
@@ -149,8 +149,8 @@ fn serves(place: &Place) -> usize {
 
 fn no_server(site: &Site<'_>) -> Vec<Found> {
     let alone = asking(site).filter(|instance| {
-        let places = instance.segment.places();
-        instance.segment.closed && places.iter().all(|place| place.sockets.is_some() && serves(place) == 0)
+        let places = instance.domain.places();
+        instance.domain.closed && places.iter().all(|place| place.sockets.is_some() && serves(place) == 0)
     });
     alone
         .map(|instance| {
@@ -201,9 +201,9 @@ fn numbers(place: &Place, device: &Device) -> Vec<Ipv4Addr> {
 
 /// Whether the router is the only one on a segment who lends addresses.
 fn alone_lends<'a>(host: &'a Host, instance: &Waiting<'_>) -> Option<&'a Dnsmasq> {
-    let others = instance.segment.places().into_iter();
+    let others = instance.domain.places().into_iter();
     let mut others = others.filter(|place| place.cookie != instance.router.place.cookie);
-    let alone = instance.segment.closed && others.all(|place| serves(place) == 0);
+    let alone = instance.domain.closed && others.all(|place| serves(place) == 0);
     lender(host, instance.router.place).filter(|_| alone)
 }
 
@@ -273,15 +273,15 @@ fn gateway_of_nobody(site: &Site<'_>) -> Vec<Found> {
     let mut found = Vec::new();
     for router in &site.routers {
         for inside in &router.insides {
-            let segment = Segment::of(site.host, router.place, inside.device);
-            let mut servers = segment.ends.iter().filter_map(|(place, device)| {
+            let domain = Domain::of(site.host, router.place, inside.device);
+            let mut servers = domain.ends.iter().filter_map(|(place, device)| {
                 let dnsmasq = lender(site.host, place)?;
                 let serves = dnsmasq.serves(&device.name, &numbers(place, device));
                 Some((*place, dnsmasq.gateway().filter(|_| serves)?))
             });
             let Some((place, gateway)) = servers.next() else { continue };
             let has = |(place, _): &(&Place, &Device)| place.has(IpAddr::V4(gateway));
-            if !segment.closed || !inside.net.contains(&gateway) || segment.ends.iter().any(has) {
+            if !domain.closed || !inside.net.contains(&gateway) || domain.ends.iter().any(has) {
                 continue;
             }
             let sentence = format!(
@@ -331,7 +331,7 @@ fn two_servers(site: &Site<'_>) -> Vec<Found> {
     let mut found = Vec::new();
     for router in &site.routers {
         for inside in &router.insides {
-            let places = Segment::of(site.host, router.place, inside.device).places();
+            let places = Domain::of(site.host, router.place, inside.device).places();
             let servers: Vec<_> = places.into_iter().filter(|place| serves(place) > 0).collect();
             let [first, second, ..] = &*servers else { continue };
             let sentence = format!(

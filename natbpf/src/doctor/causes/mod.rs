@@ -2,28 +2,47 @@
 
 use super::Cause;
 
+mod addressing;
 mod bridge_filter;
+mod bridging;
 mod conntrack;
+mod crossing;
 mod dhcp;
 mod dns;
 mod filter;
 mod forwarding;
 mod host;
 mod input;
+mod links;
+mod neighbours;
+mod networks;
 mod offloads;
 mod own;
 mod policy;
 mod proxy;
 mod queues;
 mod routing;
+mod sizes;
+mod stations;
 mod translation;
+mod vlans;
+mod wiring;
 
 const TABLES: &[&[Cause]] = &[
     host::CAUSES,
+    networks::CAUSES,
+    addressing::CAUSES,
     dhcp::CAUSES,
     dns::CAUSES,
+    links::CAUSES,
+    wiring::CAUSES,
     offloads::CAUSES,
     queues::CAUSES,
+    bridging::CAUSES,
+    vlans::CAUSES,
+    stations::CAUSES,
+    sizes::CAUSES,
+    neighbours::CAUSES,
     routing::CAUSES,
     policy::CAUSES,
     proxy::CAUSES,

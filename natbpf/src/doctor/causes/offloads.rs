@@ -1,6 +1,6 @@
 //! What devices could leave to others, and do themselves; machines that do not run.
 
-use crate::doctor::{Cause, Found, Segment, Severity, Site, Stage};
+use crate::doctor::{Cause, Domain, Found, Severity, Site, Stage};
 
 pub const CAUSES: &[Cause] = &[
     Cause {
@@ -23,7 +23,7 @@ fn off(site: &Site<'_>) -> Vec<Found> {
     let mut found = Vec::new();
     for router in &site.routers {
         for inside in &router.insides {
-            for (place, device) in Segment::of(site.host, router.place, inside.device).devices {
+            for (place, device) in Domain::of(site.host, router.place, inside.device).devices {
                 let offloads = place.offloads.iter().find(|offloads| offloads.device == device.index);
                 let Some(offloads) = offloads.filter(|_| device.is("veth") || device.is("tun")) else {
                     continue;
@@ -58,7 +58,7 @@ fn no_machine(site: &Site<'_>) -> Vec<Found> {
     let mut found = Vec::new();
     for router in &site.routers {
         for inside in &router.insides {
-            let devices = Segment::of(site.host, router.place, inside.device).devices.into_iter();
+            let devices = Domain::of(site.host, router.place, inside.device).devices.into_iter();
             for (place, device) in
                 devices.filter(|(_, device)| device.is("tun") && device.up && !device.carrier)
             {

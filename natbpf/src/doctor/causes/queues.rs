@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    doctor::{Cause, Found, Segment, Severity, Site, Stage},
+    doctor::{Cause, Domain, Found, Severity, Site, Stage},
     facts::{Device, Place, Queue},
 };
 
@@ -69,7 +69,7 @@ fn passed<'a>(site: &'a Site<'a>) -> Vec<(&'a Place, &'a Device)> {
     let mut passed = Vec::new();
     for router in &site.routers {
         let insides = router.insides.iter();
-        let insides = insides.flat_map(|inside| Segment::of(site.host, router.place, inside.device).devices);
+        let insides = insides.flat_map(|inside| Domain::of(site.host, router.place, inside.device).devices);
         let uplinks = router.uplinks.iter().map(|uplink| (router.place, uplink.device));
         passed.extend(
             insides.chain(uplinks).filter(|(place, device)| seen.insert((place.cookie, device.index))),

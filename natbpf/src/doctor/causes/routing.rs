@@ -10,6 +10,8 @@ use crate::{
     facts::{Lookup, Place, Route},
 };
 
+use super::links::down_uplink;
+
 pub const CAUSES: &[Cause] = &[
     Cause {
         name: "no-default-route",
@@ -51,7 +53,10 @@ pub const CAUSES: &[Cause] = &[
 fn no_default(site: &Site<'_>) -> Vec<Found> {
     let routers = site.routers.iter().filter(|router| {
         // A network that is meant to lead nowhere has no router that passes packets on.
-        router.uplinks.is_empty() && router.place.forwards() && refusing_default(router).is_none()
+        let is_inside = |index| router.insides.iter().any(|inside| inside.device.index == index);
+        // A device that is down has taken its routes with it.
+        let taken = || down_uplink(router.place, is_inside).is_some();
+        router.uplinks.is_empty() && router.place.forwards() && refusing_default(router).is_none() && !taken()
     });
     routers
         .map(|router| {
@@ -69,7 +74,7 @@ fn no_default(site: &Site<'_>) -> Vec<Found> {
 }
 
 fn instance_without_default(site: &Site<'_>) -> Vec<Found> {
-    let instances = site.instances().filter(|(.., place, _)| place.defaults().is_empty());
+    let instances = site.instances().filter(|(.., place, device)| device.up && place.defaults().is_empty());
     instances
         .map(|(_, inside, place, device)| {
             let sentence = format!(
