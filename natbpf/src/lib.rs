@@ -28,3 +28,4 @@ pub mod preflight;
 pub mod status;
 pub mod teardown;
 pub mod watch;
+pub mod why;

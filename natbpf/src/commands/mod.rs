@@ -18,6 +18,7 @@ mod flows;
 mod import;
 mod paths;
 mod status;
+mod why;
 
 /// Runs a command; errors are the caller's to print.
 pub async fn run(cli: &Cli) -> Result<ExitCode> {
@@ -41,6 +42,7 @@ pub async fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Paths(arguments) => paths::run(&pins, arguments).await,
         Command::Import(arguments) => import::run(arguments),
         Command::Doctor(arguments) => doctor::run(cli, *arguments),
+        Command::Why(arguments) => why::run(cli, arguments),
         Command::Detach => detach::run(cli, pins).await,
     }
 }

@@ -1,0 +1,164 @@
+//! Nothing was dropped, and nothing came back.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::{Case, is_taken};
+use crate::{
+    doctor::{Found, Stage},
+    facts::Place,
+    why::{
+        link::{Trouble, between, of_device},
+        trace::{Hop, Way},
+    },
+};
+
+const REQUEST: u32 = 1;
+const REPLY: u32 = 2;
+
+pub fn explain(case: &Case<'_>) -> Trouble {
+    let Some((last, is_reply)) = case.trace.last() else { return super::unheard::never_left(case) };
+    if last.waits {
+        return waits(case, last);
+    }
+    if let Some(trouble) = neighbour(case, last.place, is_reply) {
+        return trouble;
+    }
+    let known = case.known(last.place);
+    if let Some(known) = known
+        && last.way == Way::In
+        && known.has(IpAddr::V4(last.destination))
+        && !is_reply
+    {
+        return arrived(case, known, last);
+    }
+    if last.way == Way::Out {
+        let device = known.and_then(|place| Some((place, place.device(last.device)?)));
+        let ends = device.and_then(|(place, device)| case.host.peer(place, device));
+        if let Some(trouble) = device.and_then(of_device).or_else(|| ends.and_then(of_device)) {
+            return trouble;
+        }
+    }
+    left(case, last, is_reply)
+}
+
+/// Who passes it on asks for a neighbour, and nobody answers.
+pub fn neighbour(case: &Case<'_>, cookie: u64, is_reply: bool) -> Option<Trouble> {
+    let known = case.known(cookie)?;
+    let asks =
+        case.trace.arp.iter().rev().filter(|sight| {
+            sight.ends.protocol == REQUEST && known.has(IpAddr::V4(sight.ends.source.into()))
+        });
+    let unanswered = asks.map(|sight| (sight, Ipv4Addr::from(sight.ends.destination))).find(|(_, target)| {
+        !case.trace.arp.iter().any(|sight| {
+            sight.ends.protocol == REPLY
+                && Ipv4Addr::from(sight.ends.source) == *target
+                && sight.namespace == cookie
+        })
+    });
+    let (ask, target) = unanswered?;
+    let device = known.device(ask.device)?;
+    let within = known.within();
+    let asked = format!("who has {target}? tell {}", Ipv4Addr::from(ask.ends.source));
+    if let Some(mut trouble) = between(case.host, (known, device), target) {
+        trouble.found = trouble.found.seen(format!("ARP at {}", device.name), format!("{asked}: no answer"));
+        return Some(trouble);
+    }
+    let direction = if is_reply { "the answer" } else { "it" };
+    let sentence = format!(
+        "{direction} waits{within}: who should answer ARP for {target}? It is asked for on {}, and nobody does",
+        device.name
+    );
+    let gateway =
+        known.routes.iter().flat_map(|route| &route.hops).any(|hop| hop.gateway == Some(target.into()));
+    let mend = if gateway {
+        format!("ip route replace default via GATEWAY dev {}", device.name)
+    } else {
+        format!("arping -I {} {target}", device.name)
+    };
+    let found = Found::new(known, target.to_string(), sentence)
+        .seen(format!("ARP at {}", device.name), asked)
+        .mend(known, mend);
+    Some(Trouble { name: "neighbour-silent", stage: Stage::Neighbour, found })
+}
+
+fn waits(case: &Case<'_>, last: &Hop) -> Trouble {
+    let place = case.place(last.place);
+    let name = &last.name;
+    let sentence = format!("it waits in the queueing discipline of {name}{}", place.within());
+    let found = Found::new(&place, name, sentence)
+        .seen(name, "queued, not sent")
+        .mend(&place, format!("tc -s qdisc show dev {name}"));
+    Trouble { name: "queued", stage: Stage::Link, found }
+}
+
+/// The destination has it, and is on this host.
+fn arrived(case: &Case<'_>, known: &Place, last: &Hop) -> Trouble {
+    let source = last.source;
+    if known.route_to(source.into()).is_none() {
+        return untranslated(case, last).unwrap_or_else(|| {
+            let sentence = format!("it arrived{}, which has no route back to {source}", known.within());
+            let found = Found::new(known, source.to_string(), sentence)
+                .seen(known.typed(&format!("ip route get {source}")), "no way")
+                .mend(known, format!("ip route add {source} via GATEWAY"));
+            Trouble { name: "no-way-back", stage: Stage::Return, found }
+        });
+    }
+    let taken = if is_taken(case, last.place) { "somebody took it" } else { "nobody was seen to take it" };
+    let sentence = format!("it arrived{} by {}, and no answer was sent: {taken}", known.within(), last.name);
+    let found = Found::new(known, case.destination.to_string(), sentence)
+        .seen(&last.name, format!("received {source} > {}", last.destination))
+        .mend(known, "ss -lntu");
+    Trouble { name: "unanswered", stage: Stage::Return, found }
+}
+
+/// It has left with the private address of the instance, which nobody outside knows.
+fn untranslated(case: &Case<'_>, last: &Hop) -> Option<Trouble> {
+    let address = case.subject.address;
+    if last.source != address || !address.is_private() || case.destination.is_private() {
+        return None;
+    }
+    // The last router that has passed it on.
+    let out = case.trace.there.iter().rev().find(|hop| {
+        hop.way == Way::Out
+            && case
+                .known(hop.place)
+                .is_some_and(|place| place.forwards() && place.route_to(case.destination.into()).is_some())
+    })?;
+    let place = case.known(out.place)?;
+    let sentence = format!(
+        "it left by {}{} as {address}, a private address, and no answer finds back: nothing translates it",
+        out.name,
+        place.within()
+    );
+    let found = Found::new(place, address.to_string(), sentence)
+        .seen(format!("sent by {}", out.name), format!("{} > {}", out.source, out.destination))
+        .mend(place, format!("iptables -t nat -A POSTROUTING -s {address} -o {} -j MASQUERADE", out.name));
+    Some(Trouble { name: "untranslated", stage: Stage::Translation, found })
+}
+
+/// It is out of sight.
+fn left(case: &Case<'_>, last: &Hop, is_reply: bool) -> Trouble {
+    if let Some(trouble) = untranslated(case, last).filter(|_| !is_reply) {
+        return trouble;
+    }
+    let place = case.place(last.place);
+    let (name, within) = (&last.name, place.within());
+    let (what, way) = match (is_reply, last.way) {
+        (false, Way::Out) => ("it", "left by"),
+        (false, Way::In) => ("it", "came by"),
+        (true, Way::Out) => ("the answer", "left by"),
+        (true, Way::In) => ("the answer", "came by"),
+    };
+    let sentence = match (is_reply, last.way) {
+        (false, Way::Out) => format!(
+            "it left by {name}{within} as {}, and nothing came back: who should answer for {}, and does the way back \
+             lead here?",
+            last.source, last.destination
+        ),
+        _ => format!("{what} {way} {name}{within}, and nothing more was seen of it"),
+    };
+    let found = Found::new(&place, name, sentence)
+        .seen(format!("{way} {name}"), format!("{} > {}", last.source, last.destination))
+        .mend(&place, format!("tcpdump -ni {name} host {}", last.destination));
+    Trouble { name: "nothing-came-back", stage: Stage::Return, found }
+}
