@@ -35,9 +35,8 @@ pub fn is_answer(skb: *mut __sk_buff) -> bool {
 fn load<T: FromBytes>(skb: *mut __sk_buff, offset: u32) -> Option<T> {
     let mut value = T::new_zeroed();
     // SAFETY: the buffer is as long as said, and any bytes are a value of the type.
-    let loaded = unsafe {
-        bpf_skb_load_bytes(skb.cast(), offset, (&raw mut value).cast(), size_of::<T>() as u32)
-    };
+    let loaded =
+        unsafe { bpf_skb_load_bytes(skb.cast(), offset, (&raw mut value).cast(), size_of::<T>() as u32) };
     (loaded == 0).then_some(value)
 }
 

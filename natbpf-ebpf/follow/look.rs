@@ -118,13 +118,19 @@ fn layer3(offsets: &Offsets, point: Point, skb: At) -> Option<(u16, At)> {
     if tagged { Some((at.offset(0u32.wrapping_sub(2)).read()?, at)) } else { Some((protocol, at)) }
 }
 
+/// Without branches that skip reads: where there is no device, nothing is read at addresses near 0.
 #[inline(always)]
 fn device(offsets: &Offsets, skb: At) -> Device {
-    let Some(device) = skb.offset(offsets.device).follow() else { return Device::default() };
-    let namespace = device.offset(offsets.namespace).follow();
+    let device = skb.offset(offsets.device).pointed();
+    let namespace = if device.is_null() {
+        // A socket has just made it.
+        skb.offset(offsets.socket).pointed().offset(offsets.socket_namespace)
+    } else {
+        device.offset(offsets.namespace)
+    };
     Device {
         index: device.offset(offsets.index).read().unwrap_or_default(),
-        namespace: namespace.and_then(|net| net.offset(offsets.cookie).read()).unwrap_or_default(),
+        namespace: namespace.pointed().offset(offsets.cookie).read().unwrap_or_default(),
         name: device.offset(offsets.name).read().unwrap_or_default(),
     }
 }
@@ -170,7 +176,7 @@ fn is_first(pattern: &Pattern, point: Point, ends: &Ends, device: Device) -> boo
     let at_edge = matches!(point, Point::Received)
         && device.index == pattern.edge
         && device.namespace == pattern.edge_namespace;
-    let within = device.namespace == 0 || device.namespace == pattern.instance_namespace;
+    let within = device.namespace == pattern.instance_namespace;
     if !at_edge && !within {
         return false;
     }

@@ -24,6 +24,17 @@ impl At {
         unsafe { bpf_probe_read_kernel(self.0 as *const T) }.ok()
     }
 
+    #[inline(always)]
+    pub const fn is_null(self) -> bool {
+        self.0 == 0
+    }
+
+    /// What the pointer that stands here leads to, null or not.
+    #[inline(always)]
+    pub fn pointed(self) -> Self {
+        Self(self.read().unwrap_or_default())
+    }
+
     /// What the pointer that stands here leads to; none where it is null.
     #[inline(always)]
     pub fn follow(self) -> Option<Self> {

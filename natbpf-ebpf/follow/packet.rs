@@ -116,5 +116,13 @@ pub fn arp(at: At) -> Option<Seen> {
         protocol: u16::from_be(packet.operation) as u32,
         ..Ends::default()
     };
-    Some(Seen { ends, quoted: None, length: 28, icmp: [0; 2], mtu: 0, time_to_live: 0, sender: Some(packet.sender_mac) })
+    Some(Seen {
+        ends,
+        quoted: None,
+        length: 28,
+        icmp: [0; 2],
+        mtu: 0,
+        time_to_live: 0,
+        sender: Some(packet.sender_mac),
+    })
 }

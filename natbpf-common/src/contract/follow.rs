@@ -64,6 +64,10 @@ pub struct Offsets {
     pub namespace: u32,
     /// `net.net_cookie`
     pub cookie: u32,
+    /// `sk_buff.sk`
+    pub socket: u32,
+    /// `sock_common.skc_net`
+    pub socket_namespace: u32,
     /// Always 0.
     pub padding: u32,
 }

@@ -8,7 +8,7 @@ use crate::{
     cli::{Cli, WhyArgs},
     doctor::{Site, examine},
     facts::Host,
-    output,
+    output, preflight,
     why::{
         Case, Chase, NextHop, Probe, Report, Request, Subject, SubjectError, Trace, Verdict, decide, names,
         rule,
@@ -25,6 +25,9 @@ pub fn run(cli: &Cli, arguments: &WhyArgs) -> Result<ExitCode> {
         output::complain(format_args!("natbpf: {error}"))?;
         Ok(ExitCode::from(code))
     };
+    if let Err(error) = preflight::check() {
+        return complain(&error, UNSEEN);
+    }
     let host = match Host::look(cli.netns.as_deref()) {
         Ok(host) => host,
         Err(error) => return complain(&format_args!("{error:#}"), UNSEEN),
@@ -65,7 +68,9 @@ fn follow<'a>(
     let patience = Duration::from_secs(arguments.wait.into());
     let mut chase = Chase::start(host, subject, Request { destination, probe, patience })?;
     let chased = match (probe, next_hop) {
-        (Some(probe), NextHop::Ask(gateway)) if arguments.send => chase.send(probe, gateway)?,
+        (Some(probe), NextHop::Ask(gateway)) if arguments.send => {
+            chase.send(host.home().cookie, probe, gateway)?
+        }
         (_, NextHop::Unknown) if arguments.send => {
             anyhow::bail!(
                 "the gateway of {} is not known: no router has an address in its network",

@@ -163,6 +163,8 @@ fn offsets(types: &Types) -> Result<Offsets> {
         name: at("net_device", "name")?,
         namespace: at("net_device", "nd_net")?,
         cookie: at("net", "net_cookie")?,
+        socket: at("sk_buff", "sk")?,
+        socket_namespace: at("sock_common", "skc_net")?,
         padding: 0,
     })
 }

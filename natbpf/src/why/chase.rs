@@ -66,8 +66,8 @@ impl<'a> Chase<'a> {
             _ => None,
         });
         follower.ask_about([subject.address, request.destination].into_iter().chain(gateways))?;
-        // Not among those that sockets are given first, and another one each time.
-        let port = 20_000 + (process::id() % 10_000) as u16;
+        // Each process has sixteen of its own.
+        let port = 20_000 + (process::id() % 2_500 * 16) as u16;
         Ok(Self { follower, subject, request, port })
     }
 
@@ -82,7 +82,7 @@ impl<'a> Chase<'a> {
     }
 
     /// Sends a probe as the instance would, after asking for its gateway.
-    pub fn send(&mut self, probe: Probe, gateway: Ipv4Addr) -> Result<Chased> {
+    pub fn send(&mut self, home: u64, probe: Probe, gateway: Ipv4Addr) -> Result<Chased> {
         let mut chased = Chased::default();
         if let Err(error) = self.follower.shield(&self.subject.edge.name) {
             let what = format!("the answer goes on to the instance, which has not asked for it: {error:#}");
@@ -94,7 +94,9 @@ impl<'a> Chase<'a> {
         let answers = |sight: &Sight| {
             let [from, to] = [sight.ends.source, sight.ends.destination].map(Ipv4Addr::from);
             let is_answer = Part::from_number(sight.part) == Some(Part::Arp) && sight.ends.protocol == REPLY;
-            is_answer && sight.device == edge && (from, to) == (gateway, self.subject.address)
+            let is_here =
+                (sight.namespace, sight.device) == (home, edge) && sight.point != Point::Dropped as u32;
+            is_answer && is_here && (from, to) == (gateway, self.subject.address)
         };
         chased.sights = collect(&mut self.follower, ARP, |sights| sights.iter().any(answers));
         let Some(answer) = chased.sights.iter().find(|sight| answers(sight)) else { return Ok(chased) };

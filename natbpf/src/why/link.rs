@@ -74,7 +74,9 @@ fn reached<'a>(host: &'a Host, start: At<'a>) -> Vec<Way<'a>> {
 }
 
 fn on_path(path: &[At<'_>]) -> Option<Trouble> {
-    path.iter().copied().find_map(of_device).or_else(|| {
+    // The other end of one that is down has no carrier.
+    let down = path.iter().copied().find(|(_, device)| !device.up);
+    down.and_then(of_device).or_else(|| path.iter().copied().find_map(of_device)).or_else(|| {
         path.windows(3).find_map(|three| {
             let [(place, from), (_, bridge), (_, to)] = three else { return None };
             vlan(place, from, bridge, to)

@@ -93,6 +93,14 @@ pub fn suspects(firewall: &Firewall) -> Vec<Drop> {
     drops
 }
 
+/// The rule of this text, with its table and chain.
+pub fn of_text(firewall: &Firewall, text: &str) -> Option<Counted> {
+    // A policy has its counter behind it.
+    let plain = text.split(" [").next().unwrap_or_default();
+    let mut rules = firewall.sets().iter().flat_map(|set| read(set.source, &set.text));
+    rules.find(|rule| rule.text == text || rule.text == plain)
+}
+
 fn read(source: Source, text: &str) -> Vec<Counted> {
     if source == Source::Nftables { nftables(text) } else { iptables(source, text) }
 }
@@ -115,10 +123,10 @@ fn iptables(source: Source, text: &str) -> Vec<Counted> {
                     packets: packets(counter),
                 });
             }
-        } else if let Some((counter, rule)) = line.split_once(' ')
-            && line.starts_with('[')
-            && ["DROP", "REJECT"].iter().any(|target| rule.contains(&format!("-j {target}")))
+        } else if let Some(at) = line.find("-A ")
+            && ["DROP", "REJECT"].iter().any(|target| line.contains(&format!("-j {target}")))
         {
+            let (counter, rule) = line.split_at(at);
             let chain = rule.split_whitespace().nth(1).unwrap_or_default().to_owned();
             let (table, text) = (table.clone(), rule.to_owned());
             all.push(Counted { source, table, chain, text, packets: packets(counter) });
@@ -145,11 +153,17 @@ fn nftables(text: &str) -> Vec<Counted> {
             _ => {}
         }
         let drops = words.iter().any(|word| matches!(*word, "drop" | "reject"));
-        let Some((head, counter)) = line.split_once("counter packets ").filter(|_| drops) else { continue };
-        let mut rest = counter.splitn(4, ' ');
-        let packets = rest.next().and_then(|number| number.parse().ok()).unwrap_or_default();
-        let tail = rest.nth(2).unwrap_or_default();
-        let text = format!("{head}counter {tail}");
+        if !drops {
+            continue;
+        }
+        let (text, packets) = match line.split_once("counter packets ") {
+            Some((head, counter)) => {
+                let mut rest = counter.splitn(4, ' ');
+                let packets = rest.next().and_then(|number| number.parse().ok()).unwrap_or_default();
+                (format!("{head}counter {}", rest.nth(2).unwrap_or_default()), packets)
+            }
+            None => (line.to_owned(), 0),
+        };
         all.push(Counted {
             source: Source::Nftables,
             table: table.clone(),
@@ -190,5 +204,6 @@ mod tests {
         let rule = has_counted(&before, &after).unwrap();
         assert_eq!(rule.text, "ip saddr 10.0.0.11 counter drop # handle 2");
         assert_eq!(rule.mend(), "nft delete rule inet guard forward handle 2");
+        assert_eq!(nftables(&LISTED.replace("counter packets 4 bytes 336 ", "")).len(), 1);
     }
 }

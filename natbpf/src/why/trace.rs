@@ -35,6 +35,8 @@ pub struct Trace {
     pub back: Vec<Hop>,
     /// Where packets were dropped, in order.
     pub drops: Vec<Sight>,
+    /// Where another machine dropped a copy that was not for it.
+    pub astray: Vec<Sight>,
     /// Where somebody took them.
     pub taken: Vec<Sight>,
     /// ICMP errors about them, each once: the first sight of it.
@@ -64,6 +66,9 @@ impl Trace {
         for (place, sight) in sights.iter().enumerate() {
             let (Some(point), Some(part)) = (Point::from_number(sight.point), part(sight)) else { continue };
             if astray.contains(&place) {
+                if point == Point::Dropped && part != Part::Arp {
+                    trace.astray.push(**sight);
+                }
                 continue;
             }
             let at_edge = (sight.namespace, sight.device) == edge;
@@ -212,6 +217,6 @@ mod tests {
         ];
         let trace = Trace::of(&sights, EDGE, Some(ELSEWHERE));
         assert_eq!(devices(&trace.there), [(2, Way::In), (3, Way::Out)]);
-        assert!(trace.drops.is_empty());
+        assert!(trace.drops.is_empty() && trace.astray.len() == 1);
     }
 }

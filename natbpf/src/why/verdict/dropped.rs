@@ -7,10 +7,10 @@ use natbpf_common::contract::follow::{Part, Sight};
 use super::{Case, device, silent};
 use crate::{
     doctor::{Found, Stage},
-    facts::{Source, packet},
+    facts::{Drop, Place, packet},
     why::{
         link::{Trouble, of_bridge},
-        rules::suspects,
+        rules::{of_text, suspects},
         trace::Way,
     },
 };
@@ -43,6 +43,7 @@ pub fn explain(case: &Case<'_>, drop: &Sight) -> Trouble {
         }
         ("XDP" | "TC_INGRESS" | "TC_EGRESS", _) => program(case, drop, reason),
         (reason, _) if reason.starts_with("QDISC_") || reason.starts_with("FQ_") => queue(case, drop),
+        ("NO_SOCKET", _) => no_socket(case, drop),
         ("FULL_RING", _) => full_ring(case, drop),
         _ => other(case, drop),
     }
@@ -57,44 +58,51 @@ fn is_longer(case: &Case<'_>, drop: &Sight) -> bool {
     devices.into_iter().any(|device| device.mtu < drop.length)
 }
 
-/// A rule of a firewall.
+/// A rule of a firewall: the one that has counted the packet, or the one that would drop it, or those that may.
 fn rule(case: &Case<'_>, drop: &Sight) -> Trouble {
     let place = case.place(drop.namespace);
     let within = place.within();
-    if let Some(rule) = case.rule {
+    let known = case.known(drop.namespace);
+    let drops = match known {
+        Some(known) => match modelled(case, known, drop) {
+            Some(one) => vec![one],
+            None => suspects(&known.firewall),
+        },
+        None => Vec::new(),
+    };
+    let only = known.zip(drops.first().filter(|_| drops.len() == 1));
+    let told = only.and_then(|(known, drop)| of_text(&known.firewall, &drop.text));
+    if let Some(rule) = case.rule.or(told.as_ref()) {
         let (source, table, chain, text) = (rule.source.name(), &rule.table, &rule.chain, &rule.text);
         let sentence = format!("a rule of {source}{within} drops it, table {table}, chain {chain}: {text}");
-        let found = Found::new(&place, text, sentence)
-            .seen("the rule's counter", "counted the probe")
-            .mend(&place, rule.mend());
+        let mut found = Found::new(&place, text, sentence).mend(&place, rule.mend());
+        if case.rule.is_some() {
+            found = found.seen("the rule's counter", "counted the probe");
+        }
         return Trouble { name: "dropped-by-rule", stage: Stage::Filter, found: seen(case, drop, found) };
     }
-    let known = case.known(drop.namespace);
-    let modelled = known.and_then(|known| {
-        let hop = case.hop_of(drop)?;
-        let destination = Ipv4Addr::from(drop.ends.destination);
-        let route = known.route_to(destination.into())?;
-        let output = known.device(route.hops.first()?.device)?;
-        let mut packet = packet(&hop.name, &output.name, drop.ends.source.into(), destination);
-        packet.protocol = drop.ends.protocol as u8;
-        packet.source_port = drop.ends.source_port.number();
-        packet.port = drop.ends.destination_port.number();
-        packet.established = drop.part == Part::Reply as u32;
-        known.firewall.drops(&packet)
-    });
-    let drops = modelled
-        .map_or_else(|| known.map(|known| suspects(&known.firewall)).unwrap_or_default(), |one| vec![one]);
     let texts: Vec<_> = drops.iter().map(|drop| drop.text.as_str()).take(4).collect();
     let object = drops.first().map_or_else(|| "rules".to_owned(), |drop| drop.text.clone());
-    let sentence = match &texts[..] {
-        [] => format!("a rule{within} drops it"),
-        [text] => format!("a rule{within} drops it: {text}"),
-        texts => format!("one of these rules{within} drops it: {}", texts.join("; ")),
+    let sentence = if texts.is_empty() {
+        format!("a rule{within} drops it")
+    } else {
+        format!("one of these rules{within} drops it: {}", texts.join("; "))
     };
-    let shown = drops.first().map_or(Source::Nftables, |drop| drop.source);
-    let command = if shown == Source::Nftables { "nft -a list ruleset" } else { "iptables-save -c" };
-    let found = Found::new(&place, object, sentence).mend(&place, command);
+    let found = Found::new(&place, object, sentence).mend(&place, "nft -a list ruleset");
     Trouble { name: "dropped-by-rule", stage: Stage::Filter, found: seen(case, drop, found) }
+}
+
+/// What drops it, as the rules are read.
+fn modelled(case: &Case<'_>, known: &Place, drop: &Sight) -> Option<Drop> {
+    let hop = case.hop_of(drop)?;
+    let destination = Ipv4Addr::from(drop.ends.destination);
+    let output = known.device(known.route_to(destination.into())?.hops.first()?.device)?;
+    let mut packet = packet(&hop.name, &output.name, drop.ends.source.into(), destination);
+    packet.protocol = drop.ends.protocol as u8;
+    packet.source_port = drop.ends.source_port.number();
+    packet.port = drop.ends.destination_port.number();
+    packet.established = drop.part == Part::Reply as u32;
+    known.firewall.drops(&packet)
 }
 
 fn reverse_path(case: &Case<'_>, drop: &Sight) -> Trouble {
@@ -119,7 +127,7 @@ fn route(case: &Case<'_>, drop: &Sight) -> Trouble {
     let (name, within) = (device(drop), place.within());
     let destination = Ipv4Addr::from(drop.ends.destination);
     let known = case.known(drop.namespace);
-    let is_off = |known: &crate::facts::Place| known.settings.of(&name, "forwarding") == Some(0);
+    let is_off = |known: &Place| known.settings.of(&name, "forwarding") == Some(0);
     if known.is_some_and(is_off) {
         let all = known.is_some_and(|known| !known.forwards());
         let (object, mend) = if all {
@@ -190,6 +198,15 @@ fn queue(case: &Case<'_>, drop: &Sight) -> Trouble {
     let sentence = format!("the queueing discipline of {name}{} has no room for it", place.within());
     let found = Found::new(&place, &name, sentence).mend(&place, format!("tc -s qdisc show dev {name}"));
     Trouble { name: "queue-full", stage: Stage::Link, found: seen(case, drop, found) }
+}
+
+fn no_socket(case: &Case<'_>, drop: &Sight) -> Trouble {
+    let place = case.place(drop.namespace);
+    let port = drop.ends.destination_port.number();
+    let (address, within) = (Ipv4Addr::from(drop.ends.destination), place.within());
+    let sentence = format!("it arrived at {address}{within}, and nobody listens on port {port} there");
+    let found = Found::new(&place, port.to_string(), sentence).mend(&place, "ss -lntup");
+    Trouble { name: "nobody-listens", stage: Stage::Return, found: seen(case, drop, found) }
 }
 
 fn full_ring(case: &Case<'_>, drop: &Sight) -> Trouble {

@@ -89,7 +89,8 @@ fn unanswered(case: &Case<'_>) -> Trouble {
 fn joined(case: &Case<'_>, trouble: Trouble) -> Verdict {
     let Trouble { name, stage, found } = trouble;
     let same = |finding: &&Finding| {
-        let by_object = finding.found.object == found.object
+        // A policy has its counter behind it.
+        let by_object = finding.found.object.split(" [").next() == Some(&*found.object)
             || matches!(stage, Stage::Forwarding | Stage::Translation | Stage::Routing);
         finding.cause.severity == Severity::Error
             && finding.cause.stage == stage

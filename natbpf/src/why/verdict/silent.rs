@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Case, is_taken};
+use natbpf_common::{contract::follow::Sight, wire::protocol::ICMP};
+
+use super::{Case, device, is_taken};
 use crate::{
     doctor::{Found, Stage},
     facts::Place,
@@ -31,6 +33,9 @@ pub fn explain(case: &Case<'_>) -> Trouble {
     {
         return arrived(case, known, last);
     }
+    if let Some(astray) = case.trace.astray.last() {
+        return wrong_mac(case, astray);
+    }
     if last.way == Way::Out {
         let device = known.and_then(|place| Some((place, place.device(last.device)?)));
         let ends = device.and_then(|(place, device)| case.host.peer(place, device));
@@ -44,10 +49,10 @@ pub fn explain(case: &Case<'_>) -> Trouble {
 /// Who passes it on asks for a neighbour, and nobody answers.
 pub fn neighbour(case: &Case<'_>, cookie: u64, is_reply: bool) -> Option<Trouble> {
     let known = case.known(cookie)?;
-    let asks =
-        case.trace.arp.iter().rev().filter(|sight| {
-            sight.ends.protocol == REQUEST && known.has(IpAddr::V4(sight.ends.source.into()))
-        });
+    let asks = case.trace.arp.iter().rev().filter(|sight| {
+        let is_own = known.has(IpAddr::V4(sight.ends.source.into()));
+        sight.namespace == cookie && sight.ends.protocol == REQUEST && is_own
+    });
     let unanswered = asks.map(|sight| (sight, Ipv4Addr::from(sight.ends.destination))).find(|(_, target)| {
         !case.trace.arp.iter().any(|sight| {
             sight.ends.protocol == REPLY
@@ -81,6 +86,24 @@ pub fn neighbour(case: &Case<'_>, cookie: u64, is_reply: bool) -> Option<Trouble
     Some(Trouble { name: "neighbour-silent", stage: Stage::Neighbour, found })
 }
 
+/// It came to somebody whose hardware address it does not have.
+fn wrong_mac(case: &Case<'_>, astray: &Sight) -> Trouble {
+    let place = case.place(astray.namespace);
+    let name = device(astray);
+    let sentence = format!(
+        "it came by {name}{} with the hardware address of another machine: who sends it has a wrong or old one for \
+         its next hop",
+        place.within()
+    );
+    let mut found =
+        Found::new(&place, &name, sentence).seen(format!("dropped at {name}"), case.cause_of(astray));
+    found = match case.subject.instance {
+        Some((instance, device)) => found.mend(instance, format!("ip neigh flush dev {}", device.name)),
+        None => found.mend(&place, format!("arping -U -I {name} ADDRESS")),
+    };
+    Trouble { name: "wrong-mac", stage: Stage::Neighbour, found }
+}
+
 fn waits(case: &Case<'_>, last: &Hop) -> Trouble {
     let place = case.place(last.place);
     let name = &last.name;
@@ -94,7 +117,7 @@ fn waits(case: &Case<'_>, last: &Hop) -> Trouble {
 /// The destination has it, and is on this host.
 fn arrived(case: &Case<'_>, known: &Place, last: &Hop) -> Trouble {
     let source = last.source;
-    if known.route_to(source.into()).is_none() {
+    if known.route_to(source.into()).is_none_or(|route| route.refuses) {
         return untranslated(case, last).unwrap_or_else(|| {
             let sentence = format!("it arrived{}, which has no route back to {source}", known.within());
             let found = Found::new(known, source.to_string(), sentence)
@@ -102,6 +125,14 @@ fn arrived(case: &Case<'_>, known: &Place, last: &Hop) -> Trouble {
                 .mend(known, format!("ip route add {source} via GATEWAY"));
             Trouble { name: "no-way-back", stage: Stage::Return, found }
         });
+    }
+    let ignored = known.settings.number("ipv4/icmp_echo_ignore_all") == Some(1);
+    if ignored && case.trace.taken.iter().any(|sight| sight.ends.protocol == u32::from(ICMP)) {
+        let sentence = format!("it arrived{} by {}, which answers no ping", known.within(), last.name);
+        let found = Found::new(known, "net.ipv4.icmp_echo_ignore_all", sentence)
+            .seen("net.ipv4.icmp_echo_ignore_all", 1)
+            .mend(known, "sysctl -w net.ipv4.icmp_echo_ignore_all=0");
+        return Trouble { name: "ping-ignored", stage: Stage::Return, found };
     }
     let taken = if is_taken(case, last.place) { "somebody took it" } else { "nobody was seen to take it" };
     let sentence = format!("it arrived{} by {}, and no answer was sent: {taken}", known.within(), last.name);

@@ -1,6 +1,8 @@
 //! The packet has not come as far as the router.
 
-use super::Case;
+use natbpf_common::contract::follow::Point;
+
+use super::{Case, dropped};
 use crate::{
     doctor::{Found, Stage},
     facts::PortState,
@@ -38,6 +40,15 @@ pub fn no_gateway(case: &Case<'_>) -> Trouble {
         trouble.found = trouble.found.seen("ARP", format!("{asked}, and nobody answered"));
         return trouble;
     }
+    // Of a broadcast, other copies are dropped by whomever they are not for: those reasons say nothing.
+    let told = case.trace.arp.iter().rev().find(|sight| {
+        let reason = case.names.reason(sight.reason);
+        sight.point == Point::Dropped as u32
+            && (reason.starts_with("QDISC_") || matches!(reason, "XDP" | "TC_INGRESS" | "TC_EGRESS"))
+    });
+    if let Some(drop) = told {
+        return dropped::explain(case, drop);
+    }
     let heard = case.trace.arp.iter().filter_map(|sight| host.at(sight.namespace)?.device(sight.device));
     let mut heard: Vec<_> = heard.map(|device| device.name.clone()).collect();
     heard.sort();
@@ -68,7 +79,15 @@ pub fn no_gateway(case: &Case<'_>) -> Trouble {
             let device = owner.addresses.iter().find(|address| address.net.addr() == gateway);
             let device = device.and_then(|address| owner.device(address.device));
             let name = device.map_or("DEVICE", |device| &device.name);
-            found.mend(owner, format!("ip link set {name} arp on"))
+            // It answers nobody whom it would not send packets to by the same device.
+            let is_its = |index: u32| device.is_some_and(|device| device.index == index);
+            let back = owner.route_to(subject.address.into());
+            match back.filter(|route| !route.hops.iter().any(|hop| is_its(hop.device))) {
+                Some(route) => found
+                    .seen(owner.typed("ip route"), format!("{} does not lead to {name}", route.destination))
+                    .mend(owner, format!("ip route del {}", route.destination)),
+                None => found.mend(owner, format!("tcpdump -eni {name} arp")),
+            }
         }
         (None, None) => found.mend(instance, "ip route replace default via GATEWAY"),
     };
