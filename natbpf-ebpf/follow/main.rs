@@ -1,8 +1,8 @@
 //! Programs of `natbpf why`, which are in the kernel only while it runs: they tell where a packet, the answer to it and
 //! ICMP errors about it are received, sent, taken and dropped, whatever has been translated meanwhile.
 //!
-//! A packet is known by its ends, and between two points, where a translation may have changed them, by its buffer. What
-//! it has become is noted, so that copies of it and the answer are known, too.
+//! A packet is known by its ends, and between two points, where a translation may have changed them, by its buffer.
+//! What it has become is noted, so that copies of it and the answer are known, too.
 #![no_std]
 #![no_main]
 

@@ -11,8 +11,8 @@ pub struct WhyArgs {
     #[arg(value_name = "DESTINATION")]
     pub destination: Ipv4Addr,
 
-    /// Whose packet: the host's device of an instance, its address, or the name of a network namespace, a container or a
-    /// guest [default: the only one that there is]
+    /// Whose packet: the host's device of an instance, its address, or the name of a network namespace, a container or
+    /// a guest [default: the only one that there is]
     #[arg(long, value_name = "INSTANCE")]
     pub from: Option<String>,
 

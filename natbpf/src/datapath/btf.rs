@@ -130,8 +130,8 @@ fn word(bytes: &[u8], at: u32) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// A description with an integer, a structure of two members of which the second one is a union without a name, that
-    /// union, and an enumeration.
+    /// A description with an integer, a structure of two members of which the second one is a union without a name,
+    /// that union, and an enumeration.
     fn description() -> Vec<u8> {
         let strings = b"\0int\0sk_buff\0len\0_nfct\0why\0";
         let types: Vec<u32> = vec![

@@ -17,7 +17,7 @@ pub struct Trouble {
 
 type At<'a> = (&'a Place, &'a Device);
 
-/// The first trouble on the way from a device to whoever has an address, by bridges and pairs; where nobody seen has it,
+/// The first trouble on the way from a device to whoever has an address, by bridges and pairs; where nobody has it,
 /// that of the ports that lead out of the host.
 pub fn between(host: &Host, start: At<'_>, target: Ipv4Addr) -> Option<Trouble> {
     let ways = reached(host, start);
@@ -33,7 +33,7 @@ pub fn between(host: &Host, start: At<'_>, target: Ipv4Addr) -> Option<Trouble> 
         return on_path(&path);
     }
     let outward = ways.iter().map(|way| way.at).filter(|(_, device)| is_outward(device));
-    outward.into_iter().find_map(|at| of_device(at))
+    outward.into_iter().find_map(of_device)
 }
 
 /// Whether what is behind a port is another machine, not an instance.

@@ -1,5 +1,5 @@
-//! What happens to a packet of an instance, hop by hop, and why no answer comes back: what the kernel's tracepoints tell
-//! of it, joined with [`facts`](crate::facts) of the host and the causes of [`doctor`](crate::doctor).
+//! What happens to a packet of an instance, hop by hop, and why no answer comes back: what the kernel's tracepoints
+//! tell of it, joined with [`facts`](crate::facts) of the host and the causes of [`doctor`](crate::doctor).
 //!
 //! | | |
 //! |---|---|

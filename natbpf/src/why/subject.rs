@@ -147,7 +147,7 @@ fn neighbour_of(host: &Host, mac: [u8; 6]) -> Option<Ipv4Addr> {
     })
 }
 
-fn by_address<'a>(host: &'a Host, address: Ipv4Addr) -> Result<Subject<'a>, SubjectError> {
+fn by_address(host: &Host, address: Ipv4Addr) -> Result<Subject<'_>, SubjectError> {
     for place in host.places.iter().skip(1).filter(|place| place.has(address.into())) {
         if let Some(subject) = of_place(host, place) {
             return Ok(Subject { address, ..subject });

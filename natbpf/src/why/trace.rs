@@ -128,8 +128,8 @@ fn pass(hops: &mut Vec<Hop>, sight: &Sight, point: Point, after: u64) {
     });
 }
 
-/// Which sights are of copies that a bridge has sent everywhere, and another machine has dropped: that drop, the machine's
-/// device and the one that it was sent by.
+/// Which sights are of copies that a bridge has sent everywhere, and another machine has dropped: that drop, the
+/// machine's device and the one that it was sent by.
 fn astray(sights: &[&Sight], elsewhere: Option<u32>) -> BTreeSet<usize> {
     let mut astray = BTreeSet::new();
     for (place, drop) in sights.iter().enumerate() {

@@ -4,13 +4,17 @@ use std::net::Ipv4Addr;
 
 use natbpf_common::contract::follow::{Part, Sight};
 
-use super::{Case, device, silent};
+use super::{
+    case::{Case, device},
+    neighbour::neighbour,
+};
 use crate::{
     doctor::{Found, Stage},
     facts::{Drop, Place, packet},
     why::{
         link::{Trouble, of_bridge},
         rules::{of_text, suspects},
+        subject::NextHop,
         trace::Way,
     },
 };
@@ -24,7 +28,7 @@ pub fn explain(case: &Case<'_>, drop: &Sight) -> Trouble {
         ("IP_INADDRERRORS" | "IP_INNOROUTES" | "IP_OUTNOROUTES", _) | (_, "ip_error") => route(case, drop),
         (_, "dst_discard" | "dst_discard_out") => route(case, drop),
         ("NEIGH_FAILED" | "NEIGH_QUEUEFULL" | "NEIGH_DEAD" | "NEIGH_CREATEFAIL", _) => {
-            silent::neighbour(case, drop.namespace, drop.part == Part::Reply as u32)
+            neighbour(case, drop.namespace, drop.part == Part::Reply as u32)
                 .unwrap_or_else(|| other(case, drop))
         }
         ("PKT_TOO_BIG", _) => too_long(case, None, Some(drop)),
@@ -170,7 +174,7 @@ fn bridge(case: &Case<'_>, drop: &Sight) -> Trouble {
         Some((place, place.device(index)?))
     });
     let target = match case.next_hop {
-        super::NextHop::Ask(gateway) if drop.part == Part::Original as u32 => Some(gateway),
+        NextHop::Ask(gateway) if drop.part == Part::Original as u32 => Some(gateway),
         _ => Some(Ipv4Addr::from(drop.ends.destination)),
     };
     match at.and_then(|at| of_bridge(case.host, at, target)) {

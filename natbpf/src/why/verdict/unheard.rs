@@ -2,7 +2,7 @@
 
 use natbpf_common::contract::follow::Point;
 
-use super::{Case, dropped};
+use super::{case::Case, dropped};
 use crate::{
     doctor::{Found, Stage},
     facts::PortState,
