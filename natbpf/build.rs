@@ -1,4 +1,4 @@
-//! Builds the BPF object that the binary carries.
+//! Builds the BPF objects that the binary carries.
 
 #[path = "build/ebpf.rs"]
 mod ebpf;
@@ -8,5 +8,6 @@ use ebpf::Package;
 const PACKAGE: Package = Package { name: "natbpf-ebpf", folders: &["natbpf-ebpf", "natbpf-common"] };
 
 fn main() -> anyhow::Result<()> {
-    ebpf::build(&PACKAGE, "datapath")
+    ebpf::build(&PACKAGE, "datapath")?;
+    ebpf::build(&PACKAGE, "follow")
 }

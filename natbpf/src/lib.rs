@@ -31,3 +31,4 @@ pub mod status;
 pub mod teardown;
 pub mod top;
 pub mod watch;
+pub mod why;

@@ -3,6 +3,7 @@
 pub mod counter;
 pub mod edges;
 pub mod event;
+pub mod follow;
 pub mod forwards;
 pub mod gauge;
 pub mod notice;

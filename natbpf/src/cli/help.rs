@@ -128,3 +128,15 @@ Examples:
   natbpf top --once --json --sort bits  for programs; docs/schema/top.json says what is in it
 
 Exit status: 0 done, 2 wrong usage, 3 natbpf is not attached here, or it cannot be read.";
+
+pub const WHY: &str = "\
+It shows the devices that the packet passes, in all network namespaces, both ways, and then the cause: the rule, the
+sysctl, the device or who does not answer. Without --send it waits for the next packet of the instance itself. The
+programs that follow it are in the kernel only meanwhile.
+
+Examples:
+  natbpf why 192.0.2.1 --send                         a ping of the only instance
+  natbpf why --from vnet0 192.0.2.1 --tcp 443 --send  a connection of the guest behind vnet0
+  natbpf why --from 10.0.0.11 192.0.2.1               the next packet that 10.0.0.11 sends there itself
+
+Exit status: 0 it arrives and is answered, 1 a cause was found, 2 wrong usage, 3 it could not be looked at.";

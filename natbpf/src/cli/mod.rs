@@ -16,6 +16,7 @@ mod paths;
 #[cfg(test)]
 mod tests;
 mod top;
+mod why;
 
 pub use accelerate::AccelerateArgs;
 pub use daemon::DaemonArgs;
@@ -24,6 +25,7 @@ pub use flows::{FilterArgs, FlowsAction, FlowsArgs, FlowsOutput};
 pub use masquerade::MasqueradeArgs;
 pub use paths::{PathsAction, PathsArgs};
 pub use top::TopArgs;
+pub use why::WhyArgs;
 
 /// Options that every command has stand apart in its help.
 const GLOBAL: &str = "Global options";
@@ -89,6 +91,9 @@ pub enum Command {
     /// Look why instances do not reach the outside, and say what mends it; nothing is changed and nothing is sent
     #[command(after_help = help::DOCTOR)]
     Doctor(DoctorArgs),
+    /// Follow a packet of an instance to a destination and back, and say where and why it ends, and what mends it
+    #[command(after_help = help::WHY)]
+    Why(WhyArgs),
     /// Remove every program and everything that was pinned, and put the sysctl back; running flows end
     #[command(after_help = "Exit status: 0 done, also if nothing was attached, 1 failed, 2 wrong usage.")]
     Detach,

@@ -19,6 +19,7 @@ mod import;
 mod paths;
 mod status;
 mod top;
+mod why;
 
 /// Runs a command; errors are the caller's to print.
 pub async fn run(cli: &Cli) -> Result<ExitCode> {
@@ -43,6 +44,7 @@ pub async fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Top(arguments) => top::run(cli, pins, arguments).await,
         Command::Import(arguments) => import::run(arguments),
         Command::Doctor(arguments) => doctor::run(cli, *arguments),
+        Command::Why(arguments) => why::run(cli, arguments),
         Command::Detach => detach::run(cli, pins).await,
     }
 }

@@ -10,41 +10,99 @@ const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 const MAGIC: u16 = 0xeb9f;
 const STRUCT: u32 = 4;
+const UNION: u32 = 5;
+const ENUM: u32 = 6;
 
 /// The offset of a member of a structure, in bytes. `None`: there is no such thing, or the kernel does not tell.
 pub fn offset_in_kernel(structure: &str, member: &str) -> Option<u32> {
-    offset(&fs::read(Path::new(VMLINUX)).ok()?, structure, member)
+    Types::of_kernel()?.offset(structure, member)
 }
 
-fn offset(btf: &[u8], structure: &str, member: &str) -> Option<u32> {
-    if u16_at(btf, 0)? != MAGIC {
-        return None;
+/// The description of types.
+pub struct Types {
+    btf: Vec<u8>,
+    /// Where each stands, by number; the first one is no type.
+    starts: Vec<u32>,
+    strings: u32,
+}
+
+impl Types {
+    /// Those of the running kernel; `None`: it does not tell.
+    pub fn of_kernel() -> Option<Self> {
+        Self::parse(fs::read(Path::new(VMLINUX)).ok()?)
     }
-    let header = word(btf, 4)?;
-    let (types, types_length) = (header + word(btf, 8)?, word(btf, 12)?);
-    let strings = header + word(btf, 16)?;
-    let is_named = |name: u32, wanted: &str| {
-        let start = (strings + name) as usize;
-        let bytes = btf.get(start..start + wanted.len() + 1);
-        bytes.and_then(|bytes| bytes.strip_suffix(&[0])) == Some(wanted.as_bytes())
-    };
-    let (mut at, end) = (types, types + types_length);
-    while at < end {
-        let (name, info) = (word(btf, at)?, word(btf, at + 4)?);
-        let (count, kind, bit_fields) = (info & 0xffff, info >> 24 & 0x1f, info >> 31 != 0);
-        at += 12;
-        if kind == STRUCT && is_named(name, structure) {
-            for number in 0..count {
-                let field = at + number * 12;
-                if is_named(word(btf, field)?, member) {
-                    let bits = word(btf, field + 8)? & if bit_fields { 0xff_ffff } else { u32::MAX };
-                    return Some(bits / 8);
-                }
-            }
+
+    fn parse(btf: Vec<u8>) -> Option<Self> {
+        if u16_at(&btf, 0)? != MAGIC {
+            return None;
         }
-        at += trailer(kind, count)?;
+        let header = word(&btf, 4)?;
+        let (types, types_length) = (header + word(&btf, 8)?, word(&btf, 12)?);
+        let strings = header + word(&btf, 16)?;
+        let (mut at, end) = (types, types + types_length);
+        let mut starts = vec![0];
+        while at < end {
+            let info = word(&btf, at + 4)?;
+            starts.push(at);
+            at += 12 + trailer(kind(info), info & 0xffff)?;
+        }
+        Some(Self { btf, starts, strings })
     }
-    None
+
+    /// Those that have a name and are of a kind.
+    fn named<'a>(&'a self, wanted: u32, name: &'a str) -> impl Iterator<Item = u32> + 'a {
+        let starts = self.starts.iter().skip(1).copied();
+        starts.filter(move |&at| {
+            word(&self.btf, at + 4).is_some_and(|info| kind(info) == wanted)
+                && word(&self.btf, at).is_some_and(|string| self.is_named(string, name))
+        })
+    }
+
+    fn is_named(&self, string: u32, name: &str) -> bool {
+        let start = (self.strings + string) as usize;
+        let bytes = self.btf.get(start..start + name.len() + 1);
+        bytes.and_then(|bytes| bytes.strip_suffix(&[0])) == Some(name.as_bytes())
+    }
+
+    /// The offset of a member of a structure, in bytes.
+    pub fn offset(&self, structure: &str, member: &str) -> Option<u32> {
+        self.named(STRUCT, structure).find_map(|at| self.bits(at, member, 0)).map(|bits| bits / 8)
+    }
+
+    /// The same in bits, also of a member of a member without a name.
+    fn bits(&self, at: u32, member: &str, depth: u32) -> Option<u32> {
+        let info = word(&self.btf, at + 4)?;
+        if depth > 8 || !matches!(kind(info), STRUCT | UNION) {
+            return None;
+        }
+        (0..info & 0xffff).find_map(|number| {
+            let field = at + 12 + number * 12;
+            let name = word(&self.btf, field)?;
+            let bits = word(&self.btf, field + 8)? & if info >> 31 != 0 { 0xff_ffff } else { u32::MAX };
+            if self.is_named(name, member) {
+                return Some(bits);
+            }
+            let inner = (name == 0).then_some(*self.starts.get(word(&self.btf, field + 4)? as usize)?)?;
+            Some(bits + self.bits(inner, member, depth + 1)?)
+        })
+    }
+
+    /// The names of an enumeration's values, with the numbers.
+    pub fn enumerators(&self, enumeration: &str) -> Vec<(String, u32)> {
+        let Some(at) = self.named(ENUM, enumeration).next() else { return Vec::new() };
+        let count = word(&self.btf, at + 4).unwrap_or_default() & 0xffff;
+        let value = |number: u32| {
+            let field = at + 12 + number * 8;
+            let start = (self.strings + word(&self.btf, field)?) as usize;
+            let name = self.btf.get(start..)?.split(|byte| *byte == 0).next()?;
+            Some((String::from_utf8_lossy(name).into_owned(), word(&self.btf, field + 4)?))
+        };
+        (0..count).filter_map(value).collect()
+    }
+}
+
+const fn kind(info: u32) -> u32 {
+    info >> 24 & 0x1f
 }
 
 /// Bytes that follow the common part of a type.
@@ -72,9 +130,10 @@ fn word(bytes: &[u8], at: u32) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// A description with an integer and a structure of two members.
+    /// A description with an integer, a structure of two members of which the second one is a union without a name,
+    /// that union, and an enumeration.
     fn description() -> Vec<u8> {
-        let strings = b"\0int\0sk_buff\0len\0_nfct\0";
+        let strings = b"\0int\0sk_buff\0len\0_nfct\0why\0";
         let types: Vec<u32> = vec![
             1,
             1 << 24,
@@ -86,9 +145,20 @@ mod tests {
             13,
             1,
             0,
+            0,
+            3,
+            64, // sk_buff { len; union }
+            0,
+            UNION << 24 | 1,
+            4,
             17,
             1,
-            64, // sk_buff { len; _nfct }
+            0, // { _nfct }
+            23,
+            ENUM << 24 | 1,
+            4,
+            13,
+            7, // why { len = 7 }
         ];
         let header = [
             u32::from_ne_bytes([0x9f, 0xeb, 1, 0]),
@@ -102,6 +172,10 @@ mod tests {
         words.chain(strings.iter().copied()).collect()
     }
 
+    fn offset(btf: &[u8], structure: &str, member: &str) -> Option<u32> {
+        Types::parse(btf.to_vec())?.offset(structure, member)
+    }
+
     #[test]
     fn members_are_found_by_name() {
         let btf = description();
@@ -109,6 +183,13 @@ mod tests {
         assert_eq!(offset(&btf, "sk_buff", "_nfct"), Some(8));
         assert_eq!(offset(&btf, "sk_buff", "_nf"), None);
         assert_eq!(offset(&btf, "sock", "len"), None);
+    }
+
+    #[test]
+    fn values_have_names() {
+        let types = Types::parse(description()).unwrap();
+        assert_eq!(types.enumerators("why"), [("len".to_owned(), 7)]);
+        assert!(types.enumerators("sk_buff").is_empty());
     }
 
     #[test]

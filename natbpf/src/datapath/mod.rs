@@ -5,6 +5,7 @@ mod btf;
 mod edges;
 mod epoch;
 mod events;
+mod follow;
 mod hook;
 mod layout;
 mod load;
@@ -29,6 +30,7 @@ pub use attach::{
 };
 pub use epoch::EpochGauge;
 pub use events::Events;
+pub use follow::{Follower, following_object};
 pub use hook::{Hook, Role};
 pub use load::{Loaded, Sizes, object};
 pub use mapped::{Mapped, Placed};

@@ -93,28 +93,10 @@ impl Examination {
         Ok(())
     }
 
-    /// This is worth knowing, and nothing is wrong.
-    pub fn notes(&self, cause: &str, object: &str) -> Result<()> {
-        let is_it = |finding: &Value| finding["cause"] == cause && finding["object"] == object;
-        ensure!(self.findings().iter().any(is_it), "{:#}", self.report);
-        self.is_healthy()
-    }
-
     /// It is the only cause that was found.
     pub fn is_alone(&self, cause: &str, object: &str) -> Result<()> {
         self.begins_with(cause, object)?;
         ensure!(self.causes().len() == 1, "{:#}", self.report);
-        Ok(())
-    }
-}
-
-impl Examination {
-    /// Nothing is wrong, and this is worth knowing.
-    pub fn notes(&self, cause: &str, object: &str) -> Result<()> {
-        self.is_healthy()?;
-        let mut findings = self.findings().iter();
-        let noted = findings.any(|finding| finding["cause"] == cause && finding["object"] == object);
-        ensure!(noted, "{:#}", self.report);
         Ok(())
     }
 }

@@ -1,0 +1,197 @@
+//! Sending a packet, or waiting for one, and collecting what is seen of it.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    process,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use natbpf_common::contract::follow::{Part, Pattern, Point, Sight};
+
+use super::{
+    Subject,
+    frame::{Probe, Sender, arp_request},
+};
+use crate::{datapath::Follower, facts::Host};
+
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_millis(900);
+/// How long the hardware address of the gateway may take.
+const ARP: Duration = Duration::from_millis(500);
+/// After a drop: an ICMP error may follow.
+const SETTLE: Duration = Duration::from_millis(120);
+const GLANCE: Duration = Duration::from_millis(5);
+
+const REPLY: u32 = 2;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    pub destination: Ipv4Addr,
+    /// `None`: whatever there is, which is only watched for.
+    pub probe: Option<Probe>,
+    /// How long to wait for a packet of the instance.
+    pub patience: Duration,
+}
+
+/// What was seen.
+#[derive(Clone, Debug, Default)]
+pub struct Chased {
+    pub sights: Vec<Sight>,
+    /// The gateway has said its hardware address.
+    pub gateway: Option<[u8; 6]>,
+    /// A ping that fills the MTU, and what was seen of it.
+    pub long: Option<(u32, Vec<Sight>)>,
+    /// What could not be done or seen.
+    pub unseen: Vec<String>,
+}
+
+/// Programs at work for one instance.
+#[derive(Debug)]
+pub struct Chase<'a> {
+    follower: Follower,
+    subject: Subject<'a>,
+    request: Request,
+    /// Of the next probe.
+    port: u16,
+}
+
+impl<'a> Chase<'a> {
+    pub fn start(host: &Host, subject: Subject<'a>, request: Request) -> Result<Self> {
+        let mut follower = Follower::start()?;
+        let hops = host.places.iter().flat_map(|place| &place.routes).flat_map(|route| &route.hops);
+        let gateways = hops.filter_map(|hop| match hop.gateway {
+            Some(IpAddr::V4(gateway)) => Some(gateway),
+            _ => None,
+        });
+        follower.ask_about([subject.address, request.destination].into_iter().chain(gateways))?;
+        // Each process has sixteen of its own.
+        let port = 20_000 + (process::id() % 2_500 * 16) as u16;
+        Ok(Self { follower, subject, request, port })
+    }
+
+    pub fn reasons(&self) -> &[(String, u32)] {
+        &self.follower.reasons
+    }
+
+    /// Number of a reason for drops.
+    pub fn reason(&self, name: &str) -> Option<u32> {
+        let name = format!("SKB_DROP_REASON_{name}");
+        self.follower.reasons.iter().find(|(other, _)| *other == name).map(|(_, number)| *number)
+    }
+
+    /// Sends a probe as the instance would, after asking for its gateway.
+    pub fn send(&mut self, home: u64, probe: Probe, gateway: Ipv4Addr) -> Result<Chased> {
+        let mut chased = Chased::default();
+        if let Err(error) = self.follower.shield(&self.subject.edge.name) {
+            let what = format!("the answer goes on to the instance, which has not asked for it: {error:#}");
+            chased.unseen.push(what);
+        }
+        self.follower.ask_about([gateway])?;
+        let edge = self.subject.edge.index;
+        self.follower.inject(edge, &arp_request(self.subject.mac, self.subject.address, gateway))?;
+        let answers = |sight: &Sight| {
+            let [from, to] = [sight.ends.source, sight.ends.destination].map(Ipv4Addr::from);
+            let is_answer = Part::from_number(sight.part) == Some(Part::Arp) && sight.ends.protocol == REPLY;
+            let is_here =
+                (sight.namespace, sight.device) == (home, edge) && sight.point != Point::Dropped as u32;
+            is_answer && is_here && (from, to) == (gateway, self.subject.address)
+        };
+        chased.sights = collect(&mut self.follower, ARP, |sights| sights.iter().any(answers));
+        let Some(answer) = chased.sights.iter().find(|sight| answers(sight)) else { return Ok(chased) };
+        let mac = answer.sender[..6].try_into().unwrap_or_default();
+        chased.gateway = Some(mac);
+        let seen = self.probe(probe, mac, None)?;
+        let arrived = is_answered(&seen);
+        chased.sights.extend(seen);
+        if probe == Probe::Ping && arrived {
+            let mtu = self.subject.instance.map_or(self.subject.edge.mtu, |(_, device)| device.mtu).min(1500);
+            chased.long = Some((mtu, self.probe(probe, mac, Some(mtu))?));
+        }
+        Ok(chased)
+    }
+
+    /// The same once more, while others count.
+    pub fn repeat(&mut self, probe: Probe, gateway: [u8; 6]) -> Result<()> {
+        self.probe(probe, gateway, None).map(drop)
+    }
+
+    fn probe(&mut self, probe: Probe, gateway: [u8; 6], length: Option<u32>) -> Result<Vec<Sight>> {
+        let (mac, address, port) = (self.subject.mac, self.subject.address, self.port);
+        self.port += 1;
+        let sender = Sender { mac, address, gateway, port };
+        self.follower.follow(probe.ends(&sender, self.request.destination))?;
+        let frame = probe.frame(&sender, self.request.destination, length);
+        self.follower.inject(self.subject.edge.index, &frame)?;
+        Ok(collect(&mut self.follower, ANSWER, is_answered))
+    }
+
+    /// Waits for a packet of the instance itself, and then for the answer.
+    pub fn watch(&mut self, home: u64) -> Result<Chased> {
+        let instance = self.subject.instance.map(|(place, _)| place.cookie);
+        let probe = self.request.probe;
+        self.follower.look_out(Pattern {
+            edge_namespace: home,
+            // No namespace has this one.
+            instance_namespace: instance.unwrap_or(u64::MAX),
+            edge: self.subject.edge.index,
+            source: self.subject.address.into(),
+            destination: self.request.destination.into(),
+            protocol: probe.map_or(0, |probe| probe.protocol().into()),
+            port: natbpf_common::Port::new(probe.map_or(0, Probe::port)),
+            ..Pattern::default()
+        })?;
+        let is_there = |sights: &[Sight]| sights.iter().any(|sight| sight.part != Part::Arp as u32);
+        let mut sights = collect(&mut self.follower, self.request.patience, is_there);
+        if is_there(&sights) {
+            let edge = (home, self.subject.edge.index);
+            let arrives = |sights: &[Sight]| {
+                let leaves = |sight: &Sight| {
+                    sight.part == Part::Reply as u32
+                        && sight.point == Point::Sent as u32
+                        && (sight.namespace, sight.device) == edge
+                };
+                sights.iter().any(leaves)
+            };
+            if !arrives(&sights) {
+                sights.extend(collect(&mut self.follower, ANSWER, arrives));
+            }
+        }
+        Ok(Chased { sights, ..Chased::default() })
+    }
+}
+
+fn is_answered(sights: &[Sight]) -> bool {
+    sights.iter().any(|sight| sight.point == Point::Answered as u32 && sight.part == Part::Reply as u32)
+}
+
+/// Until it is enough, or a while after a drop or an ICMP error, or until the time is over.
+fn collect(follower: &mut Follower, limit: Duration, enough: impl Fn(&[Sight]) -> bool) -> Vec<Sight> {
+    let mut sights = Vec::new();
+    let mut until = Instant::now() + limit;
+    let mut settling = false;
+    loop {
+        sights.extend(follower.sights());
+        if enough(&sights) {
+            // Those who let go of the last buffer come a little later.
+            std::thread::sleep(GLANCE);
+            sights.extend(follower.sights());
+            return sights;
+        }
+        let now = Instant::now();
+        if now >= until {
+            return sights;
+        }
+        if !settling && sights.iter().any(ends) {
+            (settling, until) = (true, until.min(now + SETTLE));
+        }
+        std::thread::sleep(GLANCE);
+    }
+}
+
+/// Whether a packet of the flow has been dropped.
+fn ends(sight: &Sight) -> bool {
+    let part = Part::from_number(sight.part);
+    part == Some(Part::ErrorOfOriginal) || part != Some(Part::Arp) && sight.point == Point::Dropped as u32
+}

@@ -1,0 +1,34 @@
+//! What happens to a packet of an instance, hop by hop, and why no answer comes back: what the kernel's tracepoints
+//! tell of it, joined with [`facts`](crate::facts) of the host and the causes of [`doctor`](crate::doctor).
+//!
+//! | | |
+//! |---|---|
+//! | `subject` | whose packet: the device of the host, the instance behind it, whom it asks to pass packets on |
+//! | `frame` | probes, as the instance would send them |
+//! | `chase` | sending or waiting for it, and collecting what is seen of it |
+//! | `trace` | what was seen, in hops |
+//! | `kernel` | names of reasons and functions |
+//! | `repeat` | the probe once more, to see what counts it |
+//! | `rules` | which rule has counted the packet |
+//! | `link` | what is wrong between two machines of one network |
+//! | `verdict` | the cause |
+//! | `report` | for people, and as JSON |
+
+mod chase;
+mod frame;
+mod kernel;
+mod link;
+mod repeat;
+mod report;
+mod rules;
+mod subject;
+mod trace;
+mod verdict;
+
+pub use chase::{Chase, Chased, Request};
+pub use frame::Probe;
+pub use repeat::{names, rule};
+pub use report::Report;
+pub use subject::{NextHop, Subject, SubjectError};
+pub use trace::{Hop, Trace, Way};
+pub use verdict::{Case, Verdict, decide};

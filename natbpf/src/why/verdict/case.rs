@@ -1,0 +1,85 @@
+//! All that a verdict is made of.
+
+use std::net::Ipv4Addr;
+
+use natbpf_common::contract::follow::{Part, Point, Sight};
+
+use crate::{
+    doctor::Finding,
+    facts::{Host, Place},
+    why::{
+        chase::Chased,
+        kernel::Names,
+        rules::Counted,
+        subject::{NextHop, Subject},
+        trace::{Hop, Trace, name},
+    },
+};
+
+/// All that is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    pub host: &'a Host,
+    /// What the host has wrong by looks alone.
+    pub findings: &'a [Finding],
+    pub subject: &'a Subject<'a>,
+    pub next_hop: NextHop,
+    pub destination: Ipv4Addr,
+    pub chased: &'a Chased,
+    pub trace: &'a Trace,
+    /// Of a ping that fills the MTU.
+    pub long: Option<(u32, &'a Trace)>,
+    pub names: &'a Names,
+    /// The rule that has counted the probe when it was sent again.
+    pub rule: Option<&'a Counted>,
+    /// A probe was sent, or real packets were waited for.
+    pub sent: bool,
+}
+
+impl<'a> Case<'a> {
+    /// The namespace of something that was seen; none of those that were looked at: one without a name.
+    pub fn place(&self, cookie: u64) -> Place {
+        match self.host.at(cookie) {
+            Some(place) => Place {
+                name: place.name.clone(),
+                command: place.command.clone(),
+                cookie: place.cookie,
+                ..Place::default()
+            },
+            None => Place { name: "a network namespace that is not seen".to_owned(), ..Place::default() },
+        }
+    }
+
+    pub fn known(&self, cookie: u64) -> Option<&'a Place> {
+        self.host.at(cookie)
+    }
+
+    /// The part of the way that a drop is of, and the hop where it was last.
+    pub fn hop_of(&self, sight: &Sight) -> Option<&'a Hop> {
+        let is_reply = sight.part == Part::Reply as u32;
+        let hops = if is_reply { &self.trace.back } else { &self.trace.there };
+        hops.iter().rev().find(|hop| hop.place == sight.namespace || sight.namespace == 0)
+    }
+
+    /// `NETFILTER_DROP in nf_hook_slow`, for the evidence.
+    pub fn cause_of(&self, drop: &Sight) -> String {
+        let (reason, function) = (self.names.reason(drop.reason), self.names.function(drop.location));
+        match (reason, function) {
+            ("", "") => "no reason is told".to_owned(),
+            ("", function) => format!("in {function}"),
+            (reason, "") => reason.to_owned(),
+            (reason, function) => format!("{reason} in {function}"),
+        }
+    }
+}
+
+/// Name of the device of a sight, or that it has none.
+pub fn device(sight: &Sight) -> String {
+    let name = name(sight);
+    if name.is_empty() { "no device".to_owned() } else { name }
+}
+
+/// Whether somebody who has the destination took the packet.
+pub fn is_taken(case: &Case<'_>, place: u64) -> bool {
+    case.trace.taken.iter().any(|sight| sight.namespace == place && sight.point == Point::Consumed as u32)
+}

@@ -1,0 +1,291 @@
+//! The kernel has dropped the packet, or said by ICMP that it goes no further.
+
+use std::net::Ipv4Addr;
+
+use natbpf_common::contract::follow::{Part, Sight};
+
+use super::{
+    case::{Case, device},
+    neighbour::neighbour,
+};
+use crate::{
+    doctor::{Found, Stage},
+    facts::{Hook, Place, Verdict, packet},
+    why::{
+        link::{Trouble, of_bridge},
+        rules::{of_text, suspects},
+        subject::NextHop,
+        trace::Way,
+    },
+};
+
+/// Where and why, by the reason that the kernel gives, and where it gives none by the function.
+pub fn explain(case: &Case<'_>, drop: &Sight) -> Trouble {
+    let (reason, function) = (case.names.reason(drop.reason), case.names.function(drop.location));
+    match (reason, function) {
+        ("NETFILTER_DROP", _) | (_, "nf_hook_slow") => rule(case, drop),
+        ("IP_RPFILTER", _) => reverse_path(case, drop),
+        ("IP_INADDRERRORS" | "IP_INNOROUTES" | "IP_OUTNOROUTES", _) | (_, "ip_error") => route(case, drop),
+        (_, "dst_discard" | "dst_discard_out") => route(case, drop),
+        ("NEIGH_FAILED" | "NEIGH_QUEUEFULL" | "NEIGH_DEAD" | "NEIGH_CREATEFAIL", _) => {
+            neighbour(case, drop.namespace, drop.part == Part::Reply as u32)
+                .unwrap_or_else(|| other(case, drop))
+        }
+        ("PKT_TOO_BIG", _) => too_long(case, None, Some(drop)),
+        (_, "br_dev_queue_push_xmit" | "__dev_forward_skb" | "__dev_forward_skb2" | "veth_xmit")
+            if is_longer(case, drop) =>
+        {
+            too_long(case, None, Some(drop))
+        }
+        ("BRIDGE_INGRESS_STP_STATE" | "NO_TX_TARGET", _) => bridge(case, drop),
+        (_, function)
+            if function.starts_with("br_")
+                || function.starts_with("__br_")
+                || function == "__allowed_ingress" =>
+        {
+            bridge(case, drop)
+        }
+        ("XDP" | "TC_INGRESS" | "TC_EGRESS", _) => program(case, drop, reason),
+        (reason, _) if reason.starts_with("QDISC_") || reason.starts_with("FQ_") => queue(case, drop),
+        ("NO_SOCKET", _) => no_socket(case, drop),
+        ("FULL_RING", _) => full_ring(case, drop),
+        _ => other(case, drop),
+    }
+}
+
+fn seen(case: &Case<'_>, drop: &Sight, found: Found) -> Found {
+    found.seen(format!("dropped at {}", device(drop)), case.cause_of(drop))
+}
+
+fn is_longer(case: &Case<'_>, drop: &Sight) -> bool {
+    let devices = case.host.places.iter().flat_map(|place| &place.devices);
+    devices.into_iter().any(|device| device.mtu < drop.length)
+}
+
+/// A rule of a firewall: the one that has counted the packet, or the one that would drop it, or those that may.
+fn rule(case: &Case<'_>, drop: &Sight) -> Trouble {
+    let place = case.place(drop.namespace);
+    let within = place.within();
+    let known = case.known(drop.namespace);
+    let drops = match known {
+        Some(known) => match modelled(case, known, drop) {
+            Some(one) => vec![one],
+            None => suspects(&known.firewall),
+        },
+        None => Vec::new(),
+    };
+    let only = known.zip(drops.first().filter(|_| drops.len() == 1));
+    let told = only.and_then(|(known, drop)| of_text(&known.firewall, &drop.text));
+    if let Some(rule) = case.rule.or(told.as_ref()) {
+        let (source, table, chain, text) = (rule.source.name(), &rule.table, &rule.chain, &rule.text);
+        let sentence = format!("a rule of {source}{within} drops it, table {table}, chain {chain}: {text}");
+        let mut found = Found::new(&place, text, sentence).mend(&place, rule.mend());
+        if case.rule.is_some() {
+            found = found.seen("the rule's counter", "counted the probe");
+        }
+        return Trouble { name: "dropped-by-rule", stage: Stage::Filter, found: seen(case, drop, found) };
+    }
+    let texts: Vec<_> = drops.iter().map(|drop| drop.text.as_str()).take(4).collect();
+    let object = drops.first().map_or_else(|| "rules".to_owned(), |drop| drop.text.clone());
+    let sentence = if texts.is_empty() {
+        format!("a rule{within} drops it")
+    } else {
+        format!("one of these rules{within} drops it: {}", texts.join("; "))
+    };
+    let found = Found::new(&place, object, sentence).mend(&place, "nft -a list ruleset");
+    Trouble { name: "dropped-by-rule", stage: Stage::Filter, found: seen(case, drop, found) }
+}
+
+/// What drops it, as the rules are read.
+fn modelled(case: &Case<'_>, known: &Place, drop: &Sight) -> Option<Verdict> {
+    let hop = case.hop_of(drop)?;
+    let destination = Ipv4Addr::from(drop.ends.destination);
+    let output = known.device(known.route_to(destination.into())?.hops.first()?.device)?;
+    let mut packet = packet(&hop.name, &output.name, drop.ends.source.into(), destination);
+    packet.protocol = drop.ends.protocol as u8;
+    packet.source_port = drop.ends.source_port.number();
+    packet.port = drop.ends.destination_port.number();
+    packet.established = drop.part == Part::Reply as u32;
+    known.firewall.drops(&[Hook::Prerouting, Hook::Forward, Hook::Postrouting], &packet)
+}
+
+fn reverse_path(case: &Case<'_>, drop: &Sight) -> Trouble {
+    let place = case.place(drop.namespace);
+    let name = device(drop);
+    let source = Ipv4Addr::from(drop.ends.source);
+    let sentence = format!(
+        "rp_filter of {name}{} drops it: the route back to {source} does not lead there",
+        place.within()
+    );
+    let settings = case.known(drop.namespace).map(|place| &place.settings);
+    let value = settings.and_then(|settings| settings.larger(&name, "rp_filter")).unwrap_or(1);
+    let found = Found::new(&place, &name, sentence)
+        .seen(format!("net.ipv4.conf.{name}.rp_filter"), value)
+        .mend(&place, format!("sysctl -w net/ipv4/conf/{name}/rp_filter=2"));
+    Trouble { name: "rp-filter", stage: Stage::Return, found: seen(case, drop, found) }
+}
+
+/// There is no way on: forwarding is off, or no route leads there.
+fn route(case: &Case<'_>, drop: &Sight) -> Trouble {
+    let place = case.place(drop.namespace);
+    let (name, within) = (device(drop), place.within());
+    let destination = Ipv4Addr::from(drop.ends.destination);
+    let known = case.known(drop.namespace);
+    let is_off = |known: &Place| known.settings.of(&name, "forwarding") == Some(0);
+    if known.is_some_and(is_off) {
+        let all = known.is_some_and(|known| !known.forwards());
+        let (object, mend) = if all {
+            ("net.ipv4.ip_forward".to_owned(), "sysctl -w net.ipv4.ip_forward=1".to_owned())
+        } else {
+            (name.clone(), format!("sysctl -w net/ipv4/conf/{name}/forwarding=1"))
+        };
+        let sentence = format!("the kernel{within} does not pass on what comes by {name}: forwarding is off");
+        let found = Found::new(&place, object, sentence)
+            .seen(format!("net.ipv4.conf.{name}.forwarding"), 0)
+            .mend(&place, mend);
+        return Trouble { name: "forwarding-off", stage: Stage::Forwarding, found: seen(case, drop, found) };
+    }
+    let refusing = known.and_then(|known| known.route_to(destination.into())).filter(|route| route.refuses);
+    let (sentence, mend) = match refusing {
+        Some(route) => (
+            format!("the route {}{within} refuses packets to {destination}", route.destination),
+            format!("ip route del {}", route.destination),
+        ),
+        None => (
+            format!("there is no route to {destination}{within}"),
+            if drop.part == Part::Reply as u32 {
+                format!("ip route add {destination} via GATEWAY")
+            } else {
+                "ip route add default via GATEWAY".to_owned()
+            },
+        ),
+    };
+    let found = Found::new(&place, destination.to_string(), sentence)
+        .seen(place.typed("ip route get"), format!("{destination}: no way"))
+        .mend(&place, mend);
+    Trouble { name: "no-route", stage: Stage::Routing, found: seen(case, drop, found) }
+}
+
+/// A bridge does not pass it on.
+fn bridge(case: &Case<'_>, drop: &Sight) -> Trouble {
+    let at = case.known(drop.namespace).and_then(|place| {
+        let hop = case.hop_of(drop).filter(|hop| hop.way == Way::In);
+        let index = hop.map_or(drop.device, |hop| hop.device);
+        Some((place, place.device(index)?))
+    });
+    let target = match case.next_hop {
+        NextHop::Ask(gateway) if drop.part == Part::Original as u32 => Some(gateway),
+        _ => Some(Ipv4Addr::from(drop.ends.destination)),
+    };
+    match at.and_then(|at| of_bridge(case.host, at, target)) {
+        Some(trouble) => Trouble { found: seen(case, drop, trouble.found), ..trouble },
+        None => other(case, drop),
+    }
+}
+
+fn program(case: &Case<'_>, drop: &Sight, reason: &str) -> Trouble {
+    let place = case.place(drop.namespace);
+    let name = device(drop);
+    let kind = match reason {
+        "XDP" => "an XDP program",
+        "TC_INGRESS" => "a filter at its TC ingress",
+        _ => "a filter at its TC egress",
+    };
+    let sentence = format!("{kind} on {name}{} drops it", place.within());
+    let found = Found::new(&place, &name, sentence).mend(&place, format!("bpftool net show dev {name}"));
+    Trouble { name: "dropped-by-program", stage: Stage::Link, found: seen(case, drop, found) }
+}
+
+fn queue(case: &Case<'_>, drop: &Sight) -> Trouble {
+    let place = case.place(drop.namespace);
+    let name = device(drop);
+    let sentence = format!("the queueing discipline of {name}{} has no room for it", place.within());
+    let found = Found::new(&place, &name, sentence).mend(&place, format!("tc -s qdisc show dev {name}"));
+    Trouble { name: "queue-full", stage: Stage::Link, found: seen(case, drop, found) }
+}
+
+fn no_socket(case: &Case<'_>, drop: &Sight) -> Trouble {
+    let place = case.place(drop.namespace);
+    let port = drop.ends.destination_port.number();
+    let (address, within) = (Ipv4Addr::from(drop.ends.destination), place.within());
+    let sentence = format!("it arrived at {address}{within}, and nobody listens on port {port} there");
+    let found = Found::new(&place, port.to_string(), sentence).mend(&place, "ss -lntup");
+    Trouble { name: "nobody-listens", stage: Stage::Return, found: seen(case, drop, found) }
+}
+
+fn full_ring(case: &Case<'_>, drop: &Sight) -> Trouble {
+    let place = case.place(drop.namespace);
+    let name = device(drop);
+    let sentence =
+        format!("the guest does not take packets from {name}{}: its queue is full", place.within());
+    let found = Found::new(&place, &name, sentence).mend(&place, format!("ip -s link show {name}"));
+    Trouble { name: "guest-asleep", stage: Stage::Link, found: seen(case, drop, found) }
+}
+
+fn other(case: &Case<'_>, drop: &Sight) -> Trouble {
+    let place = case.place(drop.namespace);
+    let name = device(drop);
+    let cause = case.cause_of(drop);
+    let sentence = format!("the kernel{} drops it at {name}: {cause}", place.within());
+    let found = Found::new(&place, &name, sentence).mend(&place, format!("ip -s link show {name}"));
+    Trouble { name: "dropped", stage: Stage::Link, found: seen(case, drop, found) }
+}
+
+/// Where a packet is longer than the way takes. `length`: of the ping that was not answered.
+pub fn too_long(case: &Case<'_>, length: Option<u32>, drop: Option<&Sight>) -> Trouble {
+    let trace = case.trace;
+    let drop = drop.or_else(|| trace.drops.last());
+    let error = trace.errors.iter().find(|error| error.mtu != 0);
+    let length = length.or_else(|| drop.map(|drop| drop.length)).unwrap_or_default();
+    let last = trace.last().map(|(hop, _)| hop.place);
+    let cookie = error.or(drop).map(|sight| sight.namespace).filter(|cookie| *cookie != 0).or(last);
+    let place = case.place(cookie.unwrap_or_default());
+    let narrow = case.known(cookie.unwrap_or_default()).and_then(|known| {
+        let takes_less = |mtu: u32| error.map_or(mtu < length, |error| mtu == error.mtu);
+        known.devices.iter().find(|device| takes_less(device.mtu) && device.mtu < length)
+    });
+    let name = narrow.map_or_else(|| drop.map(device).unwrap_or_default(), |device| device.name.clone());
+    let mtu = narrow.map(|device| device.mtu).or_else(|| error.map(|error| error.mtu));
+    let takes = mtu.map_or_else(|| "less".to_owned(), |mtu| format!("at most {mtu}"));
+    let told = if error.is_some() { "the instance is told by ICMP" } else { "and nobody is told" };
+    let sentence = format!(
+        "packets of {length} bytes do not get through: {name}{} takes {takes}; {told}",
+        place.within()
+    );
+    let instance = case.subject.instance;
+    let mut found = Found::new(&place, &name, sentence);
+    if let Some(drop) = drop {
+        found = seen(case, drop, found);
+    }
+    if let Some(error) = error {
+        found = found.seen("ICMP fragmentation needed", format!("MTU {}", error.mtu));
+    }
+    let mend = match (instance, mtu) {
+        (Some((there, device)), Some(mtu)) => there.typed(&format!("ip link set {} mtu {mtu}", device.name)),
+        _ => place.typed(&format!("ip link set {name} mtu {length}")),
+    };
+    found.mend.push(mend);
+    Trouble { name: "mtu", stage: Stage::Link, found }
+}
+
+/// Somebody says by ICMP that it goes no further, and nothing was seen of a drop.
+pub fn refused(case: &Case<'_>, error: &Sight) -> Trouble {
+    let from = Ipv4Addr::from(error.ends.source);
+    let [kind, code] = (error.icmp as u16).to_be_bytes();
+    if error.mtu != 0 {
+        return too_long(case, None, None);
+    }
+    let what = match (kind, code) {
+        (3, 3) => format!("it arrives, and nobody listens there: {from} says port unreachable"),
+        (3, 9 | 10 | 13) => format!("{from} refuses it by a rule"),
+        (3, 0) => format!("{from} has no route to {}", case.destination),
+        (3, 1) => format!("{from} does not reach {}: nobody answers there", case.destination),
+        (11, _) => format!("it goes in a circle, or too far: {from} says that its time is over"),
+        _ => format!("{from} refuses it by ICMP type {kind} code {code}"),
+    };
+    let place = case.place(error.namespace);
+    let found = Found::new(&place, from.to_string(), what)
+        .seen(format!("ICMP error at {}", device(error)), format!("type {kind} code {code} from {from}"))
+        .mend(&place, format!("ip route get {}", case.destination));
+    Trouble { name: "refused", stage: Stage::Return, found }
+}

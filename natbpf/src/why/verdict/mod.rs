@@ -1,0 +1,81 @@
+//! The cause, from what was seen of a packet and what the host has.
+
+mod case;
+mod dropped;
+mod neighbour;
+mod silent;
+mod unheard;
+
+pub use case::Case;
+
+use super::{link::Trouble, subject::NextHop};
+use crate::doctor::{Finding, Found, Severity, Stage};
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It arrives and is answered.
+    Answered,
+    Cause {
+        name: String,
+        stage: Stage,
+        found: Found,
+    },
+}
+
+/// What the case comes to.
+pub fn decide(case: &Case<'_>) -> Verdict {
+    let trouble = if case.trace.answered.is_none() {
+        Some(unanswered(case))
+    } else {
+        case.long.filter(|(_, trace)| trace.answered.is_none()).map(|(length, trace)| {
+            let case = Case { trace, ..*case };
+            dropped::too_long(&case, Some(length), None)
+        })
+    };
+    trouble.map_or(Verdict::Answered, |trouble| joined(case, trouble))
+}
+
+fn unanswered(case: &Case<'_>) -> Trouble {
+    if case.next_hop == NextHop::None {
+        return unheard::no_route(case);
+    }
+    if case.sent && case.chased.gateway.is_none() {
+        return unheard::no_gateway(case);
+    }
+    if case.trace.there.is_empty() && case.trace.drops.is_empty() {
+        return unheard::never_left(case);
+    }
+    if let Some(drop) = case.trace.drops.last() {
+        return dropped::explain(case, drop);
+    }
+    if let Some(error) = case.trace.errors.first() {
+        return dropped::refused(case, error);
+    }
+    match case.trace.last() {
+        Some((last, is_reply)) => silent::explain(case, last, is_reply),
+        None => unheard::never_left(case),
+    }
+}
+
+/// In the doctor's words, where it has found the same: its cause is the same in the same place.
+fn joined(case: &Case<'_>, trouble: Trouble) -> Verdict {
+    let Trouble { name, stage, found } = trouble;
+    let same = |finding: &&Finding| {
+        // A policy has its counter behind it.
+        let by_object = finding.found.object.split(" [").next() == Some(&*found.object)
+            || matches!(stage, Stage::Forwarding | Stage::Translation | Stage::Routing);
+        finding.cause.severity == Severity::Error
+            && finding.cause.stage == stage
+            && finding.found.place == found.place
+            && by_object
+    };
+    match case.findings.iter().find(same) {
+        Some(finding) => {
+            let mut joined = finding.found.clone();
+            joined.evidence.extend(found.evidence);
+            Verdict::Cause { name: finding.cause.name.to_owned(), stage, found: joined }
+        }
+        None => Verdict::Cause { name: name.to_owned(), stage, found },
+    }
+}

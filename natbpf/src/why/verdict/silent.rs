@@ -1,0 +1,155 @@
+//! Nothing was dropped, and nothing came back.
+
+use std::net::IpAddr;
+
+use natbpf_common::{contract::follow::Sight, wire::protocol::ICMP};
+
+use super::{
+    case::{Case, device, is_taken},
+    neighbour::neighbour,
+};
+use crate::{
+    doctor::{Found, Stage},
+    facts::Place,
+    why::{
+        link::{Trouble, of_device},
+        trace::{Hop, Way},
+    },
+};
+
+/// `last`: where it was seen last, on the way there or back.
+pub fn explain(case: &Case<'_>, last: &Hop, is_reply: bool) -> Trouble {
+    if last.waits {
+        return waits(case, last);
+    }
+    if let Some(trouble) = neighbour(case, last.place, is_reply) {
+        return trouble;
+    }
+    let known = case.known(last.place);
+    if let Some(known) = known
+        && last.way == Way::In
+        && known.has(IpAddr::V4(last.destination))
+        && !is_reply
+    {
+        return arrived(case, known, last);
+    }
+    if let Some(astray) = case.trace.astray.last() {
+        return wrong_mac(case, astray);
+    }
+    if last.way == Way::Out {
+        let device = known.and_then(|place| Some((place, place.device(last.device)?)));
+        let ends = device.and_then(|(place, device)| case.host.peer(place, device));
+        if let Some(trouble) = device.and_then(of_device).or_else(|| ends.and_then(of_device)) {
+            return trouble;
+        }
+    }
+    left(case, last, is_reply)
+}
+
+/// It came to somebody whose hardware address it does not have.
+fn wrong_mac(case: &Case<'_>, astray: &Sight) -> Trouble {
+    let place = case.place(astray.namespace);
+    let name = device(astray);
+    let sentence = format!(
+        "it came by {name}{} with the hardware address of another machine: who sends it has a wrong or old one for \
+         its next hop",
+        place.within()
+    );
+    let mut found =
+        Found::new(&place, &name, sentence).seen(format!("dropped at {name}"), case.cause_of(astray));
+    found = match case.subject.instance {
+        Some((instance, device)) => found.mend(instance, format!("ip neigh flush dev {}", device.name)),
+        None => found.mend(&place, format!("arping -U -I {name} ADDRESS")),
+    };
+    Trouble { name: "wrong-mac", stage: Stage::Neighbour, found }
+}
+
+fn waits(case: &Case<'_>, last: &Hop) -> Trouble {
+    let place = case.place(last.place);
+    let name = &last.name;
+    let sentence = format!("it waits in the queueing discipline of {name}{}", place.within());
+    let found = Found::new(&place, name, sentence)
+        .seen(name, "queued, not sent")
+        .mend(&place, format!("tc -s qdisc show dev {name}"));
+    Trouble { name: "queued", stage: Stage::Link, found }
+}
+
+/// The destination has it, and is on this host.
+fn arrived(case: &Case<'_>, known: &Place, last: &Hop) -> Trouble {
+    let source = last.source;
+    if known.route_to(source.into()).is_none_or(|route| route.refuses) {
+        return untranslated(case, last).unwrap_or_else(|| {
+            let sentence = format!("it arrived{}, which has no route back to {source}", known.within());
+            let found = Found::new(known, source.to_string(), sentence)
+                .seen(known.typed(&format!("ip route get {source}")), "no way")
+                .mend(known, format!("ip route add {source} via GATEWAY"));
+            Trouble { name: "no-way-back", stage: Stage::Return, found }
+        });
+    }
+    let ignored = known.settings.number("ipv4/icmp_echo_ignore_all") == Some(1);
+    if ignored && case.trace.taken.iter().any(|sight| sight.ends.protocol == u32::from(ICMP)) {
+        let sentence = format!("it arrived{} by {}, which answers no ping", known.within(), last.name);
+        let found = Found::new(known, "net.ipv4.icmp_echo_ignore_all", sentence)
+            .seen("net.ipv4.icmp_echo_ignore_all", 1)
+            .mend(known, "sysctl -w net.ipv4.icmp_echo_ignore_all=0");
+        return Trouble { name: "ping-ignored", stage: Stage::Return, found };
+    }
+    let taken = if is_taken(case, last.place) { "somebody took it" } else { "nobody was seen to take it" };
+    let sentence = format!("it arrived{} by {}, and no answer was sent: {taken}", known.within(), last.name);
+    let found = Found::new(known, case.destination.to_string(), sentence)
+        .seen(&last.name, format!("received {source} > {}", last.destination))
+        .mend(known, "ss -lntu");
+    Trouble { name: "unanswered", stage: Stage::Return, found }
+}
+
+/// It has left with the private address of the instance, which nobody outside knows.
+fn untranslated(case: &Case<'_>, last: &Hop) -> Option<Trouble> {
+    let address = case.subject.address;
+    if last.source != address || !address.is_private() || case.destination.is_private() {
+        return None;
+    }
+    // The last router that has passed it on.
+    let out = case.trace.there.iter().rev().find(|hop| {
+        hop.way == Way::Out
+            && case
+                .known(hop.place)
+                .is_some_and(|place| place.forwards() && place.route_to(case.destination.into()).is_some())
+    })?;
+    let place = case.known(out.place)?;
+    let sentence = format!(
+        "it left by {}{} as {address}, a private address, and no answer finds back: nothing translates it",
+        out.name,
+        place.within()
+    );
+    let found = Found::new(place, address.to_string(), sentence)
+        .seen(format!("sent by {}", out.name), format!("{} > {}", out.source, out.destination))
+        .mend(place, format!("iptables -t nat -A POSTROUTING -s {address} -o {} -j MASQUERADE", out.name));
+    Some(Trouble { name: "untranslated", stage: Stage::Translation, found })
+}
+
+/// It is out of sight.
+fn left(case: &Case<'_>, last: &Hop, is_reply: bool) -> Trouble {
+    if let Some(trouble) = untranslated(case, last).filter(|_| !is_reply) {
+        return trouble;
+    }
+    let place = case.place(last.place);
+    let (name, within) = (&last.name, place.within());
+    let (what, way) = match (is_reply, last.way) {
+        (false, Way::Out) => ("it", "left by"),
+        (false, Way::In) => ("it", "came by"),
+        (true, Way::Out) => ("the answer", "left by"),
+        (true, Way::In) => ("the answer", "came by"),
+    };
+    let sentence = match (is_reply, last.way) {
+        (false, Way::Out) => format!(
+            "it left by {name}{within} as {}, and nothing came back: who should answer for {}, and does the way back \
+             lead here?",
+            last.source, last.destination
+        ),
+        _ => format!("{what} {way} {name}{within}, and nothing more was seen of it"),
+    };
+    let found = Found::new(&place, name, sentence)
+        .seen(format!("{way} {name}"), format!("{} > {}", last.source, last.destination))
+        .mend(&place, format!("tcpdump -ni {name} host {}", last.destination));
+    Trouble { name: "nothing-came-back", stage: Stage::Return, found }
+}

@@ -1,0 +1,92 @@
+//! Asking why, and what is expected of the answer.
+
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::gateway::natbpf::Cli;
+use lab::{Node, SERVER};
+use serde_json::Value;
+
+/// Two seconds, on a machine that does nothing else.
+const LIMIT: Duration = Duration::from_secs(8);
+
+/// Programs at tracepoints are the whole machine's: who looks whether there are any waits for the others.
+pub static ASKING: RwLock<()> = RwLock::new(());
+
+/// A node whose router has a way out.
+pub fn healthy() -> Result<Node> {
+    let node = Node::new()?;
+    node.router.ip(&format!("route add default via {SERVER}"))?;
+    Ok(node)
+}
+
+/// What natbpf says.
+#[derive(Debug)]
+pub struct Answer {
+    pub json: Value,
+    pub status: Option<i32>,
+}
+
+impl Answer {
+    pub fn to(cli: &Cli, arguments: &str) -> Result<Self> {
+        let _asking = ASKING.read().unwrap_or_else(PoisonError::into_inner);
+        let start = Instant::now();
+        let output = cli.output(["why", "--json"].into_iter().chain(arguments.split(' ')))?;
+        let took = start.elapsed();
+        let (text, said) = (String::from_utf8(output.stdout)?, String::from_utf8_lossy(&output.stderr));
+        let json = serde_json::from_str(&text).with_context(|| format!("no JSON: {text} {said}"))?;
+        ensure!(took < LIMIT || arguments.contains("--wait"), "it took {took:?}");
+        Ok(Self { json, status: output.status.code() })
+    }
+
+    /// A ping of the first instance.
+    pub fn sent(node: &Node, destination: impl ToString) -> Result<Self> {
+        Self::to(&node.natbpf_cli()?, &format!("--from tap0 --send {}", destination.to_string()))
+    }
+
+    /// Devices with their namespaces and ways, such as `qr in router`.
+    pub fn hops(&self, direction: &str) -> Vec<String> {
+        let hops = self.json[direction].as_array().map_or(&[][..], Vec::as_slice);
+        let text = |hop: &Value, key: &str| hop[key].as_str().unwrap_or_default().to_owned();
+        let line = |hop| [text(hop, "device"), text(hop, "way"), text(hop, "namespace")].join(" ");
+        hops.iter().map(|hop| line(hop).trim_end().to_owned()).collect()
+    }
+
+    pub fn is_answered(&self) -> Result<()> {
+        ensure!(self.status == Some(0) && self.json["answered"] == true, "{:#}", self.json);
+        ensure!(self.json["cause"].is_null(), "{:#}", self.json);
+        Ok(())
+    }
+
+    /// It names this cause, with what is to blame, where it was seen and what mends it.
+    pub fn is_for(&self, cause: &str, object: &str) -> Result<()> {
+        let found = &self.json["cause"];
+        let names =
+            found["cause"] == cause && found["object"].as_str().is_some_and(|text| text.contains(object));
+        ensure!(names && self.status == Some(1), "not {cause} of {object}: {:#}", self.json);
+        let filled = |key: &str| found[key].as_array().is_some_and(|list| !list.is_empty());
+        ensure!(filled("evidence") && filled("mend"), "{found:#}");
+        Ok(())
+    }
+
+    /// The namespace that the cause is in; empty: the host's own.
+    pub fn is_in(&self, namespace: &str) -> Result<()> {
+        let found = &self.json["cause"];
+        ensure!(found["namespace"].as_str().unwrap_or_default() == namespace, "{found:#}");
+        Ok(())
+    }
+}
+
+/// A healthy node is broken, and the answer to a ping of the first instance names it.
+pub fn names(
+    cause: &str,
+    (object, namespace): (&str, &str),
+    break_it: impl FnOnce(&Node) -> Result<()>,
+) -> Result<()> {
+    let node = healthy()?;
+    break_it(&node)?;
+    let answer = Answer::sent(&node, SERVER)?;
+    answer.is_for(cause, object)?;
+    answer.is_in(namespace)
+}

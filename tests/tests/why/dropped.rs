@@ -1,0 +1,51 @@
+//! Rules that drop: each is named, with the namespace that it is in.
+
+use anyhow::Result;
+use lab::Node;
+
+use super::asking::names;
+
+fn iptables(node: &Node, rule: &str) -> Result<()> {
+    node.router.cmd("iptables").args(rule.split(' ')).run()
+}
+
+#[test]
+fn a_rule_of_forward() -> Result<()> {
+    names("dropped-by-rule", ("10.0.0.11", "router"), |node| {
+        iptables(node, "-A FORWARD -s 10.0.0.12 -j DROP")?;
+        iptables(node, "-A FORWARD -s 10.0.0.11 -p icmp -j DROP")
+    })
+}
+
+#[test]
+fn a_rule_against_what_comes_back() -> Result<()> {
+    names("dropped-by-rule", ("qr", "router"), |node| iptables(node, "-A FORWARD -o qr -d 10.0.0.11 -j DROP"))
+}
+
+#[test]
+fn a_rule_before_routing() -> Result<()> {
+    names("dropped-by-rule", ("203.0.113.10", "router"), |node| {
+        iptables(node, "-t raw -A PREROUTING -s 203.0.113.10 -j DROP")
+    })
+}
+
+/// It counts nothing, so that it is found by reading.
+#[test]
+fn a_rule_of_nftables() -> Result<()> {
+    names("dropped-by-rule", ("oifname \"qr\"", "router"), |node| {
+        let rules = "table inet guard { chain forward { type filter hook forward priority 0; oifname \"qr\" drop; }; }";
+        node.router.cmd("nft").arg(rules).run()
+    })
+}
+
+#[test]
+fn a_policy() -> Result<()> {
+    names("forward-dropped", ("FORWARD DROP", "router"), |node| iptables(node, "-P FORWARD DROP"))
+}
+
+#[test]
+fn a_queue_without_room() -> Result<()> {
+    names("queue-full", ("qvb", ""), |node| {
+        node.host.cmd("tc").args("qdisc add dev qvb root pfifo limit 0".split(' ')).run()
+    })
+}
