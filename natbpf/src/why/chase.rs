@@ -1,6 +1,7 @@
 //! Sending a packet, or waiting for one, and collecting what is seen of it.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
     process,
     time::{Duration, Instant},
@@ -51,6 +52,8 @@ pub struct Chased {
 #[derive(Debug)]
 pub struct Chase<'a> {
     follower: Follower,
+    /// Namespaces of the host, by cookie: others may have the same addresses.
+    known: BTreeSet<u64>,
     subject: Subject<'a>,
     request: Request,
     /// Of the next probe.
@@ -68,7 +71,8 @@ impl<'a> Chase<'a> {
         follower.ask_about([subject.address, request.destination].into_iter().chain(gateways))?;
         // Each process has sixteen of its own.
         let port = 20_000 + (process::id() % 2_500 * 16) as u16;
-        Ok(Self { follower, subject, request, port })
+        let known = host.places.iter().map(|place| place.cookie).collect();
+        Ok(Self { follower, known, subject, request, port })
     }
 
     pub fn reasons(&self) -> &[(String, u32)] {
@@ -89,16 +93,16 @@ impl<'a> Chase<'a> {
             chased.unseen.push(what);
         }
         self.follower.ask_about([gateway])?;
-        let edge = self.subject.edge.index;
+        let (edge, address) = (self.subject.edge.index, self.subject.address);
         self.follower.inject(edge, &arp_request(self.subject.mac, self.subject.address, gateway))?;
         let answers = |sight: &Sight| {
             let [from, to] = [sight.ends.source, sight.ends.destination].map(Ipv4Addr::from);
             let is_answer = Part::from_number(sight.part) == Some(Part::Arp) && sight.ends.protocol == REPLY;
             let is_here =
                 (sight.namespace, sight.device) == (home, edge) && sight.point != Point::Dropped as u32;
-            is_answer && is_here && (from, to) == (gateway, self.subject.address)
+            is_answer && is_here && (from, to) == (gateway, address)
         };
-        chased.sights = collect(&mut self.follower, ARP, |sights| sights.iter().any(answers));
+        chased.sights = self.collect(ARP, |sights| sights.iter().any(answers));
         let Some(answer) = chased.sights.iter().find(|sight| answers(sight)) else { return Ok(chased) };
         let mac = answer.sender[..6].try_into().unwrap_or_default();
         chased.gateway = Some(mac);
@@ -124,7 +128,7 @@ impl<'a> Chase<'a> {
         self.follower.follow(probe.ends(&sender, self.request.destination))?;
         let frame = probe.frame(&sender, self.request.destination, length);
         self.follower.inject(self.subject.edge.index, &frame)?;
-        Ok(collect(&mut self.follower, ANSWER, is_answered))
+        Ok(self.collect(ANSWER, is_answered))
     }
 
     /// Waits for a packet of the instance itself, and then for the answer.
@@ -143,7 +147,7 @@ impl<'a> Chase<'a> {
             ..Pattern::default()
         })?;
         let is_there = |sights: &[Sight]| sights.iter().any(|sight| sight.part != Part::Arp as u32);
-        let mut sights = collect(&mut self.follower, self.request.patience, is_there);
+        let mut sights = self.collect(self.request.patience, is_there);
         if is_there(&sights) {
             let edge = (home, self.subject.edge.index);
             let arrives = |sights: &[Sight]| {
@@ -155,39 +159,46 @@ impl<'a> Chase<'a> {
                 sights.iter().any(leaves)
             };
             if !arrives(&sights) {
-                sights.extend(collect(&mut self.follower, ANSWER, arrives));
+                sights.extend(self.collect(ANSWER, arrives));
             }
         }
         Ok(Chased { sights, ..Chased::default() })
+    }
+
+    /// Until it is enough, or a while after a drop or an ICMP error, or until the time is over.
+    fn collect(&mut self, limit: Duration, enough: impl Fn(&[Sight]) -> bool) -> Vec<Sight> {
+        let mut sights = Vec::new();
+        let mut until = Instant::now() + limit;
+        let mut settling = false;
+        loop {
+            sights.extend(self.sights());
+            if enough(&sights) {
+                // Those who let go of the last buffer come a little later.
+                std::thread::sleep(GLANCE);
+                sights.extend(self.sights());
+                return sights;
+            }
+            let now = Instant::now();
+            if now >= until {
+                return sights;
+            }
+            if !settling && sights.iter().any(ends) {
+                (settling, until) = (true, until.min(now + SETTLE));
+            }
+            std::thread::sleep(GLANCE);
+        }
+    }
+
+    /// What was seen since. Questions of ARP are known by their addresses alone.
+    fn sights(&mut self) -> Vec<Sight> {
+        let Self { follower, known, .. } = self;
+        let is_ours = |sight: &Sight| sight.part != Part::Arp as u32 || known.contains(&sight.namespace);
+        follower.sights().into_iter().filter(is_ours).collect()
     }
 }
 
 fn is_answered(sights: &[Sight]) -> bool {
     sights.iter().any(|sight| sight.point == Point::Answered as u32 && sight.part == Part::Reply as u32)
-}
-
-/// Until it is enough, or a while after a drop or an ICMP error, or until the time is over.
-fn collect(follower: &mut Follower, limit: Duration, enough: impl Fn(&[Sight]) -> bool) -> Vec<Sight> {
-    let mut sights = Vec::new();
-    let mut until = Instant::now() + limit;
-    let mut settling = false;
-    loop {
-        sights.extend(follower.sights());
-        if enough(&sights) {
-            // Those who let go of the last buffer come a little later.
-            std::thread::sleep(GLANCE);
-            sights.extend(follower.sights());
-            return sights;
-        }
-        let now = Instant::now();
-        if now >= until {
-            return sights;
-        }
-        if !settling && sights.iter().any(ends) {
-            (settling, until) = (true, until.min(now + SETTLE));
-        }
-        std::thread::sleep(GLANCE);
-    }
 }
 
 /// Whether a packet of the flow has been dropped.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use lab::{GATEWAY_INSIDE, SERVER, VM1};
 
-use super::examination::{loses, names, names_on_node, reaches};
+use super::examination::{Examination, healthy, loses, names, names_on_node, reaches};
 
 const SMALL: &str = "-c 3 -s 1300";
 const LARGE: &str = "-c 3 -s 1450";
@@ -47,11 +47,13 @@ fn the_other_end_of_the_way_out_takes_less() -> Result<()> {
 
 #[test]
 fn a_rule_drops_what_tells_the_size() -> Result<()> {
-    names("fragmentation-needed-dropped", "-A OUTPUT -p icmp -j DROP", |lab| {
-        lab.gw.ip("link set wan mtu 1400")?;
-        lab.out.ip("link set eth0 mtu 1400")?;
-        lab.gw.cmd("iptables").args("-A OUTPUT -p icmp -j DROP".split(' ')).run()?;
-        reaches(&lab.vm1, SERVER, "-c 3 -s 1300 -M do")?;
-        loses(&lab.vm1, SERVER, "-c 3 -s 1450 -M do")
-    })
+    let lab = healthy()?;
+    lab.gw.ip("link set wan mtu 1400")?;
+    lab.out.ip("link set eth0 mtu 1400")?;
+    lab.gw.cmd("iptables").args("-A OUTPUT -p icmp -j DROP".split(' ')).run()?;
+    reaches(&lab.vm1, SERVER, "-c 3 -s 1300 -M do")?;
+    loses(&lab.vm1, SERVER, "-c 3 -s 1450 -M do")?;
+    // Other errors are lost as well, which is a warning of its own.
+    let found = Examination::of(&lab.natbpf_cli()?)?;
+    found.begins_with("fragmentation-needed-dropped", "-A OUTPUT -p icmp -j DROP")
 }

@@ -6,12 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use lab::Namespace;
 use lab::ends::reflector::Reflector;
 use lab::gateway::natbpf::Cli;
+use lab::{Namespace, Schema};
 use serde_json::Value;
-
-const SCHEMA: &str = include_str!("../../../docs/schema/top.json");
 
 /// Between the two readings: the first one has been made, and what is done is over, well before the second one.
 const INTERVAL: &str = "6";
@@ -73,12 +71,7 @@ impl Report {
 }
 
 fn fits_the_schema(report: &Value) -> Result<()> {
-    let schema: Value = serde_json::from_str(SCHEMA)?;
-    let schema = jsonschema::draft202012::new(&schema).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let errors: Vec<String> =
-        schema.iter_errors(report).map(|error| format!("{error} at {}", error.instance_path())).collect();
-    ensure!(errors.is_empty(), "{errors:#?}\n{report:#}");
-    Ok(())
+    Schema::of("top")?.check(report).with_context(|| format!("{report:#}"))
 }
 
 /// A flow of UDP that the kernel has answered for.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::gateway::natbpf::Cli;
-use lab::{Node, SERVER};
+use lab::{Node, SERVER, Schema};
 use serde_json::Value;
 
 /// Two seconds, on a machine that does nothing else.
@@ -36,6 +36,7 @@ impl Answer {
         let took = start.elapsed();
         let (text, said) = (String::from_utf8(output.stdout)?, String::from_utf8_lossy(&output.stderr));
         let json = serde_json::from_str(&text).with_context(|| format!("no JSON: {text} {said}"))?;
+        Schema::of("why")?.check(&json).with_context(|| format!("{json:#}"))?;
         ensure!(took < LIMIT || arguments.contains("--wait"), "it took {took:?}");
         Ok(Self { json, status: output.status.code() })
     }

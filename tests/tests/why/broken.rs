@@ -14,7 +14,7 @@ fn forwarding_is_off() -> Result<()> {
 
 #[test]
 fn a_port_is_down() -> Result<()> {
-    names("link-down", ("qvb", ""), |node| node.host.ip("link set qvb down"))
+    names("port-down", ("qvb", ""), |node| node.host.ip("link set qvb down"))
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_packet_is_too_long_for_a_router() -> Result<()> {
 /// Nobody tells the instance.
 #[test]
 fn a_packet_is_too_long_for_a_bridge() -> Result<()> {
-    names("mtu", ("qvo", ""), |node| node.host.ip("link set qvo mtu 1400"))
+    names("mtu-smaller-on-the-way", ("qvo", ""), |node| node.host.ip("link set qvo mtu 1400"))
 }
 
 /// Two ways out, and answers that come by the second one.

@@ -45,7 +45,7 @@ fn a_policy() -> Result<()> {
 
 #[test]
 fn a_queue_without_room() -> Result<()> {
-    names("queue-full", ("qvb", ""), |node| {
+    names("queue-takes-nothing", ("qvb", ""), |node| {
         node.host.cmd("tc").args("qdisc add dev qvb root pfifo limit 0".split(' ')).run()
     })
 }
