@@ -87,7 +87,7 @@ fn unit(args: &[OsString]) -> [Command; 2] {
     }
     pure.arg("--").args(args);
     // The labs' own helpers, without the integration tests beside them.
-    let mut lab = cargo(["test", "--release", "--package", "natbpf-tests", "--lib", "--bins", "--"]);
+    let mut lab = cargo(["test", "--release", "--package", "natbpf-tests", "--lib", "--"]);
     lab.args(args);
     [pure, lab]
 }
@@ -97,7 +97,7 @@ fn threads(part: &str) -> Option<u32> {
     match part {
         OBJECT => None,
         // Each has a lab of its own, and mostly waits.
-        "e2e" => Some(3),
+        "e2e" | "doctor" | "why" | "top" => Some(3),
         // They measure load, or how soon something is followed.
         _ => Some(1),
     }
