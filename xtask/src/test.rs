@@ -87,7 +87,7 @@ fn unit(args: &[OsString]) -> [Command; 2] {
     }
     pure.arg("--").args(args);
     // The labs' own helpers, without the integration tests beside them.
-    let mut lab = cargo(["test", "--release", "--package", "natbpf-tests", "--lib", "--"]);
+    let mut lab = cargo(["test", "--release", "--package", "natbpf-tests", "--lib", "--bin", "lab", "--"]);
     lab.args(args);
     [pure, lab]
 }
