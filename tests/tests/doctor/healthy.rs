@@ -33,3 +33,11 @@ fn two_causes_are_both_named_in_their_order() -> Result<()> {
     ensure!(names == ["forwarding-off", "forward-dropped"], "{:#}", found.report);
     Ok(())
 }
+
+/// Without them it would see no rules, and say so.
+#[test]
+fn the_programs_that_show_rules_are_there() -> Result<()> {
+    let lab = healthy()?;
+    lab.gw.cmd("iptables-nft-save").run()?;
+    lab.gw.cmd("iptables-legacy-save").run()
+}
