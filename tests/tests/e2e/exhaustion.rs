@@ -18,8 +18,9 @@ const ICMP: u8 = 1;
 const HOST_UNREACHABLE: [u8; 2] = [3, 1];
 const PROHIBITED: [u8; 2] = [3, 13];
 
-/// Longer than the datapath waits from one notice to the next.
-const PAUSE: Duration = Duration::from_millis(3);
+/// Longer than the datapath waits from one notice to the next: a millisecond, by a clock that moves with the timer's
+/// ticks, of which the slowest are 10 ms apart.
+const PAUSE: Duration = Duration::from_millis(12);
 
 /// What of one instance's errors the kernel's limits let through at once.
 const BURST: usize = 6;
