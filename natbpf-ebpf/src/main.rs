@@ -22,7 +22,10 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use natbpf_common::{contract::counter::Counter, path::handover::Purpose};
+use natbpf_common::{
+    contract::{counter::Counter, trace::Spot},
+    path::handover::Purpose,
+};
 
 use crate::{
     flow::reap,
@@ -32,7 +35,7 @@ use crate::{
         skb::Skb,
         verdict::{Handled, Outcome},
     },
-    tell::count,
+    tell::{count, trace},
 };
 
 /// TC egress of an uplink: everything that leaves. Inlined into what the macro makes of it: Linux 6.1 counts
@@ -41,13 +44,15 @@ use crate::{
 #[inline(always)]
 pub fn uplink_egress(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
+    trace::before(&skb, Spot::UplinkEgress);
     let purpose = handover::take(&skb);
     if purpose == Some(Purpose::Repeated) {
-        return TC_ACT_UNSPEC;
+        return trace::after(&skb, Spot::UplinkEgress, TC_ACT_UNSPEC);
     }
     let handled = egress::translate(&mut skb);
     let handled = if purpose.is_some() { hairpin::at_egress(&skb, handled) } else { handled };
     let verdict = verdict(&ctx, handled, Counter::EgressPackets, Counter::EgressBytes);
+    trace::after(&skb, Spot::UplinkEgress, verdict);
     if verdict == TC_ACT_UNSPEC {
         repeat::leave_next(&skb);
     }
@@ -58,8 +63,10 @@ pub fn uplink_egress(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn uplink_ingress(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
+    trace::before(&skb, Spot::UplinkIngress);
     let handled = ingress::translate(&mut skb);
-    verdict(&ctx, handled, Counter::IngressPackets, Counter::IngressBytes)
+    let verdict = verdict(&ctx, handled, Counter::IngressPackets, Counter::IngressBytes);
+    trace::after(&skb, Spot::UplinkIngress, verdict)
 }
 
 /// On no hook: `uplink_egress` ends with it for packets that were seen where they came in.
@@ -73,34 +80,45 @@ pub fn leave(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn uplink_turn(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
-    verdict(&ctx, hairpin::turn(&mut skb), Counter::IngressPackets, Counter::IngressBytes)
+    let verdict = verdict(&ctx, hairpin::turn(&mut skb), Counter::IngressPackets, Counter::IngressBytes);
+    trace::after(&skb, Spot::UplinkEgress, verdict)
 }
 
 /// TC ingress of an inside interface, where hairpinning is on: what instances send.
 #[classifier]
 pub fn inside_ingress(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
-    verdict(&ctx, hairpin::at_inside_ingress(&mut skb), Counter::HairpinPackets, Counter::HairpinBytes)
+    trace::before(&skb, Spot::InsideIngress);
+    let handled = hairpin::at_inside_ingress(&mut skb);
+    let verdict = verdict(&ctx, handled, Counter::HairpinPackets, Counter::HairpinBytes);
+    trace::after(&skb, Spot::InsideIngress, verdict)
 }
 
 /// TC ingress of an edge: what comes in.
 #[classifier]
 pub fn edge_ingress(ctx: TcContext) -> i32 {
-    let handled = repeat::at_ingress(&mut Skb::new(&ctx));
-    verdict(&ctx, handled, Counter::EgressPackets, Counter::EgressBytes)
+    let mut skb = Skb::new(&ctx);
+    trace::before(&skb, Spot::EdgeIngress);
+    let handled = repeat::at_ingress(&mut skb);
+    let verdict = verdict(&ctx, handled, Counter::EgressPackets, Counter::EgressBytes);
+    trace::after(&skb, Spot::EdgeIngress, verdict)
 }
 
 /// TC egress of an edge: what leaves.
 #[classifier]
 pub fn edge_egress(ctx: TcContext) -> i32 {
-    repeat::at_egress(&mut Skb::new(&ctx));
-    TC_ACT_UNSPEC
+    let mut skb = Skb::new(&ctx);
+    trace::before(&skb, Spot::EdgeEgress);
+    repeat::at_egress(&mut skb);
+    trace::after(&skb, Spot::EdgeEgress, TC_ACT_UNSPEC)
 }
 
 /// XDP of an edge: what comes in.
 #[xdp]
 pub fn edge_xdp(ctx: XdpContext) -> u32 {
-    repeat::at_xdp(&ctx)
+    trace::before_xdp(&ctx);
+    let verdict = repeat::at_xdp(&ctx);
+    trace::after_xdp(&ctx, verdict)
 }
 
 /// Not attached: user space runs it by `BPF_PROG_TEST_RUN` with a list of keys (see `natbpf_common::contract::reap`).

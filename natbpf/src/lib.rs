@@ -30,5 +30,6 @@ pub mod preflight;
 pub mod status;
 pub mod teardown;
 pub mod top;
+pub mod trace;
 pub mod watch;
 pub mod why;

@@ -97,7 +97,7 @@ fn threads(part: &str) -> Option<u32> {
     match part {
         OBJECT => None,
         // Each has a lab of its own, and mostly waits.
-        "e2e" | "doctor" | "why" | "top" => Some(3),
+        "e2e" | "doctor" | "why" | "top" | "trace" => Some(3),
         // They measure load, or how soon something is followed.
         _ => Some(1),
     }

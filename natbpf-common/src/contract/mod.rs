@@ -10,6 +10,7 @@ pub mod notice;
 pub mod reap;
 pub mod rules;
 pub mod settings;
+pub mod trace;
 pub mod uplinks;
 
 /// Number of the layout of everything that is pinned. A change to any shared type, or to the meaning of a field, raises

@@ -4,7 +4,7 @@
 //! every path through them. Such a function takes and returns plain numbers and pointers; [`global!`] makes
 //! one of a function with types.
 
-use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use natbpf_common::{IfIndex, contract::counter::DropReason};
 
 /// Makes a global function of another one, which it is all of. To the verifier a pointer that it is handed
@@ -67,7 +67,7 @@ macro_rules! plain {
     )*};
 }
 
-plain!(u32, u64, *mut __sk_buff);
+plain!(u32, u64, *mut __sk_buff, *mut xdp_md);
 
 impl Argument for IfIndex {
     type Raw = u32;

@@ -3,3 +3,4 @@
 pub mod count;
 pub mod event;
 pub mod notice;
+pub mod trace;

@@ -107,6 +107,22 @@ Examples:
 
 Exit status: 0 done, 1 failed, or nothing was ended, 2 wrong usage.";
 
+pub const TRACE: &str = "\
+Examples:
+  natbpf trace -s 10.0.0.11                         both directions of what one instance sends, at every hook
+  natbpf trace -e eth0 -p udp --dport 53 -c 20      twenty packets
+  natbpf trace -s 10.0.0.11 -w flow.pcapng          for Wireshark; `-w - | tcpdump -r -` shows them at once
+  natbpf trace --json --sample 1000                 one packet in a thousand
+
+Each packet is shown before and after a program of natbpf: uplink_egress, uplink_ingress, inside_ingress, edge_ingress,
+edge_egress, edge_xdp. Those that are repeated are seen where they come in and where they leave, though no bridge or
+router between sees them. Where several filters are given, all have to match, before or after translation, in either
+direction.
+
+Nothing is attached for it: the programs of the datapath look at packets while this command runs, and stop with it.
+
+Exit status: 0 done, 2 wrong usage, 3 it could not look.";
+
 pub const DOCTOR: &str = "\
 It looks at this network namespace and at all those that its devices lead to. What an instance's packet would meet
 first stands first. `natbpf doctor --causes` prints what is looked for.

@@ -16,6 +16,7 @@ mod paths;
 #[cfg(test)]
 mod tests;
 mod top;
+mod trace;
 mod why;
 
 pub use accelerate::AccelerateArgs;
@@ -25,6 +26,7 @@ pub use flows::{FilterArgs, FlowsAction, FlowsArgs, FlowsOutput};
 pub use masquerade::MasqueradeArgs;
 pub use paths::{PathsAction, PathsArgs};
 pub use top::TopArgs;
+pub use trace::{TraceArgs, TraceFilterArgs};
 pub use why::WhyArgs;
 
 /// Options that every command has stand apart in its help.
@@ -88,6 +90,9 @@ pub enum Command {
     /// Show what goes through natbpf now: rates by device, instance and flow, and drops; nothing is changed
     #[command(after_help = help::TOP)]
     Top(TopArgs),
+    /// Show packets before and after each program of natbpf, also those that are repeated, and what became of them
+    #[command(after_help = help::TRACE)]
+    Trace(TraceArgs),
     /// Look why instances do not reach the outside, and say what mends it; nothing is changed and nothing is sent
     #[command(after_help = help::DOCTOR)]
     Doctor(DoctorArgs),

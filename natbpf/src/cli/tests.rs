@@ -277,3 +277,30 @@ fn what_the_command_line_says_wins() {
     let coexist = DatapathConfig::default().with(&datapath("--coexist")).unwrap();
     assert_eq!(coexist, DatapathConfig { coexist: true, ..DatapathConfig::default() });
 }
+
+#[test]
+fn a_trace_takes_what_paths_take() {
+    let trace = |line: &str| match parse(line).unwrap().command {
+        Command::Trace(arguments) => arguments,
+        other => panic!("{other:?}"),
+    };
+    let usual = trace("trace");
+    assert_eq!((usual.sample, usual.snaplen, usual.count, usual.json), (1, 128, None, false));
+    let filtered =
+        trace("trace -s 10.0.0.0/24 -d fd00::1 -p tcp --sport 5000 --dport 80 -e eth0 -c 3 --sample 1000");
+    assert_eq!(
+        (filtered.filter.protocol, filtered.filter.sport, filtered.filter.dport),
+        (Some(6), Some(5000), Some(80))
+    );
+    assert_eq!(filtered.filter.source, "10.0.0.0/24".parse().ok());
+    assert_eq!(filtered.filter.destination, "fd00::1/128".parse().ok());
+    assert_eq!(
+        (filtered.filter.edge.as_deref(), filtered.count, filtered.sample),
+        (Some("eth0"), Some(3), 1000)
+    );
+    for wrong in
+        ["trace --sample 0", "trace -c 0", "trace --snaplen 65001", "trace --json -w x", "trace -p nothing"]
+    {
+        error(wrong);
+    }
+}

@@ -19,6 +19,7 @@ mod import;
 mod paths;
 mod status;
 mod top;
+mod trace;
 mod why;
 
 /// Runs a command; errors are the caller's to print.
@@ -42,6 +43,7 @@ pub async fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Flows(arguments) => flows::run(&pins, arguments).await,
         Command::Paths(arguments) => paths::run(&pins, arguments).await,
         Command::Top(arguments) => top::run(cli, pins, arguments).await,
+        Command::Trace(arguments) => trace::run(&pins, arguments).await,
         Command::Import(arguments) => import::run(arguments),
         Command::Doctor(arguments) => doctor::run(cli, *arguments),
         Command::Why(arguments) => why::run(cli, arguments),

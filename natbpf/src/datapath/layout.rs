@@ -13,6 +13,7 @@ use natbpf_common::{
         gauge::Gauge,
         rules::{DestinationKey, Rule, SourceKey},
         settings::Settings,
+        trace::{Passing, Request, Spot},
         uplinks::Uplinks,
     },
     flow::{FlowEntry, FlowKey},
@@ -32,7 +33,10 @@ const PREFIX: usize = size_of::<u32>();
 /// What a map has to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
+    /// Name below the pins.
     pub name: &'static str,
+    /// Name in the object.
+    pub object: &'static str,
     kind: MapType,
     key: usize,
     value: usize,
@@ -42,7 +46,12 @@ pub struct Layout {
 
 const fn layout<K, V>(name: &'static str, kind: MapType, entries: Option<u32>) -> Layout {
     let prefix = if matches!(kind, MapType::LpmTrie) { PREFIX } else { 0 };
-    Layout { name, kind, key: prefix + size_of::<K>(), value: size_of::<V>(), entries }
+    Layout { name, object: name, kind, key: prefix + size_of::<K>(), value: size_of::<V>(), entries }
+}
+
+/// A section of global variables, which is an array of one value.
+const fn section<V>(name: &'static str, object: &'static str) -> Layout {
+    Layout { object, ..layout::<u32, V>(name, MapType::Array, Some(1)) }
 }
 
 /// All maps that are pinned.
@@ -73,6 +82,10 @@ pub const MAPS: &[Layout] = &[
     layout::<u32, u64>("RESERVED", MapType::Array, Some(reserved::ALL_WORDS)),
     layout::<u32, u32>("TURN", MapType::ProgramArray, Some(1)),
     layout::<u32, u32>("LEAVE", MapType::ProgramArray, Some(1)),
+    section::<u32>("TRACED", ".data.TRACED"),
+    layout::<u32, Request>("TRACE", MapType::Array, Some(1)),
+    layout::<u32, Passing>("PASSING", MapType::PerCpuArray, Some(Spot::ALL.len() as u32)),
+    layout::<u32, u32>("SIGHTS", MapType::PerfEventArray, None),
     // One program may tell a newer one, while programs are exchanged one after the other.
     layout::<u32, Handover>("HANDOVER", MapType::PerCpuArray, Some(1)),
 ];

@@ -75,7 +75,7 @@ impl Loaded {
         layout::check(pins)?;
         pins.create()?;
         for map in layout::MAPS {
-            loader.map_pin_path(map.name, pins.path(map.name));
+            loader.map_pin_path(map.object, pins.path(map.name));
         }
         Self::with(loader)
     }

@@ -24,6 +24,7 @@ mod side;
 mod sys;
 mod tables;
 mod targets;
+mod trace;
 
 pub use attach::{
     Attacher, Attachment, Lost, Pinned, XdpAttachment, attached, attachments, complete, xdp_attachments,
@@ -42,3 +43,4 @@ pub use ring::Records;
 pub use scan::Scan;
 pub use side::Side;
 pub use tables::Tables;
+pub use trace::{Seen, Traced, Wanted};

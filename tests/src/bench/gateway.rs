@@ -1,6 +1,7 @@
 //! What a side puts into the host of a site, and into its router.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -9,7 +10,11 @@ use super::setting::Place;
 use super::side::{Kind, Rules, Side, Start};
 use crate::addresses::Family;
 use crate::gateway::natbpf::Natbpf;
+use crate::process::{Process, Stream};
 use crate::topology::Site;
+
+/// Until a trace looks.
+const BEGIN: Duration = Duration::from_secs(10);
 
 /// A side at work; dropping it ends what runs.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub enum Running {
     /// The kernel alone, with rules or without.
     Kernel,
     Natbpf(Natbpf),
+    /// With the trace that looks at it, which ends first.
+    Traced(Process, Natbpf),
     /// On a host that others are measured on, too.
     OnHost(Leaving),
     Bare(Bare),
@@ -46,13 +53,18 @@ impl Running {
                 return Ok(Self::OnHost(Leaving(Some(natbpf))));
             }
             let cli = cli.binary(path);
-            return Ok(Self::Natbpf(match start {
+            let natbpf = match start {
                 Start::Arguments(args) => cli.start(args)?,
                 Start::Accelerate { hook, max_flows } => {
                     let edges = [site.inside().edge, site.outside().edge];
                     Natbpf::for_toml(&cli, &accelerate(edges, hook, *max_flows))?
                 }
-            }));
+            };
+            let Some(sample) = side.trace else { return Ok(Self::Natbpf(natbpf)) };
+            let trace =
+                cli.cmd().args(["trace", "--sample", &sample.to_string(), "-w", "/dev/null"]).spawn()?;
+            trace.wait_for(Stream::Stderr, BEGIN, |line| line.starts_with("tracing"))?;
+            return Ok(Self::Traced(trace, natbpf));
         }
         match side.kind {
             Kind::BareTc | Kind::BarePeer | Kind::BareXdp => Ok(Self::Bare(Bare::start(site, side.kind)?)),

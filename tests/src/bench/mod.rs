@@ -58,7 +58,10 @@ pub fn run(options: &Options) -> Result<bool> {
         return gate::run(options.record);
     }
     let mut plan = Plan::new(options);
-    let sides = Sides::choose(&options.side, plan.setting, options.against.as_ref(), plan.max_flows())?;
+    let mut sides = Sides::choose(&options.side, plan.setting, options.against.as_ref(), plan.max_flows())?;
+    if let Some(sample) = options.trace {
+        sides.add_traced(sample);
+    }
     if sides.all.is_empty() {
         bail!("no side is left: {}", sides.left_out.join("; "));
     }

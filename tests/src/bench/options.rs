@@ -74,6 +74,10 @@ pub struct Options {
     #[arg(long, value_name = "PATH")]
     pub against: Option<PathBuf>,
 
+    /// Also measure natbpf while `natbpf trace` looks at one packet in N
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub trace: Option<u32>,
+
     /// Let netfilter track as many connections as there are flows to be: raises nf_conntrack_max and the hash table,
     /// which belong to the whole machine, and sets them back at the end
     #[arg(long)]
@@ -88,7 +92,7 @@ pub struct Options {
     pub svg: Option<PathBuf>,
 
     /// Compare the programs of the object, alone, with tests/gate.json: fails where one has become too costly
-    #[arg(long, conflicts_with_all = ["pktgen", "quick", "json", "svg", "against"])]
+    #[arg(long, conflicts_with_all = ["pktgen", "quick", "json", "svg", "against", "trace"])]
     pub gate: bool,
 
     /// With --gate: write tests/gate.json
@@ -96,7 +100,7 @@ pub struct Options {
     pub record: bool,
 
     /// Drive the kernel's pktgen instead, by IPv4, through plain forwarding, iptables, nft and natbpf
-    #[arg(long, conflicts_with_all = ["quick", "json", "svg", "measure", "flows", "order", "family"])]
+    #[arg(long, conflicts_with_all = ["quick", "json", "svg", "measure", "flows", "order", "family", "trace"])]
     pub pktgen: bool,
 }
 

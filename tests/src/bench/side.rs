@@ -208,6 +208,8 @@ pub struct Side {
     /// Another natbpf than the one that was built with this program.
     against: bool,
     pub natbpf: Option<(PathBuf, Start)>,
+    /// `natbpf trace` looks at one packet in so many meanwhile.
+    pub trace: Option<u32>,
 }
 
 impl Side {
@@ -278,7 +280,7 @@ impl Sides {
         let wanted: Vec<Kind> = wanted.iter().copied().filter(|kind| kind.lacks(setting).is_none()).collect();
         for kind in wanted.iter().copied().filter(|kind| !kind.is_natbpf()) {
             let name = kind.name().to_owned();
-            sides.all.push(Side { kind, setting, name, against: false, natbpf: None });
+            sides.all.push(Side { kind, setting, name, against: false, natbpf: None, trace: None });
         }
         let natbpf: Vec<Kind> = wanted.into_iter().filter(|kind| kind.is_natbpf()).collect();
         if !natbpf.is_empty() {
@@ -289,6 +291,20 @@ impl Sides {
         }
         sides.all.sort_by_key(|side| side.kind);
         Ok(sides)
+    }
+
+    /// Adds natbpf's sides once more, traced: one packet in so many.
+    pub fn add_traced(&mut self, sample: u32) {
+        let traced = self.all.iter().filter(|side| side.natbpf.is_some() && !side.against);
+        let traced: Vec<_> = traced
+            .map(|side| Side {
+                name: format!("{side}, 1 in {sample} traced"),
+                trace: Some(sample),
+                ..side.clone()
+            })
+            .collect();
+        self.all.extend(traced);
+        self.all.sort_by_key(|side| side.kind);
     }
 
     fn add_natbpf(
@@ -315,7 +331,7 @@ impl Sides {
             match start {
                 Ok(start) => {
                     let natbpf = Some((path.clone(), start));
-                    self.all.push(Side { kind, setting, name, against, natbpf });
+                    self.all.push(Side { kind, setting, name, against, natbpf, trace: None });
                 }
                 Err(reason) => self.left_out.push(format!("{name} of {}: {reason}", path.display())),
             }
@@ -396,6 +412,7 @@ mod tests {
             name: String::new(),
             against: false,
             natbpf: None,
+            trace: None,
         };
         assert_eq!(side(Kind::AccelerateXdpNft, Topology::Host).rules(), Rules::Nft);
         assert!(side(Kind::Accelerate, Topology::Gateway).translates());
