@@ -97,8 +97,8 @@ fn threads(part: &str) -> Option<u32> {
     match part {
         OBJECT => None,
         // Each has a lab of its own, and mostly waits.
-        "e2e" | "doctor" | "why" | "top" | "trace" => Some(3),
-        // They measure load, or how soon something is followed.
+        "e2e" | "doctor" | "life" | "why" | "top" | "trace" => Some(3),
+        // They measure load.
         _ => Some(1),
     }
 }

@@ -23,7 +23,7 @@ pub struct TraceArgs {
     pub count: Option<u64>,
 
     /// Look at one packet in N at each hook, chosen by chance, before the filter
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=1_000_000_000))]
     pub sample: u32,
 
     /// Take so many bytes of each packet at most

@@ -124,6 +124,11 @@ impl Tracing {
             let read = now()?;
             self.order.add(self.traced.read());
             let settled = if ended { self.order.rest() } else { self.order.settled(read) };
+            let unknown = |seen: &Seen| self.snapshot.link(seen.sight.interface).is_none();
+            if settled.iter().any(unknown) {
+                // Devices come and go.
+                self.snapshot = Network::open()?.snapshot().await?;
+            }
             let full = self.show(settled)?;
             if ended || full {
                 return self.finish();
@@ -131,8 +136,6 @@ impl Tracing {
             looks += 1;
             if looks % LOOKS_A_SECOND == 0 {
                 self.traced.renew()?;
-                // Devices come and go.
-                self.snapshot = Network::open()?.snapshot().await?;
                 if !self.pins.exist() {
                     output::complain("natbpf has been detached meanwhile")?;
                     return self.finish();

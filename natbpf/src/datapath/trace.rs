@@ -1,6 +1,6 @@
 //! Packets before and after the programs of the datapath, for as long as somebody looks.
 //!
-//! Nothing is attached for it: a word says how many packets the programs look at, and a map what is asked for. They
+//! Nothing is attached for it: a word says which packets the programs look at, and a map what is asked for. They
 //! write into buffers of this process, which go with it, and stop when it does not renew what it asks for.
 
 use std::fmt;
@@ -52,8 +52,8 @@ pub struct Seen {
 /// The datapath, traced.
 pub struct Traced {
     request: Request,
-    /// How many of 2³² packets are looked at, less one.
-    most: u32,
+    /// One in so many packets is looked at.
+    sample: u32,
     asked: Array<MapData, Request>,
     traced: Array<MapData, u32>,
     passing: PerCpuArray<MapData, Passing>,
@@ -90,7 +90,7 @@ impl Traced {
         let (redirect_context, redirect_target) = redirect().unwrap_or_default();
         let mut traced = Self {
             request: Request { until: 0, filter, snaplen, interface, redirect_context, redirect_target },
-            most: u32::MAX / sample.max(1),
+            sample,
             asked,
             traced: Array::try_from(Map::Array(open(&pins.path("TRACED"))?))?,
             passing: PerCpuArray::try_from(Map::PerCpuArray(open(&pins.path("PASSING"))?))?,
@@ -105,7 +105,7 @@ impl Traced {
     /// Has the programs go on. To be called every second.
     pub fn renew(&mut self) -> Result<()> {
         self.ask_until(clock::now() + WITHOUT_RENEWAL)?;
-        self.traced.set(0, self.most, 0).context("cannot ask the datapath for packets")
+        self.traced.set(0, self.sample, 0).context("cannot ask the datapath for packets")
     }
 
     fn ask_until(&mut self, until: Timestamp) -> Result<()> {

@@ -1,15 +1,36 @@
-//! What is asked for.
+//! What is asked for, and which packets are looked at.
 
-use aya_ebpf::{btf_maps::Array, helpers::generated::bpf_get_prandom_u32, macros::btf_map};
-use natbpf_common::contract::trace::Request;
+use aya_ebpf::{
+    btf_maps::Array,
+    helpers::generated::{bpf_get_prandom_u32, bpf_get_smp_processor_id},
+    macros::btf_map,
+};
+use natbpf_common::contract::trace::{Request, Spot};
 
 #[btf_map]
 static TRACE: Array<Request, 1> = Array::new();
 
-/// How many of 2³² packets are looked at, less one; 0: none. In a section of its own, which is a map of its own, and not
-/// in [`TRACE`]: a program reads it by its address.
+/// One in so many packets is looked at; 0: none. In a section of its own, which is a map of its own, and not in
+/// [`TRACE`]: a program reads it by its address.
 #[unsafe(link_section = ".data.TRACED")]
 static mut TRACED: u32 = 0;
+
+/// More processors share a lane, and count too little now and then.
+const LANES: usize = 256;
+
+/// Of one processor: a line of its cache, of which no other knows.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Lane {
+    /// By [`Spot`]: so many packets until one is looked at.
+    left: [u32; 8],
+    /// Whether the packet in the program is.
+    looks: [u32; 8],
+}
+
+const _: () = assert!(size_of::<Lane>() == 64 && Spot::ALL.len() <= 8);
+
+static mut WAITING: [Lane; LANES] = [Lane { left: [0; 8], looks: [0; 8] }; LANES];
 
 /// What is asked for; a pointer, as user space writes there.
 #[inline(always)]
@@ -17,18 +38,47 @@ pub fn request() -> Option<*mut Request> {
     TRACE.get_ptr_mut(0)
 }
 
-/// Whether anything is.
+/// Whether this packet, which comes to a program, is to be looked at.
 #[inline(always)]
-pub fn is_on() -> bool {
-    read() != 0
+pub fn begins(spot: Spot) -> bool {
+    let period = period();
+    if period == 0 {
+        return false;
+    }
+    let lane = lane();
+    // SAFETY: words of this processor, read and written whole.
+    unsafe {
+        let left = &raw mut (*lane).left[spot as usize];
+        let before = left.read_volatile();
+        // One that a longer period has left does not count.
+        if before > 1 && before as u64 <= 2 * period as u64 {
+            left.write_volatile(before - 1);
+            return false;
+        }
+        // By chance, one in a period on average: packets come by turns, as those of the two directions do, and one in an
+        // even number would always be of the same kind.
+        left.write_volatile(1 + (bpf_get_prandom_u32() as u64 % (2 * period as u64 - 1)) as u32);
+        (&raw mut (*lane).looks[spot as usize]).write_volatile(1);
+    }
+    true
 }
 
-/// Whether anything is, and this packet is one of those that are looked at.
+/// Whether it was when it came.
 #[inline(always)]
-pub fn is_chosen() -> bool {
-    let most = read();
-    // SAFETY: a plain helper.
-    most != 0 && unsafe { bpf_get_prandom_u32() } <= most
+pub fn ends(spot: Spot) -> bool {
+    if period() == 0 {
+        return false;
+    }
+    let lane = lane();
+    // SAFETY: as above.
+    unsafe {
+        let looks = &raw mut (*lane).looks[spot as usize];
+        if looks.read_volatile() == 0 {
+            return false;
+        }
+        looks.write_volatile(0);
+    }
+    true
 }
 
 /// Whoever asked has gone.
@@ -39,7 +89,15 @@ pub fn stop() {
 }
 
 #[inline(always)]
-fn read() -> u32 {
+fn period() -> u32 {
     // SAFETY: a word is read whole.
     unsafe { (&raw const TRACED).read_volatile() }
+}
+
+#[inline(always)]
+fn lane() -> *mut Lane {
+    // SAFETY: a plain helper.
+    let processor = unsafe { bpf_get_smp_processor_id() } as usize;
+    // SAFETY: inside.
+    unsafe { (&raw mut WAITING).cast::<Lane>().add(processor % LANES) }
 }

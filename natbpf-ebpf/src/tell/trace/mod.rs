@@ -1,7 +1,7 @@
 //! Showing packets before and after a program, to whoever asks for them (`natbpf trace`).
 //!
-//! Nobody asks: then a program reads one word, twice. It does not remember the first time, because the verifier would
-//! follow all of it once for each answer.
+//! Nobody asks: then a program reads one word, twice. It does not remember the answer, because the verifier would
+//! follow all of the program once for each.
 
 mod asked;
 mod buffer;
@@ -15,7 +15,7 @@ use aya_ebpf::{
 use natbpf_common::contract::trace::Spot;
 
 use self::{
-    asked::{is_chosen, is_on},
+    asked::{begins, ends},
     buffer::Frame,
     pass::{after as look_after, before as look_before},
 };
@@ -24,7 +24,7 @@ use crate::{kernel::global::global, packet::skb::Skb};
 /// A packet comes to a program of TC.
 #[inline(always)]
 pub fn before(skb: &Skb<'_>, spot: Spot) {
-    if is_chosen() {
+    if begins(spot) {
         trace_before(skb.raw(), spot as u32);
     }
 }
@@ -32,7 +32,7 @@ pub fn before(skb: &Skb<'_>, spot: Spot) {
 /// It leaves the program with this verdict, which is returned.
 #[inline(always)]
 pub fn after(skb: &Skb<'_>, spot: Spot, verdict: i32) -> i32 {
-    if is_on() {
+    if ends(spot) {
         trace_after(skb.raw(), spot as u32, verdict as u32);
     }
     verdict
@@ -41,14 +41,14 @@ pub fn after(skb: &Skb<'_>, spot: Spot, verdict: i32) -> i32 {
 /// The same of a program of XDP.
 #[inline(always)]
 pub fn before_xdp(context: &XdpContext) {
-    if is_chosen() {
+    if begins(Spot::EdgeXdp) {
         trace_before_xdp(context.ctx);
     }
 }
 
 #[inline(always)]
 pub fn after_xdp(context: &XdpContext, verdict: u32) -> u32 {
-    if is_on() {
+    if ends(Spot::EdgeXdp) {
         trace_after_xdp(context.ctx, verdict);
     }
     verdict
