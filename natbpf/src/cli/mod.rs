@@ -12,6 +12,7 @@ mod doctor;
 mod flows;
 mod help;
 mod masquerade;
+mod packets;
 mod paths;
 #[cfg(test)]
 mod tests;
@@ -24,9 +25,10 @@ pub use daemon::DaemonArgs;
 pub use doctor::DoctorArgs;
 pub use flows::{FilterArgs, FlowsAction, FlowsArgs, FlowsOutput};
 pub use masquerade::MasqueradeArgs;
+pub use packets::PacketArgs;
 pub use paths::{PathsAction, PathsArgs};
 pub use top::TopArgs;
-pub use trace::{TraceArgs, TraceFilterArgs};
+pub use trace::TraceArgs;
 pub use why::WhyArgs;
 
 /// Options that every command has stand apart in its help.

@@ -1,9 +1,9 @@
 //! The options of `natbpf paths`.
 
 use clap::{Args, ValueEnum};
-use ipnet::IpNet;
 
-use crate::{flows::filter, paths::PathFilter};
+use super::PacketArgs;
+use crate::paths::PathFilter;
 
 #[derive(Clone, Debug, Args)]
 pub struct PathsArgs {
@@ -14,29 +14,8 @@ pub struct PathsArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// A device by which packets come in or leave
-    #[arg(short, long, value_name = "IF")]
-    pub edge: Option<String>,
-
-    /// Protocol, by name or number
-    #[arg(short, long = "protocol", alias = "proto", value_name = "PROTO", value_parser = filter::protocol)]
-    pub protocol: Option<u8>,
-
-    /// Source address or network, as packets come in or as they leave
-    #[arg(short, long, alias = "src", value_name = "ADDR[/LEN]", value_parser = network)]
-    pub source: Option<IpNet>,
-
-    /// Destination address or network, as packets come in or as they leave
-    #[arg(short, long, alias = "dst", value_name = "ADDR[/LEN]", value_parser = network)]
-    pub destination: Option<IpNet>,
-
-    /// Source port
-    #[arg(long, value_name = "PORT")]
-    pub sport: Option<u16>,
-
-    /// Destination port
-    #[arg(long, value_name = "PORT")]
-    pub dport: Option<u16>,
+    #[command(flatten)]
+    pub filter: PacketArgs,
 }
 
 /// What to do with the paths that match.
@@ -54,15 +33,7 @@ pub enum PathsAction {
 
 impl From<&PathsArgs> for PathFilter {
     fn from(arguments: &PathsArgs) -> Self {
-        let PathsArgs { edge, protocol, source, destination, sport, dport, .. } = arguments.clone();
+        let PacketArgs { edge, protocol, source, destination, sport, dport } = arguments.filter.clone();
         Self { edge, protocol, source, destination, sport, dport }
     }
-}
-
-pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    let address = || text.parse().ok().map(|address: std::net::IpAddr| address.into());
-    let network = text.parse().ok().or_else(address);
-    network.ok_or_else(|| {
-        "give an address such as 10.0.0.11 or fd00::11, or a network such as 10.0.0.0/24".to_owned()
-    })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use ipnet::IpNet;
 
-use super::paths::network;
+use super::packets::network;
 use crate::{
     flows::filter,
     top::{Sort, Wanted},

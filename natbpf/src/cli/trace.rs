@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, value_parser};
-use ipnet::IpNet;
 
-use super::paths::network;
-use crate::flows::filter;
+use super::PacketArgs;
 
 #[derive(Clone, Debug, Args)]
 pub struct TraceArgs {
@@ -31,33 +29,5 @@ pub struct TraceArgs {
     pub snaplen: u32,
 
     #[command(flatten)]
-    pub filter: TraceFilterArgs,
-}
-
-/// Which packets; everything that is given has to match, in either direction of a flow.
-#[derive(Clone, Debug, Default, Args)]
-pub struct TraceFilterArgs {
-    /// A device at which natbpf sees packets
-    #[arg(short, long, alias = "interface", value_name = "IF")]
-    pub edge: Option<String>,
-
-    /// Protocol, by name or number
-    #[arg(short, long = "protocol", alias = "proto", value_name = "PROTO", value_parser = filter::protocol)]
-    pub protocol: Option<u8>,
-
-    /// Source address or network, before or after translation
-    #[arg(short, long, alias = "src", value_name = "ADDR[/LEN]", value_parser = network)]
-    pub source: Option<IpNet>,
-
-    /// Destination address or network, before or after translation
-    #[arg(short, long, alias = "dst", value_name = "ADDR[/LEN]", value_parser = network)]
-    pub destination: Option<IpNet>,
-
-    /// Source port
-    #[arg(long, value_name = "PORT")]
-    pub sport: Option<u16>,
-
-    /// Destination port
-    #[arg(long, value_name = "PORT")]
-    pub dport: Option<u16>,
+    pub filter: PacketArgs,
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use natbpf_common::contract::trace::{Filter, Network, asks};
 
-use crate::cli::TraceFilterArgs;
+use crate::cli::PacketArgs;
 
 /// A source of one family and a destination of the other.
 #[derive(Debug, thiserror::Error)]
@@ -13,8 +13,8 @@ use crate::cli::TraceFilterArgs;
 pub struct Mixed;
 
 /// Without the device, whose index is not known here.
-pub fn filter(arguments: &TraceFilterArgs) -> Result<Filter, Mixed> {
-    let TraceFilterArgs { edge: _, protocol, source, destination, sport, dport } = arguments;
+pub fn filter(arguments: &PacketArgs) -> Result<Filter, Mixed> {
+    let PacketArgs { edge: _, protocol, source, destination, sport, dport } = arguments;
     let mut filter = Filter::default();
     for (network, bit) in [(source, asks::SOURCE), (destination, asks::DESTINATION)] {
         let Some(network) = network else { continue };
@@ -67,7 +67,7 @@ mod tests {
             ("fd00::/65", "fd00::1", "fd00:0:0:0:8000::1"),
             ("fd00::1/128", "fd00::1", "fd00::2"),
         ] {
-            let arguments = TraceFilterArgs { source: network.parse().ok(), ..Default::default() };
+            let arguments = PacketArgs { source: network.parse().ok(), ..Default::default() };
             let filter = filter(&arguments).unwrap();
             let tuple = |address: &str| {
                 let address: IpAddr = address.parse().unwrap();
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn families_are_not_mixed() {
-        let mixed = TraceFilterArgs {
+        let mixed = PacketArgs {
             source: "10.0.0.1/32".parse().ok(),
             destination: "fd00::1/128".parse().ok(),
             ..Default::default()
