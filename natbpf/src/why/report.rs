@@ -8,7 +8,7 @@ use super::{
     Subject, Verdict,
     trace::{Hop, Trace, Way},
 };
-use crate::facts::Host;
+use crate::{doctor::Told, facts::Host};
 
 /// The outcome of a chase.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Json<'a> {
     answered: bool,
     /// `null`: nothing came back.
     milliseconds: Option<f64>,
-    cause: Option<JsonCause<'a>>,
+    cause: Option<Told<'a>>,
     unseen: &'a [String],
 }
 
@@ -60,23 +60,6 @@ struct JsonHop<'a> {
     source: Ipv4Addr,
     destination: Ipv4Addr,
     microseconds: f64,
-}
-
-#[derive(Debug, Serialize)]
-struct JsonCause<'a> {
-    cause: &'a str,
-    stage: &'a str,
-    namespace: Option<&'a str>,
-    object: &'a str,
-    sentence: &'a str,
-    evidence: Vec<JsonEvidence<'a>>,
-    mend: &'a [String],
-}
-
-#[derive(Debug, Serialize)]
-struct JsonEvidence<'a> {
-    source: &'a str,
-    value: &'a str,
 }
 
 impl Way {
@@ -116,20 +99,9 @@ impl Report<'_> {
         json
     }
 
-    fn cause(&self) -> Option<JsonCause<'_>> {
+    fn cause(&self) -> Option<Told<'_>> {
         let Verdict::Cause { name, stage, found } = &self.verdict else { return None };
-        let evidence = found.evidence.iter();
-        Some(JsonCause {
-            cause: name,
-            stage: stage.name(),
-            namespace: Some(&*found.place).filter(|place| !place.is_empty()),
-            object: &found.object,
-            sentence: &found.sentence,
-            evidence: evidence
-                .map(|seen| JsonEvidence { source: &seen.source, value: &seen.value })
-                .collect(),
-            mend: &found.mend,
-        })
+        Some(Told::new(name, None, *stage, found))
     }
 
     fn hop<'a>(&'a self, hop: &'a Hop) -> JsonHop<'a> {
@@ -205,11 +177,7 @@ impl fmt::Display for Report<'_> {
             }
             (Verdict::Cause { name, found, .. }, _) => {
                 writeln!(f, "cause [{name}]: {}", found.sentence)?;
-                for seen in &found.evidence {
-                    writeln!(f, "    seen: {}: {}", seen.source, seen.value)?;
-                }
-                let mends: Vec<_> = found.mend.iter().map(|command| format!("    mend: {command}")).collect();
-                f.write_str(&mends.join("\n"))
+                f.write_str(&found.lines().collect::<Vec<_>>().join("\n"))
             }
         }
     }
