@@ -1,7 +1,7 @@
 //! The schemas of docs/schema, which say what commands print as JSON.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -66,8 +66,12 @@ fn check(root: &Value, schema: &Value, value: &Value) -> Result<()> {
                     .is_none_or(|text| !text.is_empty() && text.bytes().all(|byte| meant.contains(&byte)))
             }
             "format" => {
-                ensure!(wanted == "ipv4", "the format {wanted} is not known here");
-                value.as_str().is_none_or(|text| text.parse::<Ipv4Addr>().is_ok())
+                let fits: fn(&str) -> bool = match wanted.as_str() {
+                    Some("ipv4") => |text| text.parse::<Ipv4Addr>().is_ok(),
+                    Some("ipv6") => |text| text.parse::<Ipv6Addr>().is_ok(),
+                    _ => bail!("the format {wanted} is not known here"),
+                };
+                value.as_str().is_none_or(fits)
             }
             "oneOf" => {
                 let schemas = wanted.as_array().context("a list")?;
@@ -158,6 +162,7 @@ mod tests {
             (json!({ "pattern": "^[a-c_-]+$" }), json!("a_-c"), json!("d")),
             (json!({ "maxItems": 1 }), json!([1]), json!([1, 2])),
             (json!({ "format": "ipv4" }), json!("10.0.0.1"), json!("10.0.0")),
+            (json!({ "format": "ipv6" }), json!("fd00::1"), json!("10.0.0.1")),
             (json!({ "oneOf": [{ "type": "null" }, { "const": 1 }] }), json!(1), json!(2)),
             (
                 json!({ "properties": { "a": {} }, "additionalProperties": false }),

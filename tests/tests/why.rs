@@ -5,6 +5,7 @@ mod why {
     mod broken;
     mod dropped;
     mod healthy;
+    mod ipv6;
     mod limits;
     mod silent;
 }

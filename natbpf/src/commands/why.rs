@@ -33,9 +33,11 @@ pub fn run(cli: &Cli, arguments: &WhyArgs) -> Result<ExitCode> {
         Err(error) => return complain(&format_args!("{error:#}"), UNSEEN),
     };
     let site = Site::of(&host);
-    let subject = match Subject::find(&host, &site, arguments.from.as_deref()) {
+    let subject = match Subject::find(&host, &site, arguments.from.as_deref(), arguments.destination) {
         Ok(subject) => subject,
-        Err(error @ SubjectError::Silent(_)) => return complain(&error, UNSEEN),
+        Err(error @ (SubjectError::Silent(_) | SubjectError::NoAddress(..))) => {
+            return complain(&error, UNSEEN);
+        }
         Err(error) => return complain(&error, USAGE),
     };
     match follow(&host, &site, subject, arguments) {
@@ -102,7 +104,7 @@ fn follow<'a>(
         sent: arguments.send,
     });
     let mut unseen = host.unseen.clone();
-    unseen.extend(chased.unseen);
+    unseen.extend(chased.unseen.into_iter());
     let what = probe.map_or_else(|| "whatever it sends".to_owned(), Probe::name);
     Ok(Report { host, subject, destination, what, sent: arguments.send, trace, verdict, unseen })
 }

@@ -2,34 +2,33 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     process,
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
-use natbpf_common::contract::follow::{Part, Pattern, Point, Sight};
+use natbpf_common::contract::follow::{Part, Pattern, Point, REPLY, Sight};
 
 use super::{
     Subject,
-    frame::{Probe, Sender, arp_request},
+    frame::{Probe, Sender},
+    question::question,
 };
 use crate::{datapath::Follower, facts::Host};
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_millis(900);
 /// How long the hardware address of the gateway may take.
-const ARP: Duration = Duration::from_millis(500);
+const NEIGHBOUR: Duration = Duration::from_millis(500);
 /// After a drop: an ICMP error may follow.
 const SETTLE: Duration = Duration::from_millis(120);
 const GLANCE: Duration = Duration::from_millis(5);
 
-const REPLY: u32 = 2;
-
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// `None`: whatever there is, which is only watched for.
     pub probe: Option<Probe>,
     /// How long to wait for a packet of the instance.
@@ -64,15 +63,17 @@ impl<'a> Chase<'a> {
     pub fn start(host: &Host, subject: Subject<'a>, request: Request) -> Result<Self> {
         let mut follower = Follower::start()?;
         let hops = host.places.iter().flat_map(|place| &place.routes).flat_map(|route| &route.hops);
-        let gateways = hops.filter_map(|hop| match hop.gateway {
-            Some(IpAddr::V4(gateway)) => Some(gateway),
-            _ => None,
-        });
+        let is_v6 = request.destination.is_ipv6();
+        let gateways = hops.filter_map(|hop| hop.gateway).filter(|gateway| gateway.is_ipv6() == is_v6);
         follower.ask_about([subject.address, request.destination].into_iter().chain(gateways))?;
         // Each process has sixteen of its own.
         let port = 20_000 + (process::id() % 2_500 * 16) as u16;
         let known = host.places.iter().map(|place| place.cookie).collect();
         Ok(Self { follower, known, subject, request, port })
+    }
+
+    pub const fn is_v6(&self) -> bool {
+        self.request.destination.is_ipv6()
     }
 
     pub fn reasons(&self) -> &[(String, u32)] {
@@ -86,7 +87,7 @@ impl<'a> Chase<'a> {
     }
 
     /// Sends a probe as the instance would, after asking for its gateway.
-    pub fn send(&mut self, home: u64, probe: Probe, gateway: Ipv4Addr) -> Result<Chased> {
+    pub fn send(&mut self, home: u64, probe: Probe, gateway: IpAddr) -> Result<Chased> {
         let mut chased = Chased::default();
         if let Err(error) = self.follower.shield(&self.subject.edge.name) {
             let what = format!("the answer goes on to the instance, which has not asked for it: {error:#}");
@@ -94,15 +95,16 @@ impl<'a> Chase<'a> {
         }
         self.follower.ask_about([gateway])?;
         let (edge, address) = (self.subject.edge.index, self.subject.address);
-        self.follower.inject(edge, &arp_request(self.subject.mac, self.subject.address, gateway))?;
+        self.follower.inject(edge, &question(self.subject.mac, self.subject.address, gateway))?;
         let answers = |sight: &Sight| {
-            let [from, to] = [sight.ends.source, sight.ends.destination].map(Ipv4Addr::from);
-            let is_answer = Part::from_number(sight.part) == Some(Part::Arp) && sight.ends.protocol == REPLY;
+            let [from, to] = [sight.ends.source, sight.ends.destination].map(IpAddr::from);
+            let is_answer =
+                Part::from_number(sight.part) == Some(Part::Neighbour) && sight.ends.protocol == REPLY;
             let is_here =
                 (sight.namespace, sight.device) == (home, edge) && sight.point != Point::Dropped as u32;
             is_answer && is_here && (from, to) == (gateway, address)
         };
-        chased.sights = self.collect(ARP, |sights| sights.iter().any(answers));
+        chased.sights = self.collect(NEIGHBOUR, |sights| sights.iter().any(answers));
         let Some(answer) = chased.sights.iter().find(|sight| answers(sight)) else { return Ok(chased) };
         let mac = answer.sender[..6].try_into().unwrap_or_default();
         chased.gateway = Some(mac);
@@ -142,11 +144,11 @@ impl<'a> Chase<'a> {
             edge: self.subject.edge.index,
             source: self.subject.address.into(),
             destination: self.request.destination.into(),
-            protocol: probe.map_or(0, |probe| probe.protocol().into()),
+            protocol: probe.map_or(0, |probe| probe.protocol(self.request.destination).into()),
             port: natbpf_common::Port::new(probe.map_or(0, Probe::port)),
             ..Pattern::default()
         })?;
-        let is_there = |sights: &[Sight]| sights.iter().any(|sight| sight.part != Part::Arp as u32);
+        let is_there = |sights: &[Sight]| sights.iter().any(|sight| sight.part != Part::Neighbour as u32);
         let mut sights = self.collect(self.request.patience, is_there);
         if is_there(&sights) {
             let edge = (home, self.subject.edge.index);
@@ -189,10 +191,11 @@ impl<'a> Chase<'a> {
         }
     }
 
-    /// What was seen since. Questions of ARP are known by their addresses alone.
+    /// What was seen since. Questions for neighbours are known by their addresses alone.
     fn sights(&mut self) -> Vec<Sight> {
         let Self { follower, known, .. } = self;
-        let is_ours = |sight: &Sight| sight.part != Part::Arp as u32 || known.contains(&sight.namespace);
+        let is_ours =
+            |sight: &Sight| sight.part != Part::Neighbour as u32 || known.contains(&sight.namespace);
         follower.sights().into_iter().filter(is_ours).collect()
     }
 }
@@ -204,5 +207,6 @@ fn is_answered(sights: &[Sight]) -> bool {
 /// Whether a packet of the flow has been dropped.
 fn ends(sight: &Sight) -> bool {
     let part = Part::from_number(sight.part);
-    part == Some(Part::ErrorOfOriginal) || part != Some(Part::Arp) && sight.point == Point::Dropped as u32
+    part == Some(Part::ErrorOfOriginal)
+        || part != Some(Part::Neighbour) && sight.point == Point::Dropped as u32
 }

@@ -4,11 +4,12 @@
 //! | | |
 //! |---|---|
 //! | `subject` | whose packet: the device of the host, the instance behind it, whom it asks to pass packets on |
-//! | `frame` | probes, as the instance would send them |
+//! | `frame`, `question`, `headers` | probes and questions for neighbours, as the instance would send them |
 //! | `chase` | sending or waiting for it, and collecting what is seen of it |
 //! | `trace` | what was seen, in hops |
 //! | `kernel` | names of reasons and functions |
 //! | `repeat` | the probe once more, to see what counts it |
+//! | `inside` | looking into a namespace once more |
 //! | `rules` | which rule has counted the packet |
 //! | `link` | what is wrong between two machines of one network |
 //! | `verdict` | the cause |
@@ -16,8 +17,11 @@
 
 mod chase;
 mod frame;
+mod headers;
+mod inside;
 mod kernel;
 mod link;
+mod question;
 mod repeat;
 mod report;
 mod rules;

@@ -1,6 +1,6 @@
 //! What was found, for people and as JSON.
 
-use std::{fmt, net::Ipv4Addr};
+use std::{fmt, net::IpAddr};
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use crate::{doctor::Told, facts::Host};
 pub struct Report<'a> {
     pub host: &'a Host,
     pub subject: Subject<'a>,
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// `ping`, `TCP port 80`, or what there was.
     pub what: String,
     pub sent: bool,
@@ -29,7 +29,7 @@ pub struct Report<'a> {
 struct Json<'a> {
     version: u32,
     from: JsonSubject<'a>,
-    to: Ipv4Addr,
+    to: IpAddr,
     probe: &'a str,
     sent: bool,
     there: Vec<JsonHop<'a>>,
@@ -44,7 +44,7 @@ struct Json<'a> {
 #[derive(Debug, Serialize)]
 struct JsonSubject<'a> {
     device: &'a str,
-    address: Ipv4Addr,
+    address: IpAddr,
     /// `null`: it is not seen.
     namespace: Option<&'a str>,
 }
@@ -57,8 +57,8 @@ struct JsonHop<'a> {
     way: &'a str,
     /// The bridge that it is a port of.
     bridge: Option<&'a str>,
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
+    source: IpAddr,
+    destination: IpAddr,
     microseconds: f64,
 }
 
@@ -110,8 +110,8 @@ impl Report<'_> {
             device: &hop.name,
             way: hop.way.name(),
             bridge: self.bridge(hop),
-            source: hop.source,
-            destination: hop.destination,
+            source: hop.source(),
+            destination: hop.destination(),
             microseconds: hop.after as f64 / 1e3,
         }
     }
@@ -134,9 +134,9 @@ impl Report<'_> {
         let mut before = None;
         for hop in hops {
             let bridge = self.bridge(hop).map(|bridge| format!("port of {bridge}")).unwrap_or_default();
-            let ends = (hop.source, hop.destination);
-            let ends =
-                (before.replace(ends) != Some(ends)).then(|| format!("{} > {}", hop.source, hop.destination));
+            let ends = (hop.source(), hop.destination());
+            let ends = (before.replace(ends) != Some(ends))
+                .then(|| format!("{} > {}", hop.source(), hop.destination()));
             let line = format!(
                 "  {:>9.1} µs  {:3} {:15} {:10} {:17} {}",
                 hop.after as f64 / 1e3,

@@ -10,7 +10,7 @@ use lab::{SERVER, VM1, wait_until};
 
 use super::asking::{ASKING, Answer, healthy};
 
-const THERE: [&str; 9] = [
+pub const THERE: [&str; 9] = [
     "tap0 in",
     "qvb out",
     "qvo in",
@@ -21,7 +21,7 @@ const THERE: [&str; 9] = [
     "eth0 out",
     "eth0 in out",
 ];
-const BACK: [&str; 8] = [
+pub const BACK: [&str; 8] = [
     "eth0 out out",
     "eth0 in",
     "ex-qg out",

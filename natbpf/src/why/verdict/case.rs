@@ -1,6 +1,6 @@
 //! All that a verdict is made of.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use natbpf_common::contract::follow::{Part, Point, Sight};
 
@@ -24,7 +24,7 @@ pub struct Case<'a> {
     pub findings: &'a [Finding],
     pub subject: &'a Subject<'a>,
     pub next_hop: NextHop,
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     pub chased: &'a Chased,
     pub trace: &'a Trace,
     /// Of a ping that fills the MTU.
@@ -59,6 +59,29 @@ impl<'a> Case<'a> {
         let is_reply = sight.part == Part::Reply as u32;
         let hops = if is_reply { &self.trace.back } else { &self.trace.there };
         hops.iter().rev().find(|hop| hop.place == sight.namespace || sight.namespace == 0)
+    }
+
+    pub const fn is_v6(&self) -> bool {
+        self.destination.is_ipv6()
+    }
+
+    /// How neighbours are asked for.
+    pub const fn asking(&self) -> &'static str {
+        if self.is_v6() { "neighbour discovery" } else { "ARP" }
+    }
+
+    /// A command of ip(8) for the family.
+    pub fn ip(&self, command: &str) -> String {
+        if self.is_v6() { format!("ip -6 {command}") } else { format!("ip {command}") }
+    }
+
+    /// Has somebody ask for the hardware address of a neighbour.
+    pub fn ask(&self, target: IpAddr, device: &str) -> String {
+        if self.is_v6() {
+            format!("ping -c 1 {target}%{device}")
+        } else {
+            format!("arping -I {device} {target}")
+        }
     }
 
     /// `NETFILTER_DROP in nf_hook_slow`, for the evidence.
