@@ -8,4 +8,5 @@ mod why {
     mod ipv6;
     mod limits;
     mod silent;
+    mod tracked;
 }

@@ -10,8 +10,8 @@ use crate::{
     facts::Host,
     output, preflight,
     why::{
-        Case, Chase, NextHop, Probe, Report, Request, Subject, SubjectError, Trace, Verdict, decide, names,
-        rule,
+        Case, Chase, NextHop, Probe, Report, Request, Subject, SubjectError, Trace, Verdict, decide, entries,
+        names, rule,
     },
 };
 
@@ -88,6 +88,7 @@ fn follow<'a>(
     let trace = Trace::of(&chased.sights, edge, elsewhere);
     let long = chased.long.as_ref().map(|(length, sights)| (*length, Trace::of(sights, edge, elsewhere)));
     let names = names(&chase, &trace, long.as_ref().map(|(_, trace)| trace));
+    let (entries, untold) = entries(host, &trace);
     let rule = probe.and_then(|probe| rule(&mut chase, host, &trace, &names, (probe, chased.gateway?)));
     let findings = examine(host);
     let verdict = decide(&Case {
@@ -104,7 +105,7 @@ fn follow<'a>(
         sent: arguments.send,
     });
     let mut unseen = host.unseen.clone();
-    unseen.extend(chased.unseen.into_iter());
+    unseen.extend(chased.unseen.into_iter().chain(untold));
     let what = probe.map_or_else(|| "whatever it sends".to_owned(), Probe::name);
-    Ok(Report { host, subject, destination, what, sent: arguments.send, trace, verdict, unseen })
+    Ok(Report { host, subject, destination, what, sent: arguments.send, trace, entries, verdict, unseen })
 }

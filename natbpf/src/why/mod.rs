@@ -7,6 +7,7 @@
 //! | `frame`, `question`, `headers` | probes and questions for neighbours, as the instance would send them |
 //! | `chase` | sending or waiting for it, and collecting what is seen of it |
 //! | `trace` | what was seen, in hops |
+//! | `conntrack` | what connection tracking has noted of it |
 //! | `kernel` | names of reasons and functions |
 //! | `repeat` | the probe once more, to see what counts it |
 //! | `inside` | looking into a namespace once more |
@@ -16,6 +17,7 @@
 //! | `report` | for people, and as JSON |
 
 mod chase;
+mod conntrack;
 mod frame;
 mod headers;
 mod inside;
@@ -30,6 +32,7 @@ mod trace;
 mod verdict;
 
 pub use chase::{Chase, Chased, Request};
+pub use conntrack::entries;
 pub use frame::Probe;
 pub use repeat::{names, rule};
 pub use report::Report;

@@ -2,10 +2,12 @@
 
 use std::{fmt, net::IpAddr};
 
+use natbpf_common::contract::follow::Ends;
 use serde::Serialize;
 
 use super::{
     Subject, Verdict,
+    conntrack::Entry,
     trace::{Hop, Trace, Way},
 };
 use crate::{doctor::Told, facts::Host};
@@ -20,6 +22,8 @@ pub struct Report<'a> {
     pub what: String,
     pub sent: bool,
     pub trace: Trace,
+    /// What connection tracking has noted.
+    pub entries: Vec<Entry>,
     pub verdict: Verdict,
     /// What could not be looked at.
     pub unseen: Vec<String>,
@@ -37,6 +41,7 @@ struct Json<'a> {
     answered: bool,
     /// `null`: nothing came back.
     milliseconds: Option<f64>,
+    conntrack: Vec<JsonEntry<'a>>,
     cause: Option<Told<'a>>,
     unseen: &'a [String],
 }
@@ -60,6 +65,50 @@ struct JsonHop<'a> {
     source: IpAddr,
     destination: IpAddr,
     microseconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct JsonEntry<'a> {
+    /// `null`: the one that was asked for.
+    namespace: Option<&'a str>,
+    original: JsonEnds,
+    reply: JsonEnds,
+    replied: bool,
+    assured: bool,
+    /// `null`: it is not TCP.
+    state: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct JsonEnds {
+    source: IpAddr,
+    destination: IpAddr,
+    source_port: u16,
+    destination_port: u16,
+}
+
+impl From<Ends> for JsonEnds {
+    fn from(ends: Ends) -> Self {
+        Self {
+            source: ends.source.into(),
+            destination: ends.destination.into(),
+            source_port: ends.source_port.number(),
+            destination_port: ends.destination_port.number(),
+        }
+    }
+}
+
+impl<'a> From<&'a Entry> for JsonEntry<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        Self {
+            namespace: Some(&*entry.place).filter(|place| !place.is_empty()),
+            original: entry.original.into(),
+            reply: entry.reply.into(),
+            replied: entry.replied,
+            assured: entry.assured,
+            state: entry.state,
+        }
+    }
 }
 
 impl Way {
@@ -92,6 +141,7 @@ impl Report<'_> {
             back: Vec::new(),
             answered: self.trace.answered.is_some(),
             milliseconds: self.trace.answered.map(|after| after as f64 / 1e6),
+            conntrack: self.entries.iter().map(JsonEntry::from).collect(),
             cause: self.cause(),
             unseen: &self.unseen,
         });
@@ -164,6 +214,11 @@ impl fmt::Display for Report<'_> {
         )?;
         self.way(f, "there", &self.trace.there)?;
         self.way(f, "back", &self.trace.back)?;
+        for entry in &self.entries {
+            let within = Some(&*entry.place).filter(|place| !place.is_empty());
+            let within = within.map(|place| format!(" in {place}")).unwrap_or_default();
+            writeln!(f, "conntrack{within}: {entry}")?;
+        }
         for what in &self.unseen {
             writeln!(f, "not looked at: {what}")?;
         }
