@@ -8,5 +8,6 @@ mod why {
     mod ipv6;
     mod limits;
     mod silent;
+    mod tenants;
     mod tracked;
 }

@@ -11,7 +11,7 @@ use crate::{
     output, preflight,
     why::{
         Case, Chase, NextHop, Probe, Report, Request, Subject, SubjectError, Trace, Verdict, decide, entries,
-        names, rule,
+        keep_own, names, rule,
     },
 };
 
@@ -85,7 +85,8 @@ fn follow<'a>(
     };
     let edge = (host.home().cookie, subject.edge.index);
     let elsewhere = chase.reason("OTHERHOST");
-    let trace = Trace::of(&chased.sights, edge, elsewhere);
+    let mut trace = Trace::of(&chased.sights, edge, elsewhere);
+    keep_own(host, subject.edge, &mut trace);
     let long = chased.long.as_ref().map(|(length, sights)| (*length, Trace::of(sights, edge, elsewhere)));
     let names = names(&chase, &trace, long.as_ref().map(|(_, trace)| trace));
     let (entries, untold) = entries(host, &trace);

@@ -1,7 +1,6 @@
 //! Sending a packet, or waiting for one, and collecting what is seen of it.
 
 use std::{
-    collections::BTreeSet,
     net::IpAddr,
     process,
     time::{Duration, Instant},
@@ -51,8 +50,6 @@ pub struct Chased {
 #[derive(Debug)]
 pub struct Chase<'a> {
     follower: Follower,
-    /// Namespaces of the host, by cookie: others may have the same addresses.
-    known: BTreeSet<u64>,
     subject: Subject<'a>,
     request: Request,
     /// Of the next probe.
@@ -68,8 +65,7 @@ impl<'a> Chase<'a> {
         follower.ask_about([subject.address, request.destination].into_iter().chain(gateways))?;
         // Each process has sixteen of its own.
         let port = 20_000 + (process::id() % 2_500 * 16) as u16;
-        let known = host.places.iter().map(|place| place.cookie).collect();
-        Ok(Self { follower, known, subject, request, port })
+        Ok(Self { follower, subject, request, port })
     }
 
     pub const fn is_v6(&self) -> bool {
@@ -173,11 +169,11 @@ impl<'a> Chase<'a> {
         let mut until = Instant::now() + limit;
         let mut settling = false;
         loop {
-            sights.extend(self.sights());
+            sights.extend(self.follower.sights());
             if enough(&sights) {
                 // Those who let go of the last buffer come a little later.
                 std::thread::sleep(GLANCE);
-                sights.extend(self.sights());
+                sights.extend(self.follower.sights());
                 return sights;
             }
             let now = Instant::now();
@@ -189,14 +185,6 @@ impl<'a> Chase<'a> {
             }
             std::thread::sleep(GLANCE);
         }
-    }
-
-    /// What was seen since. Questions for neighbours are known by their addresses alone.
-    fn sights(&mut self) -> Vec<Sight> {
-        let Self { follower, known, .. } = self;
-        let is_ours =
-            |sight: &Sight| sight.part != Part::Neighbour as u32 || known.contains(&sight.namespace);
-        follower.sights().into_iter().filter(is_ours).collect()
     }
 }
 

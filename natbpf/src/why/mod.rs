@@ -8,6 +8,7 @@
 //! | `chase` | sending or waiting for it, and collecting what is seen of it |
 //! | `trace` | what was seen, in hops |
 //! | `conntrack` | what connection tracking has noted of it |
+//! | `networks` | which networks it passes, so that questions of others are left out |
 //! | `kernel` | names of reasons and functions |
 //! | `repeat` | the probe once more, to see what counts it |
 //! | `inside` | looking into a namespace once more |
@@ -23,6 +24,7 @@ mod headers;
 mod inside;
 mod kernel;
 mod link;
+mod networks;
 mod question;
 mod repeat;
 mod report;
@@ -34,6 +36,7 @@ mod verdict;
 pub use chase::{Chase, Chased, Request};
 pub use conntrack::entries;
 pub use frame::Probe;
+pub use networks::keep_own;
 pub use repeat::{names, rule};
 pub use report::Report;
 pub use subject::{NextHop, Subject, SubjectError};
