@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use natbpf_common::contract::follow::{Part, Point, Sight};
 
 use crate::{
-    doctor::Finding,
+    doctor::{Finding, Found},
     facts::{Host, Place},
     why::{
         chase::Chased,
@@ -94,6 +94,11 @@ impl<'a> Case<'a> {
             (reason, function) => format!("{reason} in {function}"),
         }
     }
+}
+
+/// With where and why it was dropped.
+pub fn seen(case: &Case<'_>, drop: &Sight, found: Found) -> Found {
+    found.seen(format!("dropped at {}", device(drop)), case.cause_of(drop))
 }
 
 /// Name of the device of a sight, or that it has none.

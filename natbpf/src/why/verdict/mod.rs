@@ -3,6 +3,7 @@
 mod case;
 mod dropped;
 mod neighbour;
+mod routing;
 mod silent;
 mod unheard;
 
