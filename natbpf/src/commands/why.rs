@@ -70,9 +70,7 @@ fn follow<'a>(
     let patience = Duration::from_secs(arguments.wait.into());
     let mut chase = Chase::start(host, subject, Request { destination, probe, patience })?;
     let chased = match (probe, next_hop) {
-        (Some(probe), NextHop::Ask(gateway)) if arguments.send => {
-            chase.send(host.home().cookie, probe, gateway)?
-        }
+        (Some(probe), NextHop::Ask(gateway)) if arguments.send => chase.send(probe, gateway)?,
         (_, NextHop::Unknown) if arguments.send => {
             anyhow::bail!(
                 "the gateway of {} is not known: no router has an address in its network",
@@ -81,7 +79,7 @@ fn follow<'a>(
         }
         // It would be watched for in vain.
         (_, NextHop::None) => crate::why::Chased::default(),
-        _ => chase.watch(host.home().cookie)?,
+        _ => chase.watch()?,
     };
     let edge = (host.home().cookie, subject.edge.index);
     let elsewhere = chase.reason("OTHERHOST");

@@ -52,6 +52,8 @@ pub struct Chase<'a> {
     follower: Follower,
     subject: Subject<'a>,
     request: Request,
+    /// Namespace and index of the device that the instance is behind.
+    edge: (u64, u32),
     /// Of the next probe.
     port: u16,
 }
@@ -65,7 +67,8 @@ impl<'a> Chase<'a> {
         follower.ask_about([subject.address, request.destination].into_iter().chain(gateways))?;
         // Each process has sixteen of its own.
         let port = 20_000 + (process::id() % 2_500 * 16) as u16;
-        Ok(Self { follower, subject, request, port })
+        let edge = (host.home().cookie, subject.edge.index);
+        Ok(Self { follower, subject, request, edge, port })
     }
 
     pub const fn is_v6(&self) -> bool {
@@ -83,21 +86,20 @@ impl<'a> Chase<'a> {
     }
 
     /// Sends a probe as the instance would, after asking for its gateway.
-    pub fn send(&mut self, home: u64, probe: Probe, gateway: IpAddr) -> Result<Chased> {
+    pub fn send(&mut self, probe: Probe, gateway: IpAddr) -> Result<Chased> {
         let mut chased = Chased::default();
         if let Err(error) = self.follower.shield(&self.subject.edge.name) {
             let what = format!("the answer goes on to the instance, which has not asked for it: {error:#}");
             chased.unseen.push(what);
         }
         self.follower.ask_about([gateway])?;
-        let (edge, address) = (self.subject.edge.index, self.subject.address);
-        self.follower.inject(edge, &question(self.subject.mac, self.subject.address, gateway))?;
+        let (edge, address) = (self.edge, self.subject.address);
+        self.follower.inject(edge.1, &question(self.subject.mac, self.subject.address, gateway))?;
         let answers = |sight: &Sight| {
             let [from, to] = [sight.ends.source, sight.ends.destination].map(IpAddr::from);
             let is_answer =
                 Part::from_number(sight.part) == Some(Part::Neighbour) && sight.ends.protocol == REPLY;
-            let is_here =
-                (sight.namespace, sight.device) == (home, edge) && sight.point != Point::Dropped as u32;
+            let is_here = (sight.namespace, sight.device) == edge && sight.point != Point::Dropped as u32;
             is_answer && is_here && (from, to) == (gateway, address)
         };
         chased.sights = self.collect(NEIGHBOUR, |sights| sights.iter().any(answers));
@@ -105,7 +107,7 @@ impl<'a> Chase<'a> {
         let mac = answer.sender[..6].try_into().unwrap_or_default();
         chased.gateway = Some(mac);
         let seen = self.probe(probe, mac, None)?;
-        let arrived = is_answered(&seen);
+        let arrived = self.arrives()(&seen);
         chased.sights.extend(seen);
         if probe == Probe::Ping && arrived {
             let mtu = self.subject.instance.map_or(self.subject.edge.mtu, |(_, device)| device.mtu).min(1500);
@@ -126,18 +128,18 @@ impl<'a> Chase<'a> {
         self.follower.follow(probe.ends(&sender, self.request.destination))?;
         let frame = probe.frame(&sender, self.request.destination, length);
         self.follower.inject(self.subject.edge.index, &frame)?;
-        Ok(self.collect(ANSWER, is_answered))
+        Ok(self.collect(ANSWER, self.arrives()))
     }
 
     /// Waits for a packet of the instance itself, and then for the answer.
-    pub fn watch(&mut self, home: u64) -> Result<Chased> {
+    pub fn watch(&mut self) -> Result<Chased> {
         let instance = self.subject.instance.map(|(place, _)| place.cookie);
         let probe = self.request.probe;
         self.follower.look_out(Pattern {
-            edge_namespace: home,
+            edge_namespace: self.edge.0,
             // No namespace has this one.
             instance_namespace: instance.unwrap_or(u64::MAX),
-            edge: self.subject.edge.index,
+            edge: self.edge.1,
             source: self.subject.address.into(),
             destination: self.request.destination.into(),
             protocol: probe.map_or(0, |probe| probe.protocol(self.request.destination).into()),
@@ -146,21 +148,22 @@ impl<'a> Chase<'a> {
         })?;
         let is_there = |sights: &[Sight]| sights.iter().any(|sight| sight.part != Part::Neighbour as u32);
         let mut sights = self.collect(self.request.patience, is_there);
-        if is_there(&sights) {
-            let edge = (home, self.subject.edge.index);
-            let arrives = |sights: &[Sight]| {
-                let leaves = |sight: &Sight| {
-                    sight.part == Part::Reply as u32
-                        && sight.point == Point::Sent as u32
-                        && (sight.namespace, sight.device) == edge
-                };
-                sights.iter().any(leaves)
-            };
-            if !arrives(&sights) {
-                sights.extend(self.collect(ANSWER, arrives));
-            }
+        let arrives = self.arrives();
+        if is_there(&sights) && !arrives(&sights) {
+            sights.extend(self.collect(ANSWER, arrives));
         }
         Ok(Chased { sights, ..Chased::default() })
+    }
+
+    /// Whether an answer has come to the edge: it was taken away there, or it leaves by it.
+    fn arrives(&self) -> impl Fn(&[Sight]) -> bool + use<'a> {
+        let edge = self.edge;
+        move |sights: &[Sight]| {
+            sights.iter().any(|sight| {
+                let leaves = sight.point == Point::Sent as u32 && (sight.namespace, sight.device) == edge;
+                sight.part == Part::Reply as u32 && (sight.point == Point::Answered as u32 || leaves)
+            })
+        }
     }
 
     /// Until it is enough, or a while after a drop or an ICMP error, or until the time is over.
@@ -186,10 +189,6 @@ impl<'a> Chase<'a> {
             std::thread::sleep(GLANCE);
         }
     }
-}
-
-fn is_answered(sights: &[Sight]) -> bool {
-    sights.iter().any(|sight| sight.point == Point::Answered as u32 && sight.part == Part::Reply as u32)
 }
 
 /// Whether a packet of the flow has been dropped.

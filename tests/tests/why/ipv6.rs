@@ -45,9 +45,7 @@ fn a_probe_shows_all_devices_both_ways_and_the_translation() -> Result<()> {
     let (inside, outside) = (&answer.json["there"][4], &answer.json["there"][5]);
     let sources = [&inside["source"], &outside["source"]];
     ensure!(sources == [&VM1_V6.to_string(), &GATEWAY_V6.to_string()], "{:#}", answer.json);
-    let replies = nstat(&node.vm1)?.get("Icmp6InEchoReplies").copied().unwrap_or_default();
-    ensure!(replies == 0, "the instance was given {replies} answers");
-    Ok(())
+    answer.is_kept(nstat(&node.vm1)?.get("Icmp6InEchoReplies").copied().unwrap_or_default())
 }
 
 #[test]
