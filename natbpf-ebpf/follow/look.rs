@@ -3,17 +3,15 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use natbpf_common::{
     contract::follow::{Buffer, Ends, Offsets, Orders, Part, Pattern, Point, Sight},
-    wire::{Address, Port},
+    wire::{Address6, Port},
 };
 
 use crate::{
     maps::{ASKED, BUFFERS, FOLLOWED, ORDERS, SIGHTS},
-    memory::At,
-    packet::{arp, packet},
+    memory::{At, Bytes as _},
+    packet::seen,
 };
 
-pub const IPV4: u16 = 0x0800_u16.to_be();
-const ARP: u16 = 0x0806_u16.to_be();
 const TAGGED: [u16; 2] = [0x8100_u16.to_be(), 0x88a8_u16.to_be()];
 
 /// How the way of a packet has ended.
@@ -47,21 +45,15 @@ pub fn look(point: Point, buffer: u64, end: End) -> i32 {
 fn tell(orders: &Orders, point: Point, buffer: u64, end: End) -> Option<()> {
     let skb = At::new(buffer)?;
     let (protocol, at) = layer3(&orders.offsets, point, skb)?;
-    let seen = if protocol == IPV4 {
-        packet(at)?
-    } else if protocol == ARP {
-        arp(at)?
-    } else {
-        return None;
-    };
+    let seen = seen(protocol, at)?;
     let mut part = None;
     if seen.sender.is_some() {
         // SAFETY: nobody changes the values.
-        let matters = |address: Address| unsafe { ASKED.get(address) }.is_some();
+        let matters = |address: Address6| unsafe { ASKED.get(address) }.is_some();
         if !matters(seen.ends.source) && !matters(seen.ends.destination) {
             return None;
         }
-        part = Some(Part::Arp);
+        part = Some(Part::Neighbour);
     } else if let Some(quoted) = seen.quoted {
         part = followed(&quoted).map(|part| match part {
             Part::Reply => Part::ErrorOfReply,
@@ -129,9 +121,9 @@ fn device(offsets: &Offsets, skb: At) -> Device {
         device.offset(offsets.namespace)
     };
     Device {
-        index: device.offset(offsets.index).read().unwrap_or_default(),
-        namespace: namespace.pointed().offset(offsets.cookie).read().unwrap_or_default(),
-        name: device.offset(offsets.name).read().unwrap_or_default(),
+        index: device.offset(offsets.index).load().0,
+        namespace: namespace.pointed().offset(offsets.cookie).load().0,
+        name: device.offset(offsets.name).load().0,
     }
 }
 

@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use natbpf_common::{
     contract::follow::{Buffer, Ends, Orders},
-    wire::Address,
+    wire::Address6,
 };
 
 #[btf_map]
@@ -20,9 +20,9 @@ pub static FOLLOWED: LruHashMap<Ends, u32, 4096> = LruHashMap::new();
 #[btf_map]
 pub static BUFFERS: LruHashMap<u64, Buffer, 4096> = LruHashMap::new();
 
-/// Addresses that ARP is told about.
+/// Addresses that ARP and neighbour discovery are told about.
 #[btf_map]
-pub static ASKED: HashMap<Address, u32, 256> = HashMap::new();
+pub static ASKED: HashMap<Address6, u32, 256> = HashMap::new();
 
 #[btf_map]
 pub static SIGHTS: RingBuf<(), { 1 << 20 }> = RingBuf::new();

@@ -5,6 +5,9 @@ mod why {
     mod broken;
     mod dropped;
     mod healthy;
+    mod ipv6;
     mod limits;
     mod silent;
+    mod tenants;
+    mod tracked;
 }

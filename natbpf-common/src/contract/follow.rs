@@ -3,16 +3,16 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::wire::{Address, Port};
+use crate::wire::{Address6, Port};
 
-/// Both ends of a packet. An ICMP query has its identifier in the place of both ports.
+/// Both ends of a packet, those of IPv4 mapped. An ICMP query has its identifier in the place of both ports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Ends {
     /// Address that it comes from.
-    pub source: Address,
+    pub source: Address6,
     /// Address that it goes to.
-    pub destination: Address,
+    pub destination: Address6,
     /// Port that it comes from.
     pub source_port: Port,
     /// Port that it goes to.
@@ -85,9 +85,9 @@ pub struct Pattern {
     /// 1: look out. The first packet that is found makes it 0.
     pub armed: u32,
     /// Address that it comes from.
-    pub source: Address,
+    pub source: Address6,
     /// Address that it goes to.
-    pub destination: Address,
+    pub destination: Address6,
     /// Number of its protocol.
     pub protocol: u32,
     /// Port that it goes to.
@@ -105,6 +105,11 @@ pub struct Orders {
     /// How packets are read.
     pub offsets: Offsets,
 }
+
+/// Somebody asks for a neighbour, by the number of ARP (RFC 826).
+pub const REQUEST: u32 = 1;
+/// The answer.
+pub const REPLY: u32 = 2;
 
 /// Where in the kernel a packet was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,8 +156,8 @@ pub enum Part {
     ErrorOfOriginal = 3,
     /// The same of the reply direction.
     ErrorOfReply = 4,
-    /// ARP, about an address that matters.
-    Arp = 5,
+    /// ARP or neighbour discovery, about an address that matters.
+    Neighbour = 5,
 }
 
 impl Part {
@@ -163,7 +168,7 @@ impl Part {
             2 => Self::Reply,
             3 => Self::ErrorOfOriginal,
             4 => Self::ErrorOfReply,
-            5 => Self::Arp,
+            5 => Self::Neighbour,
             _ => return None,
         })
     }
@@ -190,8 +195,8 @@ pub struct Sight {
     pub location: u64,
     /// Cookie of the network namespace of its device.
     pub namespace: u64,
-    /// As they are at this point. ARP: who asks or answers, and about whom, with the operation as the protocol. An ICMP
-    /// error: its own addresses.
+    /// As they are at this point. An ICMP error: its own addresses. ARP and neighbour discovery: who asks and about whom,
+    /// or who answers and whom, with [`REQUEST`] or [`REPLY`] as the protocol.
     pub ends: Ends,
     /// A [`Point`].
     pub point: u32,
@@ -205,11 +210,11 @@ pub struct Sight {
     pub length: u32,
     /// Of ICMP: type and code, as one number.
     pub icmp: u32,
-    /// Of an ICMP error that says fragmentation is needed.
+    /// Of an ICMP error that says the packet is too big.
     pub mtu: u32,
     /// As it is in the header.
     pub time_to_live: u32,
-    /// Of ARP: the hardware address of who asks or answers, and two zeros.
+    /// Of ARP and neighbour discovery: the hardware address of who asks or answers, and two zeros.
     pub sender: [u8; 8],
     /// Name of the device, with zeros behind it.
     pub name: [u8; 16],
@@ -239,8 +244,8 @@ mod tests {
 
     fn ends(source: u32, destination: u32) -> Ends {
         Ends {
-            source: Address::from_wire(source),
-            destination: Address::from_wire(destination),
+            source: Address6::from_wire([0, 0, 0, source]),
+            destination: Address6::from_wire([0, 0, 0, destination]),
             source_port: Port::from_wire(7),
             destination_port: Port::from_wire(8),
             protocol: 17,
@@ -250,7 +255,7 @@ mod tests {
     #[test]
     fn the_answer_goes_back() {
         let back = ends(1, 2).reversed();
-        assert_eq!((back.source.to_wire(), back.destination_port.to_wire()), (2, 7));
+        assert_eq!((back.source.to_wire()[3], back.destination_port.to_wire()), (2, 7));
         assert_eq!(back.reversed(), ends(1, 2));
     }
 

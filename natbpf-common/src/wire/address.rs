@@ -2,7 +2,7 @@
 
 use core::{
     fmt,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -69,6 +69,12 @@ impl Address {
 impl Address6 {
     /// ::
     pub const UNSPECIFIED: Self = Self([0; 4]);
+
+    /// An IPv4 address in the place of one of IPv6, where both may stand (RFC 4291, section 2.5.5.2).
+    #[inline(always)]
+    pub const fn mapped(address: Address) -> Self {
+        Self([0, 0, 0xffff_u32.to_be(), address.0])
+    }
 
     /// `::`: no host, or no address yet (RFC 4291, section 2.5.2).
     #[inline(always)]
@@ -167,6 +173,23 @@ impl From<Address6> for Ipv6Addr {
     }
 }
 
+impl From<IpAddr> for Address6 {
+    /// One of IPv4 is mapped.
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::mapped(address.into()),
+            IpAddr::V6(address) => address.into(),
+        }
+    }
+}
+
+impl From<Address6> for IpAddr {
+    /// A mapped one is of IPv4.
+    fn from(address: Address6) -> Self {
+        Ipv6Addr::from(address).to_canonical()
+    }
+}
+
 impl fmt::Debug for Address6 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -217,6 +240,14 @@ mod tests {
             assert_eq!(Address6::from(address).is_for_many(), address.is_multicast());
         }
         assert_eq!(Address6::from(Ipv6Addr::UNSPECIFIED), Address6::UNSPECIFIED);
+    }
+
+    #[test]
+    fn both_families_stand_in_one_place() {
+        for text in ["203.0.113.1", "0.0.0.0", "2001:db8::1", "::1"] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(IpAddr::from(Address6::from(address)), address);
+        }
     }
 
     proptest! {

@@ -96,6 +96,10 @@ pub mod icmp6 {
     pub const ECHO_REPLY: u8 = 129;
     /// Neighbour discovery (RFC 4861), which is the link's own, ends with [`REDIRECT`].
     pub const ROUTER_SOLICITATION: u8 = 133;
+    /// RFC 4861, section 4.3.
+    pub const NEIGHBOUR_SOLICITATION: u8 = 135;
+    /// RFC 4861, section 4.4.
+    pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
     /// It belongs to neighbour discovery, and so is no error about a packet as it is in IPv4.
     pub const REDIRECT: u8 = 137;
 

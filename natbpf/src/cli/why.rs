@@ -1,6 +1,6 @@
 //! `natbpf why`
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use clap::{ArgGroup, Args};
 
@@ -9,7 +9,7 @@ use clap::{ArgGroup, Args};
 pub struct WhyArgs {
     /// Where the packet is to go
     #[arg(value_name = "DESTINATION")]
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
 
     /// Whose packet: the host's device of an instance, its address, or the name of a network namespace, a container or
     /// a guest [default: the only one that there is]

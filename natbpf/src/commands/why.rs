@@ -10,8 +10,8 @@ use crate::{
     facts::Host,
     output, preflight,
     why::{
-        Case, Chase, NextHop, Probe, Report, Request, Subject, SubjectError, Trace, Verdict, decide, names,
-        rule,
+        Case, Chase, NextHop, Probe, Report, Request, Subject, SubjectError, Trace, Verdict, decide, entries,
+        keep_own, names, rule,
     },
 };
 
@@ -33,9 +33,11 @@ pub fn run(cli: &Cli, arguments: &WhyArgs) -> Result<ExitCode> {
         Err(error) => return complain(&format_args!("{error:#}"), UNSEEN),
     };
     let site = Site::of(&host);
-    let subject = match Subject::find(&host, &site, arguments.from.as_deref()) {
+    let subject = match Subject::find(&host, &site, arguments.from.as_deref(), arguments.destination) {
         Ok(subject) => subject,
-        Err(error @ SubjectError::Silent(_)) => return complain(&error, UNSEEN),
+        Err(error @ (SubjectError::Silent(_) | SubjectError::NoAddress(..))) => {
+            return complain(&error, UNSEEN);
+        }
         Err(error) => return complain(&error, USAGE),
     };
     match follow(&host, &site, subject, arguments) {
@@ -68,9 +70,7 @@ fn follow<'a>(
     let patience = Duration::from_secs(arguments.wait.into());
     let mut chase = Chase::start(host, subject, Request { destination, probe, patience })?;
     let chased = match (probe, next_hop) {
-        (Some(probe), NextHop::Ask(gateway)) if arguments.send => {
-            chase.send(host.home().cookie, probe, gateway)?
-        }
+        (Some(probe), NextHop::Ask(gateway)) if arguments.send => chase.send(probe, gateway)?,
         (_, NextHop::Unknown) if arguments.send => {
             anyhow::bail!(
                 "the gateway of {} is not known: no router has an address in its network",
@@ -79,13 +79,15 @@ fn follow<'a>(
         }
         // It would be watched for in vain.
         (_, NextHop::None) => crate::why::Chased::default(),
-        _ => chase.watch(host.home().cookie)?,
+        _ => chase.watch()?,
     };
     let edge = (host.home().cookie, subject.edge.index);
     let elsewhere = chase.reason("OTHERHOST");
-    let trace = Trace::of(&chased.sights, edge, elsewhere);
+    let mut trace = Trace::of(&chased.sights, edge, elsewhere);
+    keep_own(host, subject.edge, &mut trace);
     let long = chased.long.as_ref().map(|(length, sights)| (*length, Trace::of(sights, edge, elsewhere)));
     let names = names(&chase, &trace, long.as_ref().map(|(_, trace)| trace));
+    let (entries, untold) = entries(host, &trace);
     let rule = probe.and_then(|probe| rule(&mut chase, host, &trace, &names, (probe, chased.gateway?)));
     let findings = examine(host);
     let verdict = decide(&Case {
@@ -102,7 +104,7 @@ fn follow<'a>(
         sent: arguments.send,
     });
     let mut unseen = host.unseen.clone();
-    unseen.extend(chased.unseen);
+    unseen.extend(chased.unseen.into_iter().chain(untold));
     let what = probe.map_or_else(|| "whatever it sends".to_owned(), Probe::name);
-    Ok(Report { host, subject, destination, what, sent: arguments.send, trace, verdict, unseen })
+    Ok(Report { host, subject, destination, what, sent: arguments.send, trace, entries, verdict, unseen })
 }

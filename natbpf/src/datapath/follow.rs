@@ -1,6 +1,6 @@
 //! The programs that follow a packet: in the kernel as long as a [`Follower`] is there, and pinned nowhere.
 
-use std::{fmt, net::Ipv4Addr};
+use std::{fmt, net::IpAddr};
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
@@ -12,8 +12,8 @@ use aya::{
     },
 };
 use natbpf_common::{
-    Address,
     contract::follow::{Ends, Offsets, Orders, Part, Pattern, Sight},
+    wire::Address6,
 };
 use zerocopy::FromBytes as _;
 
@@ -101,14 +101,14 @@ impl Follower {
         Ok(followed.insert(ends.reversed(), Part::Reply as u32, 0)?)
     }
 
-    /// Tells of ARP about these addresses.
-    pub fn ask_about(&mut self, addresses: impl IntoIterator<Item = Ipv4Addr>) -> Result<()> {
-        let mut asked: HashMap<_, u32, u32> = HashMap::try_from(self.map("ASKED")?)?;
+    /// Tells of ARP and neighbour discovery about these addresses.
+    pub fn ask_about(&mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Result<()> {
+        let mut asked: HashMap<_, [u32; 4], u32> = HashMap::try_from(self.map("ASKED")?)?;
         // There is room for more than a host has gateways.
         addresses
             .into_iter()
             .take(200)
-            .try_for_each(|address| Ok(asked.insert(Address::from(address).to_wire(), 1, 0)?))
+            .try_for_each(|address| Ok(asked.insert(Address6::from(address).to_wire(), 1, 0)?))
     }
 
     /// What was seen since it was asked last.

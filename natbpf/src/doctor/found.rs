@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fmt::Display};
 
+use serde::Serialize;
+
 use crate::facts::{Place, Verdict};
 
 /// What a cause has found.
@@ -19,7 +21,7 @@ pub struct Found {
 }
 
 /// Where it was seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Evidence {
     /// A file, a command, a device.
     pub source: String,
@@ -44,6 +46,12 @@ impl Found {
     pub fn seen(mut self, source: impl Into<String>, value: impl Display) -> Self {
         self.evidence.push(Evidence { source: source.into(), value: value.to_string() });
         self
+    }
+
+    /// Where it was seen and what mends it, a line each, for people.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let seen = self.evidence.iter().map(|seen| format!("    seen: {}: {}", seen.source, seen.value));
+        seen.chain(self.mend.iter().map(|command| format!("    mend: {command}")))
     }
 
     /// A command that is typed in the host's own namespaces.

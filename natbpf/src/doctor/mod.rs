@@ -12,7 +12,7 @@
 //! | `cause` | what a cause is, and where on the way of a packet it is met |
 //! | `found`, `finding` | one that was found, with its evidence and what mends it |
 //! | `causes` | the table |
-//! | `report` | for people, and as JSON |
+//! | `report`, `told` | for people, and as JSON |
 
 mod attached;
 mod cause;
@@ -24,6 +24,7 @@ mod report;
 mod roles;
 mod segment;
 mod tagging;
+mod told;
 mod way;
 
 pub use attached::{Attached, default_gateway};
@@ -36,6 +37,7 @@ pub use report::{Outcome, Report};
 pub use roles::{Inside, Router, Site, Uplink};
 pub use segment::{End, Segment, is_port_of, key, lies_on, name};
 pub use tagging::{Loss, lost};
+pub use told::Told;
 
 use crate::facts::Host;
 

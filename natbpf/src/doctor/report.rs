@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Finding, Severity};
+use super::{Finding, Severity, Told};
 
 /// The outcome of a look at a host.
 #[derive(Debug)]
@@ -46,53 +46,20 @@ impl Report {
 struct Json<'a> {
     version: u32,
     namespaces: usize,
-    findings: Vec<JsonFinding<'a>>,
+    findings: Vec<Told<'a>>,
     unseen: &'a [String],
-}
-
-#[derive(Debug, Serialize)]
-struct JsonFinding<'a> {
-    cause: &'a str,
-    severity: &'a str,
-    stage: &'a str,
-    /// `null`: the one that was asked for.
-    namespace: Option<&'a str>,
-    object: &'a str,
-    sentence: &'a str,
-    evidence: Vec<JsonEvidence<'a>>,
-    mend: &'a [String],
-}
-
-#[derive(Debug, Serialize)]
-struct JsonEvidence<'a> {
-    source: &'a str,
-    value: &'a str,
 }
 
 impl<'a> From<&'a Report> for Json<'a> {
     fn from(report: &'a Report) -> Self {
+        let told = |Finding { cause, found }: &'a Finding| {
+            Told::new(cause.name, Some(cause.severity), cause.stage, found)
+        };
         Self {
             version: 1,
             namespaces: report.places,
-            findings: report.findings.iter().map(JsonFinding::from).collect(),
+            findings: report.findings.iter().map(told).collect(),
             unseen: &report.unseen,
-        }
-    }
-}
-
-impl<'a> From<&'a Finding> for JsonFinding<'a> {
-    fn from(Finding { cause, found }: &'a Finding) -> Self {
-        let evidence =
-            found.evidence.iter().map(|seen| JsonEvidence { source: &seen.source, value: &seen.value });
-        Self {
-            cause: cause.name,
-            severity: cause.severity.name(),
-            stage: cause.stage.name(),
-            namespace: Some(&*found.place).filter(|place| !place.is_empty()),
-            object: &found.object,
-            sentence: &found.sentence,
-            evidence: evidence.collect(),
-            mend: &found.mend,
         }
     }
 }
@@ -101,10 +68,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Finding { cause, found } in &self.findings {
             writeln!(f, "{} [{}]: {}", cause.severity.name(), cause.name, found.sentence)?;
-            for seen in &found.evidence {
-                writeln!(f, "    seen: {}: {}", seen.source, seen.value)?;
-            }
-            found.mend.iter().try_for_each(|command| writeln!(f, "    mend: {command}"))?;
+            found.lines().try_for_each(|line| writeln!(f, "{line}"))?;
         }
         for what in &self.unseen {
             writeln!(f, "not looked at: {what}")?;

@@ -186,4 +186,12 @@ impl Place {
     pub fn forwards(&self) -> bool {
         self.settings.number("ipv4/ip_forward") == Some(1)
     }
+
+    /// The same for packets of the family of an address.
+    pub fn forwards_for(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(_) => self.forwards(),
+            IpAddr::V6(_) => self.settings.number("ipv6/conf/all/forwarding") == Some(1),
+        }
+    }
 }

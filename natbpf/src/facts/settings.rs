@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 const ROOT: &str = "/proc/sys/net";
 
 /// Folders of settings that matter. What is not there is not known, as on kernels without a module.
-const FOLDERS: [&str; 5] = ["ipv4", "ipv6", "bridge", "netfilter", "core"];
+const FOLDERS: [&str; 6] = ["ipv4", "ipv6", "ipv6/icmp", "bridge", "netfilter", "core"];
 /// Those of each device.
 const DEVICES: [&str; 2] = ["ipv4/conf", "ipv6/conf"];
 const COUNTERS: [&str; 2] = ["/proc/thread-self/net/snmp", "/proc/thread-self/net/netstat"];

@@ -1,35 +1,33 @@
 //! Sending a packet, or waiting for one, and collecting what is seen of it.
 
 use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     process,
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
-use natbpf_common::contract::follow::{Part, Pattern, Point, Sight};
+use natbpf_common::contract::follow::{Part, Pattern, Point, REPLY, Sight};
 
 use super::{
     Subject,
-    frame::{Probe, Sender, arp_request},
+    frame::{Probe, Sender},
+    question::question,
 };
 use crate::{datapath::Follower, facts::Host};
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_millis(900);
 /// How long the hardware address of the gateway may take.
-const ARP: Duration = Duration::from_millis(500);
+const NEIGHBOUR: Duration = Duration::from_millis(500);
 /// After a drop: an ICMP error may follow.
 const SETTLE: Duration = Duration::from_millis(120);
 const GLANCE: Duration = Duration::from_millis(5);
 
-const REPLY: u32 = 2;
-
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// `None`: whatever there is, which is only watched for.
     pub probe: Option<Probe>,
     /// How long to wait for a packet of the instance.
@@ -52,10 +50,10 @@ pub struct Chased {
 #[derive(Debug)]
 pub struct Chase<'a> {
     follower: Follower,
-    /// Namespaces of the host, by cookie: others may have the same addresses.
-    known: BTreeSet<u64>,
     subject: Subject<'a>,
     request: Request,
+    /// Namespace and index of the device that the instance is behind.
+    edge: (u64, u32),
     /// Of the next probe.
     port: u16,
 }
@@ -64,15 +62,17 @@ impl<'a> Chase<'a> {
     pub fn start(host: &Host, subject: Subject<'a>, request: Request) -> Result<Self> {
         let mut follower = Follower::start()?;
         let hops = host.places.iter().flat_map(|place| &place.routes).flat_map(|route| &route.hops);
-        let gateways = hops.filter_map(|hop| match hop.gateway {
-            Some(IpAddr::V4(gateway)) => Some(gateway),
-            _ => None,
-        });
+        let is_v6 = request.destination.is_ipv6();
+        let gateways = hops.filter_map(|hop| hop.gateway).filter(|gateway| gateway.is_ipv6() == is_v6);
         follower.ask_about([subject.address, request.destination].into_iter().chain(gateways))?;
         // Each process has sixteen of its own.
         let port = 20_000 + (process::id() % 2_500 * 16) as u16;
-        let known = host.places.iter().map(|place| place.cookie).collect();
-        Ok(Self { follower, known, subject, request, port })
+        let edge = (host.home().cookie, subject.edge.index);
+        Ok(Self { follower, subject, request, edge, port })
+    }
+
+    pub const fn is_v6(&self) -> bool {
+        self.request.destination.is_ipv6()
     }
 
     pub fn reasons(&self) -> &[(String, u32)] {
@@ -86,28 +86,28 @@ impl<'a> Chase<'a> {
     }
 
     /// Sends a probe as the instance would, after asking for its gateway.
-    pub fn send(&mut self, home: u64, probe: Probe, gateway: Ipv4Addr) -> Result<Chased> {
+    pub fn send(&mut self, probe: Probe, gateway: IpAddr) -> Result<Chased> {
         let mut chased = Chased::default();
         if let Err(error) = self.follower.shield(&self.subject.edge.name) {
             let what = format!("the answer goes on to the instance, which has not asked for it: {error:#}");
             chased.unseen.push(what);
         }
         self.follower.ask_about([gateway])?;
-        let (edge, address) = (self.subject.edge.index, self.subject.address);
-        self.follower.inject(edge, &arp_request(self.subject.mac, self.subject.address, gateway))?;
+        let (edge, address) = (self.edge, self.subject.address);
+        self.follower.inject(edge.1, &question(self.subject.mac, self.subject.address, gateway))?;
         let answers = |sight: &Sight| {
-            let [from, to] = [sight.ends.source, sight.ends.destination].map(Ipv4Addr::from);
-            let is_answer = Part::from_number(sight.part) == Some(Part::Arp) && sight.ends.protocol == REPLY;
-            let is_here =
-                (sight.namespace, sight.device) == (home, edge) && sight.point != Point::Dropped as u32;
+            let [from, to] = [sight.ends.source, sight.ends.destination].map(IpAddr::from);
+            let is_answer =
+                Part::from_number(sight.part) == Some(Part::Neighbour) && sight.ends.protocol == REPLY;
+            let is_here = (sight.namespace, sight.device) == edge && sight.point != Point::Dropped as u32;
             is_answer && is_here && (from, to) == (gateway, address)
         };
-        chased.sights = self.collect(ARP, |sights| sights.iter().any(answers));
+        chased.sights = self.collect(NEIGHBOUR, |sights| sights.iter().any(answers));
         let Some(answer) = chased.sights.iter().find(|sight| answers(sight)) else { return Ok(chased) };
         let mac = answer.sender[..6].try_into().unwrap_or_default();
         chased.gateway = Some(mac);
         let seen = self.probe(probe, mac, None)?;
-        let arrived = is_answered(&seen);
+        let arrived = self.arrives()(&seen);
         chased.sights.extend(seen);
         if probe == Probe::Ping && arrived {
             let mtu = self.subject.instance.map_or(self.subject.edge.mtu, |(_, device)| device.mtu).min(1500);
@@ -128,41 +128,42 @@ impl<'a> Chase<'a> {
         self.follower.follow(probe.ends(&sender, self.request.destination))?;
         let frame = probe.frame(&sender, self.request.destination, length);
         self.follower.inject(self.subject.edge.index, &frame)?;
-        Ok(self.collect(ANSWER, is_answered))
+        Ok(self.collect(ANSWER, self.arrives()))
     }
 
     /// Waits for a packet of the instance itself, and then for the answer.
-    pub fn watch(&mut self, home: u64) -> Result<Chased> {
+    pub fn watch(&mut self) -> Result<Chased> {
         let instance = self.subject.instance.map(|(place, _)| place.cookie);
         let probe = self.request.probe;
         self.follower.look_out(Pattern {
-            edge_namespace: home,
+            edge_namespace: self.edge.0,
             // No namespace has this one.
             instance_namespace: instance.unwrap_or(u64::MAX),
-            edge: self.subject.edge.index,
+            edge: self.edge.1,
             source: self.subject.address.into(),
             destination: self.request.destination.into(),
-            protocol: probe.map_or(0, |probe| probe.protocol().into()),
+            protocol: probe.map_or(0, |probe| probe.protocol(self.request.destination).into()),
             port: natbpf_common::Port::new(probe.map_or(0, Probe::port)),
             ..Pattern::default()
         })?;
-        let is_there = |sights: &[Sight]| sights.iter().any(|sight| sight.part != Part::Arp as u32);
+        let is_there = |sights: &[Sight]| sights.iter().any(|sight| sight.part != Part::Neighbour as u32);
         let mut sights = self.collect(self.request.patience, is_there);
-        if is_there(&sights) {
-            let edge = (home, self.subject.edge.index);
-            let arrives = |sights: &[Sight]| {
-                let leaves = |sight: &Sight| {
-                    sight.part == Part::Reply as u32
-                        && sight.point == Point::Sent as u32
-                        && (sight.namespace, sight.device) == edge
-                };
-                sights.iter().any(leaves)
-            };
-            if !arrives(&sights) {
-                sights.extend(self.collect(ANSWER, arrives));
-            }
+        let arrives = self.arrives();
+        if is_there(&sights) && !arrives(&sights) {
+            sights.extend(self.collect(ANSWER, arrives));
         }
         Ok(Chased { sights, ..Chased::default() })
+    }
+
+    /// Whether an answer has come to the edge: it was taken away there, or it leaves by it.
+    fn arrives(&self) -> impl Fn(&[Sight]) -> bool + use<'a> {
+        let edge = self.edge;
+        move |sights: &[Sight]| {
+            sights.iter().any(|sight| {
+                let leaves = sight.point == Point::Sent as u32 && (sight.namespace, sight.device) == edge;
+                sight.part == Part::Reply as u32 && (sight.point == Point::Answered as u32 || leaves)
+            })
+        }
     }
 
     /// Until it is enough, or a while after a drop or an ICMP error, or until the time is over.
@@ -171,11 +172,11 @@ impl<'a> Chase<'a> {
         let mut until = Instant::now() + limit;
         let mut settling = false;
         loop {
-            sights.extend(self.sights());
+            sights.extend(self.follower.sights());
             if enough(&sights) {
                 // Those who let go of the last buffer come a little later.
                 std::thread::sleep(GLANCE);
-                sights.extend(self.sights());
+                sights.extend(self.follower.sights());
                 return sights;
             }
             let now = Instant::now();
@@ -188,21 +189,11 @@ impl<'a> Chase<'a> {
             std::thread::sleep(GLANCE);
         }
     }
-
-    /// What was seen since. Questions of ARP are known by their addresses alone.
-    fn sights(&mut self) -> Vec<Sight> {
-        let Self { follower, known, .. } = self;
-        let is_ours = |sight: &Sight| sight.part != Part::Arp as u32 || known.contains(&sight.namespace);
-        follower.sights().into_iter().filter(is_ours).collect()
-    }
-}
-
-fn is_answered(sights: &[Sight]) -> bool {
-    sights.iter().any(|sight| sight.point == Point::Answered as u32 && sight.part == Part::Reply as u32)
 }
 
 /// Whether a packet of the flow has been dropped.
 fn ends(sight: &Sight) -> bool {
     let part = Part::from_number(sight.part);
-    part == Some(Part::ErrorOfOriginal) || part != Some(Part::Arp) && sight.point == Point::Dropped as u32
+    part == Some(Part::ErrorOfOriginal)
+        || part != Some(Part::Neighbour) && sight.point == Point::Dropped as u32
 }

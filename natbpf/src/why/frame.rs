@@ -1,21 +1,20 @@
 //! Frames as an instance would send them.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use natbpf_common::{
     Port,
     contract::follow::Ends,
-    wire::{
-        checksum,
-        protocol::{ICMP, TCP, UDP},
-    },
+    wire::protocol::{ICMP, ICMP6, TCP, UDP, icmp, icmp6},
 };
 
-const ETHERNET: usize = 14;
-const IPV4: usize = 20;
-const BROADCAST: [u8; 6] = [0xff; 6];
+use super::headers::{checked, frame, length};
+
 /// As ping(8) sends.
 const PAYLOAD: usize = 56;
+/// Of a header of ICMP.
+const ECHO: usize = 8;
+const HOPS: u8 = 64;
 
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +28,7 @@ pub enum Probe {
 #[derive(Clone, Copy, Debug)]
 pub struct Sender {
     pub mac: [u8; 6],
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Of whom passes it on.
     pub gateway: [u8; 6],
     /// Source port, or identifier of an echo: unique, so that the answer is told apart.
@@ -37,8 +36,9 @@ pub struct Sender {
 }
 
 impl Probe {
-    pub const fn protocol(self) -> u8 {
+    pub const fn protocol(self, destination: IpAddr) -> u8 {
         match self {
+            Self::Ping if destination.is_ipv6() => ICMP6,
             Self::Ping => ICMP,
             Self::Tcp(_) => TCP,
             Self::Udp(_) => UDP,
@@ -63,124 +63,82 @@ impl Probe {
     }
 
     /// Its ends as it leaves the instance.
-    pub fn ends(self, sender: &Sender, destination: Ipv4Addr) -> Ends {
+    pub fn ends(self, sender: &Sender, destination: IpAddr) -> Ends {
         let to = if self == Self::Ping { sender.port } else { self.port() };
         Ends {
             source: sender.address.into(),
             destination: destination.into(),
             source_port: Port::new(sender.port),
             destination_port: Port::new(to),
-            protocol: self.protocol().into(),
+            protocol: self.protocol(destination).into(),
         }
     }
 
-    /// The frame. `length`: of the whole packet, for a ping that is to fill the MTU.
-    pub fn frame(self, sender: &Sender, destination: Ipv4Addr, length: Option<u32>) -> Vec<u8> {
+    /// The frame. `whole`: the length of the packet, for a ping that is to fill the MTU.
+    pub fn frame(self, sender: &Sender, destination: IpAddr, whole: Option<u32>) -> Vec<u8> {
+        let (between, protocol) = ((sender.address, destination), self.protocol(destination));
+        let is_v6 = destination.is_ipv6();
         let payload = match self {
             Self::Ping => {
-                let data = length.map_or(PAYLOAD, |length| (length as usize).saturating_sub(IPV4 + 8));
-                let mut echo = vec![8, 0, 0, 0];
-                echo.extend([sender.port.to_be_bytes(), 1_u16.to_be_bytes()].concat());
-                echo.extend((0..data).map(|place| place as u8));
-                let sum = !checksum::fold(sum(&echo));
-                echo[2..4].copy_from_slice(&sum.to_ne_bytes());
-                echo
+                let filled = |whole: u32| (whole as usize).saturating_sub(length(destination) + ECHO);
+                let mut echo = vec![if is_v6 { icmp6::ECHO_REQUEST } else { icmp::ECHO_REQUEST }, 0, 0, 0];
+                echo.extend([sender.port, 1].map(u16::to_be_bytes).concat());
+                echo.extend((0..whole.map_or(PAYLOAD, filled)).map(|place| place as u8));
+                checked(between, protocol, echo, 2)
             }
             Self::Udp(port) => {
                 let mut packet = [sender.port, port, 8 + 4, 0].map(u16::to_be_bytes).concat();
                 packet.extend([0; 4]);
-                self.checked(sender.address, destination, packet, 6)
+                checked(between, protocol, packet, 6)
             }
             Self::Tcp(port) => {
                 let mut packet = [sender.port, port].map(u16::to_be_bytes).concat();
-                // Numbers, SYN in a header of 24 bytes, a window; MSS 1460.
+                // Numbers, SYN in a header of 24 bytes, a window; the MSS.
                 packet.extend([0x4e, 0x41, 0x54, 0x42, 0, 0, 0, 0, 0x60, 0x02, 0xfa, 0xf0, 0, 0, 0, 0]);
-                packet.extend([2, 4, 0x05, 0xb4]);
-                self.checked(sender.address, destination, packet, 16)
+                let mss = 1480 - length(destination) as u16;
+                packet.extend([0x0204, mss].map(u16::to_be_bytes).concat());
+                checked(between, protocol, packet, 16)
             }
         };
-        let length = (IPV4 + payload.len()) as u16;
-        // Without fragments, so that it is told what is too long.
-        let mut ip = [0x4500, length, 0, 0x4000].map(u16::to_be_bytes).concat();
-        ip.extend([64, self.protocol(), 0, 0]);
-        ip.extend([sender.address.octets(), destination.octets()].concat());
-        let sum = !checksum::fold(sum(&ip));
-        ip[10..12].copy_from_slice(&sum.to_ne_bytes());
-        let mut frame = ethernet(sender.gateway, sender.mac, 0x0800);
-        frame.extend(ip);
-        frame.extend(payload);
-        frame
+        frame((sender.gateway, sender.mac), between, (protocol, HOPS), &payload)
     }
-
-    /// With the checksum of TCP or UDP at an offset.
-    fn checked(self, source: Ipv4Addr, destination: Ipv4Addr, mut packet: Vec<u8>, at: usize) -> Vec<u8> {
-        let mut pseudo = [source.octets(), destination.octets()].concat();
-        pseudo.extend([0, self.protocol()]);
-        pseudo.extend((packet.len() as u16).to_be_bytes());
-        let sum = !checksum::fold(sum(&pseudo) + sum(&packet));
-        // 0 would say that there is none.
-        packet[at..at + 2].copy_from_slice(&if sum == 0 { u16::MAX } else { sum }.to_ne_bytes());
-        packet
-    }
-}
-
-/// Asks for the hardware address of `target`.
-pub fn arp_request(mac: [u8; 6], source: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
-    let mut frame = ethernet(BROADCAST, mac, 0x0806);
-    // Ethernet, IPv4, the lengths of their addresses, a request.
-    frame.extend([0, 1, 8, 0, 6, 4, 0, 1]);
-    frame.extend(mac);
-    frame.extend(source.octets());
-    frame.extend([0; 6]);
-    frame.extend(target.octets());
-    // The shortest frame.
-    frame.resize(60, 0);
-    frame
-}
-
-fn ethernet(to: [u8; 6], from: [u8; 6], ether_type: u16) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(ETHERNET);
-    frame.extend(to);
-    frame.extend(from);
-    frame.extend(ether_type.to_be_bytes());
-    frame
-}
-
-/// Of 16-bit words in the order of the packet; an odd last byte has a zero behind it.
-fn sum(bytes: &[u8]) -> u32 {
-    let word = |pair: &[u8]| u16::from_ne_bytes([pair[0], pair.get(1).copied().unwrap_or_default()]);
-    bytes.chunks(2).map(|pair| u32::from(word(pair))).sum()
 }
 
 #[cfg(test)]
 mod tests {
-    use etherparse::SlicedPacket;
+    use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 
     use super::*;
 
-    const SENDER: Sender =
-        Sender { mac: [2, 0, 0, 0, 0, 1], address: Ipv4Addr::new(10, 0, 0, 11), gateway: [2; 6], port: 4711 };
-    const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+    const ETHERNET: usize = 14;
+
+    /// Somebody of a family, and a server.
+    fn ends(is_v6: bool) -> (Sender, IpAddr) {
+        let texts = if is_v6 { ["fd00::b", "2001:db8::a"] } else { ["10.0.0.11", "203.0.113.10"] };
+        let [address, server] = texts.map(|text| text.parse().unwrap());
+        (Sender { mac: [2, 0, 0, 0, 0, 1], address, gateway: [2; 6], port: 4711 }, server)
+    }
 
     #[test]
     fn checksums_are_right() {
         for probe in [Probe::Ping, Probe::Tcp(80), Probe::Udp(53)] {
-            let frame = probe.frame(&SENDER, SERVER, None);
+            let (sender, server) = ends(false);
+            let frame = probe.frame(&sender, server, None);
             let packet = SlicedPacket::from_ethernet(&frame).unwrap();
-            let etherparse::NetSlice::Ipv4(ip) = packet.net.unwrap() else { panic!("no IPv4") };
+            let Some(NetSlice::Ipv4(ip)) = packet.net else { panic!("no IPv4") };
             let header = ip.header().to_header();
             assert_eq!(header.header_checksum, header.calc_header_checksum());
             let (source, destination) = (header.source, header.destination);
             match packet.transport.unwrap() {
-                etherparse::TransportSlice::Icmpv4(icmp) => {
+                TransportSlice::Icmpv4(icmp) => {
                     let is = icmp.icmp_type().calc_checksum(icmp.payload());
                     assert_eq!(icmp.checksum(), is);
                 }
-                etherparse::TransportSlice::Tcp(tcp) => {
+                TransportSlice::Tcp(tcp) => {
                     let is = tcp.calc_checksum_ipv4(source, destination).unwrap();
                     assert!(tcp.checksum() == is && tcp.syn() && tcp.destination_port() == 80);
                 }
-                etherparse::TransportSlice::Udp(udp) => {
+                TransportSlice::Udp(udp) => {
                     let is = udp.to_header().calc_checksum_ipv4_raw(source, destination, udp.payload());
                     assert_eq!(udp.checksum(), is.unwrap());
                 }
@@ -190,8 +148,38 @@ mod tests {
     }
 
     #[test]
+    fn checksums_of_ipv6_are_right() {
+        for probe in [Probe::Ping, Probe::Tcp(80), Probe::Udp(53)] {
+            let (sender, server) = ends(true);
+            let frame = probe.frame(&sender, server, None);
+            let packet = SlicedPacket::from_ethernet(&frame).unwrap();
+            let Some(NetSlice::Ipv6(ip)) = packet.net else { panic!("no IPv6") };
+            let header = ip.header().to_header();
+            assert_eq!(usize::from(header.payload_length) + ETHERNET + 40, frame.len());
+            match packet.transport.unwrap() {
+                TransportSlice::Icmpv6(icmp) => {
+                    assert!(icmp.is_checksum_valid(header.source, header.destination));
+                }
+                TransportSlice::Tcp(tcp) => {
+                    let is = tcp.to_header().calc_checksum_ipv6(&header, tcp.payload()).unwrap();
+                    assert!(tcp.checksum() == is && tcp.syn() && tcp.destination_port() == 80);
+                }
+                TransportSlice::Udp(udp) => {
+                    let is = udp.to_header().calc_checksum_ipv6(&header, udp.payload());
+                    assert_eq!(udp.checksum(), is.unwrap());
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn a_ping_fills_the_mtu() {
-        assert_eq!(Probe::Ping.frame(&SENDER, SERVER, Some(1500)).len(), ETHERNET + 1500);
-        assert_eq!(Probe::Ping.frame(&SENDER, SERVER, None).len(), ETHERNET + IPV4 + 8 + PAYLOAD);
+        for (is_v6, header) in [(false, 20), (true, 40)] {
+            let (sender, server) = ends(is_v6);
+            let length = |whole| Probe::Ping.frame(&sender, server, whole).len();
+            assert_eq!(length(Some(1500)), ETHERNET + 1500);
+            assert_eq!(length(None), ETHERNET + header + 8 + PAYLOAD);
+        }
     }
 }

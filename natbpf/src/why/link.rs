@@ -1,6 +1,6 @@
 //! What is wrong between two machines of one network: devices, and ports of bridges.
 
-use std::{collections::VecDeque, net::Ipv4Addr};
+use std::{collections::VecDeque, net::IpAddr};
 
 use crate::{
     doctor::{Found, Stage},
@@ -19,11 +19,10 @@ type At<'a> = (&'a Place, &'a Device);
 
 /// The first trouble on the way from a device to whoever has an address, by bridges and pairs; where nobody has it,
 /// that of the ports that lead out of the host.
-pub fn between(host: &Host, start: At<'_>, target: Ipv4Addr) -> Option<Trouble> {
+pub fn between(host: &Host, start: At<'_>, target: IpAddr) -> Option<Trouble> {
     let ways = reached(host, start);
-    let has = |(place, device): &At<'_>| {
-        place.addresses_of(device).any(|address| address.net.addr() == std::net::IpAddr::V4(target))
-    };
+    let has =
+        |(place, device): &At<'_>| place.addresses_of(device).any(|address| address.net.addr() == target);
     if let Some(end) = ways.iter().position(|way| has(&way.at)) {
         let mut path = vec![end];
         while let Some(before) = ways[path[path.len() - 1]].before {
@@ -152,7 +151,7 @@ fn vlan(place: &Place, from: &Device, bridge: &Device, to: &Device) -> Option<Tr
 }
 
 /// Ports of a bridge, and the bridge, that do not pass on what has come by one of its ports.
-pub fn of_bridge(host: &Host, (place, port): At<'_>, target: Option<Ipv4Addr>) -> Option<Trouble> {
+pub fn of_bridge(host: &Host, (place, port): At<'_>, target: Option<IpAddr>) -> Option<Trouble> {
     if let Some(trouble) = target.and_then(|target| between(host, (place, port), target)) {
         return Some(trouble);
     }

@@ -26,8 +26,9 @@ pub fn rule(
     let is_netfilter =
         names.reason(drop.reason) == "NETFILTER_DROP" || names.function(drop.location) == "nf_hook_slow";
     let place = host.at(drop.namespace).filter(|_| is_netfilter)?;
-    let before = counted(place);
+    let is_v6 = chase.is_v6();
+    let before = counted(place, is_v6);
     chase.repeat(probe, gateway).ok()?;
-    let after = counted(place);
+    let after = counted(place, is_v6);
     has_counted(&before, &after).cloned()
 }

@@ -1,25 +1,29 @@
 //! What was found, for people and as JSON.
 
-use std::{fmt, net::Ipv4Addr};
+use std::{fmt, net::IpAddr};
 
+use natbpf_common::contract::follow::Ends;
 use serde::Serialize;
 
 use super::{
     Subject, Verdict,
+    conntrack::Entry,
     trace::{Hop, Trace, Way},
 };
-use crate::facts::Host;
+use crate::{doctor::Told, facts::Host};
 
 /// The outcome of a chase.
 #[derive(Debug)]
 pub struct Report<'a> {
     pub host: &'a Host,
     pub subject: Subject<'a>,
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// `ping`, `TCP port 80`, or what there was.
     pub what: String,
     pub sent: bool,
     pub trace: Trace,
+    /// What connection tracking has noted.
+    pub entries: Vec<Entry>,
     pub verdict: Verdict,
     /// What could not be looked at.
     pub unseen: Vec<String>,
@@ -29,7 +33,7 @@ pub struct Report<'a> {
 struct Json<'a> {
     version: u32,
     from: JsonSubject<'a>,
-    to: Ipv4Addr,
+    to: IpAddr,
     probe: &'a str,
     sent: bool,
     there: Vec<JsonHop<'a>>,
@@ -37,14 +41,15 @@ struct Json<'a> {
     answered: bool,
     /// `null`: nothing came back.
     milliseconds: Option<f64>,
-    cause: Option<JsonCause<'a>>,
+    conntrack: Vec<JsonEntry<'a>>,
+    cause: Option<Told<'a>>,
     unseen: &'a [String],
 }
 
 #[derive(Debug, Serialize)]
 struct JsonSubject<'a> {
     device: &'a str,
-    address: Ipv4Addr,
+    address: IpAddr,
     /// `null`: it is not seen.
     namespace: Option<&'a str>,
 }
@@ -57,26 +62,53 @@ struct JsonHop<'a> {
     way: &'a str,
     /// The bridge that it is a port of.
     bridge: Option<&'a str>,
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
+    source: IpAddr,
+    destination: IpAddr,
     microseconds: f64,
 }
 
 #[derive(Debug, Serialize)]
-struct JsonCause<'a> {
-    cause: &'a str,
-    stage: &'a str,
+struct JsonEntry<'a> {
+    /// `null`: the one that was asked for.
     namespace: Option<&'a str>,
-    object: &'a str,
-    sentence: &'a str,
-    evidence: Vec<JsonEvidence<'a>>,
-    mend: &'a [String],
+    original: JsonEnds,
+    reply: JsonEnds,
+    replied: bool,
+    assured: bool,
+    /// `null`: it is not TCP.
+    state: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
-struct JsonEvidence<'a> {
-    source: &'a str,
-    value: &'a str,
+struct JsonEnds {
+    source: IpAddr,
+    destination: IpAddr,
+    source_port: u16,
+    destination_port: u16,
+}
+
+impl From<Ends> for JsonEnds {
+    fn from(ends: Ends) -> Self {
+        Self {
+            source: ends.source.into(),
+            destination: ends.destination.into(),
+            source_port: ends.source_port.number(),
+            destination_port: ends.destination_port.number(),
+        }
+    }
+}
+
+impl<'a> From<&'a Entry> for JsonEntry<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        Self {
+            namespace: Some(&*entry.place).filter(|place| !place.is_empty()),
+            original: entry.original.into(),
+            reply: entry.reply.into(),
+            replied: entry.replied,
+            assured: entry.assured,
+            state: entry.state,
+        }
+    }
 }
 
 impl Way {
@@ -109,6 +141,7 @@ impl Report<'_> {
             back: Vec::new(),
             answered: self.trace.answered.is_some(),
             milliseconds: self.trace.answered.map(|after| after as f64 / 1e6),
+            conntrack: self.entries.iter().map(JsonEntry::from).collect(),
             cause: self.cause(),
             unseen: &self.unseen,
         });
@@ -116,20 +149,9 @@ impl Report<'_> {
         json
     }
 
-    fn cause(&self) -> Option<JsonCause<'_>> {
+    fn cause(&self) -> Option<Told<'_>> {
         let Verdict::Cause { name, stage, found } = &self.verdict else { return None };
-        let evidence = found.evidence.iter();
-        Some(JsonCause {
-            cause: name,
-            stage: stage.name(),
-            namespace: Some(&*found.place).filter(|place| !place.is_empty()),
-            object: &found.object,
-            sentence: &found.sentence,
-            evidence: evidence
-                .map(|seen| JsonEvidence { source: &seen.source, value: &seen.value })
-                .collect(),
-            mend: &found.mend,
-        })
+        Some(Told::new(name, None, *stage, found))
     }
 
     fn hop<'a>(&'a self, hop: &'a Hop) -> JsonHop<'a> {
@@ -138,8 +160,8 @@ impl Report<'_> {
             device: &hop.name,
             way: hop.way.name(),
             bridge: self.bridge(hop),
-            source: hop.source,
-            destination: hop.destination,
+            source: hop.source(),
+            destination: hop.destination(),
             microseconds: hop.after as f64 / 1e3,
         }
     }
@@ -162,9 +184,9 @@ impl Report<'_> {
         let mut before = None;
         for hop in hops {
             let bridge = self.bridge(hop).map(|bridge| format!("port of {bridge}")).unwrap_or_default();
-            let ends = (hop.source, hop.destination);
-            let ends =
-                (before.replace(ends) != Some(ends)).then(|| format!("{} > {}", hop.source, hop.destination));
+            let ends = (hop.source(), hop.destination());
+            let ends = (before.replace(ends) != Some(ends))
+                .then(|| format!("{} > {}", hop.source(), hop.destination()));
             let line = format!(
                 "  {:>9.1} µs  {:3} {:15} {:10} {:17} {}",
                 hop.after as f64 / 1e3,
@@ -192,6 +214,11 @@ impl fmt::Display for Report<'_> {
         )?;
         self.way(f, "there", &self.trace.there)?;
         self.way(f, "back", &self.trace.back)?;
+        for entry in &self.entries {
+            let within = Some(&*entry.place).filter(|place| !place.is_empty());
+            let within = within.map(|place| format!(" in {place}")).unwrap_or_default();
+            writeln!(f, "conntrack{within}: {entry}")?;
+        }
         for what in &self.unseen {
             writeln!(f, "not looked at: {what}")?;
         }
@@ -205,11 +232,7 @@ impl fmt::Display for Report<'_> {
             }
             (Verdict::Cause { name, found, .. }, _) => {
                 writeln!(f, "cause [{name}]: {}", found.sentence)?;
-                for seen in &found.evidence {
-                    writeln!(f, "    seen: {}: {}", seen.source, seen.value)?;
-                }
-                let mends: Vec<_> = found.mend.iter().map(|command| format!("    mend: {command}")).collect();
-                f.write_str(&mends.join("\n"))
+                f.write_str(&found.lines().collect::<Vec<_>>().join("\n"))
             }
         }
     }

@@ -1,11 +1,6 @@
 //! Whose packet: the device of the host that an instance is behind, the instance, and whom it asks to pass packets on.
 
-use std::{
-    fs::File,
-    io,
-    net::{IpAddr, Ipv4Addr},
-    process::Command,
-};
+use std::{fs::File, io, net::IpAddr, process::Command};
 
 use crate::{
     doctor::Site,
@@ -20,7 +15,7 @@ pub struct Subject<'a> {
     pub edge: &'a Device,
     /// The instance's own end, where its network namespace is seen.
     pub instance: Option<(&'a Place, &'a Device)>,
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub mac: [u8; 6],
 }
 
@@ -28,7 +23,7 @@ pub struct Subject<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextHop {
     /// A gateway, or the destination itself.
-    Ask(Ipv4Addr),
+    Ask(IpAddr),
     /// The instance has no route.
     None,
     /// Its routes are not seen, and no router with an address in its network is.
@@ -48,6 +43,10 @@ pub enum SubjectError {
         "{0} is on this host, but behind no TAP or veth of this network namespace; --netns names another one"
     )]
     Elsewhere(String),
+    #[error("{0} has no address of {1} that reaches further than its link")]
+    NoAddress(String, &'static str),
+    #[error("{0} and {1} are not of one family")]
+    Families(IpAddr, IpAddr),
     #[error(
         "nothing was ever heard of an instance at {0}: no station in a bridge's table and no neighbour; it has not \
          sent a packet yet, or its address is not known"
@@ -56,52 +55,89 @@ pub enum SubjectError {
 }
 
 impl<'a> Subject<'a> {
-    /// `from`: a device, an address, or the name of a network namespace, a container or a guest.
-    pub fn find(host: &'a Host, site: &Site<'a>, from: Option<&str>) -> Result<Self, SubjectError> {
-        let Some(from) = from else { return only(host, site) };
+    /// Who would send to `destination`. `from`: a device, an address, or the name of a network namespace, a container
+    /// or a guest.
+    pub fn find(
+        host: &'a Host,
+        site: &Site<'a>,
+        from: Option<&str>,
+        destination: IpAddr,
+    ) -> Result<Self, SubjectError> {
+        let is_v6 = destination.is_ipv6();
+        let Some(from) = from else { return only(host, site, is_v6) };
         if let Some(edge) = host.home().named(from) {
-            return behind(host, edge, None);
+            return behind(host, edge, Wanted::Family { is_v6 });
         }
-        if let Ok(address) = from.parse::<Ipv4Addr>() {
+        if let Ok(address) = from.parse::<IpAddr>() {
+            if address.is_ipv6() != is_v6 {
+                return Err(SubjectError::Families(address, destination));
+            }
             return by_address(host, address);
         }
         let elsewhere = || SubjectError::Elsewhere(from.to_owned());
         if let Some(place) = host.places.iter().find(|place| place.name == from) {
-            return of_place(host, place).ok_or_else(elsewhere);
+            return of_place(host, place, is_v6)?.ok_or_else(elsewhere);
         }
         if let Some(place) = container(from).and_then(|cookie| host.at(cookie)) {
-            return of_place(host, place).ok_or_else(elsewhere);
+            return of_place(host, place, is_v6)?.ok_or_else(elsewhere);
         }
         match guest(from) {
-            Some(device) => behind(host, host.home().named(&device).ok_or_else(elsewhere)?, None),
+            Some(device) => {
+                behind(host, host.home().named(&device).ok_or_else(elsewhere)?, Wanted::Family { is_v6 })
+            }
             None => Err(SubjectError::Unknown(from.to_owned())),
         }
     }
 
     /// Whom it asks for the way to `destination`.
-    pub fn next_hop(&self, site: &Site<'_>, destination: Ipv4Addr) -> NextHop {
+    pub fn next_hop(&self, site: &Site<'_>, destination: IpAddr) -> NextHop {
         if let Some((place, _)) = self.instance {
-            let Some(route) = place.route_to(destination.into()).filter(|route| !route.refuses) else {
+            let Some(route) = place.route_to(destination).filter(|route| !route.refuses) else {
                 return NextHop::None;
             };
             return match route.hops.first().and_then(|hop| hop.gateway) {
-                Some(IpAddr::V4(gateway)) => NextHop::Ask(gateway),
-                _ => NextHop::Ask(destination),
+                Some(gateway) => NextHop::Ask(gateway),
+                None => NextHop::Ask(destination),
             };
         }
-        let mut networks = site.routers.iter().flat_map(|router| &router.insides);
-        match networks.find(|inside| inside.net.contains(&self.address)) {
-            Some(inside) if inside.net.contains(&destination) => NextHop::Ask(destination),
-            Some(inside) => NextHop::Ask(inside.net.addr()),
+        let own = site.routers.iter().flat_map(|router| {
+            let is_inside = |device: u32| router.insides.iter().any(|inside| inside.device.index == device);
+            router.place.addresses.iter().filter(move |address| is_inside(address.device))
+        });
+        let mut networks = own.map(|address| address.net);
+        match networks.find(|net| net.contains(&self.address)) {
+            Some(net) if net.contains(&destination) => NextHop::Ask(destination),
+            Some(net) => NextHop::Ask(net.addr()),
             None => NextHop::Unknown,
         }
     }
 }
 
+/// Which address of it is meant.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    Address(IpAddr),
+    Family { is_v6: bool },
+}
+
+impl Wanted {
+    fn is(self, address: IpAddr) -> bool {
+        match self {
+            Self::Address(wanted) => address == wanted,
+            Self::Family { is_v6 } => address.is_ipv6() == is_v6 && !is_local(address),
+        }
+    }
+}
+
+/// Whether an address is for its own link alone.
+fn is_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
 /// The one instance that there is.
-fn only<'a>(host: &'a Host, site: &Site<'a>) -> Result<Subject<'a>, SubjectError> {
+fn only<'a>(host: &'a Host, site: &Site<'a>, is_v6: bool) -> Result<Subject<'a>, SubjectError> {
     let mut subjects: Vec<_> =
-        site.instances().filter_map(|(_, _, place, _)| of_place(host, place)).collect();
+        site.instances().filter_map(|(_, _, place, _)| of_place(host, place, is_v6).ok()?).collect();
     subjects.dedup_by_key(|subject| subject.edge.index);
     match subjects.as_slice() {
         [] => Err(SubjectError::None),
@@ -114,18 +150,15 @@ fn only<'a>(host: &'a Host, site: &Site<'a>) -> Result<Subject<'a>, SubjectError
     }
 }
 
-/// What is behind a device. `address`: that it is to have.
-fn behind<'a>(
-    host: &'a Host,
-    edge: &'a Device,
-    address: Option<Ipv4Addr>,
-) -> Result<Subject<'a>, SubjectError> {
+/// What is behind a device.
+fn behind<'a>(host: &'a Host, edge: &'a Device, wanted: Wanted) -> Result<Subject<'a>, SubjectError> {
     let silent = || SubjectError::Silent(edge.name.clone());
     if let Some((place, device)) = host.peer(host.home(), edge)
-        && let Some(own) = first_address(place, device)
+        && place.addresses_of(device).next().is_some()
     {
+        let address = first_address(place, device, wanted)?;
         let mac = device.mac.ok_or_else(silent)?;
-        return Ok(Subject { edge, instance: Some((place, device)), address: address.unwrap_or(own), mac });
+        return Ok(Subject { edge, instance: Some((place, device)), address, mac });
     }
     let heard =
         host.home().stations.iter().filter(|station| station.port == edge.index && !station.permanent);
@@ -133,23 +166,22 @@ fn behind<'a>(
     // A device that no bridge has: who is a neighbour by it.
     let neighbours = host.home().neighbours.iter().filter(|neighbour| neighbour.device == edge.index);
     macs.extend(neighbours.filter_map(|neighbour| neighbour.mac));
-    let known = macs.iter().find_map(|mac| Some((*mac, address.or_else(|| neighbour_of(host, *mac))?)));
+    let known = macs.iter().find_map(|mac| Some((*mac, neighbour_of(host, *mac, wanted)?)));
     let (mac, address) = known.ok_or_else(silent)?;
     Ok(Subject { edge, instance: None, address, mac })
 }
 
 /// The address that a station is known by as a neighbour, wherever that is.
-fn neighbour_of(host: &Host, mac: [u8; 6]) -> Option<Ipv4Addr> {
+fn neighbour_of(host: &Host, mac: [u8; 6], wanted: Wanted) -> Option<IpAddr> {
     let neighbours = host.places.iter().flat_map(|place| &place.neighbours);
-    neighbours.filter(|neighbour| neighbour.mac == Some(mac)).find_map(|neighbour| match neighbour.address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    })
+    let mut addresses =
+        neighbours.filter(|neighbour| neighbour.mac == Some(mac)).map(|neighbour| neighbour.address);
+    addresses.find(|address| wanted.is(*address))
 }
 
-fn by_address(host: &Host, address: Ipv4Addr) -> Result<Subject<'_>, SubjectError> {
-    for place in host.places.iter().skip(1).filter(|place| place.has(address.into())) {
-        if let Some(subject) = of_place(host, place) {
+fn by_address(host: &Host, address: IpAddr) -> Result<Subject<'_>, SubjectError> {
+    for place in host.places.iter().skip(1).filter(|place| place.has(address)) {
+        if let Ok(Some(subject)) = of_place(host, place, address.is_ipv6()) {
             return Ok(Subject { address, ..subject });
         }
     }
@@ -166,7 +198,7 @@ fn by_address(host: &Host, address: Ipv4Addr) -> Result<Subject<'_>, SubjectErro
     // Further bridges have learned it, too, at ports that lead to the first one.
     let edge = ports.into_iter().find(|port| is_edge(host, port));
     let edge = edge.ok_or_else(|| SubjectError::Unknown(address.to_string()))?;
-    behind(host, edge, Some(address))
+    behind(host, edge, Wanted::Address(address))
 }
 
 /// Whether an instance may be behind a device: a TAP, or a pair into another network namespace.
@@ -178,20 +210,26 @@ fn is_edge(host: &Host, device: &Device) -> bool {
 }
 
 /// The first pair of an instance's namespace that leads here.
-fn of_place<'a>(host: &'a Host, place: &'a Place) -> Option<Subject<'a>> {
-    place.devices.iter().filter(|device| device.is("veth")).find_map(|device| {
+fn of_place<'a>(host: &'a Host, place: &'a Place, is_v6: bool) -> Result<Option<Subject<'a>>, SubjectError> {
+    let mut ends = place.devices.iter().filter(|device| device.is("veth")).filter_map(|device| {
         let (there, edge) = host.peer(place, device)?;
         let is_here = there.cookie == host.home().cookie && there.cookie != place.cookie;
-        let address = first_address(place, device).filter(|_| is_here)?;
-        Some(Subject { edge, instance: Some((place, device)), address, mac: device.mac? })
-    })
+        (is_here && place.addresses_of(device).next().is_some()).then_some((device, edge, device.mac?))
+    });
+    let Some((device, edge, mac)) = ends.next() else { return Ok(None) };
+    let address = first_address(place, device, Wanted::Family { is_v6 })?;
+    Ok(Some(Subject { edge, instance: Some((place, device)), address, mac }))
 }
 
-fn first_address(place: &Place, device: &Device) -> Option<Ipv4Addr> {
-    place.addresses_of(device).find_map(|address| match address.net.addr() {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    })
+fn first_address(place: &Place, device: &Device, wanted: Wanted) -> Result<IpAddr, SubjectError> {
+    let mut addresses = place.addresses_of(device).map(|address| address.net.addr());
+    let family = match wanted {
+        Wanted::Address(address) => return Ok(address),
+        Wanted::Family { is_v6 } if is_v6 => "IPv6",
+        Wanted::Family { .. } => "IPv4",
+    };
+    let found = addresses.find(|address| wanted.is(*address));
+    found.ok_or_else(|| SubjectError::NoAddress(place.name.clone(), family))
 }
 
 /// Cookie of the network namespace of a container of Docker or podman.
@@ -234,8 +272,11 @@ mod tests {
     fn without_an_instance_it_is_said() {
         let host = Host { places: vec![Place::default()], ..Host::default() };
         let site = Site::of(&host);
-        assert_eq!(Subject::find(&host, &site, None).unwrap_err(), SubjectError::None);
-        let named = Subject::find(&host, &site, Some("10.9.9.9")).unwrap_err();
-        assert_eq!(named, SubjectError::Unknown("10.9.9.9".to_owned()));
+        let server: IpAddr = [203, 0, 113, 10].into();
+        let found = |from| Subject::find(&host, &site, from, server).unwrap_err();
+        assert_eq!(found(None), SubjectError::None);
+        assert_eq!(found(Some("10.9.9.9")), SubjectError::Unknown("10.9.9.9".to_owned()));
+        let other: IpAddr = "fd00::b".parse().unwrap();
+        assert_eq!(found(Some("fd00::b")), SubjectError::Families(other, server));
     }
 }

@@ -1,8 +1,8 @@
 //! What was seen of a flow, in hops.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{collections::BTreeSet, net::IpAddr};
 
-use natbpf_common::contract::follow::{Part, Point, Sight};
+use natbpf_common::contract::follow::{Ends, Part, Point, Sight};
 
 /// Which way a packet passes a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,12 +19,22 @@ pub struct Hop {
     pub device: u32,
     pub name: String,
     pub way: Way,
-    pub source: Ipv4Addr,
-    pub destination: Ipv4Addr,
+    /// As they are there.
+    pub ends: Ends,
     /// Nanoseconds since the first hop of the trace.
     pub after: u64,
     /// It still waits in the device's queueing discipline.
     pub waits: bool,
+}
+
+impl Hop {
+    pub fn source(&self) -> IpAddr {
+        self.ends.source.into()
+    }
+
+    pub fn destination(&self) -> IpAddr {
+        self.ends.destination.into()
+    }
 }
 
 /// What happened to a flow.
@@ -41,8 +51,8 @@ pub struct Trace {
     pub taken: Vec<Sight>,
     /// ICMP errors about them, each once: the first sight of it.
     pub errors: Vec<Sight>,
-    /// ARP about addresses that matter.
-    pub arp: Vec<Sight>,
+    /// ARP and neighbour discovery about addresses that matter.
+    pub questions: Vec<Sight>,
     /// Nanoseconds until an answer was at the edge.
     pub answered: Option<u64>,
 }
@@ -66,7 +76,7 @@ impl Trace {
         for (place, sight) in sights.iter().enumerate() {
             let (Some(point), Some(part)) = (Point::from_number(sight.point), part(sight)) else { continue };
             if astray.contains(&place) {
-                if point == Point::Dropped && part != Part::Arp {
+                if point == Point::Dropped && part != Part::Neighbour {
                     trace.astray.push(**sight);
                 }
                 continue;
@@ -74,7 +84,7 @@ impl Trace {
             let at_edge = (sight.namespace, sight.device) == edge;
             let after = sight.time.saturating_sub(start);
             match (part, point) {
-                (Part::Arp, _) => trace.arp.push(**sight),
+                (Part::Neighbour, _) => trace.questions.push(**sight),
                 (Part::ErrorOfOriginal, _) if !trace.errors.iter().any(|error| error.icmp == sight.icmp) => {
                     trace.errors.push(**sight);
                 }
@@ -121,8 +131,7 @@ fn pass(hops: &mut Vec<Hop>, sight: &Sight, point: Point, after: u64) {
         device: sight.device,
         name: name(sight),
         way,
-        source: sight.ends.source.into(),
-        destination: sight.ends.destination.into(),
+        ends: sight.ends,
         after,
         waits: point == Point::Queued,
     });
@@ -155,15 +164,13 @@ fn astray(sights: &[&Sight], elsewhere: Option<u32>) -> BTreeSet<usize> {
 
 #[cfg(test)]
 mod tests {
-    use natbpf_common::contract::follow::Ends;
-
     use super::*;
 
     const ELSEWHERE: u32 = 13;
     const EDGE: (u64, u32) = (1, 2);
 
     fn sight(time: u64, part: Part, point: Point, device: u32, buffer: u64) -> Sight {
-        let ends = Ends { source: Ipv4Addr::new(10, 0, 0, 11).into(), ..Ends::default() };
+        let ends = Ends { source: IpAddr::from([10, 0, 0, 11]).into(), ..Ends::default() };
         let (part, point) = (part as u32, point as u32);
         Sight { time, part, point, device, buffer, ends, namespace: 1, ..Sight::default() }
     }

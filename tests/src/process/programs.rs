@@ -56,6 +56,8 @@ pub const PROGRAMS: &[Program] = &[
     program(Test, "ebtables-legacy", "ebtables"),
     program(Test, "ebtables-nft", "iptables"),
     program(Test, "ip6tables-legacy", "iptables"),
+    program(Test, "ip6tables-legacy-save", "iptables"),
+    program(Test, "ip6tables-nft-save", "iptables"),
     program(Test, "ipset", "ipset"),
     program(Test, "iptables-legacy", "iptables"),
     program(Test, "iptables-legacy-save", "iptables"),

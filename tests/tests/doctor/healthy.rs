@@ -39,5 +39,7 @@ fn two_causes_are_both_named_in_their_order() -> Result<()> {
 fn the_programs_that_show_rules_are_there() -> Result<()> {
     let lab = healthy()?;
     lab.gw.cmd("iptables-nft-save").run()?;
-    lab.gw.cmd("iptables-legacy-save").run()
+    lab.gw.cmd("iptables-legacy-save").run()?;
+    lab.gw.cmd("ip6tables-nft-save").run()?;
+    lab.gw.cmd("ip6tables-legacy-save").run()
 }

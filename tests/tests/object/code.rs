@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use lab::object::Object;
-use natbpf::datapath::object;
+use natbpf::datapath::{following_object, object};
 use object::{File, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionKind};
 
 /// The newest helper of Linux 6.1, `bpf_user_ringbuf_drain`.
@@ -16,6 +16,13 @@ fn file() -> Result<File<'static>> {
     File::parse(object()).context("the object is an ELF file")
 }
 
+/// That of the datapath, and the one that follows packets.
+fn files() -> Result<[File<'static>; 2]> {
+    let following =
+        File::parse(following_object()).context("the object that follows packets is an ELF file")?;
+    Ok([file()?, following])
+}
+
 /// Opcode, registers and immediate of every instruction of a section. The second half of a wide one counts
 /// too; its opcode is 0.
 fn instructions(code: &[u8]) -> impl Iterator<Item = (u8, u8, i32)> + '_ {
@@ -25,31 +32,30 @@ fn instructions(code: &[u8]) -> impl Iterator<Item = (u8, u8, i32)> + '_ {
 
 #[test]
 fn the_licence_lets_the_programs_call_helpers() -> Result<()> {
-    let file = file()?;
-    let section = file.section_by_name("license").context("a section with the licence")?;
-    assert_eq!(section.data()?, b"Dual MIT/GPL\0");
+    for file in files()? {
+        let section = file.section_by_name("license").context("a section with the licence")?;
+        assert_eq!(section.data()?, b"Dual MIT/GPL\0");
+    }
     Ok(())
 }
 
 /// A panic that could be reached would be an endless loop to the verifier.
 #[test]
 fn nothing_can_panic() -> Result<()> {
-    let file = file()?;
     let panics = |name: &str| {
         name.contains("panic") || name.contains("unwrap_failed") || name.contains("expect_failed")
     };
-    for symbol in file.symbols() {
-        let name = symbol.name().unwrap_or_default();
-        assert!(!panics(name), "{name} is in the object");
-    }
-    for section in file.sections() {
-        if section.kind() != SectionKind::Text {
-            continue;
+    for file in files()? {
+        for symbol in file.symbols() {
+            let name = symbol.name().unwrap_or_default();
+            assert!(!panics(name), "{name} is in the object");
         }
-        for (offset, relocation) in section.relocations() {
-            let RelocationTarget::Symbol(index) = relocation.target() else { continue };
-            let name = file.symbol_by_index(index)?.name().unwrap_or_default().to_owned();
-            assert!(!panics(&name), "{name} is called at {offset:#x} of {}", section.name()?);
+        for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
+            for (offset, relocation) in section.relocations() {
+                let RelocationTarget::Symbol(index) = relocation.target() else { continue };
+                let name = file.symbol_by_index(index)?.name().unwrap_or_default().to_owned();
+                assert!(!panics(&name), "{name} is called at {offset:#x} of {}", section.name()?);
+            }
         }
     }
     Ok(())
@@ -61,7 +67,9 @@ fn every_helper_is_known_to_linux_6_1() -> Result<()> {
     const HELPER: u8 = 0;
     const FUNCTION: u8 = 1;
     let mut helpers = std::collections::BTreeSet::new();
-    for section in file()?.sections().filter(|section| section.kind() == SectionKind::Text) {
+    let files = files()?;
+    let sections = files.iter().flat_map(|file| file.sections());
+    for section in sections.filter(|section| section.kind() == SectionKind::Text) {
         for (opcode, registers, immediate) in instructions(section.data()?) {
             if opcode != CALL {
                 continue;
@@ -86,7 +94,9 @@ fn every_helper_is_known_to_linux_6_1() -> Result<()> {
 /// All are of the instruction set's third version; the fourth (2023) is not known to 6.1.
 #[test]
 fn no_instruction_is_newer_than_linux_6_1() -> Result<()> {
-    for section in file()?.sections().filter(|section| section.kind() == SectionKind::Text) {
+    let files = files()?;
+    let sections = files.iter().flat_map(|file| file.sections());
+    for section in sections.filter(|section| section.kind() == SectionKind::Text) {
         let mut wide = false;
         for (number, bytes) in section.data()?.chunks_exact(8).enumerate() {
             let (opcode, offset) = (bytes[0], i16::from_le_bytes([bytes[2], bytes[3]]));

@@ -4,6 +4,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use aya::util::KernelVersion;
 use lab::gateway::natbpf::Cli;
 use lab::{Node, SERVER, Schema};
 use serde_json::Value;
@@ -13,6 +14,11 @@ const LIMIT: Duration = Duration::from_secs(8);
 
 /// Programs at tracepoints are the whole machine's: who looks whether there are any waits for the others.
 pub static ASKING: RwLock<()> = RwLock::new(());
+
+/// Whether the kernel has TCX (Linux 6.6), by which an answer is taken away before the instance has it.
+pub fn has_tcx() -> Result<bool> {
+    Ok(KernelVersion::current()? >= KernelVersion::new(6, 6, 0))
+}
 
 /// A node whose router has a way out.
 pub fn healthy() -> Result<Node> {
@@ -52,6 +58,13 @@ impl Answer {
         let text = |hop: &Value, key: &str| hop[key].as_str().unwrap_or_default().to_owned();
         let line = |hop| [text(hop, "device"), text(hop, "way"), text(hop, "namespace")].join(" ");
         hops.iter().map(|hop| line(hop).trim_end().to_owned()).collect()
+    }
+
+    /// The instance has got no answer to a probe that it has not sent; or that it has is said.
+    pub fn is_kept(&self, answers: u64) -> Result<()> {
+        let said = self.json["unseen"].to_string().contains("the answer goes on to the instance");
+        ensure!(said != has_tcx()? && said == (answers > 0), "{answers} answers: {:#}", self.json);
+        Ok(())
     }
 
     pub fn is_answered(&self) -> Result<()> {

@@ -43,6 +43,28 @@ fn a_policy() -> Result<()> {
     names("forward-dropped", ("FORWARD DROP", "router"), |node| iptables(node, "-P FORWARD DROP"))
 }
 
+/// What is longer than the bucket.
+#[test]
+fn a_shaper() -> Result<()> {
+    names("queue-full", ("qg", "router"), |node| {
+        node.router
+            .cmd("tc")
+            .args("qdisc add dev qg root tbf rate 8mbit burst 90 limit 1000".split(' '))
+            .run()
+    })
+}
+
+/// A byte a second, and the bucket is empty after the router has asked for its neighbour.
+#[test]
+fn a_shaper_that_has_it_wait() -> Result<()> {
+    names("queued", ("qg", "router"), |node| {
+        node.router
+            .cmd("tc")
+            .args("qdisc add dev qg root tbf rate 8bit burst 100 limit 10000".split(' '))
+            .run()
+    })
+}
+
 #[test]
 fn a_queue_without_room() -> Result<()> {
     names("queue-takes-nothing", ("qvb", ""), |node| {

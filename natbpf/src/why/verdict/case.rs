@@ -1,11 +1,11 @@
 //! All that a verdict is made of.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use natbpf_common::contract::follow::{Part, Point, Sight};
 
 use crate::{
-    doctor::Finding,
+    doctor::{Finding, Found},
     facts::{Host, Place},
     why::{
         chase::Chased,
@@ -24,7 +24,7 @@ pub struct Case<'a> {
     pub findings: &'a [Finding],
     pub subject: &'a Subject<'a>,
     pub next_hop: NextHop,
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     pub chased: &'a Chased,
     pub trace: &'a Trace,
     /// Of a ping that fills the MTU.
@@ -61,6 +61,29 @@ impl<'a> Case<'a> {
         hops.iter().rev().find(|hop| hop.place == sight.namespace || sight.namespace == 0)
     }
 
+    pub const fn is_v6(&self) -> bool {
+        self.destination.is_ipv6()
+    }
+
+    /// How neighbours are asked for.
+    pub const fn asking(&self) -> &'static str {
+        if self.is_v6() { "neighbour discovery" } else { "ARP" }
+    }
+
+    /// A command of ip(8) for the family.
+    pub fn ip(&self, command: &str) -> String {
+        if self.is_v6() { format!("ip -6 {command}") } else { format!("ip {command}") }
+    }
+
+    /// Has somebody ask for the hardware address of a neighbour.
+    pub fn ask(&self, target: IpAddr, device: &str) -> String {
+        if self.is_v6() {
+            format!("ping -c 1 {target}%{device}")
+        } else {
+            format!("arping -I {device} {target}")
+        }
+    }
+
     /// `NETFILTER_DROP in nf_hook_slow`, for the evidence.
     pub fn cause_of(&self, drop: &Sight) -> String {
         let (reason, function) = (self.names.reason(drop.reason), self.names.function(drop.location));
@@ -71,6 +94,11 @@ impl<'a> Case<'a> {
             (reason, function) => format!("{reason} in {function}"),
         }
     }
+}
+
+/// With where and why it was dropped.
+pub fn seen(case: &Case<'_>, drop: &Sight, found: Found) -> Found {
+    found.seen(format!("dropped at {}", device(drop)), case.cause_of(drop))
 }
 
 /// Name of the device of a sight, or that it has none.

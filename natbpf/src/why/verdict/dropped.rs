@@ -1,12 +1,13 @@
 //! The kernel has dropped the packet, or said by ICMP that it goes no further.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use natbpf_common::contract::follow::{Part, Sight};
 
 use super::{
-    case::{Case, device},
+    case::{Case, device, seen},
     neighbour::neighbour,
+    routing::{reverse_path, route},
 };
 use crate::{
     doctor::{Found, Stage},
@@ -26,7 +27,7 @@ pub fn explain(case: &Case<'_>, drop: &Sight) -> Trouble {
         ("NETFILTER_DROP", _) | (_, "nf_hook_slow") => rule(case, drop),
         ("IP_RPFILTER", _) => reverse_path(case, drop),
         ("IP_INADDRERRORS" | "IP_INNOROUTES" | "IP_OUTNOROUTES", _) | (_, "ip_error") => route(case, drop),
-        (_, "dst_discard" | "dst_discard_out") => route(case, drop),
+        (_, "dst_discard" | "dst_discard_out" | "ip6_forward" | "ip6_pkt_drop") => route(case, drop),
         ("NEIGH_FAILED" | "NEIGH_QUEUEFULL" | "NEIGH_DEAD" | "NEIGH_CREATEFAIL", _) => {
             neighbour(case, drop.namespace, drop.part == Part::Reply as u32)
                 .unwrap_or_else(|| other(case, drop))
@@ -53,10 +54,6 @@ pub fn explain(case: &Case<'_>, drop: &Sight) -> Trouble {
     }
 }
 
-fn seen(case: &Case<'_>, drop: &Sight, found: Found) -> Found {
-    found.seen(format!("dropped at {}", device(drop)), case.cause_of(drop))
-}
-
 fn is_longer(case: &Case<'_>, drop: &Sight) -> bool {
     let devices = case.host.places.iter().flat_map(|place| &place.devices);
     devices.into_iter().any(|device| device.mtu < drop.length)
@@ -70,14 +67,14 @@ fn rule(case: &Case<'_>, drop: &Sight) -> Trouble {
     let drops = match known {
         Some(known) => match modelled(case, known, drop) {
             Some(one) => vec![one],
-            None => suspects(&known.firewall),
+            None => suspects(&known.firewall, case.is_v6()),
         },
         None => Vec::new(),
     };
     let only = known.zip(drops.first().filter(|_| drops.len() == 1));
-    let told = only.and_then(|(known, drop)| of_text(&known.firewall, &drop.text));
+    let told = only.and_then(|(known, drop)| of_text(&known.firewall, &drop.text, case.is_v6()));
     if let Some(rule) = case.rule.or(told.as_ref()) {
-        let (source, table, chain, text) = (rule.source.name(), &rule.table, &rule.chain, &rule.text);
+        let (source, table, chain, text) = (rule.shown_by(), &rule.table, &rule.chain, &rule.text);
         let sentence = format!("a rule of {source}{within} drops it, table {table}, chain {chain}: {text}");
         let mut found = Found::new(&place, text, sentence).mend(&place, rule.mend());
         if case.rule.is_some() {
@@ -99,71 +96,16 @@ fn rule(case: &Case<'_>, drop: &Sight) -> Trouble {
 /// What drops it, as the rules are read.
 fn modelled(case: &Case<'_>, known: &Place, drop: &Sight) -> Option<Verdict> {
     let hop = case.hop_of(drop)?;
-    let destination = Ipv4Addr::from(drop.ends.destination);
-    let output = known.device(known.route_to(destination.into())?.hops.first()?.device)?;
-    let mut packet = packet(&hop.name, &output.name, drop.ends.source.into(), destination);
+    let [source, destination] = [drop.ends.source, drop.ends.destination].map(IpAddr::from);
+    let output = known.device(known.route_to(destination)?.hops.first()?.device)?;
+    // Rules for IPv6 are not read so far.
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (source, destination) else { return None };
+    let mut packet = packet(&hop.name, &output.name, source, destination);
     packet.protocol = drop.ends.protocol as u8;
     packet.source_port = drop.ends.source_port.number();
     packet.port = drop.ends.destination_port.number();
     packet.established = drop.part == Part::Reply as u32;
     known.firewall.drops(&[Hook::Prerouting, Hook::Forward, Hook::Postrouting], &packet)
-}
-
-fn reverse_path(case: &Case<'_>, drop: &Sight) -> Trouble {
-    let place = case.place(drop.namespace);
-    let name = device(drop);
-    let source = Ipv4Addr::from(drop.ends.source);
-    let sentence = format!(
-        "rp_filter of {name}{} drops it: the route back to {source} does not lead there",
-        place.within()
-    );
-    let settings = case.known(drop.namespace).map(|place| &place.settings);
-    let value = settings.and_then(|settings| settings.larger(&name, "rp_filter")).unwrap_or(1);
-    let found = Found::new(&place, &name, sentence)
-        .seen(format!("net.ipv4.conf.{name}.rp_filter"), value)
-        .mend(&place, format!("sysctl -w net/ipv4/conf/{name}/rp_filter=2"));
-    Trouble { name: "rp-filter", stage: Stage::Return, found: seen(case, drop, found) }
-}
-
-/// There is no way on: forwarding is off, or no route leads there.
-fn route(case: &Case<'_>, drop: &Sight) -> Trouble {
-    let place = case.place(drop.namespace);
-    let (name, within) = (device(drop), place.within());
-    let destination = Ipv4Addr::from(drop.ends.destination);
-    let known = case.known(drop.namespace);
-    let is_off = |known: &Place| known.settings.of(&name, "forwarding") == Some(0);
-    if known.is_some_and(is_off) {
-        let all = known.is_some_and(|known| !known.forwards());
-        let (object, mend) = if all {
-            ("net.ipv4.ip_forward".to_owned(), "sysctl -w net.ipv4.ip_forward=1".to_owned())
-        } else {
-            (name.clone(), format!("sysctl -w net/ipv4/conf/{name}/forwarding=1"))
-        };
-        let sentence = format!("the kernel{within} does not pass on what comes by {name}: forwarding is off");
-        let found = Found::new(&place, object, sentence)
-            .seen(format!("net.ipv4.conf.{name}.forwarding"), 0)
-            .mend(&place, mend);
-        return Trouble { name: "forwarding-off", stage: Stage::Forwarding, found: seen(case, drop, found) };
-    }
-    let refusing = known.and_then(|known| known.route_to(destination.into())).filter(|route| route.refuses);
-    let (sentence, mend) = match refusing {
-        Some(route) => (
-            format!("the route {}{within} refuses packets to {destination}", route.destination),
-            format!("ip route del {}", route.destination),
-        ),
-        None => (
-            format!("there is no route to {destination}{within}"),
-            if drop.part == Part::Reply as u32 {
-                format!("ip route add {destination} via GATEWAY")
-            } else {
-                "ip route add default via GATEWAY".to_owned()
-            },
-        ),
-    };
-    let found = Found::new(&place, destination.to_string(), sentence)
-        .seen(place.typed("ip route get"), format!("{destination}: no way"))
-        .mend(&place, mend);
-    Trouble { name: "no-route", stage: Stage::Routing, found: seen(case, drop, found) }
 }
 
 /// A bridge does not pass it on.
@@ -175,7 +117,7 @@ fn bridge(case: &Case<'_>, drop: &Sight) -> Trouble {
     });
     let target = match case.next_hop {
         NextHop::Ask(gateway) if drop.part == Part::Original as u32 => Some(gateway),
-        _ => Some(Ipv4Addr::from(drop.ends.destination)),
+        _ => Some(IpAddr::from(drop.ends.destination)),
     };
     match at.and_then(|at| of_bridge(case.host, at, target)) {
         Some(trouble) => Trouble { found: seen(case, drop, trouble.found), ..trouble },
@@ -207,7 +149,7 @@ fn queue(case: &Case<'_>, drop: &Sight) -> Trouble {
 fn no_socket(case: &Case<'_>, drop: &Sight) -> Trouble {
     let place = case.place(drop.namespace);
     let port = drop.ends.destination_port.number();
-    let (address, within) = (Ipv4Addr::from(drop.ends.destination), place.within());
+    let (address, within) = (IpAddr::from(drop.ends.destination), place.within());
     let sentence = format!("it arrived at {address}{within}, and nobody listens on port {port} there");
     let found = Found::new(&place, port.to_string(), sentence).mend(&place, "ss -lntup");
     Trouble { name: "nobody-listens", stage: Stage::Return, found: seen(case, drop, found) }
@@ -258,7 +200,8 @@ pub fn too_long(case: &Case<'_>, length: Option<u32>, drop: Option<&Sight>) -> T
         found = seen(case, drop, found);
     }
     if let Some(error) = error {
-        found = found.seen("ICMP fragmentation needed", format!("MTU {}", error.mtu));
+        let what = if case.is_v6() { "ICMP packet too big" } else { "ICMP fragmentation needed" };
+        found = found.seen(what, format!("MTU {}", error.mtu));
     }
     let mend = match (instance, mtu) {
         (Some((there, device)), Some(mtu)) => there.typed(&format!("ip link set {} mtu {mtu}", device.name)),
@@ -270,22 +213,28 @@ pub fn too_long(case: &Case<'_>, length: Option<u32>, drop: Option<&Sight>) -> T
 
 /// Somebody says by ICMP that it goes no further, and nothing was seen of a drop.
 pub fn refused(case: &Case<'_>, error: &Sight) -> Trouble {
-    let from = Ipv4Addr::from(error.ends.source);
+    let from = IpAddr::from(error.ends.source);
     let [kind, code] = (error.icmp as u16).to_be_bytes();
     if error.mtu != 0 {
         return too_long(case, None, None);
     }
-    let what = match (kind, code) {
-        (3, 3) => format!("it arrives, and nobody listens there: {from} says port unreachable"),
-        (3, 9 | 10 | 13) => format!("{from} refuses it by a rule"),
-        (3, 0) => format!("{from} has no route to {}", case.destination),
-        (3, 1) => format!("{from} does not reach {}: nobody answers there", case.destination),
-        (11, _) => format!("it goes in a circle, or too far: {from} says that its time is over"),
+    let what = match (case.is_v6(), kind, code) {
+        (false, 3, 3) | (true, 1, 4) => {
+            format!("it arrives, and nobody listens there: {from} says port unreachable")
+        }
+        (false, 3, 9 | 10 | 13) | (true, 1, 1 | 5) => format!("{from} refuses it by a rule"),
+        (false, 3, 0) | (true, 1, 0) => format!("{from} has no route to {}", case.destination),
+        (false, 3, 1) | (true, 1, 3) => {
+            format!("{from} does not reach {}: nobody answers there", case.destination)
+        }
+        (false, 11, _) | (true, 3, _) => {
+            format!("it goes in a circle, or too far: {from} says that its time is over")
+        }
         _ => format!("{from} refuses it by ICMP type {kind} code {code}"),
     };
     let place = case.place(error.namespace);
     let found = Found::new(&place, from.to_string(), what)
         .seen(format!("ICMP error at {}", device(error)), format!("type {kind} code {code} from {from}"))
-        .mend(&place, format!("ip route get {}", case.destination));
+        .mend(&place, case.ip(&format!("route get {}", case.destination)));
     Trouble { name: "refused", stage: Stage::Return, found }
 }

@@ -3,13 +3,16 @@
 mod case;
 mod dropped;
 mod neighbour;
+mod routing;
 mod silent;
 mod unheard;
 
 pub use case::Case;
 
+use natbpf_common::contract::follow::Sight;
+
 use super::{link::Trouble, subject::NextHop};
-use crate::doctor::{Finding, Found, Severity, Stage};
+use crate::doctor::{Cause, Finding, Found, Severity, Stage};
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +49,9 @@ fn unanswered(case: &Case<'_>) -> Trouble {
     if case.trace.there.is_empty() && case.trace.drops.is_empty() {
         return unheard::never_left(case);
     }
-    if let Some(drop) = case.trace.drops.last() {
+    // Of what ICMPv6 is not told, it lets go as of a drop.
+    let is_taken = |drop: &&Sight| case.names.function(drop.location) == "icmpv6_rcv";
+    if let Some(drop) = case.trace.drops.last().filter(|drop| !is_taken(drop)) {
         return dropped::explain(case, drop);
     }
     if let Some(error) = case.trace.errors.first() {
@@ -58,6 +63,14 @@ fn unanswered(case: &Case<'_>) -> Trouble {
     }
 }
 
+/// Whether a cause is about packets of a family alone, and of this one. Those of IPv6 have its name.
+fn is_for_family(cause: &Cause, is_v6: bool) -> Option<bool> {
+    let of_v6 = cause.name.ends_with("-ipv6");
+    // Devices and bridges have no family.
+    let of_any = !of_v6 && matches!(cause.stage, Stage::Link | Stage::Bridge);
+    (is_v6 && !of_any || of_v6).then_some(of_v6 == is_v6)
+}
+
 /// In the doctor's words, where it has found the same: its cause is the same in the same place.
 fn joined(case: &Case<'_>, trouble: Trouble) -> Verdict {
     let Trouble { name, stage, found } = trouble;
@@ -65,7 +78,9 @@ fn joined(case: &Case<'_>, trouble: Trouble) -> Verdict {
         // A policy has its counter behind it.
         let by_object = finding.found.object.split(" [").next() == Some(&*found.object)
             || matches!(stage, Stage::Forwarding | Stage::Translation | Stage::Routing);
-        finding.cause.severity == Severity::Error
+        let is_for_family = is_for_family(finding.cause, case.is_v6());
+        (finding.cause.severity == Severity::Error || is_for_family == Some(true))
+            && is_for_family != Some(false)
             && finding.cause.stage == stage
             && finding.found.place == found.place
             && by_object

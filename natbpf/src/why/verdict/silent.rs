@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use natbpf_common::{contract::follow::Sight, wire::protocol::ICMP};
+use natbpf_common::{
+    contract::follow::Sight,
+    wire::protocol::{ICMP, ICMP6},
+};
 
 use super::{
     case::{Case, device, is_taken},
@@ -28,7 +31,7 @@ pub fn explain(case: &Case<'_>, last: &Hop, is_reply: bool) -> Trouble {
     let known = case.known(last.place);
     if let Some(known) = known
         && last.way == Way::In
-        && known.has(IpAddr::V4(last.destination))
+        && known.has(last.destination())
         && !is_reply
     {
         return arrived(case, known, last);
@@ -58,8 +61,10 @@ fn wrong_mac(case: &Case<'_>, astray: &Sight) -> Trouble {
     let mut found =
         Found::new(&place, &name, sentence).seen(format!("dropped at {name}"), case.cause_of(astray));
     found = match case.subject.instance {
-        Some((instance, device)) => found.mend(instance, format!("ip neigh flush dev {}", device.name)),
-        None => found.mend(&place, format!("arping -U -I {name} ADDRESS")),
+        Some((instance, device)) => {
+            found.mend(instance, case.ip(&format!("neigh flush dev {}", device.name)))
+        }
+        None => found.mend(&place, case.ip("neigh")),
     };
     Trouble { name: "wrong-mac", stage: Stage::Neighbour, found }
 }
@@ -76,28 +81,30 @@ fn waits(case: &Case<'_>, last: &Hop) -> Trouble {
 
 /// The destination has it, and is on this host.
 fn arrived(case: &Case<'_>, known: &Place, last: &Hop) -> Trouble {
-    let source = last.source;
-    if known.route_to(source.into()).is_none_or(|route| route.refuses) {
+    let source = last.source();
+    if known.route_to(source).is_none_or(|route| route.refuses) {
         return untranslated(case, last).unwrap_or_else(|| {
             let sentence = format!("it arrived{}, which has no route back to {source}", known.within());
             let found = Found::new(known, source.to_string(), sentence)
-                .seen(known.typed(&format!("ip route get {source}")), "no way")
-                .mend(known, format!("ip route add {source} via GATEWAY"));
+                .seen(known.typed(&case.ip(&format!("route get {source}"))), "no way")
+                .mend(known, case.ip(&format!("route add {source} via GATEWAY")));
             Trouble { name: "no-way-back", stage: Stage::Return, found }
         });
     }
-    let ignored = known.settings.number("ipv4/icmp_echo_ignore_all") == Some(1);
-    if ignored && case.trace.taken.iter().any(|sight| sight.ends.protocol == u32::from(ICMP)) {
+    let (path, echo) =
+        if case.is_v6() { ("ipv6/icmp/echo_ignore_all", ICMP6) } else { ("ipv4/icmp_echo_ignore_all", ICMP) };
+    let is_ping = last.ends.protocol == u32::from(echo);
+    if is_ping && known.settings.number(path) == Some(1) {
+        let name = format!("net.{}", path.replace('/', "."));
         let sentence = format!("it arrived{} by {}, which answers no ping", known.within(), last.name);
-        let found = Found::new(known, "net.ipv4.icmp_echo_ignore_all", sentence)
-            .seen("net.ipv4.icmp_echo_ignore_all", 1)
-            .mend(known, "sysctl -w net.ipv4.icmp_echo_ignore_all=0");
+        let found =
+            Found::new(known, &name, sentence).seen(&name, 1).mend(known, format!("sysctl -w {name}=0"));
         return Trouble { name: "ping-ignored", stage: Stage::Return, found };
     }
     let taken = if is_taken(case, last.place) { "somebody took it" } else { "nobody was seen to take it" };
     let sentence = format!("it arrived{} by {}, and no answer was sent: {taken}", known.within(), last.name);
     let found = Found::new(known, case.destination.to_string(), sentence)
-        .seen(&last.name, format!("received {source} > {}", last.destination))
+        .seen(&last.name, format!("received {source} > {}", last.destination()))
         .mend(known, "ss -lntu");
     Trouble { name: "unanswered", stage: Stage::Return, found }
 }
@@ -105,26 +112,34 @@ fn arrived(case: &Case<'_>, known: &Place, last: &Hop) -> Trouble {
 /// It has left with the private address of the instance, which nobody outside knows.
 fn untranslated(case: &Case<'_>, last: &Hop) -> Option<Trouble> {
     let address = case.subject.address;
-    if last.source != address || !address.is_private() || case.destination.is_private() {
+    if last.source() != address || !is_private(address) || is_private(case.destination) {
         return None;
     }
     // The last router that has passed it on.
     let out = case.trace.there.iter().rev().find(|hop| {
         hop.way == Way::Out
-            && case
-                .known(hop.place)
-                .is_some_and(|place| place.forwards() && place.route_to(case.destination.into()).is_some())
+            && case.known(hop.place).is_some_and(|place| {
+                place.forwards_for(case.destination) && place.route_to(case.destination).is_some()
+            })
     })?;
     let place = case.known(out.place)?;
+    let program = if case.is_v6() { "ip6tables" } else { "iptables" };
     let sentence = format!(
         "it left by {}{} as {address}, a private address, and no answer finds back: nothing translates it",
         out.name,
         place.within()
     );
     let found = Found::new(place, address.to_string(), sentence)
-        .seen(format!("sent by {}", out.name), format!("{} > {}", out.source, out.destination))
-        .mend(place, format!("iptables -t nat -A POSTROUTING -s {address} -o {} -j MASQUERADE", out.name));
+        .seen(format!("sent by {}", out.name), format!("{} > {}", out.source(), out.destination()))
+        .mend(place, format!("{program} -t nat -A POSTROUTING -s {address} -o {} -j MASQUERADE", out.name));
     Some(Trouble { name: "untranslated", stage: Stage::Translation, found })
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_private(),
+        IpAddr::V6(address) => address.is_unique_local(),
+    }
 }
 
 /// It is out of sight.
@@ -144,12 +159,13 @@ fn left(case: &Case<'_>, last: &Hop, is_reply: bool) -> Trouble {
         (false, Way::Out) => format!(
             "it left by {name}{within} as {}, and nothing came back: who should answer for {}, and does the way back \
              lead here?",
-            last.source, last.destination
+            last.source(),
+            last.destination()
         ),
         _ => format!("{what} {way} {name}{within}, and nothing more was seen of it"),
     };
     let found = Found::new(&place, name, sentence)
-        .seen(format!("{way} {name}"), format!("{} > {}", last.source, last.destination))
-        .mend(&place, format!("tcpdump -ni {name} host {}", last.destination));
+        .seen(format!("{way} {name}"), format!("{} > {}", last.source(), last.destination()))
+        .mend(&place, format!("tcpdump -ni {name} host {}", last.destination()));
     Trouble { name: "nothing-came-back", stage: Stage::Return, found }
 }
