@@ -1,46 +1,15 @@
 //! Rules of a network namespace, as the commands of iptables and nftables print them. They are read as `natbpf import`
 //! reads them.
 
-use std::{fs, net::Ipv4Addr, process::Command};
+use std::net::Ipv4Addr;
 
+use super::Source;
 use crate::import::{model::Rules, outcomes::Holds};
 
 pub use crate::import::{
     model::Packet,
     outcomes::{Forward, Hook, Miss, Translation, Wanted},
 };
-
-/// What prints them. nft shows those of iptables, too, but not what their extensions are about.
-const PROGRAMS: [Source; 3] = [Source::Iptables, Source::Legacy, Source::Nftables];
-
-/// Who shows rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// iptables on nf_tables.
-    Iptables,
-    /// iptables on ip_tables.
-    Legacy,
-    Nftables,
-}
-
-impl Source {
-    const fn command(self) -> &'static [&'static str] {
-        match self {
-            Self::Iptables => &["iptables-nft-save"],
-            Self::Legacy => &["iptables-legacy-save"],
-            Self::Nftables => &["nft", "-a", "list", "ruleset"],
-        }
-    }
-
-    /// What an operator calls it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Iptables => "iptables",
-            Self::Legacy => "iptables-legacy",
-            Self::Nftables => "nft",
-        }
-    }
-}
 
 /// All rules.
 #[derive(Debug, Default)]
@@ -221,11 +190,8 @@ pub fn look(within: &str) -> (Firewall, Vec<String>) {
     let mut unseen = Vec::new();
     let mut sets = Vec::new();
     let mut shown = false;
-    for source in PROGRAMS {
-        if source == Source::Legacy && !has_legacy_tables() {
-            continue;
-        }
-        match print(source) {
+    for source in Source::ALL.into_iter().filter(|source| source.is_used()) {
+        match source.print() {
             Ok(text) => {
                 shown |= source != Source::Legacy;
                 if !text.trim().is_empty() {
@@ -242,28 +208,6 @@ pub fn look(within: &str) -> (Firewall, Vec<String>) {
         }
     }
     (Firewall { sets, partial: !unseen.is_empty() }, unseen)
-}
-
-/// Whether ip_tables is used. To ask for its tables would make them.
-fn has_legacy_tables() -> bool {
-    fs::read_to_string("/proc/thread-self/net/ip_tables_names").is_ok_and(|names| !names.trim().is_empty())
-}
-
-/// The text, or why there is none.
-fn print(source: Source) -> Result<String, String> {
-    let [program, arguments @ ..] = source.command() else { return Ok(String::new()) };
-    let output = Command::new(program).args(arguments).env("LC_ALL", "C").output();
-    match output {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(format!("`{program}` is not installed"))
-        }
-        Err(error) => Err(format!("`{program}`: {error}")),
-        Ok(output) if !output.status.success() => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            Err(format!("`{program}`: {}", said.lines().next().unwrap_or("it failed")))
-        }
-        Ok(output) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-    }
 }
 
 #[cfg(test)]
