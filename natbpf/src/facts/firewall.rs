@@ -8,7 +8,7 @@ use crate::import::{model::Rules, outcomes::Holds};
 
 pub use crate::import::{
     model::Packet,
-    outcomes::{Forward, Hook, Miss, Translation, Wanted},
+    outcomes::{Forward, Hook, Miss, SourceNat, Translation, Wanted},
 };
 
 /// All rules.
@@ -36,6 +36,21 @@ pub struct Verdict {
     pub text: String,
     /// Of nftables: family, table and chain, as its commands take them.
     pub chain: Option<String>,
+}
+
+impl Verdict {
+    /// The command that deletes the rule, of this table of iptables.
+    pub fn deleted(&self, table: &str) -> String {
+        match &self.chain {
+            Some(chain) => format!("nft delete rule {chain} handle {}", self.handle()),
+            None => format!("{} -t {table} {}", self.source.name(), self.text.replacen("-A", "-D", 1)),
+        }
+    }
+
+    /// By which commands of nft know it.
+    pub fn handle(&self) -> &str {
+        self.text.rsplit_once("handle ").map_or("HANDLE", |(_, handle)| handle)
+    }
 }
 
 impl Firewall {
@@ -95,13 +110,20 @@ impl Firewall {
         self.all(|rules| rules.misses(packet), |miss| miss.line)
     }
 
+    /// How its source is surely translated, and the rule that says so.
+    pub fn source(&self, packet: &Packet) -> Option<(Verdict, SourceNat)> {
+        self.sets.iter().find_map(|set| set.source(packet))
+    }
+
     /// The one address that its source surely becomes, and the rule that says so.
     pub fn sender(&self, packet: &Packet) -> Option<(Verdict, Ipv4Addr)> {
-        let sender = |set: &Set| {
-            let (line, address) = set.rules.as_ref()?.sender(packet)?;
-            Some((set.printed(line)?, address))
-        };
-        self.sets.iter().find_map(sender)
+        let (rule, nat) = self.source(packet)?;
+        Some((rule, nat.single()?))
+    }
+
+    /// The fewest ports that a rule has for what it translates, of those that have more than one.
+    pub fn fewest_ports(&self) -> Option<usize> {
+        self.sets.iter().filter_map(|set| set.rules.as_ref()?.fewest_ports()).min()
     }
 
     /// Rules of DNAT for what comes from elsewhere.
@@ -129,6 +151,11 @@ impl Firewall {
 impl Set {
     fn drops(&self, hooks: &[Hook], packet: &Packet, holds: Holds<'_>) -> Option<Verdict> {
         self.printed(self.rules.as_ref()?.surely_dropped(hooks, packet, holds)?)
+    }
+
+    fn source(&self, packet: &Packet) -> Option<(Verdict, SourceNat)> {
+        let (line, nat) = self.rules.as_ref()?.source(packet)?;
+        Some((self.printed(line)?, nat))
     }
 
     fn printed(&self, line: usize) -> Option<Verdict> {

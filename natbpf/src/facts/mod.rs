@@ -8,6 +8,7 @@
 //! | `lookup` | which route a packet takes |
 //! | `settings` | sysctls and counters below `/proc` |
 //! | `firewall`, `source` | rules, as the commands of iptables and nftables print them |
+//! | `flow` | flows of conntrack that are translated |
 //! | `daemon`, `dnsmasq` | processes that serve instances: DHCP, DNS, platforms; what one of them was told |
 //! | `sockets`, `resolver` | where services wait, and which name servers programs ask |
 //! | `offloads` | what devices leave to those after them |
@@ -35,6 +36,7 @@ mod daemon;
 mod device;
 mod dnsmasq;
 mod firewall;
+mod flow;
 mod kernel;
 mod lookup;
 mod natbpf;
@@ -52,8 +54,9 @@ pub use daemon::Daemon;
 pub use device::{Bridge, Device, Port, PortState, Vlan};
 pub use dnsmasq::{Dnsmasq, Range};
 pub use firewall::{
-    Firewall, Forward, Hook, Miss, Packet, Set, Translation, Verdict, Wanted, packet,
+    Firewall, Forward, Hook, Miss, Packet, Set, SourceNat, Translation, Verdict, Wanted, packet,
 };
+pub use flow::Flow;
 pub use kernel::Kernel;
 pub use lookup::{Lookup, Query};
 pub use natbpf::Natbpf;

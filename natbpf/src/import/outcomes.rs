@@ -13,7 +13,7 @@ use super::{
     target::{Target, Verdict},
 };
 
-pub use super::ruleset::Hook;
+pub use super::{ruleset::Hook, target::SourceNat};
 
 /// Says whether what is not known of a line holds; `None`: nobody knows.
 pub type Holds<'a> = &'a dyn Fn(usize) -> Option<bool>;
@@ -97,16 +97,26 @@ impl Rules {
         pieces.filter_map(|(line, piece)| Some(Miss { line, wanted: wanted(piece, packet)? })).collect()
     }
 
-    /// The one address that its source surely becomes, and the line that says so.
-    pub fn sender(&self, packet: &Packet) -> Option<(usize, Ipv4Addr)> {
+    /// How its source is surely translated, and the line that says so.
+    pub fn source(&self, packet: &Packet) -> Option<(usize, SourceNat)> {
         let bases = self.0.bases(Kind::Nat, Hook::Postrouting);
         let ends = bases.into_iter().map(|(table, name, _)| Walk::new(table, packet, &|_| None).chain(name));
         let ends = ends.filter(|ends| !ends.decided.is_empty()).collect::<Vec<_>>();
         let [Ends { decided, falls: false, .. }] = &ends[..] else { return None };
         match &decided[..] {
-            [(Verdict::Source(nat), line)] => Some((*line, nat.single()?)),
+            [(Verdict::Source(nat), line)] => Some((*line, nat.clone())),
             _ => None,
         }
+    }
+
+    /// The fewest ports that a rule has for what it translates, of those that have more than one.
+    pub fn fewest_ports(&self) -> Option<usize> {
+        let sources = self.0.tables.iter().flat_map(Table::rules);
+        let ports = sources.filter_map(|(_, rule)| match &rule.target {
+            Target::Do(Verdict::Source(nat)) => Some(nat.allowed_ports().len()),
+            _ => None,
+        });
+        ports.filter(|ports| *ports > 1).min()
     }
 
     /// Rules of DNAT for what comes from elsewhere.

@@ -19,12 +19,14 @@ mod networks;
 mod offloads;
 mod own;
 mod policy;
+mod ports;
 mod proxy;
 mod queues;
 mod routing;
 mod sizes;
 mod stations;
 mod translation;
+mod twice;
 mod vlans;
 mod wiring;
 
@@ -51,6 +53,8 @@ const TABLES: &[&[Cause]] = &[
     input::CAUSES,
     bridge_filter::CAUSES,
     translation::CAUSES,
+    twice::CAUSES,
+    ports::CAUSES,
     conntrack::CAUSES,
     own::CAUSES,
 ];
