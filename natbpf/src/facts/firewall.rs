@@ -4,11 +4,12 @@
 use std::net::Ipv4Addr;
 
 use super::Source;
-use crate::import::{model::Rules, outcomes::Holds};
+use crate::import::{model::Rules, outcomes::Holds, zones::Zoned};
 
 pub use crate::import::{
     model::Packet,
     outcomes::{Forward, Hook, Miss, SourceNat, Translation, Wanted},
+    zones::Zone,
 };
 
 /// All rules.
@@ -124,6 +125,21 @@ impl Firewall {
     /// The fewest ports that a rule has for what it translates, of those that have more than one.
     pub fn fewest_ports(&self) -> Option<usize> {
         self.sets.iter().filter_map(|set| set.rules.as_ref()?.fewest_ports()).min()
+    }
+
+    /// The zone of conntrack that a packet is tracked in, with the rule that says so if one does; `None`: it is not
+    /// known.
+    pub fn zone(&self, packet: &Packet) -> Option<(Option<Verdict>, Zone)> {
+        let mut found = (None, Zone::default());
+        for set in &self.sets {
+            match set.rules.as_ref()?.zone(packet) {
+                Zoned::Not => {}
+                Zoned::By(line, zone) if found.0.is_none() => found = (Some(set.printed(line)?), zone),
+                Zoned::By(_, zone) if zone == found.1 => {}
+                Zoned::By(..) | Zoned::Unknown => return None,
+            }
+        }
+        Some(found)
     }
 
     /// Rules of DNAT for what comes from elsewhere.

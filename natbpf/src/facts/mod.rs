@@ -54,7 +54,7 @@ pub use daemon::Daemon;
 pub use device::{Bridge, Device, Port, PortState, Vlan};
 pub use dnsmasq::{Dnsmasq, Range};
 pub use firewall::{
-    Firewall, Forward, Hook, Miss, Packet, Set, SourceNat, Translation, Verdict, Wanted, packet,
+    Firewall, Forward, Hook, Miss, Packet, Set, SourceNat, Translation, Verdict, Wanted, Zone, packet,
 };
 pub use flow::Flow;
 pub use kernel::Kernel;

@@ -29,6 +29,7 @@ mod translation;
 mod twice;
 mod vlans;
 mod wiring;
+mod zones;
 
 const TABLES: &[&[Cause]] = &[
     host::CAUSES,
@@ -55,6 +56,7 @@ const TABLES: &[&[Cause]] = &[
     translation::CAUSES,
     twice::CAUSES,
     ports::CAUSES,
+    zones::CAUSES,
     conntrack::CAUSES,
     own::CAUSES,
 ];
