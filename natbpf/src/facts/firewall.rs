@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::Source;
+use super::{Flowtable, Source, flowtable::flowtables};
 use crate::import::{model::Rules, outcomes::Holds, zones::Zoned};
 
 pub use crate::import::{
@@ -127,6 +127,19 @@ impl Firewall {
         self.sets.iter().filter_map(|set| set.rules.as_ref()?.fewest_ports()).min()
     }
 
+    /// What legacy tables and those of nf_tables each decide about a packet: the rule that translates it, or the policy
+    /// by which it needs one that accepts it. `None`: one of the two leaves it to the other.
+    pub fn decided_twice(&self, packet: &Packet) -> Option<[Verdict; 2]> {
+        let decides = |legacy: bool| {
+            let mut sets = self.sets.iter().filter(|set| (set.source == Source::Legacy) == legacy);
+            sets.find_map(|set| {
+                let policy = || set.printed(set.rules.as_ref()?.drop_policy()?);
+                set.source(packet).map(|(rule, _)| rule).or_else(policy)
+            })
+        };
+        Some([decides(true)?, decides(false)?])
+    }
+
     /// The zone of conntrack that a packet is tracked in, with the rule that says so if one does; `None`: it is not
     /// known.
     pub fn zone(&self, packet: &Packet) -> Option<(Option<Verdict>, Zone)> {
@@ -155,6 +168,20 @@ impl Firewall {
             printed.collect::<Vec<_>>()
         };
         self.sets.iter().map(of_set).find(|found| !found.is_empty()).unwrap_or_default()
+    }
+
+    /// Rules of filters at a hook that may be for a packet.
+    pub fn asked(&self, hook: Hook, packet: &Packet) -> Vec<Verdict> {
+        let of_set = |set: &Set| {
+            let lines = set.rules.as_ref().map(|rules| rules.asked(hook, packet)).unwrap_or_default();
+            lines.into_iter().filter_map(|line| set.printed(line)).collect::<Vec<_>>()
+        };
+        self.sets.iter().flat_map(of_set).collect()
+    }
+
+    pub fn flowtables(&self) -> Vec<Flowtable> {
+        let by_nft = self.sets.iter().filter(|set| set.source == Source::Nftables);
+        by_nft.flat_map(|set| flowtables(&set.text)).collect()
     }
 
     /// Whether any line of any set has this in it.

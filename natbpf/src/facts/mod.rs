@@ -7,7 +7,7 @@
 //! | `device`, `route`, `neighbour`, `queue` | what the kernel tells by rtnetlink, as plain values |
 //! | `lookup` | which route a packet takes |
 //! | `settings` | sysctls and counters below `/proc` |
-//! | `firewall`, `source` | rules, as the commands of iptables and nftables print them |
+//! | `firewall`, `source`, `flowtable` | rules, as the commands of iptables and nftables print them |
 //! | `flow` | flows of conntrack that are translated |
 //! | `daemon`, `dnsmasq` | processes that serve instances: DHCP, DNS, platforms; what one of them was told |
 //! | `sockets`, `resolver` | where services wait, and which name servers programs ask |
@@ -37,6 +37,7 @@ mod device;
 mod dnsmasq;
 mod firewall;
 mod flow;
+mod flowtable;
 mod kernel;
 mod lookup;
 mod natbpf;
@@ -57,6 +58,7 @@ pub use firewall::{
     Firewall, Forward, Hook, Miss, Packet, Set, SourceNat, Translation, Verdict, Wanted, Zone, packet,
 };
 pub use flow::Flow;
+pub use flowtable::Flowtable;
 pub use kernel::Kernel;
 pub use lookup::{Lookup, Query};
 pub use natbpf::Natbpf;

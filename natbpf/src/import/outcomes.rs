@@ -72,6 +72,14 @@ impl Rules {
         })
     }
 
+    /// Lines of rules of filters at a hook that may be for a packet.
+    pub fn asked(&self, hook: Hook, packet: &Packet) -> Vec<usize> {
+        let bases = self.0.bases(Kind::Filter, hook).into_iter();
+        let rules = bases.flat_map(|(table, name, _)| table.called_from(name));
+        let for_it = rules.filter(|rule| rule.pieces.iter().any(|piece| contains(piece, packet)));
+        for_it.map(|rule| rule.line.number).collect()
+    }
+
     /// What becomes of its source where it leaves.
     pub fn surely_untranslated(&self, packet: &Packet) -> Translation {
         let mut exempt = None;
@@ -117,6 +125,12 @@ impl Rules {
             _ => None,
         });
         ports.filter(|ports| *ports > 1).min()
+    }
+
+    /// The line of the policy by which FORWARD drops what no rule accepts.
+    pub fn drop_policy(&self) -> Option<usize> {
+        let mut bases = self.0.bases(Kind::Filter, Hook::Forward).into_iter();
+        bases.find(|(.., base)| base.policy == Policy::Drop).map(|(.., base)| base.line.number)
     }
 
     /// Rules of DNAT for what comes from elsewhere.

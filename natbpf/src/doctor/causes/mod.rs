@@ -10,6 +10,7 @@ mod crossing;
 mod dhcp;
 mod dns;
 mod filter;
+mod flowtables;
 mod forwarding;
 mod host;
 mod input;
@@ -25,6 +26,7 @@ mod queues;
 mod routing;
 mod sizes;
 mod stations;
+mod systems;
 mod translation;
 mod twice;
 mod vlans;
@@ -51,6 +53,8 @@ const TABLES: &[&[Cause]] = &[
     proxy::CAUSES,
     forwarding::CAUSES,
     filter::CAUSES,
+    systems::CAUSES,
+    flowtables::CAUSES,
     input::CAUSES,
     bridge_filter::CAUSES,
     translation::CAUSES,
