@@ -30,6 +30,7 @@ mod systems;
 mod translation;
 mod twice;
 mod vlans;
+mod vrfs;
 mod wiring;
 mod zones;
 
@@ -50,6 +51,7 @@ const TABLES: &[&[Cause]] = &[
     neighbours::CAUSES,
     routing::CAUSES,
     policy::CAUSES,
+    vrfs::CAUSES,
     proxy::CAUSES,
     forwarding::CAUSES,
     filter::CAUSES,
