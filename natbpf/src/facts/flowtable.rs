@@ -57,7 +57,7 @@ mod tests {
                     \t\ttype filter hook forward priority filter; policy accept;\n\t\tip protocol tcp flow add @ft\n\t}\n}\n";
         let devices = ["br0", "wan"].map(str::to_owned).to_vec();
         let wanted = Flowtable { name: "inet fast ft".to_owned(), devices };
-        assert_eq!(flowtables(text), [wanted.clone()]);
+        assert_eq!(flowtables(text), std::slice::from_ref(&wanted));
         assert!(wanted.is_filled_by("ip protocol tcp flow add @ft # handle 3"));
         assert!(!wanted.is_filled_by("ip protocol tcp flow add @fast"));
     }
