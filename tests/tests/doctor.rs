@@ -30,5 +30,6 @@ mod doctor {
     mod translation;
     mod unseen;
     mod vlans;
+    mod vrfs;
     mod wiring;
 }

@@ -1,46 +1,16 @@
 //! Rules of a network namespace, as the commands of iptables and nftables print them. They are read as `natbpf import`
 //! reads them.
 
-use std::{fs, net::Ipv4Addr, process::Command};
+use std::net::Ipv4Addr;
 
-use crate::import::{model::Rules, outcomes::Holds};
+use super::{Flowtable, Source, flowtable::flowtables};
+use crate::import::{model::Rules, outcomes::Holds, zones::Zoned};
 
 pub use crate::import::{
     model::Packet,
-    outcomes::{Forward, Hook, Miss, Translation, Wanted},
+    outcomes::{Forward, Hook, Miss, SourceNat, Translation, Wanted},
+    zones::Zone,
 };
-
-/// What prints them. nft shows those of iptables, too, but not what their extensions are about.
-const PROGRAMS: [Source; 3] = [Source::Iptables, Source::Legacy, Source::Nftables];
-
-/// Who shows rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// iptables on nf_tables.
-    Iptables,
-    /// iptables on ip_tables.
-    Legacy,
-    Nftables,
-}
-
-impl Source {
-    const fn command(self) -> &'static [&'static str] {
-        match self {
-            Self::Iptables => &["iptables-nft-save"],
-            Self::Legacy => &["iptables-legacy-save"],
-            Self::Nftables => &["nft", "-a", "list", "ruleset"],
-        }
-    }
-
-    /// What an operator calls it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Iptables => "iptables",
-            Self::Legacy => "iptables-legacy",
-            Self::Nftables => "nft",
-        }
-    }
-}
 
 /// All rules.
 #[derive(Debug, Default)]
@@ -67,6 +37,21 @@ pub struct Verdict {
     pub text: String,
     /// Of nftables: family, table and chain, as its commands take them.
     pub chain: Option<String>,
+}
+
+impl Verdict {
+    /// The command that deletes the rule, of this table of iptables.
+    pub fn deleted(&self, table: &str) -> String {
+        match &self.chain {
+            Some(chain) => format!("nft delete rule {chain} handle {}", self.handle()),
+            None => format!("{} -t {table} {}", self.source.name(), self.text.replacen("-A", "-D", 1)),
+        }
+    }
+
+    /// By which commands of nft know it.
+    pub fn handle(&self) -> &str {
+        self.text.rsplit_once("handle ").map_or("HANDLE", |(_, handle)| handle)
+    }
 }
 
 impl Firewall {
@@ -126,13 +111,48 @@ impl Firewall {
         self.all(|rules| rules.misses(packet), |miss| miss.line)
     }
 
+    /// How its source is surely translated, and the rule that says so.
+    pub fn source(&self, packet: &Packet) -> Option<(Verdict, SourceNat)> {
+        self.sets.iter().find_map(|set| set.source(packet))
+    }
+
     /// The one address that its source surely becomes, and the rule that says so.
     pub fn sender(&self, packet: &Packet) -> Option<(Verdict, Ipv4Addr)> {
-        let sender = |set: &Set| {
-            let (line, address) = set.rules.as_ref()?.sender(packet)?;
-            Some((set.printed(line)?, address))
+        let (rule, nat) = self.source(packet)?;
+        Some((rule, nat.single()?))
+    }
+
+    /// The fewest ports that a rule has for what it translates, of those that have more than one.
+    pub fn fewest_ports(&self) -> Option<usize> {
+        self.sets.iter().filter_map(|set| set.rules.as_ref()?.fewest_ports()).min()
+    }
+
+    /// What legacy tables and those of nf_tables each decide about a packet: the rule that translates it, or the policy
+    /// by which it needs one that accepts it. `None`: one of the two leaves it to the other.
+    pub fn decided_twice(&self, packet: &Packet) -> Option<[Verdict; 2]> {
+        let decides = |legacy: bool| {
+            let mut sets = self.sets.iter().filter(|set| (set.source == Source::Legacy) == legacy);
+            sets.find_map(|set| {
+                let policy = || set.printed(set.rules.as_ref()?.drop_policy()?);
+                set.source(packet).map(|(rule, _)| rule).or_else(policy)
+            })
         };
-        self.sets.iter().find_map(sender)
+        Some([decides(true)?, decides(false)?])
+    }
+
+    /// The zone of conntrack that a packet is tracked in, with the rule that says so if one does; `None`: it is not
+    /// known.
+    pub fn zone(&self, packet: &Packet) -> Option<(Option<Verdict>, Zone)> {
+        let mut found = (None, Zone::default());
+        for set in &self.sets {
+            match set.rules.as_ref()?.zone(packet) {
+                Zoned::Not => {}
+                Zoned::By(line, zone) if found.0.is_none() => found = (Some(set.printed(line)?), zone),
+                Zoned::By(_, zone) if zone == found.1 => {}
+                Zoned::By(..) | Zoned::Unknown => return None,
+            }
+        }
+        Some(found)
     }
 
     /// Rules of DNAT for what comes from elsewhere.
@@ -150,6 +170,20 @@ impl Firewall {
         self.sets.iter().map(of_set).find(|found| !found.is_empty()).unwrap_or_default()
     }
 
+    /// Rules of filters at a hook that may be for a packet.
+    pub fn asked(&self, hook: Hook, packet: &Packet) -> Vec<Verdict> {
+        let of_set = |set: &Set| {
+            let lines = set.rules.as_ref().map(|rules| rules.asked(hook, packet)).unwrap_or_default();
+            lines.into_iter().filter_map(|line| set.printed(line)).collect::<Vec<_>>()
+        };
+        self.sets.iter().flat_map(of_set).collect()
+    }
+
+    pub fn flowtables(&self) -> Vec<Flowtable> {
+        let by_nft = self.sets.iter().filter(|set| set.source == Source::Nftables);
+        by_nft.flat_map(|set| flowtables(&set.text)).collect()
+    }
+
     /// Whether any line of any set has this in it.
     pub fn lines<'a>(&'a self, part: &'a str) -> impl Iterator<Item = (Source, &'a str)> {
         let lines = self.sets.iter().flat_map(|set| set.text.lines().map(|line| (set.source, line.trim())));
@@ -160,6 +194,11 @@ impl Firewall {
 impl Set {
     fn drops(&self, hooks: &[Hook], packet: &Packet, holds: Holds<'_>) -> Option<Verdict> {
         self.printed(self.rules.as_ref()?.surely_dropped(hooks, packet, holds)?)
+    }
+
+    fn source(&self, packet: &Packet) -> Option<(Verdict, SourceNat)> {
+        let (line, nat) = self.rules.as_ref()?.source(packet)?;
+        Some((self.printed(line)?, nat))
     }
 
     fn printed(&self, line: usize) -> Option<Verdict> {
@@ -221,11 +260,8 @@ pub fn look(within: &str) -> (Firewall, Vec<String>) {
     let mut unseen = Vec::new();
     let mut sets = Vec::new();
     let mut shown = false;
-    for source in PROGRAMS {
-        if source == Source::Legacy && !has_legacy_tables() {
-            continue;
-        }
-        match print(source) {
+    for source in Source::ALL.into_iter().filter(|source| source.is_used()) {
+        match source.print() {
             Ok(text) => {
                 shown |= source != Source::Legacy;
                 if !text.trim().is_empty() {
@@ -242,28 +278,6 @@ pub fn look(within: &str) -> (Firewall, Vec<String>) {
         }
     }
     (Firewall { sets, partial: !unseen.is_empty() }, unseen)
-}
-
-/// Whether ip_tables is used. To ask for its tables would make them.
-fn has_legacy_tables() -> bool {
-    fs::read_to_string("/proc/thread-self/net/ip_tables_names").is_ok_and(|names| !names.trim().is_empty())
-}
-
-/// The text, or why there is none.
-fn print(source: Source) -> Result<String, String> {
-    let [program, arguments @ ..] = source.command() else { return Ok(String::new()) };
-    let output = Command::new(program).args(arguments).env("LC_ALL", "C").output();
-    match output {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(format!("`{program}` is not installed"))
-        }
-        Err(error) => Err(format!("`{program}`: {error}")),
-        Ok(output) if !output.status.success() => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            Err(format!("`{program}`: {}", said.lines().next().unwrap_or("it failed")))
-        }
-        Ok(output) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use super::{Place, Route, Rule};
+use super::{Device, Place, Route, Rule};
 
 /// A packet that is to be routed.
 #[derive(Clone, Copy, Debug)]
@@ -29,17 +29,37 @@ pub enum Lookup<'a> {
 }
 
 impl Place {
+    /// Where a VRF is, nothing is known: firewalls see its packets twice, by the device and by the VRF.
     pub fn lookup(&self, query: Query<'_>) -> Lookup<'_> {
+        self.find(query, None)
+    }
+
+    /// The route alone, also where there are VRFs.
+    pub fn lookup_with_vrfs(&self, query: Query<'_>) -> Lookup<'_> {
+        // Which device that would be is another question there.
+        if self.rules.iter().any(|rule| !rule.v6 && rule.input.is_some()) {
+            return Lookup::Unknown;
+        }
+        let vrf = self.named(query.input).and_then(|device| self.vrf(device));
+        self.find(query, Some(vrf.and_then(|vrf| vrf.table)))
+    }
+
+    /// The VRF that a device is in.
+    pub fn vrf(&self, device: &Device) -> Option<&Device> {
+        self.device(device.master?).filter(|master| master.table.is_some())
+    }
+
+    /// `of_vrf`: the table of the packet's VRF, if it has one; `None`: that is not known.
+    fn find(&self, query: Query<'_>, of_vrf: Option<Option<u32>>) -> Lookup<'_> {
         let mut rules: Vec<_> = self.rules.iter().filter(|rule| !rule.v6).collect();
         rules.sort_by_key(|rule| rule.priority);
         for rule in rules.into_iter().filter(|rule| rule.may_be_for(query)) {
-            if rule.special {
-                return Lookup::Unknown;
-            }
+            let table = if rule.of_vrf { of_vrf } else { Some(rule.table) };
+            let Some(table) = table.filter(|_| !rule.special) else { return Lookup::Unknown };
             if rule.refuses.is_some() {
                 return Lookup::Refused(rule, None);
             }
-            let Some(route) = rule.table.and_then(|table| self.best(table, query.destination)) else {
+            let Some(route) = table.and_then(|table| self.best(table, query.destination)) else {
                 continue;
             };
             let length = u32::from(route.destination.prefix_len());

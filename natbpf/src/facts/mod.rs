@@ -7,7 +7,8 @@
 //! | `device`, `route`, `neighbour`, `queue` | what the kernel tells by rtnetlink, as plain values |
 //! | `lookup` | which route a packet takes |
 //! | `settings` | sysctls and counters below `/proc` |
-//! | `firewall` | rules, as the commands of iptables and nftables print them |
+//! | `firewall`, `source`, `flowtable` | rules, as the commands of iptables and nftables print them |
+//! | `flow` | flows of conntrack that are translated |
 //! | `daemon`, `dnsmasq` | processes that serve instances: DHCP, DNS, platforms; what one of them was told |
 //! | `sockets`, `resolver` | where services wait, and which name servers programs ask |
 //! | `offloads` | what devices leave to those after them |
@@ -35,6 +36,8 @@ mod daemon;
 mod device;
 mod dnsmasq;
 mod firewall;
+mod flow;
+mod flowtable;
 mod kernel;
 mod lookup;
 mod natbpf;
@@ -46,13 +49,16 @@ mod resolver;
 mod route;
 mod settings;
 mod sockets;
+mod source;
 
 pub use daemon::Daemon;
 pub use device::{Bridge, Device, Port, PortState, Vlan};
 pub use dnsmasq::{Dnsmasq, Range};
 pub use firewall::{
-    Firewall, Forward, Hook, Miss, Packet, Set, Source, Translation, Verdict, Wanted, packet,
+    Firewall, Forward, Hook, Miss, Packet, Set, SourceNat, Translation, Verdict, Wanted, Zone, packet,
 };
+pub use flow::Flow;
+pub use flowtable::Flowtable;
 pub use kernel::Kernel;
 pub use lookup::{Lookup, Query};
 pub use natbpf::Natbpf;
@@ -64,6 +70,7 @@ pub use resolver::Resolver;
 pub use route::{Address, Hop, Route, Rule};
 pub use settings::Settings;
 pub use sockets::Socket;
+pub use source::Source;
 
 /// The host's own network namespace, where its first process is.
 const FIRST: &str = "/proc/1/ns/net";

@@ -14,9 +14,9 @@ use netlink_packet_route::{AddressFamily, link::LinkExtentMask};
 use rtnetlink::{IpVersion, RouteMessageBuilder};
 
 use super::{
-    Address, Device, Firewall, Neighbour, Offloads, Queue, Route, Rule, Settings, Socket, Station,
+    Address, Device, Firewall, Flow, Neighbour, Offloads, Queue, Route, Rule, Settings, Socket, Station,
     device::{device, vlans},
-    firewall,
+    firewall, flow,
     neighbour::{neighbour, station},
     offloads, queue,
     route::{address, local, route, rule},
@@ -58,6 +58,8 @@ pub struct Place {
     pub sockets: Option<Vec<Socket>>,
     pub settings: Settings,
     pub firewall: Firewall,
+    /// Translated flows of TCP and UDP; none where there are too few to use up the ports of any rule.
+    pub flows: Vec<Flow>,
 }
 
 impl Place {
@@ -84,8 +86,16 @@ impl Place {
         place.ask(&requests).await.context("cannot ask the kernel for devices, addresses and routes")?;
         place.queues = queue::look().context("cannot ask the kernel for queueing disciplines")?;
         place.offloads = offloads::look(&place.devices);
-        let unseen;
+        let mut unseen;
         (place.firewall, unseen) = firewall::look(&place.within());
+        let tracked = place.settings.number("netfilter/nf_conntrack_count").unwrap_or_default();
+        let fewest = place.firewall.fewest_ports();
+        if fewest.is_some_and(|ports| ports as u64 * Flow::MANY / 100 <= tracked) {
+            match flow::look() {
+                Ok(flows) => place.flows = flows,
+                Err(error) => unseen.push(format!("flows of conntrack{}: {error}", place.within())),
+            }
+        }
         Ok((place, unseen))
     }
 

@@ -58,6 +58,8 @@ pub struct Rule {
     pub output: Option<String>,
     /// It is for packets with a firewall's mark, or is about ports and the like.
     pub special: bool,
+    /// It leads what comes by a VRF to that one's table.
+    pub of_vrf: bool,
     /// The table that it leads to.
     pub table: Option<u32>,
     /// Routes of its table whose prefix is not longer than this do not count.
@@ -223,6 +225,7 @@ pub fn rule(message: &RuleMessage) -> Rule {
         special: message.header.flags.contains(RuleFlags::Invert)
             || message.header.action == RuleAction::Goto
             || message.header.tos != 0,
+        of_vrf: false,
         table: Some(message.header.table.into()),
         suppress: None,
         refuses: match message.header.action {
@@ -253,8 +256,7 @@ pub fn rule(message: &RuleMessage) -> Rule {
             | RuleAttribute::SourcePortRange(_)
             | RuleAttribute::DestinationPortRange(_)
             | RuleAttribute::TunId(_) => rule.special = true,
-            // The table is that of the VRF that a packet comes by.
-            RuleAttribute::L3MDev(true) => (rule.special, rule.table) = (true, None),
+            RuleAttribute::L3MDev(true) => (rule.of_vrf, rule.table) = (true, None),
             _ => {}
         }
     }

@@ -36,6 +36,7 @@ mod toml;
 mod unknown;
 mod uplinks;
 mod written;
+pub mod zones;
 
 pub use error::ImportError;
 pub use report::{Import, SkippedLine};

@@ -13,7 +13,7 @@ use super::{
     target::{Target, Verdict},
 };
 
-pub use super::ruleset::Hook;
+pub use super::{ruleset::Hook, target::SourceNat};
 
 /// Says whether what is not known of a line holds; `None`: nobody knows.
 pub type Holds<'a> = &'a dyn Fn(usize) -> Option<bool>;
@@ -72,6 +72,14 @@ impl Rules {
         })
     }
 
+    /// Lines of rules of filters at a hook that may be for a packet.
+    pub fn asked(&self, hook: Hook, packet: &Packet) -> Vec<usize> {
+        let bases = self.0.bases(Kind::Filter, hook).into_iter();
+        let rules = bases.flat_map(|(table, name, _)| table.called_from(name));
+        let for_it = rules.filter(|rule| rule.pieces.iter().any(|piece| contains(piece, packet)));
+        for_it.map(|rule| rule.line.number).collect()
+    }
+
     /// What becomes of its source where it leaves.
     pub fn surely_untranslated(&self, packet: &Packet) -> Translation {
         let mut exempt = None;
@@ -97,16 +105,32 @@ impl Rules {
         pieces.filter_map(|(line, piece)| Some(Miss { line, wanted: wanted(piece, packet)? })).collect()
     }
 
-    /// The one address that its source surely becomes, and the line that says so.
-    pub fn sender(&self, packet: &Packet) -> Option<(usize, Ipv4Addr)> {
+    /// How its source is surely translated, and the line that says so.
+    pub fn source(&self, packet: &Packet) -> Option<(usize, SourceNat)> {
         let bases = self.0.bases(Kind::Nat, Hook::Postrouting);
         let ends = bases.into_iter().map(|(table, name, _)| Walk::new(table, packet, &|_| None).chain(name));
         let ends = ends.filter(|ends| !ends.decided.is_empty()).collect::<Vec<_>>();
         let [Ends { decided, falls: false, .. }] = &ends[..] else { return None };
         match &decided[..] {
-            [(Verdict::Source(nat), line)] => Some((*line, nat.single()?)),
+            [(Verdict::Source(nat), line)] => Some((*line, nat.clone())),
             _ => None,
         }
+    }
+
+    /// The fewest ports that a rule has for what it translates, of those that have more than one.
+    pub fn fewest_ports(&self) -> Option<usize> {
+        let sources = self.0.tables.iter().flat_map(Table::rules);
+        let ports = sources.filter_map(|(_, rule)| match &rule.target {
+            Target::Do(Verdict::Source(nat)) => Some(nat.allowed_ports().len()),
+            _ => None,
+        });
+        ports.filter(|ports| *ports > 1).min()
+    }
+
+    /// The line of the policy by which FORWARD drops what no rule accepts.
+    pub fn drop_policy(&self) -> Option<usize> {
+        let mut bases = self.0.bases(Kind::Filter, Hook::Forward).into_iter();
+        bases.find(|(.., base)| base.policy == Policy::Drop).map(|(.., base)| base.line.number)
     }
 
     /// Rules of DNAT for what comes from elsewhere.

@@ -1,6 +1,6 @@
 //! What a rule does with what it matches.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, ops::RangeInclusive};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Target {
@@ -66,6 +66,12 @@ impl SourceNat {
     pub fn range(&self) -> Option<String> {
         let (first, last) = self.to?;
         Some(if first == last { first.to_string() } else { format!("{first}-{last}") })
+    }
+
+    /// The external ports of a flow whose own port is not below 1024 (`nf_nat_l4proto_unique_tuple`).
+    pub fn allowed_ports(&self) -> RangeInclusive<u16> {
+        let (first, last) = self.ports.unwrap_or((1024, u16::MAX));
+        first..=last
     }
 
     pub fn single(&self) -> Option<Ipv4Addr> {

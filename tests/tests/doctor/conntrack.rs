@@ -1,4 +1,4 @@
-//! Flows that are not tracked.
+//! Flows that are not tracked, or not where their answers are looked for.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -24,6 +24,40 @@ fn nftables_keeps_the_answers_from_being_tracked() -> Result<()> {
                      iifname wan notrack; }; }";
         lab.gw.cmd("nft").arg(rules).run()
     })
+}
+
+#[test]
+fn answers_are_looked_for_in_another_zone() -> Result<()> {
+    let rule = "-A PREROUTING -i br0 -j CT --zone 5";
+    names_what_stops("answers-in-other-zone", rule, |lab| iptables(lab, &format!("-t raw {rule}")))?;
+    // The same for answers alone.
+    let rule = "-A PREROUTING -i wan -j CT --zone 5";
+    names_what_stops("answers-in-other-zone", rule, |lab| iptables(lab, &format!("-t raw {rule}")))
+}
+
+#[test]
+fn nftables_puts_a_network_into_a_zone() -> Result<()> {
+    names_what_stops("answers-in-other-zone", "iifname \"br0\" ct zone set 5 # handle 2", |lab| {
+        let rules = "table ip early { chain pre { type filter hook prerouting priority -300; \
+                     iifname br0 ct zone set 5; }; }";
+        lab.gw.cmd("nft").arg(rules).run()
+    })
+}
+
+/// Where answers are looked for in the same zone, they are found.
+#[test]
+fn zones_that_are_no_cause() -> Result<()> {
+    for rules in [
+        "-t raw -A PREROUTING -i br0 -j CT --zone-orig 5",
+        "-t raw -A PREROUTING -i br0 -j CT --zone 5\n-t raw -A PREROUTING -i wan -j CT --zone 5",
+        "-t raw -A PREROUTING -i br0 -j CT --zone 5\n-t raw -A PREROUTING -i wan -j CT --zone-reply 5",
+    ] {
+        let lab = healthy()?;
+        iptables(&lab, rules)?;
+        ensure!(reaches_outside(&lab)?, "{rules}: no answer");
+        Examination::of(&lab.natbpf_cli()?)?.is_healthy()?;
+    }
+    Ok(())
 }
 
 /// Enters flows, each with a port and an address of its own, that the kernel does not give up for others.

@@ -1,6 +1,8 @@
 //! Rules that drop.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use lab::ends::reflector::Reflector;
+use lab::{Lab, Namespace, SERVER, VM1, isolate};
 
 use super::examination::{Examination, healthy, iptables, names_what_stops, reaches_outside};
 
@@ -40,6 +42,78 @@ fn a_rule_is_for_icmp_alone() -> Result<()> {
     names_what_stops("icmp-dropped", "-A FORWARD -s 10.0.0.0/24 -p icmp -j DROP", |lab| {
         iptables(lab, "-A FORWARD -s 10.0.0.0/24 -p icmp -j DROP")
     })
+}
+
+/// The healthy lab has a rule of nf_tables that translates.
+#[test]
+fn legacy_rules_are_asked_besides() -> Result<()> {
+    let lab = healthy()?;
+    let legacy = |lines: &str| {
+        let mut lines = lines.lines().map(|line| line.split(' '));
+        lines.try_for_each(|line| lab.gw.cmd("iptables-legacy").args(line).run())
+    };
+    legacy("-A FORWARD -i br0 -p tcp --dport 25 -j DROP")?;
+    Examination::of(&lab.natbpf_cli()?)?.is_healthy()?;
+    legacy("-A FORWARD -i br0 -j ACCEPT\n-A FORWARD -o br0 -j ACCEPT\n-P FORWARD DROP")?;
+    Examination::of(&lab.natbpf_cli()?)?.is_alone("legacy-beside-nf-tables", ":FORWARD DROP")?;
+    ensure!(reaches_outside(&lab)?, "it is a warning, and a ping is not answered");
+    // A rule of nf_tables that accepts does not help.
+    legacy("-D FORWARD -i br0 -j ACCEPT")?;
+    iptables(&lab, "-I FORWARD -i br0 -j ACCEPT")?;
+    Examination::of(&lab.natbpf_cli()?)?.is_alone("forward-dropped", ":FORWARD DROP")?;
+    ensure!(!reaches_outside(&lab)?, "a ping is answered all the same");
+    Ok(())
+}
+
+/// Whether this kernel has flowtables; it says so where not. Those of `cargo xtask vm` have.
+fn has_flowtables() -> Result<bool> {
+    let _isolation = isolate()?;
+    let table = "table inet probe { flowtable ft { hook ingress priority 0; devices = { lo }; }; }";
+    match Namespace::new("probe")?.cmd("nft").arg(table).run() {
+        Err(error) if format!("{error:#}").contains("No such file or directory") => {
+            eprintln!("this kernel has no flowtables: nothing was tried");
+            Ok(false)
+        }
+        made => made.map(|()| true),
+    }
+}
+
+/// Packets that a rule has counted.
+fn counted(lab: &Lab, rule: &str) -> Result<u64> {
+    let text = lab.gw.cmd("iptables-nft-save").arg("-c").output_text()?;
+    let counted = text.lines().find_map(|line| line.strip_suffix(rule)?.strip_prefix('[')?.split(':').next());
+    Ok(counted.context("the rule is not there")?.parse()?)
+}
+
+/// Of twenty questions and answers it sees the first ones alone.
+#[test]
+fn a_flowtable_takes_flows_past_a_rule() -> Result<()> {
+    if !has_flowtables()? {
+        return Ok(());
+    }
+    let lab = healthy()?;
+    let cli = lab.natbpf_cli()?;
+    let rule = "-A FORWARD -p udp -m quota --quota 1000000 -j ACCEPT";
+    iptables(&lab, rule)?;
+    let server = Reflector::start(&lab.out, (SERVER, 9000))?;
+    let ask = |port: u16| -> Result<u64> {
+        let before = counted(&lab, rule)?;
+        let socket = lab.vm1.udp((VM1, port))?;
+        (0..20).try_for_each(|_| server.ask(&socket, "hello").map(drop))?;
+        Ok(counted(&lab, rule)? - before)
+    };
+    ensure!(ask(20_000)? == 40, "the rule sees all packets");
+    let table = "table inet fast { flowtable ft { hook ingress priority 0; devices = { br0, wan }; }; \
+                 chain pass { type filter hook forward priority 0; ip protocol udp flow add @ft; }; }";
+    lab.gw.cmd("nft").arg(table).run()?;
+    ensure!(ask(20_001)? < 20, "the rule sees them all the same");
+    Examination::of(&cli)?.notes("flowtable-passes-rules", rule)?;
+    // Of a device that is not in the table, packets are not taken.
+    lab.gw.cmd("nft").arg("delete table inet fast").run()?;
+    lab.gw.cmd("nft").arg(table.replace("br0, ", "")).run()?;
+    let found = Examination::of(&cli)?;
+    ensure!(found.notes("flowtable-passes-rules", rule).is_err(), "{:#}", found.report);
+    Ok(())
 }
 
 /// Whether a rule for marked packets drops is not known.

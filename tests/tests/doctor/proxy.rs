@@ -13,6 +13,17 @@ fn the_gateway_answers_no_arp() -> Result<()> {
     })
 }
 
+/// What the router itself sends from its address there is led out by a policy.
+#[test]
+fn the_gateway_answers_arp_by_another_device() -> Result<()> {
+    names_what_stops("arp-filtered", "br0", |lab| {
+        lab.gw.ip("rule add from 10.0.0.1 lookup 100\nroute add default via 203.0.113.10 table 100")?;
+        Examination::of(&lab.natbpf_cli()?)?.is_healthy()?;
+        lab.gw.sysctl("net.ipv4.conf.br0.arp_filter", "1")?;
+        lab.vm1.ip("neighbour flush all")
+    })
+}
+
 #[test]
 fn the_address_of_snat_is_nobodys() -> Result<()> {
     names_what_stops("snat-foreign-address", "203.0.113.77", |lab| {

@@ -99,14 +99,7 @@ fn rules<'a>(site: &Site<'a>) -> Vec<(&'a Place, String, Option<Verdict>, Option
 }
 
 fn by_rule(place: &Place, rule: &Verdict, sentence: String) -> Found {
-    let command = match &rule.chain {
-        Some(chain) => {
-            let handle = rule.text.rsplit_once("handle ").map_or("HANDLE", |(_, handle)| handle);
-            format!("nft delete rule {chain} handle {handle}")
-        }
-        None => format!("{} -t raw {}", rule.source.name(), rule.text.replacen("-A", "-D", 1)),
-    };
-    Found::of_rule(place, rule, sentence).mend(place, command)
+    Found::of_rule(place, rule, sentence).mend(place, rule.deleted("raw"))
 }
 
 fn untracked(site: &Site<'_>) -> Vec<Found> {

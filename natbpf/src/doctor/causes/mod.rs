@@ -10,6 +10,7 @@ mod crossing;
 mod dhcp;
 mod dns;
 mod filter;
+mod flowtables;
 mod forwarding;
 mod host;
 mod input;
@@ -19,14 +20,19 @@ mod networks;
 mod offloads;
 mod own;
 mod policy;
+mod ports;
 mod proxy;
 mod queues;
 mod routing;
 mod sizes;
 mod stations;
+mod systems;
 mod translation;
+mod twice;
 mod vlans;
+mod vrfs;
 mod wiring;
+mod zones;
 
 const TABLES: &[&[Cause]] = &[
     host::CAUSES,
@@ -45,12 +51,18 @@ const TABLES: &[&[Cause]] = &[
     neighbours::CAUSES,
     routing::CAUSES,
     policy::CAUSES,
+    vrfs::CAUSES,
     proxy::CAUSES,
     forwarding::CAUSES,
     filter::CAUSES,
+    systems::CAUSES,
+    flowtables::CAUSES,
     input::CAUSES,
     bridge_filter::CAUSES,
     translation::CAUSES,
+    twice::CAUSES,
+    ports::CAUSES,
+    zones::CAUSES,
     conntrack::CAUSES,
     own::CAUSES,
 ];

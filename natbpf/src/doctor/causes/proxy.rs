@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::{
-    doctor::{Cause, Found, Severity, Site, Stage, Uplink, way::OUTSIDE},
-    facts::{Place, packet},
+    doctor::{Cause, Found, Severity, Site, Stage, Uplink, distinct, way::OUTSIDE},
+    facts::{Lookup, Place, Query, packet},
 };
 
 use super::translation::forwards;
@@ -16,6 +16,13 @@ pub const CAUSES: &[Cause] = &[
         stage: Stage::Neighbour,
         title: "The router answers no ARP on the device of a network (`arp_ignore` is 8)",
         look: ignored,
+    },
+    Cause {
+        name: "arp-filtered",
+        severity: Severity::Error,
+        stage: Stage::Neighbour,
+        title: "The router answers ARP of an instance by another device alone (`arp_filter`)",
+        look: filtered,
     },
     Cause {
         name: "snat-foreign-address",
@@ -67,6 +74,46 @@ fn ignored(site: &Site<'_>) -> Vec<Found> {
         }
     }
     found
+}
+
+/// The kernel answers where its own packets to who asks, from the address that is asked for, would leave (`arp_filter`
+/// of net/ipv4/arp.c).
+fn filtered(site: &Site<'_>) -> Vec<Found> {
+    const NAME: &str = "arp_filter";
+    let mut found = Vec::new();
+    for attached in &site.attached {
+        let (place, device) = (attached.router, attached.inside);
+        let (asked, asks) = (attached.gateway.addr(), attached.net.addr());
+        if place.settings.larger(&device.name, NAME) != Some(1) {
+            continue;
+        }
+        let Lookup::Leads(rule, route) =
+            place.lookup(Query { input: "lo", source: asked, destination: asks })
+        else {
+            continue;
+        };
+        let outputs = route.hops.iter().filter_map(|hop| place.device(hop.device));
+        let outputs: Vec<_> = outputs.map(|output| &*output.name).collect();
+        if outputs.is_empty() || outputs.contains(&&*device.name) {
+            continue;
+        }
+        let owner = if place.settings.of(&device.name, NAME) == Some(1) { &device.name } else { "all" };
+        let led = outputs.join(", ");
+        let sentence = format!(
+            "{} does not find its gateway {asked}: the kernel{} answers ARP there by {led} alone, where its \
+             packets from {asked} to {asks} leave, and not by {}",
+            attached.who(),
+            place.within(),
+            device.name
+        );
+        found.push(
+            Found::new(place, &device.name, sentence)
+                .seen(format!("/proc/sys/net/ipv4/conf/{owner}/{NAME}"), 1)
+                .seen(format!("ip route get {asks} from {asked}"), format!("{route} dev {led}, by `{rule}`"))
+                .mend(place, format!("sysctl -w net/ipv4/conf/{owner}/{NAME}=0")),
+        );
+    }
+    distinct(found)
 }
 
 /// Whether nobody answers ARP for an address though it is in the network of a device.
