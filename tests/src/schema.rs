@@ -84,7 +84,7 @@ fn check(root: &Value, schema: &Value, value: &Value) -> Result<()> {
             }
             "required" => {
                 let names = wanted.as_array().context("a list")?.iter().filter_map(Value::as_str);
-                names.into_iter().all(|name| value.get(name).is_some())
+                !value.is_object() || names.into_iter().all(|name| value.get(name).is_some())
             }
             "properties" => {
                 let wanted = wanted.as_object().context("properties")?;
@@ -98,7 +98,7 @@ fn check(root: &Value, schema: &Value, value: &Value) -> Result<()> {
             "additionalProperties" => {
                 ensure!(*wanted == json!(false), "{word} with {wanted} is not known here");
                 let known = schema["properties"].as_object().context("properties")?;
-                value.as_object().is_some_and(|object| object.keys().all(|name| known.contains_key(name)))
+                value.as_object().is_none_or(|object| object.keys().all(|name| known.contains_key(name)))
             }
             "items" => {
                 let items = value.as_array().map_or(&[][..], Vec::as_slice);
@@ -173,6 +173,12 @@ mod tests {
                 json!({ "properties": { "a": {} }, "additionalProperties": false }),
                 json!({ "a": 1 }),
                 json!({ "b": 1 }),
+            ),
+            // Words of objects are for objects.
+            (
+                json!({ "type": ["object", "null"], "required": ["a"], "properties": { "a": {} }, "additionalProperties": false }),
+                json!(null),
+                json!({}),
             ),
         ] {
             assert!(fits(schema.clone(), good.clone()), "{schema} {good}");
