@@ -67,7 +67,8 @@ impl Answer {
         Ok(())
     }
 
-    /// There and back it passes these devices, and no others but the last ones to the instance, where it gets the answer.
+    /// There and back it passes these devices, and no others but the last ones to the instance where that gets the
+    /// answer.
     pub fn passes(&self, there: &[&str], back: &[&str]) -> Result<()> {
         let mut expected = back.to_vec();
         expected.extend(if has_tcx()? { &[][..] } else { &["tap0 out", "eth0 in vm1"] });
