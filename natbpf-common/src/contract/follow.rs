@@ -195,8 +195,8 @@ pub struct Sight {
     pub location: u64,
     /// Cookie of the network namespace of its device.
     pub namespace: u64,
-    /// As they are at this point. An ICMP error: its own addresses. ARP and neighbour discovery: who asks and about whom,
-    /// or who answers and whom, with [`REQUEST`] or [`REPLY`] as the protocol.
+    /// As they are at this point. An ICMP error: its own addresses. ARP and neighbour discovery: who asks and about
+    /// whom, or who answers and whom, with [`REQUEST`] or [`REPLY`] as the protocol.
     pub ends: Ends,
     /// A [`Point`].
     pub point: u32,

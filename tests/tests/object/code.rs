@@ -68,7 +68,7 @@ fn every_helper_is_known_to_linux_6_1() -> Result<()> {
     const FUNCTION: u8 = 1;
     let mut helpers = std::collections::BTreeSet::new();
     let files = files()?;
-    let sections = files.iter().flat_map(|file| file.sections());
+    let sections = files.iter().flat_map(object::Object::sections);
     for section in sections.filter(|section| section.kind() == SectionKind::Text) {
         for (opcode, registers, immediate) in instructions(section.data()?) {
             if opcode != CALL {
@@ -95,7 +95,7 @@ fn every_helper_is_known_to_linux_6_1() -> Result<()> {
 #[test]
 fn no_instruction_is_newer_than_linux_6_1() -> Result<()> {
     let files = files()?;
-    let sections = files.iter().flat_map(|file| file.sections());
+    let sections = files.iter().flat_map(object::Object::sections);
     for section in sections.filter(|section| section.kind() == SectionKind::Text) {
         let mut wide = false;
         for (number, bytes) in section.data()?.chunks_exact(8).enumerate() {

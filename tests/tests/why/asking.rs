@@ -67,6 +67,15 @@ impl Answer {
         Ok(())
     }
 
+    /// There and back it passes these devices, and no others but the last ones to the instance where that gets the
+    /// answer.
+    pub fn passes(&self, there: &[&str], back: &[&str]) -> Result<()> {
+        let mut expected = back.to_vec();
+        expected.extend(if has_tcx()? { &[][..] } else { &["tap0 out", "eth0 in vm1"] });
+        ensure!(self.hops("there") == there && self.hops("back") == expected, "{:#}", self.json);
+        Ok(())
+    }
+
     pub fn is_answered(&self) -> Result<()> {
         ensure!(self.status == Some(0) && self.json["answered"] == true, "{:#}", self.json);
         ensure!(self.json["cause"].is_null(), "{:#}", self.json);

@@ -47,7 +47,7 @@ fn a_vlan_is_not_allowed() -> Result<()> {
         done => done?,
     }
     node.host.cmd("bridge").args("vlan del dev int-qr vid 1".split(' ')).run()?;
-    Answer::sent(&node, SERVER)?.is_for("vlan-not-allowed", "int-qr")
+    Answer::sent(&node, SERVER)?.is_for("vlan-not-on-port", "int-qr")
 }
 
 #[test]

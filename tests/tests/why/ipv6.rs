@@ -41,7 +41,7 @@ fn a_probe_shows_all_devices_both_ways_and_the_translation() -> Result<()> {
     let node = healthy()?;
     let answer = Answer::sent(&node, SERVER_V6)?;
     answer.is_answered()?;
-    ensure!(answer.hops("there") == THERE && answer.hops("back") == BACK, "{:#}", answer.json);
+    answer.passes(&THERE, &BACK)?;
     let (inside, outside) = (&answer.json["there"][4], &answer.json["there"][5]);
     let sources = [&inside["source"], &outside["source"]];
     ensure!(sources == [&VM1_V6.to_string(), &GATEWAY_V6.to_string()], "{:#}", answer.json);
