@@ -23,7 +23,7 @@ use crate::process::{Cmd, Process, Stream};
 pub(crate) const INSTANCE: &str = "lab";
 
 /// How long until `ready`: loading verifies four programs, slowly on an emulated machine.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 const STOP: Duration = Duration::from_secs(10);
 
 /// The binary: `$NATBPF_BIN`, or the one that cargo built next to this program.

@@ -55,8 +55,8 @@ pub fn begins(spot: Spot) -> bool {
             left.write_volatile(before - 1);
             return false;
         }
-        // By chance, one in a period on average: packets come by turns, as those of the two directions do, and one in an
-        // even number would always be of the same kind.
+        // By chance, one in a period on average: packets come by turns, as those of the two directions do, and one
+        // in an even number would always be of the same kind.
         left.write_volatile(1 + (bpf_get_prandom_u32() as u64 % (2 * period as u64 - 1)) as u32);
         (&raw mut (*lane).looks[spot as usize]).write_volatile(1);
     }
