@@ -31,9 +31,9 @@ const USAGE: u8 = 2;
 /// Nothing could be looked at.
 const UNSEEN: u8 = 3;
 
-/// Between two looks into the buffers; and how many of them it takes until it is asked for more.
-const LOOK: Duration = Duration::from_millis(50);
-const LOOKS_A_SECOND: u32 = 20;
+/// Between two looks into the buffer; and how many of them it takes until it is asked for more.
+const LOOK: Duration = Duration::from_millis(20);
+const LOOKS_A_SECOND: u32 = 50;
 
 pub async fn run(pins: &Pins, arguments: &TraceArgs) -> Result<ExitCode> {
     let filter = match filter(&arguments.filter) {

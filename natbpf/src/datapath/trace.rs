@@ -1,18 +1,12 @@
 //! Packets before and after the programs of the datapath, for as long as somebody looks.
 //!
 //! Nothing is attached for it: a word says which packets the programs look at, and a map what is asked for. They
-//! write into buffers of this process, which go with it, and stop when it does not renew what it asks for.
+//! write into a ring buffer, and stop when it does not renew what it asks for.
 
 use std::fmt;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use aya::{
-    maps::{
-        Array, Map, MapData, PerCpuArray, PerfEventArray,
-        perf::{PerfEvent, PerfEventArrayBuffer},
-    },
-    util::online_cpus,
-};
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
 use natbpf_common::{
     IfIndex, Nanoseconds, Timestamp,
     contract::trace::{Filter, Passing, Request, Sight, Spot},
@@ -21,9 +15,6 @@ use zerocopy::FromBytes as _;
 
 use super::{Pins, Tables, btf, pins::open};
 use crate::clock;
-
-/// Pages of the buffer of each processor: half a megabyte.
-const PAGES: usize = 128;
 
 /// How long the programs go on when this process does not renew what it asks for. Longer than two renewals.
 const WITHOUT_RENEWAL: Nanoseconds = Nanoseconds::seconds(3);
@@ -57,7 +48,7 @@ pub struct Traced {
     asked: Array<MapData, Request>,
     traced: Array<MapData, u32>,
     passing: PerCpuArray<MapData, Passing>,
-    buffers: Vec<PerfEventArrayBuffer<MapData>>,
+    sights: RingBuf<MapData>,
     /// Packets that had found no room before this began.
     lost_before: u64,
 }
@@ -94,9 +85,11 @@ impl Traced {
             asked,
             traced: Array::try_from(Map::Array(open(&pins.path("TRACED"))?))?,
             passing: PerCpuArray::try_from(Map::PerCpuArray(open(&pins.path("PASSING"))?))?,
-            buffers: buffers(open(&pins.path("SIGHTS"))?)?,
+            sights: RingBuf::try_from(Map::RingBuf(open(&pins.path("SIGHTS"))?))?,
             lost_before: 0,
         };
+        // What one that was killed has left.
+        while traced.sights.next().is_some() {}
         traced.lost_before = traced.lost_ever()?;
         traced.renew()?;
         Ok(traced)
@@ -116,12 +109,8 @@ impl Traced {
     /// What was seen since the last time, of each processor in its order.
     pub fn read(&mut self) -> Vec<Seen> {
         let mut seen = Vec::new();
-        for buffer in &mut self.buffers {
-            buffer.for_each(|event| {
-                if let PerfEvent::Sample { head, tail } = event {
-                    seen.extend(parse(&[head, tail].concat()));
-                }
-            });
+        while let Some(record) = self.sights.next() {
+            seen.extend(parse(&record));
         }
         seen
     }
@@ -157,13 +146,6 @@ fn redirect() -> Option<(u32, u32)> {
     let info = btf::offset_in_kernel("bpf_net_context", "ri")?;
     let target = info + btf::offset_in_kernel("bpf_redirect_info", "tgt_index")?;
     Some((context, target))
-}
-
-fn buffers(sights: MapData) -> Result<Vec<PerfEventArrayBuffer<MapData>>> {
-    let mut array = PerfEventArray::try_from(Map::PerfEventArray(sights))?;
-    let processors = online_cpus().map_err(|(path, error)| anyhow!("cannot read {path}: {error}"))?;
-    let buffers = processors.into_iter().map(|processor| array.open(processor, Some(PAGES)));
-    buffers.collect::<Result<_, _>>().context("cannot make the buffers for packets")
 }
 
 fn parse(record: &[u8]) -> Option<Seen> {

@@ -1,7 +1,5 @@
 //! Packets at both kinds of hooks, for looking alone.
 
-use core::ffi::c_void;
-
 use aya_ebpf::{
     bindings::{bpf_hdr_start_off, xdp_md},
     helpers::generated::{
@@ -18,8 +16,6 @@ use zerocopy::FromBytes;
 use crate::packet::{arriving::Arriving as _, skb::Skb};
 
 pub trait Buffer {
-    fn context(&self) -> *mut c_void;
-
     /// What is known of the packet without looking into it.
     fn describe(&self, sight: &mut Sight);
 
@@ -34,11 +30,6 @@ pub trait Buffer {
 }
 
 impl Buffer for Skb<'_> {
-    #[inline(always)]
-    fn context(&self) -> *mut c_void {
-        self.raw().cast()
-    }
-
     #[inline(always)]
     fn describe(&self, sight: &mut Sight) {
         sight.interface = self.interface();
@@ -97,11 +88,6 @@ impl Frame {
 }
 
 impl Buffer for Frame {
-    #[inline(always)]
-    fn context(&self) -> *mut c_void {
-        self.0.cast()
-    }
-
     #[inline(always)]
     fn describe(&self, sight: &mut Sight) {
         // SAFETY: the context is valid while the program runs.

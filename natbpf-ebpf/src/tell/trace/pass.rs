@@ -1,10 +1,10 @@
 //! A packet on its way through a program that is traced.
 
 use aya_ebpf::{
-    btf_maps::{PerCpuArray, PerfEventArray},
+    bindings::BPF_RB_NO_WAKEUP,
+    btf_maps::{PerCpuArray, RingBuf},
     helpers::generated::{
-        bpf_get_current_task, bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_perf_event_output,
-        bpf_probe_read_kernel,
+        bpf_get_current_task, bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_probe_read_kernel,
     },
     macros::btf_map,
 };
@@ -28,13 +28,22 @@ use crate::{kernel::clock, memory::maps::COUNTERS};
 #[btf_map]
 static PASSING: PerCpuArray<Passing, { Spot::ALL.len() }> = PerCpuArray::new();
 
-/// [`Sight`]s, each with the bytes of its packet behind it. They go to whoever has opened its buffers, and nowhere when
-/// that program has ended.
+/// [`Sight`]s, each with bytes of its packet behind it.
 #[btf_map]
-static SIGHTS: PerfEventArray = PerfEventArray::new();
+static SIGHTS: RingBuf<(), { 1 << 21 }> = RingBuf::new();
 
-/// `BPF_F_CURRENT_CPU`: the buffer of the processor that this runs on.
-const CURRENT_CPU: u64 = 0xffff_ffff;
+/// Whoever reads looks by itself now and then: to be woken costs more than all the rest.
+const QUIETLY: u64 = BPF_RB_NO_WAKEUP as u64;
+
+/// A record has room for so many bytes of a packet, since its size must be known beforehand.
+const MORE: usize = 2048;
+const MOST: usize = 1 << 16;
+
+#[repr(C)]
+struct Record<const ROOM: usize> {
+    sight: Sight,
+    bytes: [u8; ROOM],
+}
 
 #[inline(always)]
 pub fn before(buffer: &impl Buffer, spot: u32) -> Option<()> {
@@ -72,8 +81,8 @@ pub fn before(buffer: &impl Buffer, spot: u32) -> Option<()> {
     passing.is_looked_at = 1;
     passing.is_shown = matches(request, buffer) as u64;
     if passing.is_shown != 0 {
-        passing.before.captured = least(passing.before.length, request.snaplen);
-        passing.lost += write(buffer, &passing.before, passing.before.captured);
+        let captured = least(passing.before.length, request.snaplen);
+        passing.lost += write(buffer, &passing.before, captured);
     } else {
         keep_head(buffer, passing);
     }
@@ -94,7 +103,7 @@ pub fn after(buffer: &impl Buffer, spot: u32, verdict: u32) -> Option<()> {
         if !matches(request, buffer) {
             return None;
         }
-        passing.lost += write_before(buffer, &raw mut passing.before);
+        passing.lost += write_before(passing);
     }
     let counters = COUNTERS.get_ptr(0)?.cast::<u64>();
     let kept = (&raw const passing.counters).cast::<u64>();
@@ -115,8 +124,7 @@ pub fn after(buffer: &impl Buffer, spot: u32, verdict: u32) -> Option<()> {
     sight.after = 1;
     sight.verdict = verdict as i32;
     sight.target = target(request);
-    sight.captured = least(sight.length, request.snaplen);
-    let lost = write(buffer, sight, sight.captured);
+    let lost = write(buffer, sight, least(sight.length, request.snaplen));
     (sight.counted, sight.after, sight.verdict, sight.target) = (0, 0, 0, IfIndex::NONE);
     passing.lost += lost;
     Some(())
@@ -131,43 +139,70 @@ fn matches(request: &Request, buffer: &impl Buffer) -> bool {
 /// Keeps the first bytes, in case that the packet is asked for as it is after the program.
 #[inline(always)]
 fn keep_head(buffer: &impl Buffer, passing: &mut Passing) {
-    let last = least(passing.before.length, HEAD as u32).wrapping_sub(1);
-    // A volatile read, or LLVM leaves the check out, from which the verifier learns the bounds.
-    // SAFETY: a local variable.
-    let last = unsafe { (&raw const last).read_volatile() };
-    passing.before.captured = 0;
-    if last < HEAD as u32 && buffer.head((&raw mut passing.head).cast(), last + 1) {
-        passing.before.captured = last + 1;
-    }
+    let length = least(passing.before.length, HEAD as u32);
+    passing.before.captured = head(buffer, (&raw mut passing.head).cast(), length, HEAD as u32);
 }
 
 /// Shows the packet as it was before the program, of which no more than the first bytes are left. Returns how often
 /// that was lost.
 #[inline(always)]
-fn write_before(buffer: &impl Buffer, before: *mut Sight) -> u64 {
-    let size = (size_of::<Sight>() + HEAD) as u64;
-    // SAFETY: the bytes stand behind it.
-    let result = unsafe {
-        bpf_perf_event_output(
-            buffer.context(),
-            (&raw const SIGHTS).cast_mut().cast(),
-            CURRENT_CPU,
-            before.cast(),
-            size,
-        )
-    };
-    (result != 0) as u64
+fn write_before(passing: &Passing) -> u64 {
+    let Some(mut slot) = SIGHTS.reserve_untyped::<Record<HEAD>>(0) else { return 1 };
+    let record: *mut Record<HEAD> = slot.as_mut_ptr();
+    // SAFETY: the slot is as large, and nobody sees it before it is submitted.
+    unsafe {
+        copy::<{ size_of::<Sight>() }>((&raw const passing.before).cast(), (&raw mut (*record).sight).cast());
+        copy::<HEAD>((&raw const passing.head).cast(), (&raw mut (*record).bytes).cast());
+    }
+    slot.submit(QUIETLY);
+    0
 }
 
 /// Shows the packet, so many bytes of it. Returns how often that was lost.
 #[inline(always)]
 fn write(buffer: &impl Buffer, sight: &Sight, captured: u32) -> u64 {
-    let (flags, data) = (CURRENT_CPU | (captured as u64) << 32, core::ptr::from_ref(sight).cast_mut().cast());
-    let map = (&raw const SIGHTS).cast_mut().cast();
-    // SAFETY: the helper checks the lengths.
-    let result =
-        unsafe { bpf_perf_event_output(buffer.context(), map, flags, data, size_of::<Sight>() as u64) };
-    (result != 0) as u64
+    if captured <= HEAD as u32 {
+        write_record::<HEAD>(buffer, sight, captured)
+    } else if captured <= MORE as u32 {
+        write_record::<MORE>(buffer, sight, captured)
+    } else {
+        write_record::<MOST>(buffer, sight, captured)
+    }
+}
+
+#[inline(always)]
+fn write_record<const ROOM: usize>(buffer: &impl Buffer, sight: &Sight, captured: u32) -> u64 {
+    let Some(mut slot) = SIGHTS.reserve_untyped::<Record<ROOM>>(0) else { return 1 };
+    let record: *mut Record<ROOM> = slot.as_mut_ptr();
+    // SAFETY: as above.
+    unsafe {
+        copy::<{ size_of::<Sight>() }>(core::ptr::from_ref(sight).cast(), (&raw mut (*record).sight).cast());
+        (*record).sight.captured = head(buffer, (&raw mut (*record).bytes).cast(), captured, ROOM as u32);
+    }
+    slot.submit(QUIETLY);
+    0
+}
+
+/// Copies so many bytes from the beginning of a packet to where there is this room. Returns how many were copied.
+#[inline(always)]
+fn head(buffer: &impl Buffer, to: *mut u8, length: u32, room: u32) -> u32 {
+    let last = length.wrapping_sub(1);
+    // A volatile read, or LLVM leaves the check out, from which the verifier learns the bounds.
+    // SAFETY: a local variable.
+    let last = unsafe { (&raw const last).read_volatile() };
+    if last < room && buffer.head(to, last + 1) { last + 1 } else { 0 }
+}
+
+/// Copies bytes, word by word: LLVM would do it byte by byte.
+///
+/// # Safety
+/// Both places have this length, which is one in words, and are theirs alone.
+#[inline(always)]
+unsafe fn copy<const LENGTH: usize>(from: *const u64, to: *mut u64) {
+    for index in 0..LENGTH / size_of::<u64>() {
+        // SAFETY: inside, as the caller says.
+        unsafe { to.add(index).write_volatile(from.add(index).read_volatile()) };
+    }
 }
 
 /// The device that the processor redirected a packet to last (`bpf_redirect_info`).
