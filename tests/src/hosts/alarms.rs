@@ -14,7 +14,7 @@ pub fn of(host: &dyn Host) -> Result<Vec<String>> {
     })?;
     let listed = |key: &str| report[key].as_array().cloned().unwrap_or_default();
     let alarms = listed("findings").into_iter().filter(|finding| finding["severity"] != "note");
-    let alarms = alarms.map(|finding| format!("{}: {}", finding["cause"], finding["sentence"]));
-    let unseen = listed("unseen").into_iter().map(|what| format!("not looked at: {what}"));
+    let alarms = alarms.map(|finding| format!("doctor: {}: {}", finding["cause"], finding["sentence"]));
+    let unseen = listed("unseen").into_iter().map(|what| format!("doctor: not looked at: {what}"));
     Ok(alarms.chain(unseen).collect())
 }

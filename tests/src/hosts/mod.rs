@@ -11,6 +11,7 @@ mod complaints;
 mod connection;
 mod containers;
 mod datagrams;
+mod followed;
 mod guest;
 mod host;
 mod kernel;

@@ -6,10 +6,10 @@ use std::fmt;
 use anyhow::Result;
 use comfy_table::{Table, presets};
 
-use super::alarms;
 use super::host::Host;
 use super::passed;
 use super::rules;
+use super::{alarms, followed};
 use crate::gateway::natbpf::Natbpf;
 use crate::process::interrupt;
 
@@ -143,9 +143,10 @@ impl Report {
         Ok(())
     }
 
-    /// Asks `natbpf doctor`, who should find nothing.
+    /// Asks `natbpf doctor`, who should find nothing, and `natbpf why`, who should see packets arrive.
     pub fn doctor(&mut self, when: &'static str, host: &dyn Host) -> Result<()> {
-        self.alarms.extend(alarms::of(host)?.into_iter().map(|alarm| (when, alarm)));
+        let alarms = alarms::of(host)?.into_iter().chain(followed::complaints(host)?);
+        self.alarms.extend(alarms.map(|alarm| (when, alarm)));
         Ok(())
     }
 
@@ -212,7 +213,7 @@ impl fmt::Display for Report {
             writeln!(f, "- rules of the platform {when}: {said}")?;
         }
         for (when, alarm) in &self.alarms {
-            writeln!(f, "- `natbpf doctor`, {when}: {alarm}")?;
+            writeln!(f, "- natbpf, {when}: {alarm}")?;
         }
         self.broken.iter().try_for_each(|what| writeln!(f, "- does not work without natbpf: {what}"))?;
         self.left_behind.iter().try_for_each(|line| writeln!(f, "- left behind: {line}"))?;
