@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Inside, Router, Uplink};
-use crate::facts::{Device, Hook, Lookup, Packet, Place, Query, Route, Verdict, packet};
+use crate::facts::{Device, Hook, Lookup, Packet, Place, Query, Route, Verdict};
 
 /// Addresses outside, both of nobody (RFC 5737): rules that are for one network outside are not for both.
 pub const OUTSIDE: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 1)];
@@ -48,7 +48,7 @@ pub fn packets(input: &str, output: &str, source: Ipv4Addr) -> impl Iterator<Ite
             protocol,
             port,
             source_port: if port == 0 { 0 } else { 40_000 },
-            ..packet(input, output, source, outside)
+            ..Packet::forwarded(input, output, source, outside)
         })
     })
 }

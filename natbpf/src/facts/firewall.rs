@@ -237,23 +237,6 @@ fn port_match(rule: &str, port: &str) -> Option<bool> {
     (modules.all(|module| known.contains(&module)) && at("--physdev-out").is_none()).then_some(true)
 }
 
-/// The first packet of a flow, passed on from one device to another.
-pub fn packet(input: &str, output: &str, source: Ipv4Addr, destination: Ipv4Addr) -> Packet {
-    Packet {
-        input: input.to_owned(),
-        output: output.to_owned(),
-        source,
-        destination,
-        protocol: 1,
-        source_port: 0,
-        port: 0,
-        to_host: false,
-        from_host: false,
-        redirected: false,
-        established: false,
-    }
-}
-
 /// Those of the namespace of the calling thread, and what could not be looked at. `within` names the namespace in a
 /// sentence.
 pub fn look(within: &str) -> (Firewall, Vec<String>) {

@@ -55,7 +55,7 @@ pub use daemon::Daemon;
 pub use device::{Bridge, Device, Port, PortState, Vlan};
 pub use dnsmasq::{Dnsmasq, Range};
 pub use firewall::{
-    Firewall, Forward, Hook, Miss, Packet, Set, SourceNat, Translation, Verdict, Wanted, Zone, packet,
+    Firewall, Forward, Hook, Miss, Packet, Set, SourceNat, Translation, Verdict, Wanted, Zone,
 };
 pub use flow::Flow;
 pub use flowtable::Flowtable;

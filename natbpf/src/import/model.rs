@@ -36,6 +36,25 @@ pub struct Packet {
     pub established: bool,
 }
 
+impl Packet {
+    /// A ping that is passed on from one device to another.
+    pub fn forwarded(input: &str, output: &str, source: Ipv4Addr, destination: Ipv4Addr) -> Self {
+        Self {
+            input: input.to_owned(),
+            output: output.to_owned(),
+            source,
+            destination,
+            protocol: 1,
+            source_port: 0,
+            port: 0,
+            to_host: false,
+            from_host: false,
+            redirected: false,
+            established: false,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It goes on as it is.

@@ -273,19 +273,7 @@ mod tests {
     use super::*;
 
     fn packet() -> Packet {
-        Packet {
-            input: "br0".to_owned(),
-            output: "wan".to_owned(),
-            source: Ipv4Addr::new(10, 0, 0, 11),
-            destination: Ipv4Addr::new(192, 0, 2, 1),
-            protocol: 1,
-            source_port: 0,
-            port: 0,
-            to_host: false,
-            from_host: false,
-            redirected: false,
-            established: false,
-        }
+        Packet::forwarded("br0", "wan", Ipv4Addr::new(10, 0, 0, 11), Ipv4Addr::new(192, 0, 2, 1))
     }
 
     fn rules(table: &str, chains: &str, lines: &str) -> Rules {

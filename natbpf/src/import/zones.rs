@@ -118,19 +118,8 @@ mod tests {
     use super::*;
 
     fn zone(rules: &str) -> Zoned {
-        let packet = Packet {
-            input: "br0".to_owned(),
-            output: "wan".to_owned(),
-            source: Ipv4Addr::new(10, 0, 0, 11),
-            destination: Ipv4Addr::new(192, 0, 2, 1),
-            protocol: 1,
-            source_port: 0,
-            port: 0,
-            to_host: false,
-            from_host: false,
-            redirected: false,
-            established: false,
-        };
+        let packet =
+            Packet::forwarded("br0", "wan", Ipv4Addr::new(10, 0, 0, 11), Ipv4Addr::new(192, 0, 2, 1));
         Rules::parse(rules).unwrap().zone(&packet)
     }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::{
     doctor::{Cause, Found, Inside, Severity, Site, Stage, way::drops_all},
-    facts::{Hook, Packet, Place, packet},
+    facts::{Hook, Packet, Place},
 };
 
 /// What a packet meets that is for the host itself.
@@ -51,7 +51,7 @@ fn errors_dropped(site: &Site<'_>) -> Vec<Found> {
             let error = |established| Packet {
                 from_host: true,
                 established,
-                ..packet("", device, inside.net.addr(), inside.example())
+                ..Packet::forwarded("", device, inside.net.addr(), inside.example())
             };
             let Some(drop) = drops_all(place, &[Hook::Output], [true, false].map(error).into_iter()) else {
                 continue;
@@ -80,7 +80,7 @@ fn dhcp_dropped(site: &Site<'_>) -> Vec<Found> {
         source_port: 68,
         port: DHCP,
         to_host: true,
-        ..packet(&inside.device.name, "", Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST)
+        ..Packet::forwarded(&inside.device.name, "", Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST)
     };
     let serves = |place: &Place, inside: &Inside<'_>| {
         let own = IpAddr::V4(inside.net.addr());
@@ -96,7 +96,7 @@ fn dns_dropped(site: &Site<'_>) -> Vec<Found> {
         source_port: 40_000,
         port: DNS,
         to_host: true,
-        ..packet(&inside.device.name, "", inside.example(), inside.net.addr())
+        ..Packet::forwarded(&inside.device.name, "", inside.example(), inside.net.addr())
     };
     // One at all addresses may be there for the host alone.
     let serves = |place: &Place, inside: &Inside<'_>| {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::{
     doctor::{Cause, Found, Severity, Site, Stage, Uplink, distinct, way::OUTSIDE},
-    facts::{Lookup, Place, Query, packet},
+    facts::{Lookup, Packet, Place, Query},
 };
 
 use super::translation::forwards;
@@ -138,7 +138,7 @@ fn foreign_source(site: &Site<'_>) -> Vec<Found> {
     for router in site.routers.iter().filter(|router| router.place.forwards()) {
         for (inside, uplink) in router.ways_out() {
             let (place, out) = (router.place, &uplink.device.name);
-            let packet = packet(&inside.device.name, out, inside.example(), OUTSIDE[0]);
+            let packet = Packet::forwarded(&inside.device.name, out, inside.example(), OUTSIDE[0]);
             let Some((rule, address)) = place.firewall.sender(&packet) else { continue };
             if !is_unanswered(place, &uplink, address) {
                 continue;

@@ -4,7 +4,7 @@ use super::filter::outward_drop;
 use crate::doctor::way::OUTSIDE;
 use crate::{
     doctor::{Cause, Found, Severity, Site, Stage, distinct},
-    facts::packet,
+    facts::Packet,
 };
 
 pub const CAUSES: &[Cause] = &[Cause {
@@ -21,7 +21,8 @@ fn look(site: &Site<'_>) -> Vec<Found> {
     for router in site.routers.iter().filter(|router| router.place.forwards()) {
         let place = router.place;
         for (inside, uplink) in router.ways_out() {
-            let packet = packet(&inside.device.name, &uplink.device.name, inside.example(), OUTSIDE[0]);
+            let packet =
+                Packet::forwarded(&inside.device.name, &uplink.device.name, inside.example(), OUTSIDE[0]);
             let Some([legacy, other]) = place.firewall.decided_twice(&packet) else { continue };
             if outward_drop(router, inside, &uplink).is_some() {
                 continue;

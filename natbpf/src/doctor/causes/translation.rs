@@ -7,7 +7,7 @@ use crate::{
         Cause, Found, Inside, Router, Severity, Site, Stage, Uplink,
         way::{OUTSIDE, packets},
     },
-    facts::{Forward, Miss, Natbpf, Packet, Place, Translation, Verdict, Wanted, packet},
+    facts::{Forward, Miss, Natbpf, Packet, Place, Translation, Verdict, Wanted},
 };
 
 pub const CAUSES: &[Cause] = &[
@@ -90,7 +90,7 @@ fn why_untranslated(router: &Router<'_>, inside: &Inside<'_>, uplink: &Uplink<'_
     let (firewall, source) = (&router.place.firewall, inside.example());
     let packets = || packets(&inside.device.name, &uplink.device.name, source);
     let all_leave = packets().all(|packet| firewall.translation(&packet).0 != Translation::May);
-    let packet = packet(&inside.device.name, &uplink.device.name, source, OUTSIDE[0]);
+    let packet = Packet::forwarded(&inside.device.name, &uplink.device.name, source, OUTSIDE[0]);
     if !inside.net.addr().is_private() || !all_leave || firewall.untracks(&packet).is_some() {
         return None;
     }
@@ -224,6 +224,6 @@ pub fn both_ways(place: &Place, inside: &Inside<'_>, uplink: &Uplink<'_>) -> Opt
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     })?;
-    let to_host = Packet { to_host: true, established: true, ..packet(out, "", OUTSIDE[0], own) };
-    Some([packet(device, out, inside.example(), OUTSIDE[0]), to_host])
+    let to_host = Packet { to_host: true, established: true, ..Packet::forwarded(out, "", OUTSIDE[0], own) };
+    Some([Packet::forwarded(device, out, inside.example(), OUTSIDE[0]), to_host])
 }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::{
     doctor::{Cause, Found, Inside, Router, Severity, Site, Stage, Uplink, way::OUTSIDE},
-    facts::{Device, Lookup, Place, Query, packet},
+    facts::{Device, Lookup, Packet, Place, Query},
 };
 
 pub const CAUSES: &[Cause] = &[Cause {
@@ -44,7 +44,7 @@ impl Ways<'_, '_> {
     /// is not meant.
     fn is_meant(&self) -> bool {
         let (device, out) = (self.inside.device, self.outer.device);
-        let packet = packet(&device.name, &out.name, self.inside.example(), OUTSIDE[0]);
+        let packet = Packet::forwarded(&device.name, &out.name, self.inside.example(), OUTSIDE[0]);
         let mut others = self.router.uplinks.iter().filter(|other| other.device.index != out.index);
         let elsewhere = others.any(|other| self.leads_out_by(other.device) == Some(true));
         !elsewhere && self.router.place.firewall.source(&packet).is_some()

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     doctor::{Found, Stage},
-    facts::{Hook, Place, Verdict, packet},
+    facts::{Hook, Packet, Place, Verdict},
     why::{
         link::{Trouble, of_bridge},
         rules::{of_text, suspects},
@@ -100,7 +100,7 @@ fn modelled(case: &Case<'_>, known: &Place, drop: &Sight) -> Option<Verdict> {
     let output = known.device(known.route_to(destination)?.hops.first()?.device)?;
     // Rules for IPv6 are not read so far.
     let (IpAddr::V4(source), IpAddr::V4(destination)) = (source, destination) else { return None };
-    let mut packet = packet(&hop.name, &output.name, source, destination);
+    let mut packet = Packet::forwarded(&hop.name, &output.name, source, destination);
     packet.protocol = drop.ends.protocol as u8;
     packet.source_port = drop.ends.source_port.number();
     packet.port = drop.ends.destination_port.number();
