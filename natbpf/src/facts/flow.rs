@@ -2,30 +2,20 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{SocketAddr, SocketAddrV4},
 };
 
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
 
-use crate::netlink::{DUMP, message::attribute, request};
-
-/// `NFNL_SUBSYS_CTNETLINK` and `IPCTNL_MSG_CT_GET` (linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h)
-const GET: u16 = 1 << 8 | 1;
+use crate::netlink::{
+    DUMP,
+    ctnetlink::{GET, HEADER, ORIGINAL, REPLY, Tuple},
+    message::attribute,
+    request,
+};
 
 /// A `struct nfgenmsg` for IPv4.
-const QUESTION: [u8; 4] = [libc::AF_INET as u8, 0, 0, 0];
-
-/// `CTA_TUPLE_ORIG`, `CTA_TUPLE_REPLY`
-const ORIGINAL: u16 = 1;
-const REPLY: u16 = 2;
-
-/// `CTA_TUPLE_IP` with `CTA_IP_V4_SRC` and `CTA_IP_V4_DST`
-const ADDRESSES: u16 = 1;
-/// `CTA_TUPLE_PROTO` with `CTA_PROTO_NUM`, `CTA_PROTO_SRC_PORT` and `CTA_PROTO_DST_PORT`
-const PROTOCOL: u16 = 2;
-const NUMBER: u16 = 1;
-const SOURCE: [u16; 2] = [1, 2];
-const DESTINATION: [u16; 2] = [2, 3];
+const QUESTION: [u8; HEADER] = [libc::AF_INET as u8, 0, 0, 0];
 
 /// A flow of TCP or UDP whose source is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,19 +39,14 @@ pub fn look() -> io::Result<Vec<Flow>> {
 }
 
 fn flow(body: &[u8]) -> Option<Flow> {
-    let body = body.get(QUESTION.len()..)?;
-    let (original, reply) = (attribute(body, ORIGINAL)?, attribute(body, REPLY)?);
-    let protocol = *attribute(attribute(original, PROTOCOL)?, NUMBER)?.first()?;
-    let (source, external) = (end(original, SOURCE)?, end(reply, DESTINATION)?);
-    let tracked = matches!(protocol.into(), libc::IPPROTO_TCP | libc::IPPROTO_UDP);
-    (tracked && source != external).then_some(Flow { protocol, remote: end(reply, SOURCE)?, external })
-}
-
-/// An end of a tuple.
-fn end(tuple: &[u8], [address, port]: [u16; 2]) -> Option<SocketAddrV4> {
-    let address: [u8; 4] = attribute(attribute(tuple, ADDRESSES)?, address)?.try_into().ok()?;
-    let port: [u8; 2] = attribute(attribute(tuple, PROTOCOL)?, port)?.get(..2)?.try_into().ok()?;
-    Some(SocketAddrV4::new(Ipv4Addr::from(address), u16::from_be_bytes(port)))
+    let tuple = |number| Tuple::read(attribute(body.get(HEADER..)?, number)?);
+    let (original, reply) = (tuple(ORIGINAL)?, tuple(REPLY)?);
+    let tracked = matches!(original.protocol.into(), libc::IPPROTO_TCP | libc::IPPROTO_UDP);
+    let (SocketAddr::V4(remote), SocketAddr::V4(external)) = (reply.source, reply.destination) else {
+        return None;
+    };
+    let translated = original.source != reply.destination;
+    (tracked && translated).then_some(Flow { protocol: original.protocol, remote, external })
 }
 
 #[cfg(test)]
@@ -69,26 +54,21 @@ mod tests {
     use super::*;
     use crate::netlink::message::build;
 
-    fn tuple(number: u16, source: ([u8; 4], u16), destination: ([u8; 4], u16)) -> Vec<u8> {
-        let port = |number, port: u16| build::attribute(number, &port.to_be_bytes());
-        let addresses = [build::attribute(1, &source.0), build::attribute(2, &destination.0)].concat();
-        let protocol = [build::attribute(1, &[17]), port(2, source.1), port(3, destination.1)].concat();
-        let parts = [build::attribute(ADDRESSES, &addresses), build::attribute(PROTOCOL, &protocol)];
-        build::attribute(number, &parts.concat())
-    }
-
     #[test]
     fn what_is_translated_has_another_source() {
-        let (inside, outside) = (([10, 0, 0, 11], 40_000), ([192, 0, 2, 1], 53));
-        let of = |external| {
+        let [inside, outside, external] = ["10.0.0.11:40000", "192.0.2.1:53", "203.0.113.1:1024"]
+            .map(|end| end.parse::<SocketAddrV4>().unwrap());
+        let of = |external: SocketAddrV4| {
+            let tuple = |number, source: SocketAddrV4, destination: SocketAddrV4| {
+                let tuple = Tuple { protocol: 17, source: source.into(), destination: destination.into() };
+                build::nested(number, &[tuple.build().unwrap()])
+            };
             let tuples = [tuple(ORIGINAL, inside, outside), tuple(REPLY, outside, external)];
             flow(&[&QUESTION[..], &tuples.concat()].concat())
         };
-        let external = ([203, 0, 113, 1], 1024);
-        let end = |(address, port): ([u8; 4], u16)| SocketAddrV4::new(address.into(), port);
-        let wanted = Flow { protocol: 17, remote: end(outside), external: end(external) };
-        assert_eq!(of(external), Some(wanted));
+        assert_eq!(of(external), Some(Flow { protocol: 17, remote: outside, external }));
         assert_eq!(of(inside), None);
         assert_eq!(flow(&QUESTION), None);
+        assert_eq!(flow(&[]), None);
     }
 }

@@ -9,7 +9,10 @@ const ALIGNMENT: usize = 4;
 /// `NLM_F_MULTI`: one of the answers to a request for all.
 const MULTI: u16 = 2;
 
-/// `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`, which are no part of an attribute's number.
+/// `NLA_F_NESTED`
+const NESTED: u16 = 0x8000;
+
+/// That and `NLA_F_NET_BYTEORDER`, which are no part of an attribute's number.
 const ATTRIBUTE_FLAGS: u16 = 0xc000;
 
 /// A message of a datagram.
@@ -73,7 +76,7 @@ pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 /// Building them, for requests and for tests.
 pub mod build {
-    use super::{ALIGNMENT, HEADER};
+    use super::{ALIGNMENT, HEADER, NESTED};
 
     pub fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
         let length = (HEADER + body.len()) as u32;
@@ -93,6 +96,10 @@ pub mod build {
         bytes.extend(value);
         bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
         bytes
+    }
+
+    pub fn nested(number: u16, attributes: &[Vec<u8>]) -> Vec<u8> {
+        attribute(number | NESTED, &attributes.concat())
     }
 }
 

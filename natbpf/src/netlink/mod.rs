@@ -1,5 +1,6 @@
 //! Netlink: messages as bytes, sockets that tell, and sockets that are asked.
 
+pub mod ctnetlink;
 mod generic;
 pub mod message;
 mod request;

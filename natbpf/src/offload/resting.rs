@@ -4,44 +4,22 @@
 //! minutes, in the place of the days of an established one, and what an end sends later has no translation. So it is
 //! told, as the kernel's own flow table tells it (`nft_flow_offload_eval`, `flow_offload_fixup_ct`). Row T10.
 
-use std::{
-    fs, io,
-    net::{IpAddr, SocketAddr},
-};
+use std::{fs, io, net::SocketAddr};
 
+use natbpf_common::wire::protocol::TCP;
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
 
 use super::conntrack::{self, Conntrack};
 use crate::netlink::{
     Asker, DO, REQUEST,
-    message::{attribute, build},
+    ctnetlink::{CHANGE, GET, HEADER, INFO_TCP, PROTOCOL_INFO, TCP_STATE, TIMEOUT, Tuple},
+    message::{
+        attribute,
+        build::{self, nested},
+    },
 };
 
-/// `NFNL_SUBSYS_CTNETLINK` with `IPCTNL_MSG_CT_NEW` and `IPCTNL_MSG_CT_GET` (linux/netfilter/nfnetlink_conntrack.h).
-const CHANGE: u16 = 1 << 8;
-const GET: u16 = 1 << 8 | 1;
-
-/// Bytes of a `struct nfgenmsg`.
-const HEADER: usize = 4;
-
-/// `CTA_TUPLE_ORIG`, which names an entry by either of its tuples; `CTA_PROTOINFO`, `CTA_TIMEOUT`.
-const TUPLE: u16 = 1;
-const STATE: u16 = 4;
-const TIMEOUT: u16 = 7;
-
-/// `CTA_TUPLE_IP` and `CTA_TUPLE_PROTO`, and in them `CTA_IP_V4_SRC`, `CTA_IP_V6_SRC`, and those after them,
-/// `CTA_PROTO_NUM`, `CTA_PROTO_SRC_PORT`, `CTA_PROTO_DST_PORT`.
-const ADDRESSES: u16 = 1;
-const V4: u16 = 1;
-const V6: u16 = 3;
-const PROTOCOL: u16 = 2;
-const NUMBER: u16 = 1;
-const SOURCE_PORT: u16 = 2;
-const DESTINATION_PORT: u16 = 3;
-
-/// `CTA_PROTOINFO_TCP`, and in it `CTA_PROTOINFO_TCP_STATE`, `_FLAGS_ORIGINAL` and `_FLAGS_REPLY`.
-const TCP: u16 = 1;
-const TCP_STATE: u16 = 1;
+/// `CTA_PROTOINFO_TCP_FLAGS_ORIGINAL` and `CTA_PROTOINFO_TCP_FLAGS_REPLY`
 const FLAGS: [u16; 2] = [4, 5];
 
 /// `TCP_CONNTRACK_ESTABLISHED`, `IP_CT_TCP_FLAG_BE_LIBERAL` and `IP_CT_TCP_FLAG_DATA_UNACKNOWLEDGED`
@@ -49,9 +27,6 @@ const FLAGS: [u16; 2] = [4, 5];
 const ESTABLISHED: u8 = 3;
 const LIBERAL: u8 = 8;
 const UNACKNOWLEDGED: u8 = 0x10;
-
-/// `NLA_F_NESTED`
-const NESTED: u16 = 0x8000;
 
 /// Where conntrack's timeouts are, in seconds, of the namespace of the thread that reads them.
 const TIMEOUTS: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_";
@@ -88,7 +63,8 @@ impl Tracker {
 
     /// Has a connection go on whatever of it was not seen, and be kept as an established one. False: it is not known.
     pub fn keep(&self, ends: &Ends) -> io::Result<bool> {
-        let found = self.asker.ask(GET, REQUEST, &question(ends), Entry::read);
+        let Some(question) = question(ends) else { return Ok(false) };
+        let found = self.asker.ask(GET, REQUEST, &question, Entry::read);
         let entry = match found {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(false),
             found => found?.pop(),
@@ -97,7 +73,7 @@ impl Tracker {
         if entry.is_wrong(self.doubted) {
             let seconds = if entry.left <= self.doubted { self.established } else { entry.left };
             let gone = |error: &io::Error| error.raw_os_error() == Some(libc::ENOENT);
-            match self.asker.ask(CHANGE, DO, &change(ends, seconds), |_| Some(())) {
+            match self.asker.ask(CHANGE, DO, &change(question, seconds), |_| Some(())) {
                 Err(error) if !gone(&error) => return Err(error),
                 _ => {}
             }
@@ -124,7 +100,7 @@ struct Entry {
 impl Entry {
     fn read(body: &[u8]) -> Option<Self> {
         let body = body.get(HEADER..)?;
-        let tcp = attribute(attribute(body, STATE)?, TCP)?;
+        let tcp = attribute(attribute(body, PROTOCOL_INFO)?, INFO_TCP)?;
         let flags = |number| attribute(tcp, number)?.first().copied();
         let left = attribute(body, TIMEOUT)?.first_chunk()?;
         Some(Self {
@@ -141,45 +117,16 @@ impl Entry {
     }
 }
 
-fn question(ends: &Ends) -> Vec<u8> {
-    let family = if ends.0.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    let mut body = vec![family as u8, 0, 0, 0];
-    body.extend(nested(TUPLE, &[addresses(ends), protocol(ends)]));
-    body
+/// `None`: no connection has such ends.
+fn question((source, destination): &Ends) -> Option<Vec<u8>> {
+    Tuple { protocol: TCP, source: *source, destination: *destination }.question()
 }
 
-fn change(ends: &Ends, seconds: u32) -> Vec<u8> {
+fn change(question: Vec<u8>, seconds: u32) -> Vec<u8> {
     // Flags, and a mask of those that count (`struct nf_ct_tcp_flags`).
     let flags = FLAGS.map(|number| build::attribute(number, &[LIBERAL, LIBERAL | UNACKNOWLEDGED]));
-    let mut body = question(ends);
-    body.extend(build::attribute(TIMEOUT, &seconds.to_be_bytes()));
-    body.extend(nested(STATE, &[nested(TCP, &flags)]));
-    body
-}
-
-fn addresses((from, to): &Ends) -> Vec<u8> {
-    match (from.ip(), to.ip()) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            nested(ADDRESSES, &[build::attribute(V4, &from.octets()), build::attribute(V4 + 1, &to.octets())])
-        }
-        (from, to) => {
-            let octets = |address: IpAddr| match address {
-                IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-                IpAddr::V6(address) => address.octets(),
-            };
-            nested(ADDRESSES, &[build::attribute(V6, &octets(from)), build::attribute(V6 + 1, &octets(to))])
-        }
-    }
-}
-
-fn protocol((from, to): &Ends) -> Vec<u8> {
-    let port = |number, end: &SocketAddr| build::attribute(number, &end.port().to_be_bytes());
-    let number = build::attribute(NUMBER, &[libc::IPPROTO_TCP as u8]);
-    nested(PROTOCOL, &[number, port(SOURCE_PORT, from), port(DESTINATION_PORT, to)])
-}
-
-fn nested(number: u16, attributes: &[Vec<u8>]) -> Vec<u8> {
-    build::attribute(number | NESTED, &attributes.concat())
+    let timeout = build::attribute(TIMEOUT, &seconds.to_be_bytes());
+    [question, timeout, nested(PROTOCOL_INFO, &[nested(INFO_TCP, &flags)])].concat()
 }
 
 #[cfg(test)]
@@ -189,7 +136,7 @@ mod tests {
     fn answer(state: u8, flags: [u8; 2], left: u32) -> Vec<u8> {
         let [original, reply] = flags;
         let tcp = nested(
-            TCP,
+            INFO_TCP,
             &[
                 build::attribute(TCP_STATE, &[state]),
                 build::attribute(FLAGS[0], &[original, 0]),
@@ -198,7 +145,7 @@ mod tests {
         );
         let mut body = vec![2, 0, 0, 0];
         body.extend(build::attribute(TIMEOUT, &left.to_be_bytes()));
-        body.extend(nested(STATE, &[tcp]));
+        body.extend(nested(PROTOCOL_INFO, &[tcp]));
         body
     }
 
@@ -219,24 +166,5 @@ mod tests {
         let cut = |length: &usize| Entry::read(&whole[..*length]).is_none_or(|entry| !entry.liberal);
         assert!((0..whole.len()).all(|length| cut(&length)));
         assert_eq!(Entry::read(&[]), None);
-    }
-
-    #[test]
-    fn a_connection_is_named_by_its_ends() {
-        let ends: Ends = ("10.0.0.2:5000".parse().unwrap(), "192.0.2.1:443".parse().unwrap());
-        let body = question(&ends);
-        assert_eq!(body[..HEADER], [2, 0, 0, 0]);
-        let tuple = attribute(&body[HEADER..], TUPLE).unwrap();
-        let protocol = attribute(tuple, PROTOCOL).unwrap();
-        assert_eq!(attribute(attribute(tuple, ADDRESSES).unwrap(), V4 + 1), Some(&[192, 0, 2, 1][..]));
-        assert_eq!(attribute(protocol, NUMBER), Some(&[6][..]));
-        assert_eq!(attribute(protocol, SOURCE_PORT), Some(&5000u16.to_be_bytes()[..]));
-        assert!(change(&ends, 60).starts_with(&body));
-        let six: Ends = ("[2001:db8::1]:1".parse().unwrap(), "[2001:db8::2]:2".parse().unwrap());
-        let body = question(&six);
-        assert_eq!(body[0], 10);
-        let tuple = attribute(&body[HEADER..], TUPLE).unwrap();
-        let address = attribute(attribute(tuple, ADDRESSES).unwrap(), V6).unwrap();
-        assert_eq!(address, "2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap().octets());
     }
 }

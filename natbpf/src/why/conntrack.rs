@@ -11,7 +11,7 @@ use natbpf_common::{
     contract::follow::Ends,
     wire::{
         Address6,
-        protocol::{ICMP, ICMP6, TCP, UDP, icmp, icmp6},
+        protocol::{ICMP, ICMP6},
     },
 };
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
@@ -21,30 +21,11 @@ use crate::{
     facts::{Host, Place},
     netlink::{
         REQUEST,
-        message::{attribute, build},
+        ctnetlink::{GET, HEADER, INFO_TCP, ORIGINAL, PROTOCOL_INFO, REPLY, STATUS, TCP_STATE, Tuple},
+        message::attribute,
         request,
     },
 };
-
-/// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET` (linux/netfilter/nfnetlink_conntrack.h, as all below)
-const GET: u16 = 0x0101;
-/// Bytes of a `struct nfgenmsg`, which begins with the family.
-const HEADER: usize = 4;
-/// `NLA_F_NESTED`
-const NESTED: u16 = 0x8000;
-
-/// `CTA_TUPLE_ORIG`, `CTA_TUPLE_REPLY`, `CTA_STATUS`, `CTA_PROTOINFO`
-const ORIGINAL: u16 = 1;
-const REPLY: u16 = 2;
-const STATUS: u16 = 3;
-const PROTOCOL_INFO: u16 = 4;
-/// `CTA_TUPLE_IP`, `CTA_TUPLE_PROTO`
-const IP: u16 = 1;
-const PROTOCOL: u16 = 2;
-/// `CTA_PROTO_NUM`
-const NUMBER: u16 = 1;
-/// `CTA_PROTOINFO_TCP`, `CTA_PROTOINFO_TCP_STATE`
-const STATE: [u16; 2] = [1, 1];
 
 /// `IPS_SEEN_REPLY`, `IPS_ASSURED` (linux/netfilter/nf_conntrack_common.h)
 const SEEN_REPLY: u32 = 1 << 1;
@@ -95,56 +76,28 @@ pub fn entries(host: &Host, trace: &Trace) -> (Vec<Entry>, Vec<String>) {
 
 /// In the network namespace of the calling thread.
 fn ask(ends: Ends) -> io::Result<Option<Entry>> {
-    let Some(tuple) = tuple(ends) else { return Ok(None) };
-    let family = if IpAddr::from(ends.source).is_ipv6() { libc::AF_INET6 } else { libc::AF_INET };
-    let body = [vec![family as u8, 0, 0, 0], build::attribute(ORIGINAL | NESTED, &tuple)].concat();
-    match request(NETLINK_NETFILTER, GET, REQUEST, &body, |answer| entry(answer.get(HEADER..)?)) {
+    let Some(question) = tuple(ends).and_then(|tuple| tuple.question()) else { return Ok(None) };
+    match request(NETLINK_NETFILTER, GET, REQUEST, &question, |answer| entry(answer.get(HEADER..)?)) {
         Ok(found) => Ok(found.into_iter().next()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Numbers of the attributes for addresses, and for ports or an identifier with type and code.
-fn attributes(protocol: u32, is_v6: bool) -> Option<([u16; 2], [u16; 3])> {
-    let addresses = if is_v6 { [3, 4] } else { [1, 2] };
-    let numbers = match u8::try_from(protocol).ok()? {
-        TCP | UDP => [2, 3, 0],
-        ICMP => [4, 5, 6],
-        ICMP6 => [7, 8, 9],
-        _ => return None,
-    };
-    Some((addresses, numbers))
-}
-
-fn tuple(ends: Ends) -> Option<Vec<u8>> {
-    let [source, destination] = [ends.source, ends.destination].map(IpAddr::from);
-    let ([from, to], numbers) = attributes(ends.protocol, source.is_ipv6())?;
-    let octets = |address| match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    };
-    let addresses =
-        [build::attribute(from, &octets(source)), build::attribute(to, &octets(destination))].concat();
-    let first = build::attribute(numbers[0], &ends.source_port.number().to_be_bytes());
-    let rest = match ends.protocol as u8 {
-        ICMP => echo(numbers, icmp::ECHO_REQUEST),
-        ICMP6 => echo(numbers, icmp6::ECHO_REQUEST),
-        _ => build::attribute(numbers[1], &ends.destination_port.number().to_be_bytes()),
-    };
-    let protocol = [build::attribute(NUMBER, &[ends.protocol as u8]), first, rest].concat();
-    Some([build::attribute(IP | NESTED, &addresses), build::attribute(PROTOCOL | NESTED, &protocol)].concat())
-}
-
-/// Type and code.
-fn echo(numbers: [u16; 3], kind: u8) -> Vec<u8> {
-    [build::attribute(numbers[1], &[kind]), build::attribute(numbers[2], &[0])].concat()
+fn tuple(ends: Ends) -> Option<Tuple> {
+    let end = |address: Address6, port: Port| SocketAddr::new(address.into(), port.number());
+    Some(Tuple {
+        protocol: ends.protocol.try_into().ok()?,
+        source: end(ends.source, ends.source_port),
+        destination: end(ends.destination, ends.destination_port),
+    })
 }
 
 fn entry(bytes: &[u8]) -> Option<Entry> {
     let status = u32::from_be_bytes(attribute(bytes, STATUS)?.try_into().ok()?);
-    let state = attribute(bytes, PROTOCOL_INFO)
-        .and_then(|info| STATE.iter().try_fold(info, |bytes, number| attribute(bytes, *number)));
+    let state = attribute(bytes, PROTOCOL_INFO).and_then(|info| {
+        [INFO_TCP, TCP_STATE].iter().try_fold(info, |bytes, number| attribute(bytes, *number))
+    });
     Some(Entry {
         place: String::new(),
         original: ends(attribute(bytes, ORIGINAL)?)?,
@@ -155,25 +108,16 @@ fn entry(bytes: &[u8]) -> Option<Entry> {
     })
 }
 
-fn ends(tuple: &[u8]) -> Option<Ends> {
-    let (addresses, protocol) = (attribute(tuple, IP)?, attribute(tuple, PROTOCOL)?);
-    let number = u32::from(*attribute(protocol, NUMBER)?.first()?);
-    let is_v6 = attribute(addresses, 3).is_some();
-    let ([from, to], numbers) = attributes(number, is_v6)?;
-    let address = |wanted| -> Option<Address6> {
-        let octets = attribute(addresses, wanted)?;
-        let address = match <[u8; 4]>::try_from(octets) {
-            Ok(octets) => IpAddr::from(octets),
-            Err(_) => IpAddr::from(<[u8; 16]>::try_from(octets).ok()?),
-        };
-        Some(address.into())
-    };
-    let port = |wanted| Some(Port::new(u16::from_be_bytes(attribute(protocol, wanted)?.try_into().ok()?)));
-    let source_port = port(numbers[0])?;
-    // An identifier stands in the place of both.
-    let destination_port = if numbers[2] == 0 { port(numbers[1])? } else { source_port };
-    let (source, destination) = (address(from)?, address(to)?);
-    Some(Ends { source, destination, source_port, destination_port, protocol: number })
+fn ends(bytes: &[u8]) -> Option<Ends> {
+    let Tuple { protocol, source, destination } = Tuple::read(bytes)?;
+    let port = |end: SocketAddr| Port::new(end.port());
+    Some(Ends {
+        source: source.ip().into(),
+        destination: destination.ip().into(),
+        source_port: port(source),
+        destination_port: port(destination),
+        protocol: protocol.into(),
+    })
 }
 
 /// Both ends with their ports, or the identifier of an echo.
@@ -212,7 +156,10 @@ impl fmt::Display for Entry {
 
 #[cfg(test)]
 mod tests {
+    use natbpf_common::wire::protocol::TCP;
+
     use super::*;
+    use crate::netlink::message::build;
 
     fn ends(protocol: u8, [source, destination]: [&str; 2], ports: [u16; 2]) -> Ends {
         let [source, destination] = [source, destination].map(|text| text.parse::<IpAddr>().unwrap().into());
@@ -232,28 +179,15 @@ mod tests {
     }
 
     #[test]
-    fn a_tuple_is_read_as_it_is_asked_for() {
-        let v6 = ["fd00::b", "2001:db8::a"];
-        for tuple_of in [
-            ends(TCP, ["10.0.0.11", "203.0.113.10"], [5000, 80]),
-            ends(ICMP, ["10.0.0.11", "203.0.113.10"], [7, 7]),
-            ends(UDP, v6, [5000, 53]),
-            ends(ICMP6, v6, [7, 7]),
-        ] {
-            assert_eq!(super::ends(&tuple(tuple_of).unwrap()), Some(tuple_of));
-        }
-        assert_eq!(tuple(ends(47, v6, [0, 0])), None);
-    }
-
-    #[test]
     fn an_entry_has_both_directions_and_a_state() {
         let expected = translated(TCP, [5000, 80]);
-        let info = build::attribute(STATE[0], &build::attribute(STATE[1], &[1]));
+        let tuple_of = |ends| tuple(ends).unwrap().build().unwrap();
+        let info = build::nested(INFO_TCP, &[build::attribute(TCP_STATE, &[1])]);
         let bytes = [
-            build::attribute(ORIGINAL, &tuple(expected.original).unwrap()),
-            build::attribute(REPLY, &tuple(expected.reply).unwrap()),
+            build::nested(ORIGINAL, &[tuple_of(expected.original)]),
+            build::nested(REPLY, &[tuple_of(expected.reply)]),
             build::attribute(STATUS, &(1_u32 << 4).to_be_bytes()),
-            build::attribute(PROTOCOL_INFO, &info),
+            build::nested(PROTOCOL_INFO, &[info]),
         ]
         .concat();
         assert_eq!(entry(&bytes), Some(expected));
