@@ -25,7 +25,7 @@ pub use daemon::DaemonArgs;
 pub use doctor::DoctorArgs;
 pub use flows::{FilterArgs, FlowsAction, FlowsArgs, FlowsOutput};
 pub use masquerade::MasqueradeArgs;
-pub use packets::PacketArgs;
+pub use packets::{EndsArgs, PacketArgs};
 pub use paths::{PathsAction, PathsArgs};
 pub use top::TopArgs;
 pub use trace::TraceArgs;

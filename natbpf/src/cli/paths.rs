@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::PacketArgs;
+use super::{EndsArgs, PacketArgs};
 use crate::paths::PathFilter;
 
 #[derive(Clone, Debug, Args)]
@@ -33,7 +33,8 @@ pub enum PathsAction {
 
 impl From<&PathsArgs> for PathFilter {
     fn from(arguments: &PathsArgs) -> Self {
-        let PacketArgs { edge, protocol, source, destination, sport, dport } = arguments.filter.clone();
+        let PacketArgs { edge, ends, sport, dport } = arguments.filter.clone();
+        let EndsArgs { protocol, source, destination } = ends;
         Self { edge, protocol, source, destination, sport, dport }
     }
 }

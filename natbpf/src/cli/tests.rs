@@ -289,11 +289,11 @@ fn a_trace_takes_what_paths_take() {
     let filtered =
         trace("trace -s 10.0.0.0/24 -d fd00::1 -p tcp --sport 5000 --dport 80 -e eth0 -c 3 --sample 1000");
     assert_eq!(
-        (filtered.filter.protocol, filtered.filter.sport, filtered.filter.dport),
+        (filtered.filter.ends.protocol, filtered.filter.sport, filtered.filter.dport),
         (Some(6), Some(5000), Some(80))
     );
-    assert_eq!(filtered.filter.source, "10.0.0.0/24".parse().ok());
-    assert_eq!(filtered.filter.destination, "fd00::1/128".parse().ok());
+    assert_eq!(filtered.filter.ends.source, "10.0.0.0/24".parse().ok());
+    assert_eq!(filtered.filter.ends.destination, "fd00::1/128".parse().ok());
     assert_eq!(
         (filtered.filter.edge.as_deref(), filtered.count, filtered.sample),
         (Some("eth0"), Some(3), 1000)

@@ -3,13 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use ipnet::IpNet;
 
-use super::packets::network;
-use crate::{
-    flows::filter,
-    top::{Sort, Wanted},
-};
+use super::EndsArgs;
+use crate::top::{Sort, Wanted};
 
 #[derive(Clone, Copy, Debug, Args)]
 pub struct TopArgs {
@@ -29,22 +25,13 @@ pub struct TopArgs {
     #[arg(long, value_enum, default_value_t, value_name = "ORDER")]
     pub sort: Sort,
 
-    /// Flows of this protocol alone, by name or number
-    #[arg(short, long = "protocol", alias = "proto", value_name = "PROTO", value_parser = filter::protocol)]
-    pub protocol: Option<u8>,
-
-    /// Flows from this address or network alone, as packets come in or as they leave
-    #[arg(short, long, alias = "src", value_name = "ADDR[/LEN]", value_parser = network)]
-    pub source: Option<IpNet>,
-
-    /// Flows to this address or network alone, as packets come in or as they leave
-    #[arg(short, long, alias = "dst", value_name = "ADDR[/LEN]", value_parser = network)]
-    pub destination: Option<IpNet>,
+    #[command(flatten)]
+    pub ends: EndsArgs,
 }
 
 impl From<&TopArgs> for Wanted {
     fn from(arguments: &TopArgs) -> Self {
-        let TopArgs { protocol, source, destination, .. } = *arguments;
+        let EndsArgs { protocol, source, destination } = arguments.ends;
         Self { protocol, source, destination }
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use natbpf_common::contract::trace::{Filter, Network, asks};
 
-use crate::cli::PacketArgs;
+use crate::cli::{EndsArgs, PacketArgs};
 
 /// A source of one family and a destination of the other.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +14,7 @@ pub struct Mixed;
 
 /// Without the device, whose index is not known here.
 pub fn filter(arguments: &PacketArgs) -> Result<Filter, Mixed> {
-    let PacketArgs { edge: _, protocol, source, destination, sport, dport } = arguments;
+    let PacketArgs { edge: _, ends: EndsArgs { protocol, source, destination }, sport, dport } = arguments;
     let mut filter = Filter::default();
     for (network, bit) in [(source, asks::SOURCE), (destination, asks::DESTINATION)] {
         let Some(network) = network else { continue };
@@ -67,8 +67,8 @@ mod tests {
             ("fd00::/65", "fd00::1", "fd00:0:0:0:8000::1"),
             ("fd00::1/128", "fd00::1", "fd00::2"),
         ] {
-            let arguments = PacketArgs { source: network.parse().ok(), ..Default::default() };
-            let filter = filter(&arguments).unwrap();
+            let ends = EndsArgs { source: network.parse().ok(), ..Default::default() };
+            let filter = filter(&PacketArgs { ends, ..Default::default() }).unwrap();
             let tuple = |address: &str| {
                 let address: IpAddr = address.parse().unwrap();
                 let (own, other) = (halves(address), [u64::MAX; 2]);
@@ -82,11 +82,8 @@ mod tests {
 
     #[test]
     fn families_are_not_mixed() {
-        let mixed = PacketArgs {
-            source: "10.0.0.1/32".parse().ok(),
-            destination: "fd00::1/128".parse().ok(),
-            ..Default::default()
-        };
-        assert!(filter(&mixed).is_err());
+        let (source, destination) = ("10.0.0.1/32".parse().ok(), "fd00::1/128".parse().ok());
+        let ends = EndsArgs { protocol: None, source, destination };
+        assert!(filter(&PacketArgs { ends, ..Default::default() }).is_err());
     }
 }

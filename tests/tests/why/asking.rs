@@ -108,8 +108,19 @@ pub fn names(
     break_it: impl FnOnce(&Node) -> Result<()>,
 ) -> Result<()> {
     let node = healthy()?;
-    break_it(&node)?;
-    let answer = Answer::sent(&node, SERVER)?;
+    broken_names(&node, SERVER, cause, (object, namespace), break_it)
+}
+
+/// A healthy node is broken, and the answer to a ping of this address names that.
+pub fn broken_names(
+    node: &Node,
+    destination: impl ToString,
+    cause: &str,
+    (object, namespace): (&str, &str),
+    break_it: impl FnOnce(&Node) -> Result<()>,
+) -> Result<()> {
+    break_it(node)?;
+    let answer = Answer::sent(node, destination)?;
     answer.is_for(cause, object)?;
     answer.is_in(namespace)
 }

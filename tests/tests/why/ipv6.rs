@@ -7,7 +7,7 @@ use lab::ends::tools::{ping, together};
 use lab::netns::counters::nstat;
 use lab::{GATEWAY_V6, Node, SERVER, SERVER_V6, VM1_V6};
 
-use super::asking::{Answer, healthy as with_ipv4};
+use super::asking::{Answer, broken_names, healthy as with_ipv4};
 use super::healthy::{BACK, THERE};
 
 /// Behind the router's default route.
@@ -20,16 +20,8 @@ fn healthy() -> Result<Node> {
 }
 
 /// A healthy node is broken, and the answer to a ping names that.
-fn names(
-    cause: &str,
-    (object, namespace): (&str, &str),
-    break_it: impl FnOnce(&Node) -> Result<()>,
-) -> Result<()> {
-    let node = healthy()?;
-    break_it(&node)?;
-    let answer = Answer::sent(&node, SERVER_V6)?;
-    answer.is_for(cause, object)?;
-    answer.is_in(namespace)
+fn names(cause: &str, at: (&str, &str), break_it: impl FnOnce(&Node) -> Result<()>) -> Result<()> {
+    broken_names(&healthy()?, SERVER_V6, cause, at, break_it)
 }
 
 fn ip6tables(node: &Node, rule: &str) -> Result<()> {
