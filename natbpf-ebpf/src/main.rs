@@ -52,11 +52,10 @@ pub fn uplink_egress(ctx: TcContext) -> i32 {
     let handled = egress::translate(&mut skb);
     let handled = if purpose.is_some() { hairpin::at_egress(&skb, handled) } else { handled };
     let verdict = verdict(&ctx, handled, Counter::EgressPackets, Counter::EgressBytes);
-    trace::after(&skb, Spot::UplinkEgress, verdict);
     if verdict == TC_ACT_UNSPEC {
         repeat::leave_next(&skb);
     }
-    verdict
+    trace::after(&skb, Spot::UplinkEgress, verdict)
 }
 
 /// TC ingress of an uplink: everything that arrives.
@@ -72,8 +71,9 @@ pub fn uplink_ingress(ctx: TcContext) -> i32 {
 /// On no hook: `uplink_egress` ends with it for packets that were seen where they came in.
 #[classifier]
 pub fn leave(ctx: TcContext) -> i32 {
-    repeat::leave(&mut Skb::new(&ctx));
-    TC_ACT_UNSPEC
+    let mut skb = Skb::new(&ctx);
+    repeat::leave(&mut skb);
+    trace::after(&skb, Spot::UplinkEgress, TC_ACT_UNSPEC)
 }
 
 /// On no hook: `uplink_egress` goes on with it for packets that are turned round there.

@@ -2,7 +2,9 @@
 
 mod trace {
     mod end;
+    mod fragments;
     mod kinds;
+    mod loss;
     mod pcapng;
     mod refused;
     mod repeated;

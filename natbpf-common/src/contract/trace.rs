@@ -90,7 +90,7 @@ impl Filter {
     /// Whether a packet, or one the other way round, is asked for.
     #[inline(always)]
     pub const fn matches(&self, tuple: &Tuple) -> bool {
-        if self.asks(asks::PROTOCOL) && self.protocol != tuple.protocol
+        if self.asks(asks::PROTOCOL) && (self.protocol != tuple.protocol || tuple.version == 0)
             || self.version != 0 && self.version != tuple.version
             || self.asks(asks::SPORT | asks::DPORT) && !tuple.has_ports
         {
@@ -115,16 +115,14 @@ impl Filter {
 pub struct Request {
     /// Packets are looked at until this time of the datapath's clock; whoever reads them keeps it in the future.
     pub until: u64,
+    /// Who that is: a number that no other has.
+    pub owner: u64,
     /// Which packets.
     pub filter: Filter,
     /// So many bytes of a packet are taken at most.
     pub snaplen: u32,
     /// Packets at this device only; none: at all.
     pub interface: IfIndex,
-    /// Where the running kernel has the context in which packets are redirected, in its `task_struct`; 0: it has none.
-    pub redirect_context: u32,
-    /// Where the index of the device stands in that context.
-    pub redirect_target: u32,
 }
 
 /// Programs that packets pass, as places where they are seen.
@@ -168,11 +166,21 @@ impl Spot {
         }
     }
 
+    /// How many packets can be in programs of one processor at a time: one in each, and one more in
+    /// [`UplinkEgress`](Self::UplinkEgress), which sends copies of fragments to itself.
+    pub const SLOTS: usize = Self::ALL.len() + 1;
+
+    /// The slot of a copy that `uplink_egress` has sent to itself.
+    pub const COPY: usize = Self::ALL.len();
+
     /// Whether packets leave the host, or the bridge, by the device there.
     pub const fn is_egress(self) -> bool {
         matches!(self, Self::UplinkEgress | Self::EdgeEgress)
     }
 }
+
+/// In the place of a verdict: copies of the packet, and of fragments that waited for it, have gone on.
+pub const REPLAYED: i32 = 1 << 8;
 
 /// A packet as it was seen before or after a program; its first bytes follow.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -180,7 +188,7 @@ impl Spot {
 pub struct Sight {
     /// When, by the kernel's monotonic clock, exactly.
     pub time: Timestamp,
-    /// Counts the packets of one processor at one spot: the same before and after.
+    /// Counts the packets of one processor at one spot, with copies apart: the same before and after.
     pub passage: u64,
     /// After: a bit for each [`Counter`](super::counter::Counter) that the program has counted up.
     pub counted: u64,
@@ -202,7 +210,7 @@ pub struct Sight {
     pub gso_segments: u32,
     /// Whether this is after the program.
     pub after: u32,
-    /// After: what the program answers.
+    /// After: what the program answers, or [`REPLAYED`].
     pub verdict: i32,
     /// After: index of the device that it was redirected to last; none: this kernel does not tell.
     pub target: IfIndex,
@@ -210,7 +218,7 @@ pub struct Sight {
     pub padding: u32,
 }
 
-/// What is remembered of the packet that is in the program of a spot; one a processor.
+/// What is remembered of the packet that is in a program; one a processor and slot ([`Spot::SLOTS`]).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Passing {
@@ -282,6 +290,7 @@ mod tests {
         for wrong in [
             Tuple { protocol: 17, ..tuple() },
             Tuple { version: 6, ..tuple() },
+            Tuple { version: 0, ..tuple() },
             Tuple { has_ports: false, ..tuple() },
             Tuple { source: [0x0b01, 0], ..tuple() },
         ] {

@@ -135,6 +135,16 @@ pub mod extension {
     pub const fn is_one(protocol: u8) -> bool {
         matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
     }
+
+    /// Bytes of one of this kind, from what its second byte says.
+    #[inline(always)]
+    pub const fn size(protocol: u8, length: u8) -> u32 {
+        match protocol {
+            FRAGMENT => 8,
+            AUTHENTICATION => (length as u32 + 2) << 2,
+            _ => (length as u32 + 1) << 3,
+        }
+    }
 }
 
 /// How the protocol's header is tied to the addresses.

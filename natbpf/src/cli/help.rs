@@ -115,13 +115,13 @@ Examples:
   natbpf trace --json --sample 1000                 one packet in a thousand
 
 Each packet is shown before and after a program of natbpf: uplink_egress, uplink_ingress, inside_ingress, edge_ingress,
-edge_egress, edge_xdp. Those that are repeated are seen where they come in and where they leave, though no bridge or
-router between sees them. Where several filters are given, all have to match, before or after translation, in either
-direction.
+edge_egress, edge_xdp. Those that are repeated are seen where they come in, though no bridge or router between sees them,
+and where they leave, unless they go straight into a container or are redirected in the driver (XDP). Where several filters
+are given, all have to match, before or after translation, in either direction.
 
 Nothing is attached for it: the programs of the datapath look at packets while this command runs, and stop with it.
 
-Exit status: 0 done, 2 wrong usage, 3 it could not look.";
+Exit status: 0 done, 2 wrong usage, 3 it could not look, or not write.";
 
 pub const DOCTOR: &str = "\
 It looks at this network namespace and at all those that its devices lead to. What an instance's packet would meet

@@ -7,8 +7,10 @@ use clap::{Args, value_parser};
 use super::PacketArgs;
 
 #[derive(Clone, Debug, Args)]
+#[command(mut_arg("edge", |edge| edge.help("At the hooks of this device alone")))]
 pub struct TraceArgs {
-    /// Write pcapng, with what became of each packet as its comment; "-": to standard output
+    /// Write pcapng, with what became of each packet as its comment; "-": to standard output. A file that is there is
+    /// replaced
     #[arg(short, long, value_name = "FILE")]
     pub write: Option<PathBuf>,
 

@@ -13,11 +13,6 @@ const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const ENUM: u32 = 6;
 
-/// The offset of a member of a structure, in bytes. `None`: there is no such thing, or the kernel does not tell.
-pub fn offset_in_kernel(structure: &str, member: &str) -> Option<u32> {
-    Types::of_kernel()?.offset(structure, member)
-}
-
 /// The description of types.
 pub struct Types {
     btf: Vec<u8>,
@@ -64,7 +59,7 @@ impl Types {
         bytes.and_then(|bytes| bytes.strip_suffix(&[0])) == Some(name.as_bytes())
     }
 
-    /// The offset of a member of a structure, in bytes.
+    /// The offset of a member of a structure, in bytes. `None`: there is no such thing.
     pub fn offset(&self, structure: &str, member: &str) -> Option<u32> {
         self.named(STRUCT, structure).find_map(|at| self.bits(at, member, 0)).map(|bits| bits / 8)
     }

@@ -84,7 +84,7 @@ pub const MAPS: &[Layout] = &[
     layout::<u32, u32>("LEAVE", MapType::ProgramArray, Some(1)),
     section::<u32>("TRACED", ".data.TRACED"),
     layout::<u32, Request>("TRACE", MapType::Array, Some(1)),
-    layout::<u32, Passing>("PASSING", MapType::PerCpuArray, Some(Spot::ALL.len() as u32)),
+    layout::<u32, Passing>("PASSING", MapType::PerCpuArray, Some(Spot::SLOTS as u32)),
     layout::<(), ()>("SIGHTS", MapType::RingBuf, None),
     // One program may tell a newer one, while programs are exchanged one after the other.
     layout::<u32, Handover>("HANDOVER", MapType::PerCpuArray, Some(1)),

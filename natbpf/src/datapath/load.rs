@@ -13,7 +13,7 @@ use tokio::io::unix::AsyncFd;
 
 use natbpf_common::path::set::WAYS;
 
-use super::{Hook, Pins, btf, layout, sys::if_there};
+use super::{Hook, Pins, btf::Types, layout, sys::if_there};
 
 /// The object that natbpf-ebpf is built to; empty in a build without it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/datapath"));
@@ -191,21 +191,42 @@ fn loader(sizes: Sizes, latest_mask: &u32) -> EbpfLoader<'_> {
         .map_max_entries("PATHS", sizes.sets())
         .map_max_entries("PATHS6", sizes.sets6())
         .override_global("AYA_LOG_LEVEL", log_level(), true)
-        .override_global("NFCT_OFFSET", nfct_offset(), true);
+        .override_global("NFCT_OFFSET", &offsets().connection, true)
+        .override_global("REDIRECT_CONTEXT", &offsets().redirect_context, true)
+        .override_global("REDIRECT_TARGET", &offsets().redirect_target, true);
     loader
 }
 
-/// Where a packet's connection stands in the kernel's `struct sk_buff`; 0: not known, or programs must not
-/// read it (lockdown).
-fn nfct_offset() -> &'static u32 {
-    static OFFSET: LazyLock<u32> = LazyLock::new(|| {
+/// Where things stand in structures of the kernel; 0: not known. With the first of a kind at 0 the programs do not read
+/// the kernel's memory, which is more than that: the verifier refuses those that could where it is forbidden.
+#[derive(Clone, Copy, Debug, Default)]
+struct Offsets {
+    /// A packet's connection, in `sk_buff`.
+    connection: u32,
+    /// Where the kernel notes which device a packet is redirected to: the context in `task_struct`, and in that the
+    /// device. Since Linux 6.11.
+    redirect_context: u32,
+    redirect_target: u32,
+}
+
+fn offsets() -> &'static Offsets {
+    static OFFSETS: LazyLock<Offsets> = LazyLock::new(|| {
         let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
         if lockdown.contains("[confidentiality]") {
-            return 0;
+            return Offsets::default();
         }
-        btf::offset_in_kernel("sk_buff", "_nfct").unwrap_or_default()
+        let Some(types) = Types::of_kernel() else { return Offsets::default() };
+        let (redirect_context, redirect_target) = redirect(&types).unwrap_or_default();
+        let connection = types.offset("sk_buff", "_nfct").unwrap_or_default();
+        Offsets { connection, redirect_context, redirect_target }
     });
-    &OFFSET
+    &OFFSETS
+}
+
+fn redirect(types: &Types) -> Option<(u32, u32)> {
+    let context = types.offset("task_struct", "bpf_net_context")?;
+    let info = types.offset("bpf_net_context", "ri")?;
+    Some((context, info + types.offset("bpf_redirect_info", "tgt_index")?))
 }
 
 /// The level of the datapath's log, of which there is one: each dropped packet, at `debug`.

@@ -43,4 +43,4 @@ pub use ring::Records;
 pub use scan::Scan;
 pub use side::Side;
 pub use tables::Tables;
-pub use trace::{Seen, Traced, Wanted};
+pub use trace::{Look, Lost as LostSights, Seen, Traced, Wanted};

@@ -199,6 +199,20 @@ impl Pins {
         Ok(self.instance.is_dir() && lock(&self.instance)?.is_none())
     }
 
+    /// Locks what a trace asks for, while it is looked at and changed.
+    pub fn lock_request(&self) -> Result<Flock<File>> {
+        // Nobody else locks this folder.
+        let common = self.instance.parent().context("an instance is in a folder")?;
+        for _ in 0..50 {
+            if let Some(lock) = lock(common)? {
+                return Ok(lock);
+            }
+            // Others have it for a moment.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("another program has locked {}", common.display())
+    }
+
     /// Locks the stream of events for one watcher.
     pub fn lock_events(&self) -> Result<Option<Flock<File>>> {
         lock(&self.folder())

@@ -8,7 +8,7 @@ use natbpf_common::{
     Port,
     contract::event::EventKind,
     flow::FlowKey,
-    wire::protocol::{DCCP, GRE, ICMP, SCTP, TCP, UDP, UDPLITE, icmp},
+    wire::protocol::{DCCP, GRE, ICMP, ICMP6, SCTP, TCP, UDP, UDPLITE, icmp},
 };
 
 use super::{Event, Flow};
@@ -24,6 +24,7 @@ pub fn protocol_name(protocol: u8) -> &'static str {
         UDPLITE => "udplite",
         SCTP => "sctp",
         ICMP => "icmp",
+        ICMP6 => "icmpv6",
         GRE => "gre",
         DCCP => "dccp",
         _ => "unknown",

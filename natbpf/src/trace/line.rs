@@ -21,10 +21,7 @@ impl fmt::Display for Line<'_> {
         if let Some(vlan) = view.vlan() {
             write!(f, ", vlan {vlan}")?;
         }
-        let sight = &view.seen.sight;
-        if sight.gso_size != 0 {
-            write!(f, ", {} segments of {} bytes", sight.gso_segments, sight.gso_size)?;
-        }
+        f.write_str(&view.segmented())?;
         view.outcome().map_or(Ok(()), |outcome| write!(f, ": {outcome}"))
     }
 }

@@ -6,12 +6,17 @@ mod line;
 mod order;
 mod packet;
 mod pcapng;
+mod sink;
 mod verdict;
 mod view;
+mod writer;
 
 pub use filter::{Mixed, filter};
-pub use json::json;
-pub use line::Line;
 pub use order::Order;
-pub use pcapng::Pcapng;
+pub use sink::{Form, Sink};
 pub use view::View;
+pub use writer::Writer;
+
+use json::json;
+use line::Line;
+use pcapng::Pcapng;

@@ -20,7 +20,7 @@ impl Order {
         self.waiting.sort_by_key(|seen| seen.sight.time);
     }
 
-    /// Those that nothing comes before any more, if the buffers were read after `read`.
+    /// Those that nothing comes before any more, if all that was in the buffer at the time `read` was taken out.
     pub fn settled(&mut self, read: Timestamp) -> Vec<Seen> {
         let settled = self.waiting.partition_point(|seen| seen.sight.time + SETTLED < read);
         self.waiting.drain(..settled).collect()

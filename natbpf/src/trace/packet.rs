@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use natbpf_common::wire::protocol::{DCCP, SCTP, TCP, UDP, UDPLITE};
+use natbpf_common::wire::protocol::{DCCP, SCTP, TCP, UDP, UDPLITE, extension};
 use serde::Serialize;
 
 use crate::flows::protocol_name;
@@ -64,8 +64,19 @@ impl Packet {
         let address = |at: usize| -> Option<IpAddr> {
             Some(Ipv6Addr::from(*bytes.get(at..)?.first_chunk::<16>()?).into())
         };
-        let transport = bytes.get(40..).unwrap_or_default();
-        Some(Self::new(*bytes.get(6)?, [address(8)?, address(24)?], transport, false))
+        let addresses = [address(8)?, address(24)?];
+        let (mut protocol, mut at) = (*bytes.get(6)?, 40);
+        while extension::is_one(protocol) {
+            let (Some(next), Some(length)) = (bytes.get(at), bytes.get(at + 1)) else { break };
+            let later =
+                protocol == extension::FRAGMENT && word(bytes, at + 2).is_some_and(|word| word >> 3 != 0);
+            at += extension::size(protocol, *length) as usize;
+            protocol = *next;
+            if later {
+                return Some(Self::new(protocol, addresses, &[], true));
+            }
+        }
+        Some(Self::new(protocol, addresses, bytes.get(at..).unwrap_or_default(), false))
     }
 
     fn new(protocol: u8, [source, destination]: [IpAddr; 2], transport: &[u8], later_fragment: bool) -> Self {
@@ -86,8 +97,13 @@ impl Packet {
 }
 
 fn tcp_flags(flags: u8) -> String {
-    let named = [(0x02, 'S'), (0x01, 'F'), (0x04, 'R'), (0x08, 'P'), (0x20, 'U'), (0x10, '.')];
-    named.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect()
+    let named: String = "FSRP.UEW"
+        .chars()
+        .enumerate()
+        .filter(|(bit, _)| flags >> bit & 1 != 0)
+        .map(|(_, name)| name)
+        .collect();
+    if named.is_empty() { "none".to_owned() } else { named }
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u16> {
@@ -140,6 +156,30 @@ mod tests {
         let ends =
             "[fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd]:53 > [fefe:fefe:fefe:fefe:fefe:fefe:fefe:fefe]:54";
         assert_eq!(said(&bytes, true), format!("udp {ends}"));
+    }
+
+    #[test]
+    fn flags_stand_as_in_tcpdump() {
+        for (flags, said) in
+            [(0x02, "S"), (0x12, "S."), (0xc2, "SEW"), (0x19, "FP."), (0x24, "RU"), (0, "none")]
+        {
+            assert_eq!(tcp_flags(flags), said);
+        }
+    }
+
+    #[test]
+    fn extension_headers_are_looked_behind() {
+        let mut bytes = vec![0x60, 0, 0, 0, 0, 24, 0, 64];
+        bytes.extend([[0xfd; 16], [0xfe; 16]].concat());
+        // Hop by hop, then a fragment at offset 0, then UDP.
+        bytes.extend([44, 0, 1, 4, 0, 0, 0, 0]);
+        let fragment = bytes.len();
+        bytes.extend([17, 0, 0, 1, 0, 0, 0, 7]);
+        bytes.extend([0, 53, 0, 54, 0, 8, 0, 0]);
+        assert!(said(&bytes, false).starts_with("udp [fdfd:") && said(&bytes, false).ends_with("]:54"));
+        bytes[fragment + 3] = 9;
+        assert!(said(&bytes, false).ends_with(" later fragment"));
+        assert!(said(&bytes, false).starts_with("udp fdfd:"));
     }
 
     #[test]

@@ -7,7 +7,10 @@ use std::{
     time::UNIX_EPOCH,
 };
 
+use natbpf_common::contract::trace::Spot;
+
 use super::View;
+use crate::datapath::LostSights;
 
 const SECTION: u32 = 0x0a0d_0d0a;
 const BYTE_ORDER: u32 = 0x1a2b_3c4d;
@@ -62,16 +65,19 @@ impl<W: Write> Pcapng<W> {
         self.out.write_all(&block.end())
     }
 
-    /// Ends the file: `lost` packets found no room.
-    pub fn end(&mut self, lost: u64) -> io::Result<()> {
-        if !self.interfaces.is_empty() {
+    /// Ends the file. What found no room is counted by hook, and stands at the first interface of each.
+    pub fn end(&mut self, lost: &LostSights) -> io::Result<()> {
+        for (spot, lost) in Spot::ALL.iter().zip(lost) {
+            let here = self.interfaces.iter().filter(|((_, hook), _)| *hook == spot.name());
+            let Some(interface) = here.map(|(_, number)| *number).min() else { continue };
             let since = UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
             let mut block = Block::new(STATISTICS);
-            block.word(0).word((since >> 32) as u32).word(since as u32);
+            block.word(interface).word((since >> 32) as u32).word(since as u32);
+            block.option(COMMENT, format!("of {} at all devices", spot.name()).as_bytes());
             block.option(DROPPED, &lost.to_ne_bytes());
             self.out.write_all(&block.end())?;
         }
-        self.flush()
+        Ok(())
     }
 
     pub fn flush(&mut self) -> io::Result<()> {
@@ -97,11 +103,7 @@ impl<W: Write> Pcapng<W> {
 }
 
 fn comment(view: &View) -> String {
-    let (sight, hook, stage) = (&view.seen.sight, view.spot().name(), view.stage());
-    let segments = match sight.gso_size {
-        0 => String::new(),
-        size => format!(", {} segments of {size} bytes", sight.gso_segments),
-    };
+    let (hook, stage, segments) = (view.spot().name(), view.stage(), view.segmented());
     let outcome = view.outcome().map(|outcome| format!(": {outcome}")).unwrap_or_default();
     format!("{hook} {stage}{segments}{outcome}")
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use natbpf_common::contract::{
     counter::{Counter, DropReason, Kind},
-    trace::Sight,
+    trace::{REPLAYED, Sight},
 };
 
 /// `TC_ACT_SHOT` and `TC_ACT_REDIRECT` (linux/pkt_cls.h)
@@ -42,11 +42,13 @@ impl Verdict {
             (sight.verdict == SHOT, sight.verdict == REDIRECT)
         };
         let has = |counter: Counter| sight.counted & 1 << counter as u32 != 0;
+        if sight.verdict == REPLAYED {
+            return Self::Replayed;
+        }
         let reason = DropReason::ALL.iter().copied().find(|reason| has(reason.counter()));
         match reason {
             Some(DropReason::FragmentKept) if drop => Self::Kept,
             Some(reason) if drop => Self::Dropped(Some(reason)),
-            None if drop && !xdp => Self::Replayed,
             None if drop => Self::Dropped(None),
             _ if redirect && has(Counter::PacketsRepeated) => Self::Repeated,
             _ if redirect => Self::Redirected,
@@ -119,7 +121,8 @@ mod tests {
         assert_eq!(verdict(-1, &[EgressPackets], false), Verdict::Translated);
         assert_eq!(verdict(SHOT, &[TableFull], false), Verdict::Dropped(Some(DropReason::TableFull)));
         assert_eq!(verdict(SHOT, &[FragmentKept], false), Verdict::Kept);
-        assert_eq!(verdict(SHOT, &[], false), Verdict::Replayed);
+        assert_eq!(verdict(REPLAYED, &[], false), Verdict::Replayed);
+        assert_eq!(verdict(SHOT, &[], false), Verdict::Dropped(None));
         assert_eq!(verdict(REDIRECT, &[PacketsRepeated], false), Verdict::Repeated);
         assert_eq!(verdict(REDIRECT, &[], false), Verdict::Redirected);
         assert_eq!(verdict(2, &[], true), Verdict::Passed);

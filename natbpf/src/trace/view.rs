@@ -1,6 +1,9 @@
 //! One packet at one hook, as all forms of output show it.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    mem,
+    time::{Duration, SystemTime},
+};
 
 use natbpf_common::{
     IfIndex,
@@ -19,6 +22,7 @@ const ADDRESSES: usize = 12;
 /// A packet before or after a program.
 #[derive(Clone, Debug)]
 pub struct View {
+    /// Without its bytes, which are in `frame`.
     pub seen: Seen,
     pub time: SystemTime,
     pub device: String,
@@ -40,14 +44,14 @@ impl View {
     /// `booted`: when the datapath's clock began; `name`: that of a device; `is_ethernet`: whether its packets begin
     /// with an Ethernet header.
     pub fn new(
-        seen: Seen,
+        mut seen: Seen,
         booted: SystemTime,
         name: impl Fn(IfIndex) -> String,
         is_ethernet: impl Fn(IfIndex) -> bool,
     ) -> Self {
         let sight = seen.sight;
         let is_ethernet = is_ethernet(sight.interface);
-        let (mut frame, mut length) = (seen.bytes.clone(), sight.length);
+        let (mut frame, mut length) = (mem::take(&mut seen.bytes), sight.length);
         if is_ethernet && sight.tag != 0 {
             length += 4;
             if frame.len() >= ADDRESSES {
@@ -75,6 +79,23 @@ impl View {
 
     pub const fn spot(&self) -> Spot {
         self.seen.spot
+    }
+
+    /// Payload of each segment that the packet stands for, and how many those are, which the kernel does not count in
+    /// packets of a virtual machine; `None`: it stands for itself.
+    pub fn segments(&self) -> Option<(u32, Option<u32>)> {
+        let sight = &self.seen.sight;
+        let counted = (sight.gso_segments != 0).then_some(sight.gso_segments);
+        (sight.gso_size != 0).then_some((sight.gso_size, counted))
+    }
+
+    /// `16 segments of 1448 bytes`; empty: it stands for itself.
+    pub fn segmented(&self) -> String {
+        match self.segments() {
+            None => String::new(),
+            Some((size, None)) => format!(", segments of {size} bytes"),
+            Some((size, Some(count))) => format!(", {count} segments of {size} bytes"),
+        }
     }
 
     /// The number of the network that the tag names.
@@ -125,7 +146,20 @@ mod tests {
         assert_eq!((view.frame.len(), view.length as usize), (bytes.len() + 4, bytes.len() + 4));
         assert_eq!((view.device.as_str(), view.vlan()), ("dev3", Some(5)));
         assert_eq!(view.outcome().unwrap(), "repeated to dev4 (packets_repeated)");
+        assert_eq!(view.segmented(), "");
         assert_eq!(view.packet.unwrap().to_string(), "udp 10.0.0.11:5000 > 203.0.113.10:80");
         assert_eq!(view.time, SystemTime::UNIX_EPOCH + Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn segments_of_a_virtual_machine_are_not_counted() {
+        let view = |gso_segments| {
+            let sight = Sight { gso_size: 1448, gso_segments, ..Sight::default() };
+            let seen = Seen { spot: Spot::EdgeIngress, sight, bytes: Vec::new() };
+            View::new(seen, SystemTime::UNIX_EPOCH, |_| String::new(), |_| true)
+        };
+        assert_eq!(view(2).segmented(), ", 2 segments of 1448 bytes");
+        assert_eq!(view(0).segmented(), ", segments of 1448 bytes");
+        assert_eq!(view(0).segments(), Some((1448, None)));
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use lab::ends::reflector::Reflector;
-use lab::{Lab, Natbpf, SERVER, VM1, wait_until};
+use lab::{Lab, Natbpf, Node, SERVER, VM1, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -57,6 +57,18 @@ fn no_daemon_is_needed() -> Result<()> {
     let lines = during(&cli, &["-p", "udp"], || server.ask(&socket, "question").map(drop))?;
     ensure!(lines.len() == 4, "{lines:#?}");
     cli.cmd().arg("detach").run()
+}
+
+#[test]
+fn it_ends_when_its_device_goes() -> Result<()> {
+    let node = Node::new()?;
+    let natbpf = node.natbpf_cli()?.start(["accelerate", "tap0", "tap1", "eth0"])?;
+    let tracing = start(natbpf.cli(), &["-e", "tap1"])?;
+    node.host.ip("link del tap1")?;
+    let output = tracing.finish(PATIENCE)?;
+    let said = String::from_utf8(output.stderr).context("text")?;
+    ensure!(output.status.success() && said.contains("the device tap1 has gone"), "{said}");
+    Ok(())
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lab::ends::reflector::Reflector;
-use lab::object::{CUSTOMER_TAG, Packet};
+use lab::object::{CUSTOMER_TAG, PROVIDER_TAG, Packet};
 use lab::wire::Wire;
 use lab::{Natbpf, Node, SERVER, SERVER_V6, VM1, VM1_V6, VM2, wait_until};
 use serde_json::Value;
@@ -66,6 +66,25 @@ fn with_a_tag() -> Result<()> {
     let [before, after] = passage(&lines, ("tap0", "edge_ingress"), |line| line["vlan"] == TAG)?;
     ensure!(before["packet"]["source_port"] == 5000 && after["vlan"] == TAG, "{after:#}");
     ensure!(before["length"] == 14 + 4 + 20 + 8 + 4, "{before:#}");
+    Ok(())
+}
+
+/// The filter looks behind both.
+#[test]
+fn with_two_tags() -> Result<()> {
+    let node = Node::new()?;
+    let natbpf = node.natbpf_cli()?.start(["accelerate", "tap0", "tap1", "eth0"])?;
+    let wire = Wire::between(&node.vm1, "eth0", (&node.vm2, "eth0"))?;
+    let tags = [(PROVIDER_TAG.0, TAG), (CUSTOMER_TAG.0, TAG + 1)];
+    let packet = Packet::udp((VM1, 5000), (VM2, 9000)).payload(*b"data").tags(&tags);
+    let lines = during(natbpf.cli(), &["-p", "udp", "--dport", "9000", "-s", &VM1.to_string()], || {
+        wire.send(&packet)?;
+        sleep(MOMENT);
+        Ok(())
+    })?;
+    let ours = |line: &Value| goes(line, &VM1.to_string(), &VM2.to_string());
+    let [before, after] = passage(&lines, ("tap0", "edge_ingress"), ours)?;
+    ensure!(before["vlan"] == TAG && before["packet"] == after["packet"], "{before:#}");
     Ok(())
 }
 
@@ -144,5 +163,15 @@ fn several_segments_at_once() -> Result<()> {
         .filter_map(|line| line["length"].as_u64())
         .sum();
     ensure!(sum > 1_000_000, "of a million bytes {sum} are shown");
+
+    // Few, as there is room for 30 long ones.
+    let lines = during(natbpf.cli(), &["-p", "tcp", "-e", "tap0", "--snaplen", "65000"], || {
+        transfer(100_000)?;
+        sleep(MOMENT);
+        Ok(())
+    })?;
+    let captured = |line: &Value| line["captured"].as_u64().unwrap_or_default();
+    let is_whole = |line: &Value| captured(line) == line["length"].as_u64().unwrap_or_default().min(65_000);
+    ensure!(lines.iter().all(is_whole) && lines.iter().any(|line| captured(line) > 2_048), "{lines:#?}");
     Ok(())
 }

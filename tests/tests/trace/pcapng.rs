@@ -100,6 +100,27 @@ fn packets_have_their_verdicts_as_comments() -> Result<()> {
 }
 
 #[test]
+fn one_that_does_not_begin_leaves_the_file_as_it_is() -> Result<()> {
+    let lab = Lab::new()?;
+    let natbpf = masqueraded(&lab)?;
+    let server = Reflector::start(&lab.out, (SERVER, 9000))?;
+    let socket = lab.vm1.udp((VM1, 5000))?;
+    let folder = tempdir()?;
+    let path = folder.path().join("flow.pcapng");
+    let name = path.to_str().context("a name")?;
+    let tracing = start(natbpf.cli(), &["-w", name, "-p", "udp"])?;
+    server.ask(&socket, "question")?;
+    let again = natbpf.cli().output(["trace", "-w", name])?;
+    ensure!(again.status.code() == Some(3), "{again:?}");
+    server.ask(&socket, "question")?;
+    tracing.stop(Signal::SIGTERM, PATIENCE)?;
+    let file = fs::read(&path)?;
+    let packets = blocks(&file)?.iter().filter(|(kind, _)| *kind == PACKET).count();
+    ensure!(packets == 8, "{packets} packets");
+    Ok(())
+}
+
+#[test]
 fn a_file_that_cannot_be_made_leaves_nothing_behind() -> Result<()> {
     let lab = Lab::new()?;
     let natbpf = masqueraded(&lab)?;

@@ -30,7 +30,7 @@ pub fn during(cli: &Cli, arguments: &[&str], work: impl FnOnce() -> Result<()>) 
     let output = process.stop(Signal::SIGINT, PATIENCE)?;
     let (text, said) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
     ensure!(output.status.code() == Some(0), "{}: {said}", output.status);
-    ensure!(said.contains("shown, 0 lost"), "{said}");
+    ensure!(said.contains("shown; 0 sights of packets lost"), "{said}");
     let lines = text.lines().map(|line| serde_json::from_str(line).context("a line of JSON"));
     let lines = lines.collect::<Result<Vec<Value>>>()?;
     let schema = Schema::of("trace")?;

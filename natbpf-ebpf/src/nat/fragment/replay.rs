@@ -17,7 +17,11 @@ use natbpf_common::{
 };
 
 use super::{datagram::Known, keep::Occupied};
-use crate::{kernel::global::global, packet::handover, tell::count};
+use crate::{
+    kernel::global::global,
+    packet::handover,
+    tell::{count, trace},
+};
 
 /// What the steps need.
 struct Replay {
@@ -47,6 +51,7 @@ fn replay_kept_inner(
     let body: unsafe extern "C" fn(u64, *mut Replay) -> i64 = replay_one;
     // SAFETY: `replay_one` gets the pointer to `replay` while this waits.
     unsafe { bpf_loop(kept, body as *mut _, (&raw mut replay).cast(), 0) };
+    trace::replayed();
     true
 }
 
@@ -56,8 +61,10 @@ fn send(skb: *mut __sk_buff, key: &DatagramKey) -> bool {
     let flags = if key.leaves() { 0 } else { BPF_F_INGRESS as u64 };
     // At egress the program runs inside the call: a copy of a packet that is turned round is turned round, too.
     let said = handover::read();
+    trace::copies(key.leaves());
     // SAFETY: the context is valid. What is above zero is the verdict of others.
     let sent = unsafe { bpf_clone_redirect(skb, key.uplink.number(), flags) >= 0 };
+    trace::copies(false);
     handover::write(said);
     sent
 }

@@ -23,14 +23,19 @@ const LANES: usize = 256;
 #[repr(C, align(64))]
 struct Lane {
     /// By [`Spot`]: so many packets until one is looked at.
-    left: [u32; 8],
-    /// Whether the packet in the program is.
-    looks: [u32; 8],
+    left: [u32; Spot::ALL.len()],
+    /// By slot: whether the packet in the program is.
+    looks: [u32; Spot::SLOTS],
+    /// `uplink_egress` runs within itself, for a copy.
+    copies: u32,
+    /// The packet in the program has gone on as copies.
+    replayed: u32,
 }
 
-const _: () = assert!(size_of::<Lane>() == 64 && Spot::ALL.len() <= 8);
+const _: () = assert!(size_of::<Lane>() == 64);
 
-static mut WAITING: [Lane; LANES] = [Lane { left: [0; 8], looks: [0; 8] }; LANES];
+static mut WAITING: [Lane; LANES] =
+    [Lane { left: [0; Spot::ALL.len()], looks: [0; Spot::SLOTS], copies: 0, replayed: 0 }; LANES];
 
 /// What is asked for; a pointer, as user space writes there.
 #[inline(always)]
@@ -46,19 +51,24 @@ pub fn begins(spot: Spot) -> bool {
         return false;
     }
     let lane = lane();
+    let slot = slot(spot as u32) as usize;
     // SAFETY: words of this processor, read and written whole.
     unsafe {
         let left = &raw mut (*lane).left[spot as usize];
+        let looks = &raw mut (*lane).looks[slot];
         let before = left.read_volatile();
         // One that a longer period has left does not count.
         if before > 1 && before as u64 <= 2 * period as u64 {
             left.write_volatile(before - 1);
+            // A trace that ended while a packet was in the program has left it so.
+            looks.write_volatile(0);
             return false;
         }
         // By chance, one in a period on average: packets come by turns, as those of the two directions do, and one
         // in an even number would always be of the same kind.
         left.write_volatile(1 + (bpf_get_prandom_u32() as u64 % (2 * period as u64 - 1)) as u32);
-        (&raw mut (*lane).looks[spot as usize]).write_volatile(1);
+        looks.write_volatile(1);
+        (&raw mut (*lane).replayed).write_volatile(0);
     }
     true
 }
@@ -70,15 +80,46 @@ pub fn ends(spot: Spot) -> bool {
         return false;
     }
     let lane = lane();
+    let slot = slot(spot as u32) as usize;
     // SAFETY: as above.
     unsafe {
-        let looks = &raw mut (*lane).looks[spot as usize];
+        let looks = &raw mut (*lane).looks[slot];
         if looks.read_volatile() == 0 {
             return false;
         }
         looks.write_volatile(0);
     }
     true
+}
+
+/// Where a packet in the program of this spot is remembered.
+#[inline(always)]
+pub fn slot(spot: u32) -> u32 {
+    // SAFETY: as above.
+    if spot == Spot::UplinkEgress as u32 && unsafe { (&raw const (*lane()).copies).read_volatile() } != 0 {
+        return Spot::COPY as u32;
+    }
+    spot
+}
+
+/// `uplink_egress` begins to run within itself, or has done so.
+#[inline(always)]
+pub fn copies(runs: bool) {
+    // SAFETY: as above.
+    unsafe { (&raw mut (*lane()).copies).write_volatile(runs as u32) };
+}
+
+/// The packet in the program has gone on as copies.
+#[inline(always)]
+pub fn replayed() {
+    // SAFETY: as above.
+    unsafe { (&raw mut (*lane()).replayed).write_volatile(1) };
+}
+
+#[inline(always)]
+pub fn was_replayed() -> bool {
+    // SAFETY: as above.
+    unsafe { (&raw const (*lane()).replayed).read_volatile() != 0 }
 }
 
 /// Whoever asked has gone.

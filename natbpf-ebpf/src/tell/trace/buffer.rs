@@ -7,13 +7,13 @@ use aya_ebpf::{
     },
 };
 use natbpf_common::{IfIndex, contract::trace::Sight, wire::packet::Packet as _};
-use network_types::{
-    eth::{EthHdr, EtherType},
-    vlan::VlanHdr,
-};
+use network_types::eth::EthHdr;
 use zerocopy::FromBytes;
 
 use crate::packet::{arriving::Arriving as _, skb::Skb};
+
+/// Where an Ethernet header says what follows.
+const ETHER_TYPE: u32 = EthHdr::LEN as u32 - 2;
 
 pub trait Buffer {
     /// What is known of the packet without looking into it.
@@ -22,10 +22,10 @@ pub trait Buffer {
     /// Copies bytes from its beginning; the verifier has to know how many.
     fn head(&self, to: *mut u8, length: u32) -> bool;
 
-    /// EtherType of what it carries, as on the wire, and where that begins.
+    /// EtherType of what it carries, as on the wire, and where that begins; it may be a tag.
     fn network(&self) -> (u16, u32);
 
-    /// Copies bytes of what it carries, counted from `network`.
+    /// Copies bytes, so many behind what begins there.
     fn load<T: FromBytes>(&self, network: u32, offset: u32) -> Option<T>;
 }
 
@@ -57,13 +57,13 @@ impl Buffer for Skb<'_> {
     }
 
     #[inline(always)]
-    fn load<T: FromBytes>(&self, _network: u32, offset: u32) -> Option<T> {
+    fn load<T: FromBytes>(&self, network: u32, offset: u32) -> Option<T> {
         let mut value = T::new_zeroed();
         // SAFETY: the value is as long as said.
         let result = unsafe {
             bpf_skb_load_bytes_relative(
                 self.raw().cast(),
-                offset,
+                network + offset,
                 (&raw mut value).cast(),
                 size_of::<T>() as u32,
                 bpf_hdr_start_off::BPF_HDR_START_NET,
@@ -106,11 +106,7 @@ impl Buffer for Frame {
 
     #[inline(always)]
     fn network(&self) -> (u16, u32) {
-        let protocol: u16 = self.at(12).unwrap_or_default();
-        if protocol == EtherType::Ieee8021q as u16 || protocol == EtherType::Ieee8021ad as u16 {
-            return (self.at(16).unwrap_or_default(), (EthHdr::LEN + VlanHdr::LEN) as u32);
-        }
-        (protocol, EthHdr::LEN as u32)
+        (self.at(ETHER_TYPE).unwrap_or_default(), EthHdr::LEN as u32)
     }
 
     #[inline(always)]

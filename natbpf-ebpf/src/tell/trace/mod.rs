@@ -14,6 +14,7 @@ use aya_ebpf::{
 };
 use natbpf_common::contract::trace::Spot;
 
+pub use self::asked::{copies, replayed};
 use self::{
     asked::{begins, ends},
     buffer::Frame,

@@ -12,7 +12,7 @@ use natbpf_common::{
     IfIndex,
     contract::{
         counter::Counter,
-        trace::{HEAD, Passing, Request, Sight, Spot},
+        trace::{HEAD, Passing, REPLAYED, Request, Sight, Spot},
     },
     time::Timestamp,
 };
@@ -24,9 +24,9 @@ use super::{
 };
 use crate::{kernel::clock, memory::maps::COUNTERS};
 
-/// By [`Spot`].
+/// By slot.
 #[btf_map]
-static PASSING: PerCpuArray<Passing, { Spot::ALL.len() }> = PerCpuArray::new();
+static PASSING: PerCpuArray<Passing, { Spot::SLOTS }> = PerCpuArray::new();
 
 /// [`Sight`]s, each with bytes of its packet behind it.
 #[btf_map]
@@ -39,6 +39,16 @@ const QUIETLY: u64 = BPF_RB_NO_WAKEUP as u64;
 const MORE: usize = 2048;
 const MOST: usize = 1 << 16;
 
+/// Where the kernel has the context in which packets are redirected, in its `task_struct`, and in that the index of the
+/// device; user space finds it in the kernel's description of its types. 0: not known, or not to be read.
+#[unsafe(no_mangle)]
+static REDIRECT_CONTEXT: u32 = 0;
+#[unsafe(no_mangle)]
+static REDIRECT_TARGET: u32 = 0;
+
+/// Passages of copies are numbered apart.
+const COPIES: u64 = 1 << 39;
+
 #[repr(C)]
 struct Record<const ROOM: usize> {
     sight: Sight,
@@ -48,8 +58,9 @@ struct Record<const ROOM: usize> {
 #[inline(always)]
 pub fn before(buffer: &impl Buffer, spot: u32) -> Option<()> {
     let request = request()?;
-    // SAFETY: the value belongs to this processor, and no two packets are in one program there at a time.
-    let passing = unsafe { &mut *PASSING.get_ptr_mut(spot)? };
+    let slot = asked::slot(spot);
+    // SAFETY: the value belongs to this processor, and no two packets have one slot there at a time.
+    let passing = unsafe { &mut *PASSING.get_ptr_mut(slot)? };
     passing.is_looked_at = 0;
     // SAFETY: user space writes there; words are read whole, and all but this one stay while it is traced.
     let request = unsafe {
@@ -64,7 +75,7 @@ pub fn before(buffer: &impl Buffer, spot: u32) -> Option<()> {
     if !request.interface.is_none() && request.interface != sight.interface {
         return None;
     }
-    sight.passage += 1;
+    sight.passage = (sight.passage + 1) | if slot == spot { 0 } else { COPIES };
     sight.spot = spot;
     // SAFETY: plain helpers.
     unsafe {
@@ -92,7 +103,7 @@ pub fn before(buffer: &impl Buffer, spot: u32) -> Option<()> {
 #[inline(always)]
 pub fn after(buffer: &impl Buffer, spot: u32, verdict: u32) -> Option<()> {
     // SAFETY: as above.
-    let passing = unsafe { &mut *PASSING.get_ptr_mut(spot)? };
+    let passing = unsafe { &mut *PASSING.get_ptr_mut(asked::slot(spot))? };
     if passing.is_looked_at == 0 {
         return None;
     }
@@ -120,10 +131,12 @@ pub fn after(buffer: &impl Buffer, spot: u32, verdict: u32) -> Option<()> {
     buffer.describe(sight);
     // SAFETY: a plain helper.
     sight.time = Timestamp::new(unsafe { bpf_ktime_get_ns() });
-    sight.counted = counted;
+    let replayed = asked::was_replayed();
+    // What the copies have counted is theirs.
+    sight.counted = if replayed { 0 } else { counted };
     sight.after = 1;
-    sight.verdict = verdict as i32;
-    sight.target = target(request);
+    sight.verdict = if replayed { REPLAYED } else { verdict as i32 };
+    sight.target = target();
     let lost = write(buffer, sight, least(sight.length, request.snaplen));
     (sight.counted, sight.after, sight.verdict, sight.target) = (0, 0, 0, IfIndex::NONE);
     passing.lost += lost;
@@ -207,17 +220,21 @@ unsafe fn copy<const LENGTH: usize>(from: *const u64, to: *mut u64) {
 
 /// The device that the processor redirected a packet to last (`bpf_redirect_info`).
 #[inline(always)]
-fn target(request: &Request) -> IfIndex {
-    if request.redirect_context == 0 {
+fn target() -> IfIndex {
+    // SAFETY: constants of the loaded program. So the verifier leaves out what follows where it may not be done.
+    let (at, target) = unsafe {
+        ((&raw const REDIRECT_CONTEXT).read_volatile(), (&raw const REDIRECT_TARGET).read_volatile())
+    };
+    if at == 0 {
         return IfIndex::NONE;
     }
     // SAFETY: a plain helper.
     let task = unsafe { bpf_get_current_task() };
-    let context: u64 = read(task + request.redirect_context as u64);
+    let context: u64 = read(task + at as u64);
     if context == 0 {
         return IfIndex::NONE;
     }
-    IfIndex::new(read(context + request.redirect_target as u64))
+    IfIndex::new(read(context + target as u64))
 }
 
 /// A word of the kernel's memory; 0: it cannot be read.

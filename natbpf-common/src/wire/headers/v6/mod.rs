@@ -169,11 +169,7 @@ impl Chain {
                 return Kind::Forward;
             }
             let Some(header) = view::<P, EXTENSION>(packet, self.at) else { return Kind::Malformed };
-            let length = match self.protocol {
-                extension::FRAGMENT => EXTENSION as u32,
-                extension::AUTHENTICATION => (header.u8::<1>() as u32 + 2) << 2,
-                _ => (header.u8::<1>() as u32 + 1) << 3,
-            };
+            let length = extension::size(self.protocol, header.u8::<1>());
             let malformed = match self.protocol {
                 // Every router looks at it, and looks nowhere else (RFC 8200, section 4.1).
                 extension::HOP_BY_HOP => self.at != first,
