@@ -57,6 +57,13 @@ nothing_left() {
     return 1
 }
 
+# Every program loads where none may read the kernel's memory.
+locked_down() {
+    [ -e /sys/kernel/security/lockdown ] || mount -t securityfs none /sys/kernel/security || return
+    echo confidentiality >/sys/kernel/security/lockdown || return
+    object verified_instructions
+}
+
 echo "@@kernel $(uname -r)"
 cd /root || exit
 { . /job; } >"$(port stdout)" 2>"$(port stderr)" </dev/null

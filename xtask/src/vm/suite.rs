@@ -51,6 +51,8 @@ pub fn job(extent: Extent) -> String {
     };
     lines.extend(filter.map(|filter| format!("step e2e e2e --test-threads=1 {filter} || status=1")));
     lines.push("step nothing_left_either nothing_left || status=1".into());
+    // Last, as it cannot be taken back.
+    lines.push("step locked_down locked_down || status=1".into());
     // Sourced: the last status is the job's.
     lines.push("(exit $status)\n".into());
     lines.join("\n")
@@ -188,6 +190,7 @@ mod tests {
     fn quick_form_loads_everything_and_runs_no_test_suite() {
         assert!(!job(Extent::Quick).contains("e2e") && !job(Extent::Quick).contains("step object"));
         assert!(job(Extent::Representative).contains("ports::"));
+        assert!([Extent::Quick, Extent::All].iter().all(|extent| job(*extent).contains("locked_down")));
         assert!(job(Extent::All).contains("step e2e e2e --test-threads=1  ||"));
         assert_eq!(test_programs(Extent::Quick), ["object"]);
     }
