@@ -144,8 +144,9 @@ pub fn iperf3_at(
     address: impl ToString,
     options: &str,
 ) -> Result<Iperf> {
-    let _serving = iperf3_server(server, None)?;
-    iperf3_client(client, &address.to_string(), options)
+    let serving = iperf3_server(server, None)?;
+    let measured = iperf3_client(client, &address.to_string(), options);
+    measured.with_context(|| format!("the server: {} {}", serving.stdout_text(), serving.stderr_text()))
 }
 
 /// A server for one client.

@@ -14,6 +14,8 @@ use crate::netns::isolate::{Isolation, isolate};
 
 /// The bridge's own address, which pods send by; what the node masquerades toward a pod has it.
 pub const NODE: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 1);
+/// Link layer address of cni0.
+const BRIDGE: &str = "02:00:00:00:c0:01";
 pub const CLI: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 10);
 pub const WEB: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 244, 1, 11), Ipv4Addr::new(10, 244, 1, 12)];
 /// Where pods serve.
@@ -48,7 +50,12 @@ impl Kubernetes {
         for name in ["net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables"] {
             network.sysctl(name, "1")?;
         }
-        network.ip(&format!("link add cni0 type bridge\naddr add {NODE}/24 dev cni0\nlink set cni0 up"))?;
+        // As the CNI's own plugin has it, the bridge keeps its address when ports come and go. One that goes by its ports
+        // has what pods send to the old address flooded, and br_netfilter shows it to MASQUERADE on its way out of another
+        // device, which ends the flow (`nf_nat_oif_changed`).
+        network.ip(&format!(
+            "link add cni0 address {BRIDGE} type bridge\naddr add {NODE}/24 dev cni0\nlink set cni0 up"
+        ))?;
         proxy::begin(&network)?;
         let cli = pod(&network, "cli", CLI)?;
         let web = |name, address| -> Result<Web> {
