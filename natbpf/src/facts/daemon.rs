@@ -1,12 +1,21 @@
 //! Processes that serve instances, or ask for them.
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
 
 use super::Dnsmasq;
 
 /// Names of programs that are looked at.
 const PROGRAMS: [&str; 9] =
     ["dnsmasq", "dhcpd", "kea-dhcp4", "udhcpd", "dockerd", "libvirtd", "dhclient", "udhcpc", "dhcpcd"];
+
+/// More processes are not looked at, and more of a command line is not read.
+const LIMIT: usize = 1024;
+const LENGTH: u64 = 65536;
 
 /// One of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,18 +29,22 @@ pub struct Daemon {
     pub dnsmasq: Option<Dnsmasq>,
 }
 
-/// Those of this host.
-pub fn look() -> Vec<Daemon> {
+/// Those of this host, and what could not be looked at.
+pub fn look() -> (Vec<Daemon>, Option<String>) {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let daemon = |entry: fs::DirEntry| {
         let process = entry.file_name().to_string_lossy().parse().ok()?;
         of(process, &entry.path())
     };
-    entries.filter_map(daemon).collect()
+    let mut daemons = entries.filter_map(daemon);
+    let seen = daemons.by_ref().take(LIMIT).collect();
+    let left = daemons.next().map(|_| format!("more than {LIMIT} processes that serve instances"));
+    (seen, left)
 }
 
 fn of(process: u32, folder: &Path) -> Option<Daemon> {
-    let line = fs::read(folder.join("cmdline")).ok()?;
+    let mut line = Vec::new();
+    let read = File::open(folder.join("cmdline")).ok()?.take(LENGTH).read_to_end(&mut line).ok()?;
     let mut words = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
     let program = words.next()?.rsplit('/').next()?.to_owned();
     if !PROGRAMS.contains(&&*program) {
@@ -39,7 +52,10 @@ fn of(process: u32, folder: &Path) -> Option<Daemon> {
     }
     let namespace = fs::metadata(folder.join("ns/net")).ok()?.ino();
     let arguments: Vec<_> = words.filter(|word| !word.is_empty()).collect();
-    let dnsmasq = (program == "dnsmasq").then(|| Dnsmasq::read(&arguments, &folder.join("root")));
+    let mut dnsmasq = (program == "dnsmasq").then(|| Dnsmasq::read(&arguments, &folder.join("root")));
+    if let Some(told) = &mut dnsmasq {
+        told.complete &= (read as u64) < LENGTH;
+    }
     Some(Daemon { process, program, arguments, namespace, dnsmasq })
 }
 

@@ -1,15 +1,26 @@
 //! What dnsmasq was told, by its command line and its files (dnsmasq(8)).
 
 use std::{
-    fs,
     net::Ipv4Addr,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use super::plain::Plain;
+
 /// What it reads and writes if nobody says otherwise.
 const CONFIGURATION: &str = "/etc/dnsmasq.conf";
 const LEASES: &str = "/var/lib/misc/dnsmasq.leases";
+
+/// Nothing is in it, and it is no plain file.
+const NOTHING: &str = "/dev/null";
+
+/// Longer files of options and of leases are not read.
+const OPTIONS: u64 = 65536;
+const LEASED: u64 = 1 << 20;
+
+/// Other options that are asked for here.
+const NAMES: [&str; 4] = ["conf-script", "servers-file", "dhcp-optsfile", "leasefile-ro"];
 
 /// Options with a letter that are asked for here.
 const LETTERS: [(&str, &str); 9] = [
@@ -47,16 +58,24 @@ impl Dnsmasq {
     pub fn read(arguments: &[String], root: &Path) -> Self {
         let mut dnsmasq =
             Self { options: arguments_as_options(arguments), complete: true, ..Self::default() };
-        let within = |path: &str| root.join(path.trim_start_matches('/'));
+        let read = |path: &str, limit| match path {
+            NOTHING => Some(String::new()),
+            _ => Plain::find(root, path)?.text(limit),
+        };
         let mut files: Vec<String> = dnsmasq.all("conf-file").map(str::to_owned).collect();
         let told = files.len();
         if told == 0 {
             files.push(CONFIGURATION.to_owned());
         }
+        // However many there are, they have no more than this together.
+        let mut left = OPTIONS;
         for file in &files {
-            match fs::read_to_string(within(file)) {
-                Ok(text) => dnsmasq.options.extend(lines_as_options(&text)),
-                Err(_) => dnsmasq.complete &= told == 0,
+            match read(file, left) {
+                Some(text) => {
+                    left = left.saturating_sub(text.len() as u64);
+                    dnsmasq.options.extend(lines_as_options(&text));
+                }
+                None => dnsmasq.complete &= told == 0,
             }
         }
         // More files, which may say anything.
@@ -67,8 +86,7 @@ impl Dnsmasq {
         dnsmasq.lease_file = lease_file;
         if !dnsmasq.options.iter().any(|(name, _)| name == "leasefile-ro") {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            dnsmasq.leases =
-                leases(&fs::read_to_string(within(&dnsmasq.lease_file)).unwrap_or_default(), now);
+            dnsmasq.leases = leases(&read(&dnsmasq.lease_file, LEASED).unwrap_or_default(), now);
         }
         dnsmasq
     }
@@ -157,7 +175,11 @@ fn lines_as_options(text: &str) -> Vec<(String, String)> {
         let (name, value) = line.split_once('=').unwrap_or((line, ""));
         (name.trim().to_owned(), value.trim().to_owned())
     };
-    lines.filter(|line| !line.is_empty()).map(option).collect()
+    lines.map(option).filter(|(name, _)| is_asked_for(name)).collect()
+}
+
+fn is_asked_for(name: &str) -> bool {
+    NAMES.contains(&name) || LETTERS.iter().any(|(_, known)| *known == name)
 }
 
 /// `[set:TAG,]FIRST[,LAST or a mode][,NETMASK …]`
@@ -182,6 +204,8 @@ fn leases(text: &str, now: u64) -> Vec<Ipv4Addr> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn by(arguments: &[&str]) -> Dnsmasq {

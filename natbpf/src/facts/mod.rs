@@ -10,6 +10,7 @@
 //! | `firewall`, `source`, `flowtable` | rules, as the commands of iptables and nftables print them |
 //! | `flow` | flows of conntrack that are translated |
 //! | `daemon`, `dnsmasq` | processes that serve instances: DHCP, DNS, platforms; what one of them was told |
+//! | `plain` | files of processes that may mean no good |
 //! | `sockets`, `resolver` | where services wait, and which name servers programs ask |
 //! | `offloads` | what devices leave to those after them |
 //! | `kernel` | what is one for the whole host |
@@ -44,6 +45,7 @@ mod natbpf;
 mod neighbour;
 mod offloads;
 mod place;
+mod plain;
 mod queue;
 mod resolver;
 mod route;
@@ -132,7 +134,9 @@ impl Host {
         if left > 0 {
             host.unseen.push(format!("{left} network namespaces: {LIMIT} others were looked at"));
         }
-        host.daemons = daemon::look();
+        let left;
+        (host.daemons, left) = daemon::look();
+        host.unseen.extend(left);
         host.resolvers = resolver::look();
         let namespaces = ways.iter().filter_map(|way| way.handle.open().ok());
         host.kernel = Kernel::look(File::open(FIRST).into_iter().chain(namespaces));
