@@ -4,6 +4,7 @@ mod doctor {
     mod addressing;
     mod bridge_filter;
     mod bridging;
+    mod commands;
     mod conntrack;
     mod coverage;
     mod dhcp;

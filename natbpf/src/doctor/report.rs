@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Finding, Severity, Told};
+use crate::import::line::printable;
 
 /// The outcome of a look at a host.
 #[derive(Debug)]
@@ -67,11 +68,11 @@ impl<'a> From<&'a Report> for Json<'a> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Finding { cause, found } in &self.findings {
-            writeln!(f, "{} [{}]: {}", cause.severity.name(), cause.name, found.sentence)?;
+            writeln!(f, "{} [{}]: {}", cause.severity.name(), cause.name, printable(&found.sentence))?;
             found.lines().try_for_each(|line| writeln!(f, "{line}"))?;
         }
         for what in &self.unseen {
-            writeln!(f, "not looked at: {what}")?;
+            writeln!(f, "not looked at: {}", printable(what))?;
         }
         let namespaces = if self.places == 1 { "network namespace" } else { "network namespaces" };
         let found = match self.outcome() {

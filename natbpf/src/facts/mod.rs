@@ -13,6 +13,7 @@
 //! | `plain` | files of processes that may mean no good |
 //! | `sockets`, `resolver` | where services wait, and which name servers programs ask |
 //! | `offloads` | what devices leave to those after them |
+//! | `shell` | commands as they are typed |
 //! | `kernel` | what is one for the whole host |
 //! | `natbpf` | natbpf's own instances |
 //!
@@ -50,6 +51,7 @@ mod queue;
 mod resolver;
 mod route;
 mod settings;
+mod shell;
 mod sockets;
 mod source;
 

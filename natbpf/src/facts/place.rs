@@ -20,7 +20,7 @@ use super::{
     neighbour::{neighbour, station},
     offloads, queue,
     route::{address, local, route, rule},
-    sockets,
+    shell, sockets,
 };
 use crate::{
     netlink::Requests,
@@ -122,9 +122,8 @@ impl Place {
         }
         let addresses = requests.ask(|handle| handle.address().get().execute());
         self.addresses = addresses.await?.iter().filter_map(address).collect();
-        let v4 = requests.ask(|handle| {
-            handle.route().get(RouteMessageBuilder::<std::net::Ipv4Addr>::new().build()).execute()
-        });
+        let v4 = requests
+            .ask(|handle| handle.route().get(RouteMessageBuilder::<std::net::Ipv4Addr>::new().build()).execute());
         let v6 = requests.ask(|handle| {
             handle.route().get(RouteMessageBuilder::<std::net::Ipv6Addr>::new().build()).execute()
         });
@@ -150,9 +149,22 @@ impl Place {
         if self.name.is_empty() { String::new() } else { format!(" in {}", self.name) }
     }
 
-    /// A command as it is typed where natbpf was asked.
+    /// A command as it is typed where natbpf was asked. Its words are apart by spaces.
     pub fn typed(&self, command: &str) -> String {
-        self.command.as_ref().map_or_else(|| command.to_owned(), |within| format!("{within} {command}"))
+        self.with_prefix(&shell::typed(command))
+    }
+
+    /// The same of several that belong together.
+    pub fn typed_all(&self, commands: &[String]) -> String {
+        self.with_prefix(&shell::all_of(commands))
+    }
+
+    /// What is a command of a shell already.
+    pub fn with_prefix(&self, typed: &str) -> String {
+        match &self.command {
+            Some(within) => format!("{} {typed}", shell::typed(within)),
+            None => typed.to_owned(),
+        }
     }
 
     pub fn device(&self, index: u32) -> Option<&Device> {

@@ -157,7 +157,12 @@ fn told(router: &Router<'_>, place: &Place, resolver: &Resolver, server: IpAddr,
     let servers = if servers.is_empty() { "no nameserver".to_owned() } else { servers.join(", ") };
     let found = Found::new(place, object, sentence).seen(&resolver.path, servers);
     match fault {
-        Fault::Untold => found.mend(place, format!("sh -c 'echo nameserver ADDRESS >> {}'", resolver.path)),
+        Fault::Untold => {
+            // A link there would lead to a file of ours: dd refuses it.
+            let append = "dd oflag=append,nofollow conv=nocreat,notrunc";
+            let command = format!("echo nameserver ADDRESS | {append} of={}", resolver.path);
+            Found { mend: vec![command], ..found }
+        }
         Fault::Within => found
             .seen("/proc/net/udp", waits)
             .mend(place, format!("dnsmasq --listen-address={server} --bind-interfaces")),

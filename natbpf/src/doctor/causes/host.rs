@@ -112,7 +112,11 @@ fn denied(site: &Site<'_>) -> Vec<Found> {
         ("AppArmor", "aa-logprof")
     };
     let sentence = format!("{module} has denied something to natbpf in the last hour");
-    vec![Found::new(site.host.home(), module, sentence).seen("/dev/kmsg", last).global(mend)]
+    vec![
+        Found::new(site.host.home(), module, sentence)
+            .seen("/dev/kmsg", last)
+            .mend_by_shell(&Place::default(), mend),
+    ]
 }
 
 fn physdev(site: &Site<'_>) -> Vec<Found> {

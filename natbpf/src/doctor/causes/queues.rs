@@ -219,7 +219,7 @@ fn incomplete(site: &Site<'_>) -> Vec<Found> {
         found.push(
             Found::new(place, "Ip.ReasmFails", sentence)
                 .seen("/proc/net/snmp", format!("Ip ReasmReqds {came}, ReasmFails {failed}"))
-                .mend(place, "tcpdump -ni any 'ip[6:2] & 0x3fff != 0'"),
+                .mend_by_shell(place, "tcpdump -ni any 'ip[6:2] & 0x3fff != 0'"),
         );
     }
     found

@@ -39,7 +39,7 @@ fn look(site: &Site<'_>) -> Vec<Found> {
             found.push(
                 Found::of_rule(place, &legacy, sentence)
                     .seen_rule(&other)
-                    .mend(place, "sh -c 'iptables-legacy-save | iptables-nft-restore --noflush'")
+                    .mend_by_shell(place, "sh -c 'iptables-legacy-save | iptables-nft-restore --noflush'")
                     .mend(place, "iptables-legacy -P FORWARD ACCEPT")
                     .mend(place, "iptables-legacy -F")
                     .mend(place, "iptables-legacy -t nat -F"),

@@ -20,7 +20,7 @@ fn for_originals(rule: &Verdict) -> Vec<String> {
         Some(chain) => {
             let text = rule.text.split(" # handle").next().unwrap_or_default();
             let text = text.replacen("ct zone set", "ct original zone set", 1);
-            vec![format!("nft 'replace rule {chain} handle {} {text}'", rule.handle())]
+            vec![format!("nft replace rule {chain} handle {} {text}", rule.handle())]
         }
         None => {
             let program = rule.source.name();
