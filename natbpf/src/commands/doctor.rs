@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{
     cli::{Cli, DoctorArgs},
-    doctor::{Outcome, Report, examine, table},
+    doctor::{Outcome, Report, examine, table, unknown},
     facts::Host,
     output,
 };
@@ -19,7 +19,11 @@ pub fn run(cli: &Cli, arguments: DoctorArgs) -> Result<ExitCode> {
         return causes(arguments.json);
     }
     let report = match Host::look(cli.netns.as_deref(), &cli.bpffs) {
-        Ok(host) => Report { findings: examine(&host), places: host.places.len(), unseen: host.unseen },
+        Ok(host) => Report {
+            findings: examine(&host),
+            places: host.places.len(),
+            unseen: unknown(&host).into_iter().chain(host.unseen).collect(),
+        },
         Err(error) => Report { findings: Vec::new(), places: 0, unseen: vec![format!("{error:#}")] },
     };
     if arguments.json {

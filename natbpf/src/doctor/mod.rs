@@ -38,6 +38,7 @@ pub use roles::{Inside, Router, Site, Uplink};
 pub use segment::{End, Segment, is_port_of, key, lies_on, name};
 pub use tagging::{Loss, lost};
 pub use told::Told;
+pub use way::unknown;
 
 use crate::facts::Host;
 

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Inside, Router, Uplink};
-use crate::facts::{Device, Hook, Lookup, Packet, Place, Query, Route, Verdict};
+use super::{Inside, Router, Site, Uplink};
+use crate::facts::{Device, Hook, Host, Lookup, Packet, Place, Query, Route, Verdict};
 
 /// Addresses outside, both of nobody (RFC 5737): rules that are for one network outside are not for both.
 pub const OUTSIDE: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 1)];
@@ -39,6 +39,28 @@ impl<'a> Router<'a> {
     pub fn homeward(&self, input: &Device, instance: Ipv4Addr) -> Lookup<'a> {
         self.place.lookup(Query { input: &input.name, source: OUTSIDE[0], destination: instance })
     }
+}
+
+/// The ways of networks that are not known, and so are not looked at.
+pub fn unknown(host: &Host) -> Vec<String> {
+    let site = Site::of(host);
+    let mut unknown = Vec::new();
+    for router in site.routers.iter().filter(|router| router.place.forwards()) {
+        for inside in &router.insides {
+            let back = router.way_out(inside).map(|uplink| router.homeward(uplink.device, inside.example()));
+            let ways = [("what", Some(router.outward(inside))), ("answers to what", back)];
+            for (what, way) in ways {
+                let Some(Lookup::Unknown(Some(rule))) = way else { continue };
+                unknown.push(format!(
+                    "the way of {what} {} sends{}: whether the rule `{}: {rule}` is for it is not known",
+                    inside.network(),
+                    router.place.within(),
+                    rule.priority
+                ));
+            }
+        }
+    }
+    unknown
 }
 
 /// Packets of all kinds from one device to another.

@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Flowtable, Source, flowtable::flowtables};
+use super::{Flowtable, Source, flowtable::flowtables, mark};
 use crate::import::{model::Rules, outcomes::Holds, zones::Zoned};
 
 pub use crate::import::{
@@ -177,6 +177,17 @@ impl Firewall {
             lines.into_iter().filter_map(|line| set.printed(line)).collect::<Vec<_>>()
         };
         self.sets.iter().flat_map(of_set).collect()
+    }
+
+    /// Bits of the mark that a packet may have when it is routed.
+    pub fn marks(&self, packet: &Packet) -> u32 {
+        let of_set = |set: &Set| {
+            let Some(rules) = &set.rules else { return mark::ALL };
+            let lines = rules.before_routing(packet).into_iter().filter_map(|line| set.line(line));
+            lines.fold(0, |bits, line| bits | mark::set_by(line))
+        };
+        let seen = if self.is_complete() { 0 } else { mark::ALL };
+        self.sets.iter().map(of_set).fold(seen, |all, bits| all | bits)
     }
 
     pub fn flowtables(&self) -> Vec<Flowtable> {

@@ -8,6 +8,7 @@
 //! | `lookup` | which route a packet takes |
 //! | `settings` | sysctls and counters below `/proc` |
 //! | `firewall`, `source`, `flowtable` | rules, as the commands of iptables and nftables print them |
+//! | `mark` | marks that rules set |
 //! | `flow` | flows of conntrack that are translated |
 //! | `daemon`, `dnsmasq` | processes that serve instances: DHCP, DNS, platforms; what one of them was told |
 //! | `plain` | files of processes that may mean no good |
@@ -42,6 +43,7 @@ mod flow;
 mod flowtable;
 mod kernel;
 mod lookup;
+mod mark;
 mod natbpf;
 mod neighbour;
 mod offloads;
@@ -71,7 +73,7 @@ pub use offloads::Offloads;
 pub use place::Place;
 pub use queue::Queue;
 pub use resolver::Resolver;
-pub use route::{Address, Hop, Route, Rule};
+pub use route::{Address, Hop, Mark, Route, Rule};
 pub use settings::Settings;
 pub use sockets::Socket;
 pub use source::Source;
