@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     os::unix::fs::MetadataExt as _,
 };
 
@@ -123,7 +123,7 @@ impl Place {
         let addresses = requests.ask(|handle| handle.address().get().execute());
         self.addresses = addresses.await?.iter().filter_map(address).collect();
         let v4 = requests
-            .ask(|handle| handle.route().get(RouteMessageBuilder::<std::net::Ipv4Addr>::new().build()).execute());
+            .ask(|handle| handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute());
         let v6 = requests.ask(|handle| {
             handle.route().get(RouteMessageBuilder::<std::net::Ipv6Addr>::new().build()).execute()
         });
@@ -186,6 +186,12 @@ impl Place {
     /// Whether an address is its own.
     pub fn has(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|own| own.net.addr() == address)
+    }
+
+    /// The device that has an address.
+    pub fn owner(&self, address: Ipv4Addr) -> Option<&Device> {
+        let own = self.addresses.iter().find(|own| own.net.addr() == IpAddr::V4(address))?;
+        self.device(own.device)
     }
 
     /// Default routes for IPv4, in whatever table, those that the kernel prefers first.
