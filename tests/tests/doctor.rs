@@ -12,6 +12,7 @@ mod doctor {
     mod examination;
     mod filter;
     mod forwarding;
+    mod guests;
     mod healthy;
     mod host;
     mod input;

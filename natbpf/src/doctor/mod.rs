@@ -4,6 +4,8 @@
 //! | | |
 //! |---|---|
 //! | `roles` | who is a router, which networks are behind it, who is an instance |
+//! | `reached` | who is at a device of a router |
+//! | `outside` | who is asked for outside |
 //! | `domain` | who hears a broadcast |
 //! | `segment` | what frames of a device can reach |
 //! | `tagging` | the VLAN of a frame on its way |
@@ -20,6 +22,8 @@ mod causes;
 mod domain;
 mod finding;
 mod found;
+mod outside;
+mod reached;
 mod report;
 mod roles;
 mod segment;

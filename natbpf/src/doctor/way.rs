@@ -5,8 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::{Inside, Router, Site, Uplink};
 use crate::facts::{Device, Hook, Host, Lookup, Packet, Place, Query, Route, Verdict};
 
-/// Addresses outside, both of nobody (RFC 5737): rules that are for one network outside are not for both.
-pub const OUTSIDE: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 1)];
+pub use super::outside::OUTSIDE;
 
 /// What instances send most: a web page's, a name server's, and a ping.
 const PROTOCOLS: [(u8, u16); 3] = [(6, 443), (17, 53), (1, 0)];

@@ -6,6 +6,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use ipnet::Ipv4Net;
+
 use super::plain::Plain;
 
 /// What it reads and writes if nobody says otherwise.
@@ -125,6 +127,15 @@ impl Dnsmasq {
         self.all("dhcp-range").filter_map(range).collect()
     }
 
+    /// Whether it tells who asks for an address in a network that an own address is the gateway, as it does if nobody
+    /// says otherwise (`dhcp-option=3` alone: nobody is).
+    pub fn tells_of(&self, own: Ipv4Net) -> bool {
+        let mut options = self.all("dhcp-option");
+        let says_nobody = options.any(|value| matches!(value.trim_end_matches(','), "3" | "option:router"));
+        let lends = self.ranges().iter().any(|range| own.contains(&range.first));
+        self.complete && lends && !says_nobody && self.gateway().is_none_or(|gateway| gateway == own.addr())
+    }
+
     /// The gateway that it tells everybody of.
     pub fn gateway(&self) -> Option<Ipv4Addr> {
         let option = |value: &str| {
@@ -231,6 +242,10 @@ mod tests {
         let range = told.ranges()[0];
         assert_eq!((range.size(), range.contains(Ipv4Addr::new(10, 0, 0, 20))), (10, false));
         assert_eq!(told.gateway(), Some(Ipv4Addr::new(10, 0, 0, 254)));
+        assert!(!told.tells_of("10.0.0.1/24".parse().unwrap()));
+        assert!(told.tells_of("10.0.0.254/24".parse().unwrap()));
+        let isolated = by(&["--dhcp-range=10.0.0.10,10.0.0.19", "--dhcp-option=3", "--conf-file=/dev/null"]);
+        assert!(!isolated.tells_of("10.0.0.1/24".parse().unwrap()));
         let fixed = by(&["-F", "10.0.0.0,static"]).ranges()[0];
         assert_eq!((fixed.size(), fixed.last), (0, None));
     }

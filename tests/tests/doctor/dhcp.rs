@@ -17,7 +17,7 @@ use nix::unistd::mkfifo;
 use super::examination::{Examination, healthy, names};
 
 /// Starts dnsmasq as a DHCP server alone.
-fn dnsmasq(ns: &Namespace, options: &str) -> Result<Process> {
+pub fn dnsmasq(ns: &Namespace, options: &str) -> Result<Process> {
     let fixed = "--keep-in-foreground --conf-file=/dev/null --port=0 --bind-interfaces --user=root --pid-file= \
                  --log-facility=-";
     let leases = if options.contains("leasefile") { "" } else { "--dhcp-leasefile=/dev/null" };
