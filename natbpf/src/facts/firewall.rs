@@ -3,7 +3,12 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Flowtable, Source, flowtable::flowtables, mark};
+use super::{
+    Flowtable, Source,
+    flowtable::flowtables,
+    mark,
+    tables::{self, Table},
+};
 use crate::import::{model::Rules, outcomes::Holds, zones::Zoned};
 
 pub use crate::import::{
@@ -253,18 +258,22 @@ fn port_match(rule: &str, port: &str) -> Option<bool> {
 pub fn look(within: &str) -> (Firewall, Vec<String>) {
     let mut unseen = Vec::new();
     let mut sets = Vec::new();
+    // Whether iptables has shown all of its own.
     let mut shown = false;
     for source in Source::ALL.into_iter().filter(|source| source.is_used()) {
         match source.print() {
             Ok(text) => {
-                shown |= source != Source::Legacy;
+                // It says so of a table that somebody else has changed.
+                shown |= source == Source::Iptables && !text.contains("use 'nft' tool");
                 if !text.trim().is_empty() {
-                    let rules = Rules::parse(&text).ok();
-                    sets.push(Set { source, text, rules });
+                    let rules = Rules::parse(&text);
+                    if let Err(error) = &rules {
+                        unseen.push(format!("rules of {}{within}: {error}", source.name()));
+                    }
+                    sets.push(Set { source, text, rules: rules.ok() });
                 }
             }
-            // Both show what iptables has written.
-            Err(_) if source == Source::Nftables && shown => {}
+            Err(_) if source == Source::Nftables && shows_all(shown) => {}
             Err(error) if source != Source::Iptables => {
                 unseen.push(format!("rules of {}{}: {error}", source.name(), within));
             }
@@ -272,6 +281,12 @@ pub fn look(within: &str) -> (Firewall, Vec<String>) {
         }
     }
     (Firewall { sets, partial: !unseen.is_empty() }, unseen)
+}
+
+/// Whether nobody needs nft to see the rules of the namespace of the calling thread.
+fn shows_all(by_iptables: bool) -> bool {
+    let is_shown = |table: Table| table == Table::Other || by_iptables && table == Table::Iptables;
+    tables::look().is_ok_and(|tables| tables.into_iter().all(is_shown))
 }
 
 #[cfg(test)]

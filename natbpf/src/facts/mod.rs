@@ -7,7 +7,7 @@
 //! | `device`, `route`, `neighbour`, `queue` | what the kernel tells by rtnetlink, as plain values |
 //! | `lookup` | which route a packet takes |
 //! | `settings` | sysctls and counters below `/proc` |
-//! | `firewall`, `source`, `flowtable` | rules, as the commands of iptables and nftables print them |
+//! | `firewall`, `source`, `tables`, `flowtable` | rules, as the commands of iptables and nftables print them |
 //! | `mark` | marks that rules set |
 //! | `flow` | flows of conntrack that are translated |
 //! | `daemon`, `dnsmasq` | processes that serve instances: DHCP, DNS, platforms; what one of them was told |
@@ -56,6 +56,7 @@ mod settings;
 mod shell;
 mod sockets;
 mod source;
+mod tables;
 
 pub use daemon::Daemon;
 pub use device::{Bridge, Device, Port, PortState, Vlan};
