@@ -71,6 +71,12 @@ impl Found {
         self
     }
 
+    /// Commands in a place that belong together: each is for naught, or worse, without those before it.
+    pub fn mend_all(mut self, place: &Place, commands: &[String]) -> Self {
+        self.mend.push(place.typed_all(commands));
+        self
+    }
+
     /// What a shell has more to do for than to run a command: there is no name of anybody's in it.
     pub fn mend_by_shell(mut self, place: &Place, text: &'static str) -> Self {
         self.mend.push(place.with_prefix(text));

@@ -12,6 +12,8 @@ use super::Dnsmasq;
 /// Names of programs that are looked at.
 const PROGRAMS: [&str; 9] =
     ["dnsmasq", "dhcpd", "kea-dhcp4", "udhcpd", "dockerd", "libvirtd", "dhclient", "udhcpc", "dhcpcd"];
+/// Of those by which an address is now here, now on another host: keepalived, Pacemaker, ucarp and FRR.
+const MOVERS: [&str; 5] = ["keepalived", "pacemakerd", "ucarp", "vrrpd", "bgpd"];
 
 /// More processes are not looked at, and more of a command line is not read.
 const LIMIT: usize = 1024;
@@ -47,7 +49,7 @@ fn of(process: u32, folder: &Path) -> Option<Daemon> {
     let read = File::open(folder.join("cmdline")).ok()?.take(LENGTH).read_to_end(&mut line).ok()?;
     let mut words = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
     let program = words.next()?.rsplit('/').next()?.to_owned();
-    if !PROGRAMS.contains(&&*program) {
+    if !PROGRAMS.iter().chain(&MOVERS).any(|known| *known == program) {
         return None;
     }
     let namespace = fs::metadata(folder.join("ns/net")).ok()?.ino();
@@ -60,6 +62,11 @@ fn of(process: u32, folder: &Path) -> Option<Daemon> {
 }
 
 impl Daemon {
+    /// Whether it takes addresses from other hosts, and leaves them to others.
+    pub fn moves_addresses(&self) -> bool {
+        MOVERS.contains(&&*self.program)
+    }
+
     /// Whether it asks for an address.
     pub fn is_client(&self) -> bool {
         matches!(&*self.program, "dhclient" | "udhcpc" | "dhcpcd")
