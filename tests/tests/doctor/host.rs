@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use lab::ends::tools::ping;
 use lab::{INSIDE, Lab, SERVER};
 
-use super::examination::{Examination, healthy, names};
+use super::examination::{Examination, healthy, iptables, names};
 use super::pretence::Pretence;
 
 /// The machine's settings are not touched: the lab sees another value.
@@ -70,10 +70,19 @@ fn a_security_module_has_denied_something() -> Result<()> {
 #[test]
 fn rules_for_ports_of_bridges_never_match() -> Result<()> {
     names("physdev-never-matches", "net.bridge.bridge-nf-call-iptables", |lab| {
-        let rule = "-A FORWARD -m physdev --physdev-in port1 --physdev-is-bridged -j ACCEPT";
-        lab.gw.cmd("iptables").args(rule.split(' ')).run()?;
+        let rule = "-A FORWARD -m physdev --physdev-in port1 --physdev-is-bridged";
+        iptables(lab, &format!("-N GUARD\n{rule} -j GUARD\n-A GUARD -p tcp --dport 25 -j REJECT"))?;
         lab.gw.sysctl("net.bridge.bridge-nf-call-iptables", "1")?;
         Examination::of(&lab.natbpf_cli()?)?.is_healthy()?;
         lab.gw.sysctl("net.bridge.bridge-nf-call-iptables", "0")
     })
+}
+
+/// As on hosts of virtual machines: what is bridged is accepted, should it ever be asked.
+#[test]
+fn rules_that_let_bridged_packets_pass_are_no_cause() -> Result<()> {
+    let lab = healthy()?;
+    lab.gw.sysctl("net.bridge.bridge-nf-call-iptables", "0")?;
+    iptables(&lab, "-A FORWARD -m physdev --physdev-is-bridged -j ACCEPT")?;
+    Examination::of(&lab.natbpf_cli()?)?.is_healthy()
 }
