@@ -7,6 +7,7 @@
 //! | `device`, `route`, `neighbour`, `queue` | what the kernel tells by rtnetlink, as plain values |
 //! | `lookup` | which route a packet takes |
 //! | `settings` | sysctls and counters below `/proc` |
+//! | `accept` | rules that accept what another one drops |
 //! | `firewall`, `source`, `tables`, `flowtable` | rules, as the commands of iptables and nftables print them |
 //! | `mark` | marks that rules set |
 //! | `flow` | flows of conntrack that are translated |
@@ -35,6 +36,7 @@ use crate::{
     network::{Handle, namespaces_with_a_way_in},
 };
 
+mod accept;
 mod daemon;
 mod device;
 mod dnsmasq;
@@ -58,6 +60,7 @@ mod sockets;
 mod source;
 mod tables;
 
+pub use accept::For;
 pub use daemon::Daemon;
 pub use device::{Bridge, Device, Port, PortState, Vlan};
 pub use dnsmasq::{Dnsmasq, Range};

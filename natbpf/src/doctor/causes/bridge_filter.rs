@@ -10,7 +10,7 @@ use crate::{
         Cause, Found, Inside, Router, Severity, Site, Stage,
         way::{drops_all, packets},
     },
-    facts::{Device, Hook, Packet, Place, Verdict},
+    facts::{Device, For, Hook, Packet, Place, Verdict},
 };
 
 use super::filter::outward_drop;
@@ -64,7 +64,7 @@ fn bridged(site: &Site<'_>) -> Vec<Found> {
                 Found::new(place, name, sentence)
                     .seen(format!("/proc/sys/net/{CALL}"), 1)
                     .seen_rule(&drop)
-                    .mend(place, format!("iptables -I FORWARD -i {name} -o {name} -j ACCEPT")),
+                    .mend(place, drop.accepting("FORWARD", &[For::Input(name), For::Output(name)])),
             );
         }
     }
@@ -128,10 +128,10 @@ fn port(site: &Site<'_>) -> Vec<Found> {
             drop.text
         );
         found.push(
-            Found::new(place, name, sentence).seen(format!("/proc/sys/net/{CALL}"), 1).seen_rule(&drop).mend(
-                place,
-                format!("iptables -I FORWARD -m physdev --physdev-in {name} -s {address} -j ACCEPT"),
-            ),
+            Found::new(place, name, sentence)
+                .seen(format!("/proc/sys/net/{CALL}"), 1)
+                .seen_rule(&drop)
+                .mend(place, drop.accepting("FORWARD", &[For::Port(name), For::From(address.into())])),
         );
     }
     found

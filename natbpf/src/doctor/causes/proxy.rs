@@ -223,7 +223,7 @@ fn to_nobody(site: &Site<'_>) -> Vec<Found> {
         found.push(
             Found::new(place, address.to_string(), sentence)
                 .seen(format!("ip neighbour show {address}"), "FAILED")
-                .mend(place, format!("iptables -t nat -{}", rule.text.replacen("-A", "D", 1))),
+                .mend(place, rule.deleted("nat")),
         );
     }
     found
