@@ -10,8 +10,18 @@ use std::{
 use super::Dnsmasq;
 
 /// Names of programs that are looked at.
-const PROGRAMS: [&str; 9] =
-    ["dnsmasq", "dhcpd", "kea-dhcp4", "udhcpd", "dockerd", "libvirtd", "dhclient", "udhcpc", "dhcpcd"];
+const PROGRAMS: [&str; 6] = ["dnsmasq", "dhcpd", "kea-dhcp4", "udhcpd", "dockerd", "libvirtd"];
+/// Of those that ask for addresses, by packet sockets for the most part: port 68 is theirs only afterwards.
+const CLIENTS: [&str; 8] = [
+    "dhclient",
+    "udhcpc",
+    "dhcpcd",
+    "systemd-networkd",
+    "NetworkManager",
+    "connmand",
+    "wickedd",
+    "wickedd-dhcp4",
+];
 /// Of those by which an address is now here, now on another host: keepalived, Pacemaker, ucarp and FRR.
 const MOVERS: [&str; 5] = ["keepalived", "pacemakerd", "ucarp", "vrrpd", "bgpd"];
 
@@ -49,7 +59,7 @@ fn of(process: u32, folder: &Path) -> Option<Daemon> {
     let read = File::open(folder.join("cmdline")).ok()?.take(LENGTH).read_to_end(&mut line).ok()?;
     let mut words = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
     let program = words.next()?.rsplit('/').next()?.to_owned();
-    if !PROGRAMS.iter().chain(&MOVERS).any(|known| *known == program) {
+    if !PROGRAMS.iter().chain(&CLIENTS).chain(&MOVERS).any(|known| *known == program) {
         return None;
     }
     let namespace = fs::metadata(folder.join("ns/net")).ok()?.ino();
@@ -69,6 +79,6 @@ impl Daemon {
 
     /// Whether it asks for an address.
     pub fn is_client(&self) -> bool {
-        matches!(&*self.program, "dhclient" | "udhcpc" | "dhcpcd")
+        CLIENTS.contains(&&*self.program)
     }
 }

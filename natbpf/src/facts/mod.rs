@@ -13,7 +13,7 @@
 //! | `flow` | flows of conntrack that are translated |
 //! | `daemon`, `dnsmasq` | processes that serve instances: DHCP, DNS, platforms; what one of them was told |
 //! | `plain` | files of processes that may mean no good |
-//! | `sockets`, `resolver` | where services wait, and which name servers programs ask |
+//! | `sockets`, `resolver` | where services and clients wait, and which name servers programs ask |
 //! | `offloads` | what devices leave to those after them |
 //! | `shell` | commands as they are typed |
 //! | `kernel` | what is one for the whole host |

@@ -56,6 +56,8 @@ pub struct Place {
     pub offloads: Vec<Offloads>,
     /// UDP sockets; `None`: they could not be looked at.
     pub sockets: Option<Vec<Socket>>,
+    /// Indexes of devices that a program takes packets of IPv4 from, before the kernel does anything with them.
+    pub tapped: Vec<u32>,
     pub settings: Settings,
     pub firewall: Firewall,
     /// Translated flows of TCP and UDP; none where there are too few to use up the ports of any rule.
@@ -79,6 +81,7 @@ impl Place {
             cookie: cookie()?,
             inode: fs::metadata(CURRENT).map_or(0, |file| file.ino()),
             sockets: sockets::look(),
+            tapped: sockets::packet(),
             numbers: ways.filter_map(number).collect(),
             settings: Settings::look(),
             ..Self::default()

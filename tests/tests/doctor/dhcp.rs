@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use lab::ends::tools::ping;
 use lab::process::{Process, Stream};
+use lab::wire::Wire;
 use lab::{Lab, Namespace, SERVER};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -56,6 +57,18 @@ fn no_server_is_there() -> Result<()> {
     let lab = healthy()?;
     let _client = asks(&lab)?;
     Examination::of(&lab.natbpf_cli()?)?.is_alone("dhcp-no-server", "10.0.0.0/24")
+}
+
+/// systemd-networkd and NetworkManager have the port only when they have an address.
+#[test]
+fn who_asks_by_a_packet_socket_is_heard() -> Result<()> {
+    let lab = healthy()?;
+    lab.vm1.ip("addr flush dev eth0")?;
+    let cli = lab.natbpf_cli()?;
+    let client = lab.vm1.enter(|| Wire::here("eth0"))??;
+    Examination::of(&cli)?.is_alone("dhcp-no-server", "10.0.0.0/24")?;
+    drop(client);
+    Examination::of(&cli)?.is_alone("instance-no-address", "eth0")
 }
 
 #[test]
