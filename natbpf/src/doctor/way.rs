@@ -34,6 +34,16 @@ impl<'a> Router<'a> {
         self.insides.iter().filter_map(|inside| Some((inside, self.way_out(inside)?)))
     }
 
+    /// Those of them where the kernel translates, and not natbpf.
+    pub fn ways_by_kernel<'b>(
+        &'b self,
+        host: &'b Host,
+    ) -> impl Iterator<Item = (&'b Inside<'a>, Uplink<'a>)> {
+        self.ways_out().filter(|(_, uplink)| {
+            !host.natbpf.iter().any(|own| own.translates_at(self.place.cookie, uplink.device.index))
+        })
+    }
+
     /// Where an answer goes that comes by a device.
     pub fn homeward(&self, input: &Device, instance: Ipv4Addr) -> Lookup<'a> {
         self.place.lookup(Query { input: &input.name, source: OUTSIDE[0], destination: instance })

@@ -10,7 +10,7 @@ use crate::{
         Cause, Found, Inside, Router, Severity, Site, Stage, Uplink,
         way::{OUTSIDE, packets},
     },
-    facts::{Forward, Host, Lookup, Miss, Natbpf, Packet, Place, Query, Translation, Verdict, Wanted},
+    facts::{Forward, Host, Lookup, Miss, Packet, Place, Query, Translation, Verdict, Wanted},
 };
 
 /// Addresses between a carrier and its customers (RFC 6598).
@@ -89,11 +89,7 @@ enum Why {
 fn leaks<'b, 'a>(site: &'b Site<'a>) -> impl Iterator<Item = Leak<'b, 'a>> {
     let seen = |router: &&Router<'_>| router.place.forwards() && router.place.firewall.is_complete();
     site.routers.iter().filter(seen).flat_map(move |router| {
-        router.ways_out().filter_map(move |(inside, uplink)| {
-            let by_us = |own: &Natbpf| own.translates_at(router.place.cookie, uplink.device.index);
-            if site.host.natbpf.iter().any(by_us) {
-                return None;
-            }
+        router.ways_by_kernel(site.host).filter_map(move |(inside, uplink)| {
             let why = why_untranslated(site.host, router, inside, &uplink)?;
             Some(Leak { router, inside, uplink, why })
         })
