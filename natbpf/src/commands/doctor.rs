@@ -24,12 +24,24 @@ pub fn run(cli: &Cli, arguments: DoctorArgs) -> Result<ExitCode> {
             places: host.places.len(),
             unseen: unknown(&host).into_iter().chain(host.unseen).collect(),
         },
-        Err(error) => Report { findings: Vec::new(), places: 0, unseen: vec![format!("{error:#}")] },
+        Err(error) => Report::unseen(format!("{error:#}")),
     };
+    tell(&report, arguments)
+}
+
+/// The same where there is nothing to look at.
+pub fn outside(arguments: DoctorArgs, error: &anyhow::Error) -> Result<ExitCode> {
+    if arguments.causes {
+        return causes(arguments.json);
+    }
+    tell(&Report::unseen(format!("{error:#}")), arguments)
+}
+
+fn tell(report: &Report, arguments: DoctorArgs) -> Result<ExitCode> {
     if arguments.json {
         output::print(report.json())?;
     } else {
-        output::print(&report)?;
+        output::print(report)?;
     }
     Ok(match report.outcome() {
         Outcome::Healthy => ExitCode::SUCCESS,

@@ -27,6 +27,11 @@ pub enum Outcome {
 }
 
 impl Report {
+    /// Of what could not be looked at.
+    pub fn unseen(what: String) -> Self {
+        Self { findings: Vec::new(), unseen: vec![what], places: 0 }
+    }
+
     pub fn outcome(&self) -> Outcome {
         if self.findings.iter().any(|finding| finding.cause.severity <= Severity::Warning) {
             Outcome::Found

@@ -117,7 +117,12 @@ impl Host {
         let mut host = Self::default();
         let ways = host.ways();
         let home = host.look_in(None, &ways)?;
-        host.places.push(Place { command: name.map(|name| format!("ip netns exec {name}")), ..home });
+        // ip-netns(8) knows names, and no paths.
+        let command = |name: &str| match name.contains('/') {
+            true => format!("nsenter --net={name}"),
+            false => format!("ip netns exec {name}"),
+        };
+        host.places.push(Place { command: name.map(command), ..home });
         // An internal port of Open vSwitch does not say where the others are: what has a name may be behind one.
         let mut next: VecDeque<u64> = host.places[0].numbers.values().copied().collect();
         next.extend(ways.iter().filter(|way| way.handle.is_named()).map(|way| way.cookie));

@@ -121,6 +121,31 @@ fn rules_that_cannot_be_read() -> Result<()> {
 }
 
 #[test]
+fn a_namespace_that_is_not_there() -> Result<()> {
+    let doctor = || Ok::<_, anyhow::Error>(Cmd::new(natbpf::binary()?).args(["--netns", "gone", "doctor"]));
+    let found = Examination::by(doctor()?.arg("--json"))?;
+    is_unseen(&found, &["gone"])?;
+    let output = doctor()?.output()?;
+    let text = String::from_utf8(output.stdout)?;
+    ensure!(text.contains("not looked at: ") && output.status.code() == Some(3), "{text} {:?}", output.status);
+    Ok(())
+}
+
+/// ip-netns(8) knows no paths.
+#[test]
+fn commands_for_a_namespace_with_a_path_can_be_typed() -> Result<()> {
+    let lab = healthy()?;
+    lab.gw.sysctl("net.ipv4.ip_forward", "0")?;
+    let path = format!("/run/netns/{}", lab.gw.name());
+    let doctor = Cmd::new(natbpf::binary()?).args(["--netns", &path, "doctor", "--json"]);
+    let found = Examination::by(doctor)?;
+    found.is_alone("forwarding-off", "net.ipv4.ip_forward")?;
+    let mend = &found.report["findings"][0]["mend"][0];
+    ensure!(*mend == format!("nsenter --net={path} sysctl -w net.ipv4.ip_forward=1"), "{mend}");
+    Ok(())
+}
+
+#[test]
 fn without_proc() -> Result<()> {
     let lab = healthy()?;
     let mut doctor = lab.natbpf_cli()?.cmd().args(["doctor", "--json"]);
