@@ -46,12 +46,13 @@ pub use way::unknown;
 
 use crate::facts::Host;
 
-/// Looks for every cause. What is met first on the way of a packet stands first, errors before warnings.
+/// Looks for every cause. What is met first on the way of a packet stands first, and notes come after all others.
 pub fn examine(host: &Host) -> Vec<Finding> {
     let site = Site::of(host);
     let mut findings: Vec<Finding> = all()
         .flat_map(|cause| (cause.look)(&site).into_iter().map(move |found| Finding { cause, found }))
         .collect();
-    findings.sort_by_key(|finding| (finding.cause.severity, finding.cause.stage));
+    findings
+        .sort_by_key(|Finding { cause, .. }| (cause.severity == Severity::Note, cause.stage, cause.severity));
     findings
 }
