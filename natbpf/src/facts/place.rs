@@ -152,6 +152,11 @@ impl Place {
         if self.name.is_empty() { String::new() } else { format!(" in {}", self.name) }
     }
 
+    /// `the instance NAME`; of the namespace that was asked for, `the instance`.
+    pub fn called(&self, what: &str) -> String {
+        if self.name.is_empty() { what.to_owned() } else { format!("{what} {}", self.name) }
+    }
+
     /// A command as it is typed where natbpf was asked. Its words are apart by spaces.
     pub fn typed(&self, command: &str) -> String {
         self.with_prefix(&shell::typed(command))

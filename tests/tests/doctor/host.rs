@@ -23,7 +23,13 @@ fn the_table_of_neighbours_is_full() -> Result<()> {
     }
     let limit = "net.ipv4.neigh.default.gc_thresh3";
     set(&lab, "ipv4/neigh/default/gc_thresh3", "5")?.is_alone("neighbour-table-full", limit)?;
-    set(&lab, "ipv4/neigh/default/gc_thresh3", "1024")?.is_healthy()
+    set(&lab, "ipv4/neigh/default/gc_thresh3", "1024")?.is_healthy()?;
+    // These are not counted.
+    let put = (100..120).map(|last| {
+        format!("neighbour add 10.0.0.{last} lladdr 02:00:00:00:02:00 dev br0 nud reachable extern_learn\n")
+    });
+    lab.gw.ip(&put.collect::<String>())?;
+    set(&lab, "ipv4/neigh/default/gc_thresh3", "16")?.is_healthy()
 }
 
 #[test]

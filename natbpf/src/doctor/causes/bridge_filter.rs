@@ -147,7 +147,7 @@ fn port(site: &Site<'_>) -> Vec<Found> {
         let name = &port.name;
         let sentence = format!(
             "all that {} sends by the port {name} of {}{} is dropped by a rule of {}: {}",
-            instance.name,
+            instance.called("the instance"),
             bridge.name,
             place.within(),
             drop.source.name(),

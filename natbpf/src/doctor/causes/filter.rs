@@ -37,7 +37,7 @@ pub const CAUSES: &[Cause] = &[
         name: "icmp-dropped",
         severity: Severity::Warning,
         stage: Stage::Filter,
-        title: "A rule drops ICMP of instances, and nothing else: no ping, and no path MTU discovery",
+        title: "A rule drops ICMP of instances, and nothing else: no ping, and perhaps no path MTU discovery",
         look: icmp_dropped,
     },
 ];
@@ -133,8 +133,12 @@ fn icmp_dropped(site: &Site<'_>) -> Vec<Found> {
             if outward_drop(router, inside, &uplink).is_some() {
                 continue;
             }
+            // Errors about flows that are known may be accepted before.
+            let related =
+                ["RELATED", "related"].iter().any(|state| place.firewall.lines(state).next().is_some());
+            let fails = if related { "ping fails" } else { "ping and path MTU discovery fail" };
             let sentence = format!(
-                "ICMP of {} is dropped{} by a rule of {}, and nothing else: ping and path MTU discovery fail: {}",
+                "ICMP of {} is dropped{} by a rule of {}, and nothing else: {fails}: {}",
                 inside.network(),
                 place.within(),
                 drop.source.name(),

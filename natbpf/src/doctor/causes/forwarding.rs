@@ -181,7 +181,7 @@ fn ttl(site: &Site<'_>) -> Vec<Found> {
         let ttl = short(place)?;
         let sentence = format!(
             "what {} sends ends at its router{}: its packets begin with a TTL of {ttl}",
-            place.name,
+            place.called("the instance"),
             router.place.within()
         );
         let found = Found::new(place, NAME, sentence).seen("/proc/sys/net/ipv4/ip_default_ttl", ttl);
@@ -225,7 +225,7 @@ fn off_ipv6(site: &Site<'_>) -> Vec<Found> {
         let sentence = format!(
             "packets of IPv6 are not passed on{}, and the default route of {} leads there, to {gateway}",
             router.place.within(),
-            instance.name
+            instance.called("the instance")
         );
         Found::new(router.place, NAME, sentence)
             .seen("/proc/sys/net/ipv6/conf/all/forwarding", 0)
@@ -245,7 +245,7 @@ fn no_default_ipv6(site: &Site<'_>) -> Vec<Found> {
             });
             let sentence = format!(
                 "{} has {gateway} as its default gateway of IPv6, which has no default route of IPv6 itself{}",
-                instance.name,
+                instance.called("the instance"),
                 router.place.within()
             );
             let mut found = Found::new(router.place, "::/0", sentence)

@@ -59,7 +59,7 @@ pub const CAUSES: &[Cause] = &[
 /// Whether the kernel counts it against the limit.
 fn is_counted(neighbour: &&Neighbour) -> bool {
     let fixed = matches!(neighbour.state, NeighbourState::Permanent | NeighbourState::Noarp);
-    matches!(neighbour.address, IpAddr::V4(_)) && !fixed
+    matches!(neighbour.address, IpAddr::V4(_)) && !fixed && !neighbour.put
 }
 
 fn neighbours(site: &Site<'_>) -> Vec<Found> {

@@ -12,6 +12,9 @@ use crate::{
 
 use super::links::down_uplink;
 
+/// In sentences.
+const INSTANCE: &str = "the instance";
+
 pub const CAUSES: &[Cause] = &[
     Cause {
         name: "no-default-route",
@@ -95,8 +98,8 @@ fn instance_without_default(site: &Site<'_>) -> Vec<Found> {
     instances
         .map(|(_, inside, place, device)| {
             let sentence = format!(
-                "the instance {} has no default route, so it reaches its own network {} alone",
-                place.name,
+                "{} has no default route, so it reaches its own network {} alone",
+                place.called(INSTANCE),
                 inside.network()
             );
             Found::new(place, &device.name, sentence)
@@ -167,7 +170,7 @@ fn back_refused(site: &Site<'_>) -> Vec<Found> {
             let Lookup::Refused(_, Some(route)) = way else { continue };
             let sentence = format!(
                 "answers to {address} of {} go no further{}: the route {route} takes them",
-                instance.name,
+                instance.called(INSTANCE),
                 router.place.within()
             );
             found.push(
@@ -194,7 +197,7 @@ fn back_elsewhere(site: &Site<'_>) -> Vec<Found> {
             let led = devices.join(", ");
             let sentence = format!(
                 "answers to {address} of {} are led to {led}{}, and it is behind {behind}",
-                instance.name,
+                instance.called(INSTANCE),
                 place.within()
             );
             found.push(
