@@ -1,7 +1,7 @@
 //! Rules of a network namespace, as the commands of iptables and nftables print them. They are read as `natbpf import`
 //! reads them.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use super::{
     Flowtable, Source,
@@ -32,6 +32,8 @@ pub struct Set {
     pub text: String,
     /// `None`: there is nothing in it that can be read.
     rules: Option<Rules>,
+    /// Lines that set marks, with the bits.
+    marking: BTreeMap<usize, u32>,
 }
 
 /// A rule that decides about a packet.
@@ -186,10 +188,13 @@ impl Firewall {
 
     /// Bits of the mark that a packet may have when it is routed.
     pub fn marks(&self, packet: &Packet) -> u32 {
-        let of_set = |set: &Set| {
-            let Some(rules) = &set.rules else { return mark::ALL };
-            let lines = rules.before_routing(packet).into_iter().filter_map(|line| set.line(line));
-            lines.fold(0, |bits, line| bits | mark::set_by(line))
+        let of_set = |set: &Set| match &set.rules {
+            _ if set.marking.is_empty() => 0,
+            Some(rules) => {
+                let asked = rules.before_routing(packet);
+                asked.iter().filter_map(|line| set.marking.get(line)).fold(0, |all, bits| all | bits)
+            }
+            None => mark::ALL,
         };
         let seen = if self.is_complete() { 0 } else { mark::ALL };
         self.sets.iter().map(of_set).fold(seen, |all, bits| all | bits)
@@ -270,7 +275,10 @@ pub fn look(within: &str) -> (Firewall, Vec<String>) {
                     if let Err(error) = &rules {
                         unseen.push(format!("rules of {}{within}: {error}", source.name()));
                     }
-                    sets.push(Set { source, text, rules: rules.ok() });
+                    // Of very many rules there are few.
+                    let lines = (1..).zip(text.lines()).map(|(line, rule)| (line, mark::set_by(rule)));
+                    let marking = lines.filter(|(_, bits)| *bits != 0).collect();
+                    sets.push(Set { source, text, rules: rules.ok(), marking });
                 }
             }
             Err(_) if source == Source::Nftables && shows_all(shown) => {}

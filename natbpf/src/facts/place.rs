@@ -41,7 +41,7 @@ pub struct Place {
     pub inode: u64,
     /// The cookies of those that this one has numbers for.
     pub numbers: BTreeMap<Number, u64>,
-    /// By index.
+    /// In the order of their indexes.
     pub devices: Vec<Device>,
     pub addresses: Vec<Address>,
     pub routes: Vec<Route>,
@@ -176,7 +176,8 @@ impl Place {
     }
 
     pub fn device(&self, index: u32) -> Option<&Device> {
-        self.devices.iter().find(|device| device.index == index)
+        let at = self.devices.binary_search_by_key(&index, |device| device.index).ok()?;
+        self.devices.get(at)
     }
 
     pub fn named(&self, name: &str) -> Option<&Device> {
