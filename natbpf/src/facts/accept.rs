@@ -52,8 +52,8 @@ impl For<'_> {
 }
 
 impl Verdict {
-    /// The command that puts a rule before what has dropped, where it is asked first: in this chain of iptables, or in the
-    /// chain of nftables, since no other one can overrule that.
+    /// The command that puts a rule before what has dropped, where it is asked first: in this chain of iptables, or in
+    /// the chain of nftables, since no other one can overrule that.
     pub fn accepting(&self, chain: &str, what: &[For<'_>]) -> String {
         match &self.chain {
             Some(own) => {

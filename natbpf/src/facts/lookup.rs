@@ -68,7 +68,8 @@ impl Place {
         self.device(device.master?).filter(|master| master.table.is_some())
     }
 
-    /// Bits of the mark that a packet may have when it is routed: rules may see it before its destination is translated.
+    /// Bits of the mark that a packet may have when it is routed: rules may see it with the destination that it came
+    /// with.
     fn marks(&self, query: Query<'_>) -> u32 {
         let input = self.named(query.input);
         let own = input.into_iter().flat_map(|device| self.addresses_of(device));
@@ -192,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_has_no_mark_is_led_by_other_rules() {
-        let mark = Some(Mark { value: 0x80000, mask: 0xff0000 });
+        let mark = Some(Mark { value: 0x0008_0000, mask: 0x00ff_0000 });
         assert_eq!(led(Rule { mark, ..rule(5210, 52) }), Some(254));
         assert_eq!(led(Rule { mark, inverted: true, ..rule(5210, 52) }), Some(52));
         let unmarked = Some(Mark { value: 0, mask: 0xff });

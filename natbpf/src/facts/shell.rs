@@ -1,5 +1,5 @@
-//! Commands that an operator may type as they stand: names in them are somebody else's, and may be chosen so that a shell
-//! does more than the command says. (A device may have any name without `/`, `:` and spaces.)
+//! Commands that an operator may type as they stand: names in them are somebody else's, and may be chosen so that a
+//! shell does more than the command says. (A device may have any name without `/`, `:` and spaces.)
 
 use crate::import::line::printable;
 

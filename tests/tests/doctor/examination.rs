@@ -96,7 +96,10 @@ impl Examination {
     /// What is to be typed for the first of what was found is typed, in this namespace.
     pub fn mends(&self, ns: &Namespace) -> Result<()> {
         let commands = self.findings()[0]["mend"].as_array().context("no commands")?;
-        commands.iter().filter_map(Value::as_str).try_for_each(|command| ns.cmd("sh").args(["-c", command]).run())
+        commands
+            .iter()
+            .filter_map(Value::as_str)
+            .try_for_each(|command| ns.cmd("sh").args(["-c", command]).run())
     }
 
     /// It is the only cause that was found.

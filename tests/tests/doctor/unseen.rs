@@ -127,7 +127,11 @@ fn a_namespace_that_is_not_there() -> Result<()> {
     is_unseen(&found, &["gone"])?;
     let output = doctor()?.output()?;
     let text = String::from_utf8(output.stdout)?;
-    ensure!(text.contains("not looked at: ") && output.status.code() == Some(3), "{text} {:?}", output.status);
+    ensure!(
+        text.contains("not looked at: ") && output.status.code() == Some(3),
+        "{text} {:?}",
+        output.status
+    );
     Ok(())
 }
 

@@ -102,9 +102,11 @@ fn the_cable_to_the_router_does_not_carry_the_vlan() -> Result<()> {
     }
     let lab = healthy()?;
     let cli = lab.natbpf_cli()?;
-    lab.gw.ip("link add trunk0 type veth peer name trunk1\nlink set trunk0 master br0 up\nlink set trunk1 up\n\
+    lab.gw.ip(
+        "link add trunk0 type veth peer name trunk1\nlink set trunk0 master br0 up\nlink set trunk1 up\n\
                link add link trunk1 name lan10 type vlan id 10\naddr del 10.0.0.1/24 dev br0\n\
-               addr add 10.0.0.1/24 dev lan10\nlink set lan10 up\nlink set br0 type bridge vlan_filtering 1")?;
+               addr add 10.0.0.1/24 dev lan10\nlink set lan10 up\nlink set br0 type bridge vlan_filtering 1",
+    )?;
     let ports = ["port1", "port2"].map(|port| format!("add vid 10 dev {port} pvid untagged"));
     vlan(&lab.gw, &[&*ports[0], &*ports[1], "add vid 10 dev trunk0"])?;
     lab.gw.wait_for_carriers()?;

@@ -110,8 +110,8 @@ struct Comes<'b, 'a> {
     rule: Verdict,
 }
 
-/// Packets from anywhere: answers to an address that a rule sends from by another device than it is on, and what DNAT is
-/// for. Without a default route there, none of them comes by a device.
+/// Packets from anywhere: answers to an address that a rule sends from by another device than it is on, and what DNAT
+/// is for. Without a default route there, none of them comes by a device.
 fn comes<'b, 'a>(site: &'b Site<'a>) -> Vec<Comes<'b, 'a>> {
     let mut comes = Vec::new();
     for router in site.routers.iter().filter(|router| router.place.forwards()) {
@@ -140,8 +140,8 @@ fn comes<'b, 'a>(site: &'b Site<'a>) -> Vec<Comes<'b, 'a>> {
     comes
 }
 
-/// Strict is 1, loose 2 (RFC 3704); the larger of the device's and that of all counts. What counts as the way back is the
-/// way of what the instance sends there (`fib_validate_source`), by any of its hops.
+/// Strict is 1, loose 2 (RFC 3704); the larger of the device's and that of all counts. What counts as the way back is
+/// the way of what the instance sends there (`fib_validate_source`), by any of its hops.
 fn reverse_path(site: &Site<'_>) -> Vec<Found> {
     let mut found = Vec::new();
     for Comes { router, inside, instance, device, rule } in comes(site) {
