@@ -21,6 +21,8 @@ pub struct Found {
     pub evidence: Vec<Evidence>,
     /// Commands that mend it, as they are typed where natbpf was asked.
     pub mend: Vec<String>,
+    /// What the kernel has counted of it since it is up, which may be long ago.
+    pub counted: Option<u64>,
 }
 
 /// Where it was seen.
@@ -49,6 +51,10 @@ impl Found {
     pub fn seen(mut self, source: impl Into<String>, value: impl Display) -> Self {
         self.evidence.push(Evidence { source: source.into(), value: value.to_string() });
         self
+    }
+
+    pub fn counted(self, count: u64) -> Self {
+        Self { counted: Some(count), ..self }
     }
 
     /// Where it was seen and what mends it, a line each, for people.

@@ -33,7 +33,7 @@ mod way;
 
 pub use attached::{Attached, default_gateway};
 pub use cause::{Cause, Severity, Stage};
-pub use causes::{all, table};
+pub use causes::{EARLIER, all, table};
 pub use domain::Domain;
 pub use finding::Finding;
 pub use found::{Evidence, Found, distinct};
@@ -52,7 +52,36 @@ pub fn examine(host: &Host) -> Vec<Finding> {
     let mut findings: Vec<Finding> = all()
         .flat_map(|cause| (cause.look)(&site).into_iter().map(move |found| Finding { cause, found }))
         .collect();
+    sort(&mut findings);
+    findings
+}
+
+fn sort(findings: &mut [Finding]) {
     findings
         .sort_by_key(|Finding { cause, .. }| (cause.severity == Severity::Note, cause.stage, cause.severity));
-    findings
+}
+
+/// Whether something has to be looked at once more to tell what goes on from what is over.
+pub fn has_counted(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.found.counted.is_some())
+}
+
+/// So many more between two looks are no load: a broadcast or two.
+const FEW: u64 = 10;
+
+/// What was counted, and of which hardly more was counted later, is a note.
+pub fn recount(findings: &mut [Finding], later: &[Finding]) {
+    for finding in findings.iter_mut() {
+        let Some(count) = finding.found.counted else { continue };
+        let is_same = |other: &&Finding| {
+            let (one, other_one) = (&finding.found, &other.found);
+            other.cause.name == finding.cause.name
+                && (&one.place, &one.object) == (&other_one.place, &other_one.object)
+        };
+        let goes_on = later.iter().find(is_same).is_some_and(|other| other.found.counted > Some(count + FEW));
+        if !goes_on {
+            finding.cause = &EARLIER;
+        }
+    }
+    sort(findings);
 }
