@@ -53,8 +53,10 @@ fn explain(usage: &clap::Error) -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     // Before there are threads: they would stay behind.
-    if let Some(name) = &cli.netns {
-        netns::enter(name)?;
+    if let Some(name) = &cli.netns
+        && let Err(error) = netns::enter(name)
+    {
+        return commands::outside(cli, error.into());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(commands::run(cli))

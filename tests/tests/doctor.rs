@@ -4,6 +4,7 @@ mod doctor {
     mod addressing;
     mod bridge_filter;
     mod bridging;
+    mod commands;
     mod conntrack;
     mod coverage;
     mod dhcp;
@@ -11,6 +12,7 @@ mod doctor {
     mod examination;
     mod filter;
     mod forwarding;
+    mod guests;
     mod healthy;
     mod host;
     mod input;

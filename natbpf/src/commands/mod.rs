@@ -51,6 +51,14 @@ pub async fn run(cli: &Cli) -> Result<ExitCode> {
     }
 }
 
+/// What becomes of a command whose network namespace cannot be entered.
+pub fn outside(cli: &Cli, error: anyhow::Error) -> Result<ExitCode> {
+    match &cli.command {
+        Command::Doctor(arguments) => doctor::outside(*arguments, &error),
+        _ => Err(error),
+    }
+}
+
 async fn start(cli: &Cli, pins: Pins, source: Source, stay: bool) -> Result<ExitCode> {
     let options = Options { pins, bpffs: cli.bpffs.clone(), instance: cli.instance_name(), source, stay };
     daemon::run(options).await?;

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, fmt::Display};
 
 use serde::Serialize;
 
-use crate::facts::{Place, Verdict};
+use crate::{
+    facts::{Place, Verdict},
+    import::line::printable,
+};
 
 /// What a cause has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub struct Found {
     pub evidence: Vec<Evidence>,
     /// Commands that mend it, as they are typed where natbpf was asked.
     pub mend: Vec<String>,
+    /// What the kernel has counted of it since it is up, which may be long ago.
+    pub counted: Option<u64>,
 }
 
 /// Where it was seen.
@@ -48,21 +53,39 @@ impl Found {
         self
     }
 
+    pub fn counted(self, count: u64) -> Self {
+        Self { counted: Some(count), ..self }
+    }
+
     /// Where it was seen and what mends it, a line each, for people.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         let seen = self.evidence.iter().map(|seen| format!("    seen: {}: {}", seen.source, seen.value));
-        seen.chain(self.mend.iter().map(|command| format!("    mend: {command}")))
+        let lines = seen.chain(self.mend.iter().map(|command| format!("    mend: {command}")));
+        // Names and comments are somebody else's.
+        lines.map(|line| printable(&line))
     }
 
     /// A command that is typed in the host's own namespaces.
-    pub fn global(mut self, command: impl Into<String>) -> Self {
-        self.mend.push(command.into());
+    pub fn global(self, command: impl AsRef<str>) -> Self {
+        self.mend(&Place::default(), command)
+    }
+
+    /// A command in a place, whose words are apart by spaces: a name in it is one word, whatever a shell would take it
+    /// for.
+    pub fn mend(mut self, place: &Place, command: impl AsRef<str>) -> Self {
+        self.mend.push(place.typed(command.as_ref()));
         self
     }
 
-    /// A command in a place.
-    pub fn mend(mut self, place: &Place, command: impl AsRef<str>) -> Self {
-        self.mend.push(place.typed(command.as_ref()));
+    /// Commands in a place that belong together: each is for naught, or worse, without those before it.
+    pub fn mend_all(mut self, place: &Place, commands: &[String]) -> Self {
+        self.mend.push(place.typed_all(commands));
+        self
+    }
+
+    /// What a shell has more to do for than to run a command: there is no name of anybody's in it.
+    pub fn mend_by_shell(mut self, place: &Place, text: &'static str) -> Self {
+        self.mend.push(place.with_prefix(text));
         self
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Finding, Severity, Told};
+use crate::import::line::printable;
 
 /// The outcome of a look at a host.
 #[derive(Debug)]
@@ -26,6 +27,11 @@ pub enum Outcome {
 }
 
 impl Report {
+    /// Of what could not be looked at.
+    pub fn unseen(what: String) -> Self {
+        Self { findings: Vec::new(), unseen: vec![what], places: 0 }
+    }
+
     pub fn outcome(&self) -> Outcome {
         if self.findings.iter().any(|finding| finding.cause.severity <= Severity::Warning) {
             Outcome::Found
@@ -67,11 +73,11 @@ impl<'a> From<&'a Report> for Json<'a> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Finding { cause, found } in &self.findings {
-            writeln!(f, "{} [{}]: {}", cause.severity.name(), cause.name, found.sentence)?;
+            writeln!(f, "{} [{}]: {}", cause.severity.name(), cause.name, printable(&found.sentence))?;
             found.lines().try_for_each(|line| writeln!(f, "{line}"))?;
         }
         for what in &self.unseen {
-            writeln!(f, "not looked at: {what}")?;
+            writeln!(f, "not looked at: {}", printable(what))?;
         }
         let namespaces = if self.places == 1 { "network namespace" } else { "network namespaces" };
         let found = match self.outcome() {

@@ -1,14 +1,18 @@
 //! Who is what on a host: routers, the networks of instances behind them, and the instances.
 //!
-//! Roles are told from what is certain only: a bridge with an address that instances are ports of, or an instance whose
-//! default route leads here. A machine with two network cards is no router for that.
+//! Roles are told from what is certain only: an instance whose default route leads here, or machines that can have no
+//! other router. A machine with two network cards is no router for that, nor one with a bridge that machines are at.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::attached::{self, Attached};
-use crate::facts::{Device, Host, Place};
+use super::{
+    attached::{self, Attached},
+    outside::OUTSIDE,
+    reached::Reached,
+};
+use crate::facts::{Device, Hook, Host, Packet, Place};
 
 /// A host with its roles.
 #[derive(Debug)]
@@ -118,17 +122,26 @@ fn router<'a>(host: &'a Host, place: &'a Place) -> Option<Router<'a>> {
         .collect();
     let is_uplink = |device: &Device| uplinks.iter().any(|uplink| uplink.device.index == device.index);
     let others = place.devices.iter().filter(|device| device.is_ethernet() && !is_uplink(device));
-    let insides: Vec<_> = others.flat_map(|device| insides(host, place, device)).collect();
-    (!insides.is_empty()).then_some(Router { place, insides, uplinks })
+    let others: Vec<_> = others.collect();
+    let mut router = Router { place, insides: Vec::new(), uplinks };
+    router.insides = others.into_iter().flat_map(|device| insides(host, &router, device)).collect();
+    (!router.insides.is_empty()).then_some(router)
 }
 
 /// The networks of instances on a device.
-fn insides<'a>(host: &'a Host, place: &'a Place, device: &'a Device) -> Vec<Inside<'a>> {
-    let behind = reached(host, place, device);
-    let nets = place.addresses_of(device).filter_map(|address| match address.net {
-        IpNet::V4(net) if net.prefix_len() < 31 => Some(net),
-        _ => None,
-    });
+fn insides<'a>(host: &'a Host, router: &Router<'a>, device: &'a Device) -> Vec<Inside<'a>> {
+    let place = router.place;
+    let nets: Vec<_> = place
+        .addresses_of(device)
+        .filter_map(|address| match address.net {
+            IpNet::V4(net) if net.prefix_len() < 31 => Some(net),
+            _ => None,
+        })
+        .collect();
+    if nets.is_empty() {
+        return Vec::new();
+    }
+    let behind = Reached::of(host, place, device);
     let inside = |net: Ipv4Net| {
         let led = |(there, _): &&(&'a Place, &'a Device)| {
             let leads_here = |gateway: Option<IpAddr>| gateway == Some(IpAddr::V4(net.addr()));
@@ -137,61 +150,33 @@ fn insides<'a>(host: &'a Host, place: &'a Place, device: &'a Device) -> Vec<Insi
         let numbered =
             |(there, device): &&(&'a Place, &'a Device)| address(there, device, net.trunc()).is_some();
         let instances: Vec<_> = behind.ends.iter().filter(|end| led(end) || numbered(end)).copied().collect();
-        let certain = instances.iter().any(|end| led(&end)) || behind.guests;
-        certain.then_some(Inside { device, net, instances })
+        let certain = instances.iter().any(|end| led(&end));
+        let inside = Inside { device, net, instances };
+        (certain || behind.guests && is_gateway_of_guests(host, router, &inside, &behind)).then_some(inside)
     };
-    nets.filter_map(inside).collect()
+    nets.into_iter().filter_map(inside).collect()
 }
 
-/// What a frame of a device can reach.
-#[derive(Debug, Default)]
-struct Reached<'a> {
-    /// Devices with the network stacks of other namespaces behind them.
-    ends: Vec<(&'a Place, &'a Device)>,
-    /// Machines or containers are there, as their kind of device says.
-    guests: bool,
-}
-
-/// Follows pairs and bridges from a device, wherever they lead.
-fn reached<'a>(host: &'a Host, place: &'a Place, device: &'a Device) -> Reached<'a> {
-    let mut reached = Reached::default();
-    let mut seen = vec![(place.cookie, device.index)];
-    let mut next = vec![(place, device)];
-    while let Some((place, device)) = next.pop() {
-        let mut near: Vec<(&Place, &Device)> = Vec::new();
-        if device.bridge.is_some() {
-            near.extend(place.ports(device).map(|port| (place, port)));
-        }
-        if let Some(master) = device.master.and_then(|master| place.device(master)) {
-            near.push((place, master));
-        }
-        // What lies on it as a VLAN is another network; of a pair, the other end is the same one.
-        if device.is("veth")
-            && let Some(peer) = host.peer(place, device)
-        {
-            near.push(peer);
-        }
-        for (place, device) in near {
-            if seen.contains(&(place.cookie, device.index)) {
-                continue;
-            }
-            seen.push((place.cookie, device.index));
-            if device.is("tun") {
-                reached.guests = true;
-            } else if device.is("veth")
-                && device.master.is_none()
-                && place.addresses_of(device).next().is_some()
-            {
-                reached.ends.push((place, device));
-            } else {
-                next.push((place, device));
-            }
-        }
-    }
-    // A container's end that nobody sees is one, too.
-    reached.guests |= device.bridge.is_some()
-        && place
-            .ports(device)
-            .any(|port| port.is("veth") && port.leads_to.is_some() && host.peer(place, port).is_none());
-    reached
+/// Whether machines whose routes nobody sees go out by this router, and not by another one beside it: they are told so,
+/// what they send is translated here, or there is nothing else. A network that a rule keeps in has no router.
+fn is_gateway_of_guests(host: &Host, router: &Router<'_>, inside: &Inside<'_>, behind: &Reached<'_>) -> bool {
+    let (place, name) = (router.place, &inside.device.name);
+    let told = host.daemons.iter().filter(|daemon| daemon.namespace == place.inode).any(|daemon| {
+        let told = daemon.dnsmasq.as_ref().filter(|told| told.serves(name, &[inside.net.addr()]));
+        told.is_some_and(|told| told.tells_of(inside.net))
+    });
+    let packet = |output: &Device, source| Packet::forwarded(name, &output.name, source, OUTSIDE[0]);
+    let translated = router.uplinks.iter().any(|uplink| {
+        let source = |source| place.firewall.source(&packet(uplink.device, source));
+        let by_us = host.natbpf.iter().any(|own| own.translates_at(place.cookie, uplink.device.index));
+        // A rule for whatever leaves there says nothing of this network.
+        by_us && !behind.open || source(inside.example()).is_some() && source(OUTSIDE[1]).is_none()
+    });
+    let kept_in = || {
+        let output = router.uplinks.first().map_or("", |uplink| &uplink.device.name);
+        let packet = Packet::forwarded(name, output, inside.example(), OUTSIDE[0]);
+        let drop = place.firewall.drops(&[Hook::Prerouting, Hook::Forward, Hook::Postrouting], &packet);
+        drop.is_some_and(|drop| drop.text.split([' ', '"']).any(|word| word == name))
+    };
+    told || translated || !behind.open && !kept_in()
 }

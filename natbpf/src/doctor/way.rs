@@ -2,11 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Inside, Router, Uplink};
-use crate::facts::{Device, Hook, Lookup, Packet, Place, Query, Route, Verdict};
+use super::{Inside, Router, Site, Uplink};
+use crate::facts::{Device, Hook, Host, Lookup, Packet, Place, Query, Route, Verdict};
 
-/// Addresses outside, both of nobody (RFC 5737): rules that are for one network outside are not for both.
-pub const OUTSIDE: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 1)];
+pub use super::outside::OUTSIDE;
 
 /// What instances send most: a web page's, a name server's, and a ping.
 const PROTOCOLS: [(u8, u16); 3] = [(6, 443), (17, 53), (1, 0)];
@@ -35,10 +34,42 @@ impl<'a> Router<'a> {
         self.insides.iter().filter_map(|inside| Some((inside, self.way_out(inside)?)))
     }
 
+    /// Those of them where the kernel translates, and not natbpf.
+    pub fn ways_by_kernel<'b>(
+        &'b self,
+        host: &'b Host,
+    ) -> impl Iterator<Item = (&'b Inside<'a>, Uplink<'a>)> {
+        self.ways_out().filter(|(_, uplink)| {
+            !host.natbpf.iter().any(|own| own.translates_at(self.place.cookie, uplink.device.index))
+        })
+    }
+
     /// Where an answer goes that comes by a device.
     pub fn homeward(&self, input: &Device, instance: Ipv4Addr) -> Lookup<'a> {
         self.place.lookup(Query { input: &input.name, source: OUTSIDE[0], destination: instance })
     }
+}
+
+/// The ways of networks that are not known, and so are not looked at.
+pub fn unknown(host: &Host) -> Vec<String> {
+    let site = Site::of(host);
+    let mut unknown = Vec::new();
+    for router in site.routers.iter().filter(|router| router.place.forwards()) {
+        for inside in &router.insides {
+            let back = router.way_out(inside).map(|uplink| router.homeward(uplink.device, inside.example()));
+            let ways = [("what", Some(router.outward(inside))), ("answers to what", back)];
+            for (what, way) in ways {
+                let Some(Lookup::Unknown(Some(rule))) = way else { continue };
+                unknown.push(format!(
+                    "the way of {what} {} sends{}: whether the rule `{}: {rule}` is for it is not known",
+                    inside.network(),
+                    router.place.within(),
+                    rule.priority
+                ));
+            }
+        }
+    }
+    unknown
 }
 
 /// Packets of all kinds from one device to another.

@@ -1,15 +1,28 @@
 //! What dnsmasq was told, by its command line and its files (dnsmasq(8)).
 
 use std::{
-    fs,
     net::Ipv4Addr,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use ipnet::Ipv4Net;
+
+use super::plain::Plain;
+
 /// What it reads and writes if nobody says otherwise.
 const CONFIGURATION: &str = "/etc/dnsmasq.conf";
 const LEASES: &str = "/var/lib/misc/dnsmasq.leases";
+
+/// Nothing is in it, and it is no plain file.
+const NOTHING: &str = "/dev/null";
+
+/// Longer files of options and of leases are not read.
+const OPTIONS: u64 = 65536;
+const LEASED: u64 = 1 << 20;
+
+/// Other options that are asked for here.
+const NAMES: [&str; 4] = ["conf-script", "servers-file", "dhcp-optsfile", "leasefile-ro"];
 
 /// Options with a letter that are asked for here.
 const LETTERS: [(&str, &str); 9] = [
@@ -47,16 +60,24 @@ impl Dnsmasq {
     pub fn read(arguments: &[String], root: &Path) -> Self {
         let mut dnsmasq =
             Self { options: arguments_as_options(arguments), complete: true, ..Self::default() };
-        let within = |path: &str| root.join(path.trim_start_matches('/'));
+        let read = |path: &str, limit| match path {
+            NOTHING => Some(String::new()),
+            _ => Plain::find(root, path)?.text(limit),
+        };
         let mut files: Vec<String> = dnsmasq.all("conf-file").map(str::to_owned).collect();
         let told = files.len();
         if told == 0 {
             files.push(CONFIGURATION.to_owned());
         }
+        // However many there are, they have no more than this together.
+        let mut left = OPTIONS;
         for file in &files {
-            match fs::read_to_string(within(file)) {
-                Ok(text) => dnsmasq.options.extend(lines_as_options(&text)),
-                Err(_) => dnsmasq.complete &= told == 0,
+            match read(file, left) {
+                Some(text) => {
+                    left = left.saturating_sub(text.len() as u64);
+                    dnsmasq.options.extend(lines_as_options(&text));
+                }
+                None => dnsmasq.complete &= told == 0,
             }
         }
         // More files, which may say anything.
@@ -67,8 +88,7 @@ impl Dnsmasq {
         dnsmasq.lease_file = lease_file;
         if !dnsmasq.options.iter().any(|(name, _)| name == "leasefile-ro") {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            dnsmasq.leases =
-                leases(&fs::read_to_string(within(&dnsmasq.lease_file)).unwrap_or_default(), now);
+            dnsmasq.leases = leases(&read(&dnsmasq.lease_file, LEASED).unwrap_or_default(), now);
         }
         dnsmasq
     }
@@ -105,6 +125,15 @@ impl Dnsmasq {
 
     pub fn ranges(&self) -> Vec<Range> {
         self.all("dhcp-range").filter_map(range).collect()
+    }
+
+    /// Whether it tells who asks for an address in a network that an own address is the gateway, as it does if nobody
+    /// says otherwise (`dhcp-option=3` alone: nobody is).
+    pub fn tells_of(&self, own: Ipv4Net) -> bool {
+        let mut options = self.all("dhcp-option");
+        let says_nobody = options.any(|value| matches!(value.trim_end_matches(','), "3" | "option:router"));
+        let lends = self.ranges().iter().any(|range| own.contains(&range.first));
+        self.complete && lends && !says_nobody && self.gateway().is_none_or(|gateway| gateway == own.addr())
     }
 
     /// The gateway that it tells everybody of.
@@ -157,7 +186,11 @@ fn lines_as_options(text: &str) -> Vec<(String, String)> {
         let (name, value) = line.split_once('=').unwrap_or((line, ""));
         (name.trim().to_owned(), value.trim().to_owned())
     };
-    lines.filter(|line| !line.is_empty()).map(option).collect()
+    lines.map(option).filter(|(name, _)| is_asked_for(name)).collect()
+}
+
+fn is_asked_for(name: &str) -> bool {
+    NAMES.contains(&name) || LETTERS.iter().any(|(_, known)| *known == name)
 }
 
 /// `[set:TAG,]FIRST[,LAST or a mode][,NETMASK …]`
@@ -182,6 +215,8 @@ fn leases(text: &str, now: u64) -> Vec<Ipv4Addr> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn by(arguments: &[&str]) -> Dnsmasq {
@@ -207,6 +242,10 @@ mod tests {
         let range = told.ranges()[0];
         assert_eq!((range.size(), range.contains(Ipv4Addr::new(10, 0, 0, 20))), (10, false));
         assert_eq!(told.gateway(), Some(Ipv4Addr::new(10, 0, 0, 254)));
+        assert!(!told.tells_of("10.0.0.1/24".parse().unwrap()));
+        assert!(told.tells_of("10.0.0.254/24".parse().unwrap()));
+        let isolated = by(&["--dhcp-range=10.0.0.10,10.0.0.19", "--dhcp-option=3", "--conf-file=/dev/null"]);
+        assert!(!isolated.tells_of("10.0.0.1/24".parse().unwrap()));
         let fixed = by(&["-F", "10.0.0.0,static"]).ranges()[0];
         assert_eq!((fixed.size(), fixed.last), (0, None));
     }

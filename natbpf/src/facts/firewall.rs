@@ -1,9 +1,14 @@
 //! Rules of a network namespace, as the commands of iptables and nftables print them. They are read as `natbpf import`
 //! reads them.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use super::{Flowtable, Source, flowtable::flowtables};
+use super::{
+    Flowtable, Source,
+    flowtable::flowtables,
+    mark,
+    tables::{self, Table},
+};
 use crate::import::{model::Rules, outcomes::Holds, zones::Zoned};
 
 pub use crate::import::{
@@ -27,6 +32,8 @@ pub struct Set {
     pub text: String,
     /// `None`: there is nothing in it that can be read.
     rules: Option<Rules>,
+    /// Lines that set marks, with the bits.
+    marking: BTreeMap<usize, u32>,
 }
 
 /// A rule that decides about a packet.
@@ -179,6 +186,20 @@ impl Firewall {
         self.sets.iter().flat_map(of_set).collect()
     }
 
+    /// Bits of the mark that a packet may have when it is routed.
+    pub fn marks(&self, packet: &Packet) -> u32 {
+        let of_set = |set: &Set| match &set.rules {
+            _ if set.marking.is_empty() => 0,
+            Some(rules) => {
+                let asked = rules.before_routing(packet);
+                asked.iter().filter_map(|line| set.marking.get(line)).fold(0, |all, bits| all | bits)
+            }
+            None => mark::ALL,
+        };
+        let seen = if self.is_complete() { 0 } else { mark::ALL };
+        self.sets.iter().map(of_set).fold(seen, |all, bits| all | bits)
+    }
+
     pub fn flowtables(&self) -> Vec<Flowtable> {
         let by_nft = self.sets.iter().filter(|set| set.source == Source::Nftables);
         by_nft.flat_map(|set| flowtables(&set.text)).collect()
@@ -242,18 +263,25 @@ fn port_match(rule: &str, port: &str) -> Option<bool> {
 pub fn look(within: &str) -> (Firewall, Vec<String>) {
     let mut unseen = Vec::new();
     let mut sets = Vec::new();
+    // Whether iptables has shown all of its own.
     let mut shown = false;
     for source in Source::ALL.into_iter().filter(|source| source.is_used()) {
         match source.print() {
             Ok(text) => {
-                shown |= source != Source::Legacy;
+                // It says so of a table that somebody else has changed.
+                shown |= source == Source::Iptables && !text.contains("use 'nft' tool");
                 if !text.trim().is_empty() {
-                    let rules = Rules::parse(&text).ok();
-                    sets.push(Set { source, text, rules });
+                    let rules = Rules::parse(&text);
+                    if let Err(error) = &rules {
+                        unseen.push(format!("rules of {}{within}: {error}", source.name()));
+                    }
+                    // Of very many rules there are few.
+                    let lines = (1..).zip(text.lines()).map(|(line, rule)| (line, mark::set_by(rule)));
+                    let marking = lines.filter(|(_, bits)| *bits != 0).collect();
+                    sets.push(Set { source, text, rules: rules.ok(), marking });
                 }
             }
-            // Both show what iptables has written.
-            Err(_) if source == Source::Nftables && shown => {}
+            Err(_) if source == Source::Nftables && shows_all(shown) => {}
             Err(error) if source != Source::Iptables => {
                 unseen.push(format!("rules of {}{}: {error}", source.name(), within));
             }
@@ -261,6 +289,12 @@ pub fn look(within: &str) -> (Firewall, Vec<String>) {
         }
     }
     (Firewall { sets, partial: !unseen.is_empty() }, unseen)
+}
+
+/// Whether nobody needs nft to see the rules of the namespace of the calling thread.
+fn shows_all(by_iptables: bool) -> bool {
+    let is_shown = |table: Table| table == Table::Other || by_iptables && table == Table::Iptables;
+    tables::look().is_ok_and(|tables| tables.into_iter().all(is_shown))
 }
 
 #[cfg(test)]

@@ -87,6 +87,8 @@ fn denials(log: &str, now: Duration) -> Vec<String> {
         let (head, text) = line.split_once(';')?;
         let time = Duration::from_micros(head.split(',').nth(2)?.parse().ok()?);
         let is_denial = text.contains("avc:  denied") || text.contains("apparmor=\"DENIED\"");
+        // SELinux says what it would deny, too.
+        let is_denial = is_denial && !text.contains("permissive=1");
         let is_ours = text.contains("comm=\"natbpf\"");
         (is_denial && is_ours && time + RECENT > now).then(|| text.to_owned())
     };
@@ -110,6 +112,7 @@ mod tests {
         assert!(denials(&line(late, &SELINUX.replace("natbpf", "httpd")), now).is_empty());
         assert!(denials(&line(late, "natbpf: comm=\"natbpf\" was started"), now).is_empty());
         assert!(denials(&line(Duration::from_hours(2), SELINUX), now).is_empty());
+        assert!(denials(&line(late, &SELINUX.replace("permissive=0", "permissive=1")), now).is_empty());
         assert!(denials("nonsense", now).is_empty());
     }
 }

@@ -7,11 +7,15 @@
 //! | `device`, `route`, `neighbour`, `queue` | what the kernel tells by rtnetlink, as plain values |
 //! | `lookup` | which route a packet takes |
 //! | `settings` | sysctls and counters below `/proc` |
-//! | `firewall`, `source`, `flowtable` | rules, as the commands of iptables and nftables print them |
+//! | `accept` | rules that accept what another one drops |
+//! | `firewall`, `source`, `tables`, `flowtable` | rules, as the commands of iptables and nftables print them |
+//! | `mark` | marks that rules set |
 //! | `flow` | flows of conntrack that are translated |
 //! | `daemon`, `dnsmasq` | processes that serve instances: DHCP, DNS, platforms; what one of them was told |
-//! | `sockets`, `resolver` | where services wait, and which name servers programs ask |
+//! | `plain` | files of processes that may mean no good |
+//! | `sockets`, `resolver` | where services and clients wait, and which name servers programs ask |
 //! | `offloads` | what devices leave to those after them |
+//! | `shell` | commands as they are typed |
 //! | `kernel` | what is one for the whole host |
 //! | `natbpf` | natbpf's own instances |
 //!
@@ -32,6 +36,7 @@ use crate::{
     network::{Handle, namespaces_with_a_way_in},
 };
 
+mod accept;
 mod daemon;
 mod device;
 mod dnsmasq;
@@ -40,17 +45,22 @@ mod flow;
 mod flowtable;
 mod kernel;
 mod lookup;
+mod mark;
 mod natbpf;
 mod neighbour;
 mod offloads;
 mod place;
+mod plain;
 mod queue;
 mod resolver;
 mod route;
 mod settings;
+mod shell;
 mod sockets;
 mod source;
+mod tables;
 
+pub use accept::For;
 pub use daemon::Daemon;
 pub use device::{Bridge, Device, Port, PortState, Vlan};
 pub use dnsmasq::{Dnsmasq, Range};
@@ -67,7 +77,7 @@ pub use offloads::Offloads;
 pub use place::Place;
 pub use queue::Queue;
 pub use resolver::Resolver;
-pub use route::{Address, Hop, Route, Rule};
+pub use route::{Address, Hop, Mark, Route, Rule};
 pub use settings::Settings;
 pub use sockets::Socket;
 pub use source::Source;
@@ -107,7 +117,12 @@ impl Host {
         let mut host = Self::default();
         let ways = host.ways();
         let home = host.look_in(None, &ways)?;
-        host.places.push(Place { command: name.map(|name| format!("ip netns exec {name}")), ..home });
+        // ip-netns(8) knows names, and no paths.
+        let command = |name: &str| match name.contains('/') {
+            true => format!("nsenter --net={name}"),
+            false => format!("ip netns exec {name}"),
+        };
+        host.places.push(Place { command: name.map(command), ..home });
         // An internal port of Open vSwitch does not say where the others are: what has a name may be behind one.
         let mut next: VecDeque<u64> = host.places[0].numbers.values().copied().collect();
         next.extend(ways.iter().filter(|way| way.handle.is_named()).map(|way| way.cookie));
@@ -132,7 +147,9 @@ impl Host {
         if left > 0 {
             host.unseen.push(format!("{left} network namespaces: {LIMIT} others were looked at"));
         }
-        host.daemons = daemon::look();
+        let left;
+        (host.daemons, left) = daemon::look();
+        host.unseen.extend(left);
         host.resolvers = resolver::look();
         let namespaces = ways.iter().filter_map(|way| way.handle.open().ok());
         host.kernel = Kernel::look(File::open(FIRST).into_iter().chain(namespaces));

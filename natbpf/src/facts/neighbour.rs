@@ -18,6 +18,8 @@ pub struct Neighbour {
     /// `None`: nobody has answered.
     pub mac: Option<[u8; 6]>,
     pub state: NeighbourState,
+    /// A program has put it there, such as one for EVPN, and the kernel does not age it.
+    pub put: bool,
 }
 
 /// Where a bridge sends frames to.
@@ -46,7 +48,8 @@ pub fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
         _ => None,
     })?;
     let (device, state) = (message.header.ifindex, message.header.state);
-    Some(Neighbour { device, address, mac: mac(message), state })
+    let put = message.header.flags.contains(NeighbourFlags::ExtLearned);
+    Some(Neighbour { device, address, mac: mac(message), state, put })
 }
 
 pub fn station(message: &NeighbourMessage) -> Option<Station> {

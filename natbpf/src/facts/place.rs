@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     os::unix::fs::MetadataExt as _,
 };
 
@@ -20,7 +20,7 @@ use super::{
     neighbour::{neighbour, station},
     offloads, queue,
     route::{address, local, route, rule},
-    sockets,
+    shell, sockets,
 };
 use crate::{
     netlink::Requests,
@@ -41,7 +41,7 @@ pub struct Place {
     pub inode: u64,
     /// The cookies of those that this one has numbers for.
     pub numbers: BTreeMap<Number, u64>,
-    /// By index.
+    /// In the order of their indexes.
     pub devices: Vec<Device>,
     pub addresses: Vec<Address>,
     pub routes: Vec<Route>,
@@ -56,6 +56,8 @@ pub struct Place {
     pub offloads: Vec<Offloads>,
     /// UDP sockets; `None`: they could not be looked at.
     pub sockets: Option<Vec<Socket>>,
+    /// Indexes of devices that a program takes packets of IPv4 from, before the kernel does anything with them.
+    pub tapped: Vec<u32>,
     pub settings: Settings,
     pub firewall: Firewall,
     /// Translated flows of TCP and UDP; none where there are too few to use up the ports of any rule.
@@ -79,6 +81,7 @@ impl Place {
             cookie: cookie()?,
             inode: fs::metadata(CURRENT).map_or(0, |file| file.ino()),
             sockets: sockets::look(),
+            tapped: sockets::packet(),
             numbers: ways.filter_map(number).collect(),
             settings: Settings::look(),
             ..Self::default()
@@ -122,9 +125,8 @@ impl Place {
         }
         let addresses = requests.ask(|handle| handle.address().get().execute());
         self.addresses = addresses.await?.iter().filter_map(address).collect();
-        let v4 = requests.ask(|handle| {
-            handle.route().get(RouteMessageBuilder::<std::net::Ipv4Addr>::new().build()).execute()
-        });
+        let v4 = requests
+            .ask(|handle| handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute());
         let v6 = requests.ask(|handle| {
             handle.route().get(RouteMessageBuilder::<std::net::Ipv6Addr>::new().build()).execute()
         });
@@ -150,13 +152,32 @@ impl Place {
         if self.name.is_empty() { String::new() } else { format!(" in {}", self.name) }
     }
 
-    /// A command as it is typed where natbpf was asked.
+    /// `the instance NAME`; of the namespace that was asked for, `the instance`.
+    pub fn called(&self, what: &str) -> String {
+        if self.name.is_empty() { what.to_owned() } else { format!("{what} {}", self.name) }
+    }
+
+    /// A command as it is typed where natbpf was asked. Its words are apart by spaces.
     pub fn typed(&self, command: &str) -> String {
-        self.command.as_ref().map_or_else(|| command.to_owned(), |within| format!("{within} {command}"))
+        self.with_prefix(&shell::typed(command))
+    }
+
+    /// The same of several that belong together.
+    pub fn typed_all(&self, commands: &[String]) -> String {
+        self.with_prefix(&shell::all_of(commands))
+    }
+
+    /// What is a command of a shell already.
+    pub fn with_prefix(&self, typed: &str) -> String {
+        match &self.command {
+            Some(within) => format!("{} {typed}", shell::typed(within)),
+            None => typed.to_owned(),
+        }
     }
 
     pub fn device(&self, index: u32) -> Option<&Device> {
-        self.devices.iter().find(|device| device.index == index)
+        let at = self.devices.binary_search_by_key(&index, |device| device.index).ok()?;
+        self.devices.get(at)
     }
 
     pub fn named(&self, name: &str) -> Option<&Device> {
@@ -174,6 +195,12 @@ impl Place {
     /// Whether an address is its own.
     pub fn has(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|own| own.net.addr() == address)
+    }
+
+    /// The device that has an address.
+    pub fn owner(&self, address: Ipv4Addr) -> Option<&Device> {
+        let own = self.addresses.iter().find(|own| own.net.addr() == IpAddr::V4(address))?;
+        self.device(own.device)
     }
 
     /// Default routes for IPv4, in whatever table, those that the kernel prefers first.

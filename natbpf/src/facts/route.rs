@@ -47,6 +47,13 @@ pub struct Hop {
     pub gateway: Option<IpAddr>,
 }
 
+/// What a rule asks of a packet's mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    pub value: u32,
+    pub mask: u32,
+}
+
 /// A rule of the routing policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -56,7 +63,11 @@ pub struct Rule {
     pub destination: Option<IpNet>,
     pub input: Option<String>,
     pub output: Option<String>,
-    /// It is for packets with a firewall's mark, or is about ports and the like.
+    /// The mark that it is for, and which bits of it count.
+    pub mark: Option<Mark>,
+    /// It is for what does not match: `not`.
+    pub inverted: bool,
+    /// It is about ports and the like.
     pub special: bool,
     /// It leads what comes by a VRF to that one's table.
     pub of_vrf: bool,
@@ -82,6 +93,17 @@ impl Route {
     }
 }
 
+impl Mark {
+    /// Whether a packet has it that may have these bits and no others; `None`: that depends.
+    pub const fn is_had(self, bits: u32) -> Option<bool> {
+        let Self { value, mask } = self;
+        if value & mask & !bits != 0 {
+            return Some(false);
+        }
+        if mask & bits == 0 { Some(true) } else { None }
+    }
+}
+
 impl Rule {
     /// Whether it is one that every host has.
     pub const fn is_usual(&self) -> bool {
@@ -92,12 +114,20 @@ impl Rule {
 /// As `ip rule add` takes it.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.inverted {
+            f.write_str("not ")?;
+        }
         match self.source {
             Some(source) => write!(f, "from {source}")?,
             None => f.write_str("from all")?,
         }
         if let Some(destination) = self.destination {
             write!(f, " to {destination}")?;
+        }
+        match self.mark {
+            Some(Mark { value, mask: u32::MAX }) => write!(f, " fwmark {value:#x}")?,
+            Some(Mark { value, mask }) => write!(f, " fwmark {value:#x}/{mask:#x}")?,
+            None => {}
         }
         if let Some(input) = &self.input {
             write!(f, " iif {input}")?;
@@ -221,10 +251,10 @@ pub fn rule(message: &RuleMessage) -> Rule {
         destination: None,
         input: None,
         output: None,
-        // Those with a `not` in front match what others do not, and a goto leads past others.
-        special: message.header.flags.contains(RuleFlags::Invert)
-            || message.header.action == RuleAction::Goto
-            || message.header.tos != 0,
+        mark: None,
+        inverted: message.header.flags.contains(RuleFlags::Invert),
+        // A goto leads past others.
+        special: message.header.action == RuleAction::Goto || message.header.tos != 0,
         of_vrf: false,
         table: Some(message.header.table.into()),
         suppress: None,
@@ -235,6 +265,8 @@ pub fn rule(message: &RuleMessage) -> Rule {
             _ => None,
         },
     };
+    // The kernel shows either if one of the two is not 0.
+    let mut mark = Mark { value: 0, mask: 0 };
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Priority(priority) => rule.priority = *priority,
@@ -245,7 +277,8 @@ pub fn rule(message: &RuleMessage) -> Rule {
             }
             RuleAttribute::Iifname(name) => rule.input = Some(name.clone()),
             RuleAttribute::Oifname(name) => rule.output = Some(name.clone()),
-            RuleAttribute::FwMark(bits) | RuleAttribute::FwMask(bits) => rule.special |= *bits != 0,
+            RuleAttribute::FwMark(value) => mark.value = *value,
+            RuleAttribute::FwMask(mask) => mark.mask = *mask,
             // The kernel says -1 where there is none.
             RuleAttribute::SuppressPrefixLen(length) => {
                 rule.suppress = Some(*length).filter(|length| *length != u32::MAX);
@@ -260,6 +293,7 @@ pub fn rule(message: &RuleMessage) -> Rule {
             _ => {}
         }
     }
+    rule.mark = Some(mark).filter(|mark| mark.value | mark.mask != 0);
     rule.table = rule.table.filter(|_| message.header.action == RuleAction::ToTable);
     rule
 }

@@ -6,8 +6,22 @@ const ROOT: &str = "/proc/sys/net";
 
 /// Folders of settings that matter. What is not there is not known, as on kernels without a module.
 const FOLDERS: [&str; 6] = ["ipv4", "ipv6", "ipv6/icmp", "bridge", "netfilter", "core"];
-/// Those of each device.
-const DEVICES: [&str; 2] = ["ipv4/conf", "ipv6/conf"];
+/// Those of each device that anybody asks for here: there are ninety, and a node of a cloud has hundreds of devices.
+const DEVICES: [(&str, &[&str]); 2] = [
+    (
+        "ipv4/conf",
+        &[
+            "arp_filter",
+            "arp_ignore",
+            "forwarding",
+            "proxy_arp",
+            "proxy_arp_pvlan",
+            "route_localnet",
+            "rp_filter",
+        ],
+    ),
+    ("ipv6/conf", &["accept_ra", "force_forwarding", "forwarding"]),
+];
 const COUNTERS: [&str; 2] = ["/proc/thread-self/net/snmp", "/proc/thread-self/net/netstat"];
 const CONNTRACK: &str = "/proc/thread-self/net/stat/nf_conntrack";
 
@@ -25,10 +39,13 @@ impl Settings {
         for folder in FOLDERS {
             settings.read(folder);
         }
-        for folder in DEVICES {
+        for (folder, names) in DEVICES {
             let devices = fs::read_dir(Path::new(ROOT).join(folder)).into_iter().flatten().flatten();
             for device in devices {
-                settings.read(&format!("{folder}/{}", device.file_name().to_string_lossy()));
+                let device = device.file_name();
+                for name in names {
+                    settings.read_one(format!("{folder}/{}/{name}", device.to_string_lossy()));
+                }
             }
         }
         for path in COUNTERS {
@@ -40,12 +57,15 @@ impl Settings {
 
     fn read(&mut self, folder: &str) {
         for entry in fs::read_dir(Path::new(ROOT).join(folder)).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_file())
-                && let Ok(value) = fs::read_to_string(entry.path())
-            {
-                let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
-                self.values.insert(name, value.trim().to_owned());
+            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                self.read_one(format!("{folder}/{}", entry.file_name().to_string_lossy()));
             }
+        }
+    }
+
+    fn read_one(&mut self, name: String) {
+        if let Ok(value) = fs::read_to_string(Path::new(ROOT).join(&name)) {
+            self.values.insert(name, value.trim().to_owned());
         }
     }
 
@@ -61,6 +81,7 @@ impl Settings {
 
     /// A setting of a device for IPv4: `of("eth0", "rp_filter")`. Other than by sysctl(8), dots in names are dots.
     pub fn of(&self, device: &str, name: &str) -> Option<u64> {
+        debug_assert!(DEVICES[0].1.contains(&name), "{name} is not read");
         self.number(&format!("ipv4/conf/{device}/{name}"))
     }
 

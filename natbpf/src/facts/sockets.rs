@@ -1,4 +1,4 @@
-//! UDP sockets that services of a network namespace wait at.
+//! Sockets that services and clients of a network namespace wait at.
 
 use std::{
     fs,
@@ -7,6 +7,11 @@ use std::{
 
 /// Those of the calling thread's network namespace, for IPv4 and IPv6.
 const TABLES: [&str; 2] = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"];
+
+const PACKETS: &str = "/proc/thread-self/net/packet";
+
+/// `ETH_P_ALL` and `ETH_P_IP`: what programs that ask for an address take in.
+const PROTOCOLS: [&str; 2] = ["0003", "0800"];
 
 /// A socket that is bound to a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +28,21 @@ pub struct Socket {
 pub fn look() -> Option<Vec<Socket>> {
     let [v4, v6] = TABLES.map(|path| fs::read_to_string(path).ok());
     Some([v4?, v6.unwrap_or_default()].iter().flat_map(|text| sockets(text)).collect())
+}
+
+/// Indexes of the devices that packet sockets for IPv4 of the calling thread's network namespace are bound to.
+pub fn packet() -> Vec<u32> {
+    devices(&fs::read_to_string(PACKETS).unwrap_or_default())
+}
+
+/// `sk RefCnt Type Proto Iface …`; 0 is every device.
+fn devices(text: &str) -> Vec<u32> {
+    let device = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let index = words.get(4)?.parse().ok()?;
+        (PROTOCOLS.contains(words.get(3)?) && index != 0).then_some(index)
+    };
+    text.lines().skip(1).filter_map(device).collect()
 }
 
 impl Socket {
@@ -81,5 +101,14 @@ mod tests {
         let text =
             format!("sl\n 1: {}:0043 {}:0000 07 0:0 0:0 0 0 0 1 2 0 0\n", "0".repeat(32), "0".repeat(32));
         assert!(sockets(&text)[0].takes(IpAddr::from([10, 0, 0, 1]), 67));
+    }
+
+    #[test]
+    fn packet_sockets_are_bound_to_devices() {
+        let text = "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n\
+                    ffff8a0b8a1b2800 3      3    88cc   2     1 0      0      20301\n\
+                    ffff8a0b8a1b3000 3      2    0800   7     1 0      0      20302\n\
+                    ffff8a0b8a1b3800 3      3    0003   0     1 0      0      20303\n";
+        assert_eq!(devices(text), [7]);
     }
 }

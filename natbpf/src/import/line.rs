@@ -20,6 +20,7 @@ pub struct Line {
 const NAMED: usize = 8;
 
 /// Lines by their numbers, as the subject of a sentence.
+#[derive(Debug)]
 pub struct Lines(Vec<usize>);
 
 impl Lines {

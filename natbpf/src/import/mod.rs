@@ -17,7 +17,7 @@ mod inside;
 mod inward;
 mod iptables;
 mod limits;
-mod line;
+pub mod line;
 mod matching;
 pub mod model;
 mod names;

@@ -72,6 +72,15 @@ impl Rules {
         })
     }
 
+    /// Lines of rules that may be for a packet before it is routed.
+    pub fn before_routing(&self, packet: &Packet) -> Vec<usize> {
+        let kinds = [Kind::Filter, Kind::Nat].into_iter();
+        let bases = kinds.flat_map(|kind| self.0.bases(kind, Hook::Prerouting));
+        let rules = bases.flat_map(|(table, name, _)| table.called_from(name));
+        let for_it = rules.filter(|rule| rule.pieces.iter().any(|piece| contains(piece, packet)));
+        for_it.map(|rule| rule.line.number).collect()
+    }
+
     /// Lines of rules of filters at a hook that may be for a packet.
     pub fn asked(&self, hook: Hook, packet: &Packet) -> Vec<usize> {
         let bases = self.0.bases(Kind::Filter, hook).into_iter();

@@ -54,7 +54,7 @@ impl Counted {
         match source {
             Source::Nftables => match text.rsplit_once("# handle ") {
                 Some((_, handle)) => format!("nft delete rule {table} {chain} handle {handle}"),
-                None => format!("nft chain {table} {chain} '{{ policy accept ; }}'"),
+                None => format!("nft chain {table} {chain} {{ policy accept ; }}"),
             },
             Source::Iptables | Source::Legacy => match text.strip_prefix("-A ") {
                 Some(rule) => format!("{iptables} -t {table} -D {rule}"),

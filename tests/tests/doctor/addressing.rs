@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use lab::netns::link::{colons, link_address};
-use lab::{GATEWAY_INSIDE, SERVER};
+use lab::{Lab, SERVER};
 
-use super::examination::{Examination, healthy, is_cut_off, names};
+use super::examination::{Examination, healthy, iptables, is_cut_off, names, reaches};
 
 /// Which of them the router has asked is a matter of luck.
 #[test]
@@ -36,18 +36,30 @@ fn an_instance_has_the_link_layer_address_of_its_router() -> Result<()> {
     })
 }
 
+/// A healthy lab that what is to be typed makes healthy again.
+fn names_and_mends(cause: &str, object: &str, break_it: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
+    let lab = healthy()?;
+    let cli = lab.natbpf_cli()?;
+    break_it(&lab)?;
+    is_cut_off(&lab.vm1, SERVER)?;
+    let found = Examination::of(&cli)?;
+    found.is_alone(cause, object)?;
+    found.mends(&lab.gw)?;
+    reaches(&lab.vm1, SERVER, "-c 3")?;
+    Examination::of(&cli)?.is_healthy()
+}
+
 #[test]
 fn the_address_of_the_router_is_on_a_port() -> Result<()> {
-    names("address-on-port", "port1", |lab| {
-        lab.gw.ip("addr del 10.0.0.1/24 dev br0\naddr add 10.0.0.1/24 dev port1")?;
-        is_cut_off(&lab.vm1, GATEWAY_INSIDE)
+    names_and_mends("address-on-port", "port1", |lab| {
+        lab.gw.ip("addr del 10.0.0.1/24 dev br0\naddr add 10.0.0.1/24 dev port1")
     })
 }
 
 #[test]
 fn the_way_out_is_a_port() -> Result<()> {
-    names("uplink-is-port", "wan", |lab| {
-        lab.gw.ip("link add br9 type bridge\nlink set br9 up\nlink set wan master br9")?;
-        is_cut_off(&lab.vm1, SERVER)
+    names_and_mends("uplink-is-port", "wan", |lab| {
+        iptables(lab, "-t nat -A POSTROUTING -s 10.0.0.0/24 -o br9 -j MASQUERADE")?;
+        lab.gw.ip("link add br9 type bridge\nlink set br9 up\nlink set wan master br9")
     })
 }

@@ -22,6 +22,35 @@ fn what_is_bridged_is_dropped() -> Result<()> {
     Ok(())
 }
 
+/// All who talk are behind one port, as the others of a network are behind a host's network card.
+#[test]
+fn what_no_other_port_is_for_is_no_cause() -> Result<()> {
+    let lab = healthy()?;
+    lab.gw.sysctl(CALL, "1")?;
+    lab.vm1.ip("addr add 10.0.0.21/24 dev eth0")?;
+    lab.gw.ip("link set port2 down")?;
+    for address in ["10.0.0.11", "10.0.0.21"] {
+        ensure!(ping(&lab.gw, address, "-c 1")?.received == 1);
+    }
+    iptables(&lab, "-P FORWARD DROP\n-A FORWARD -i br0 -o wan -j ACCEPT\n-A FORWARD -i wan -j ACCEPT")?;
+    let found = Examination::of(&lab.natbpf_cli()?)?;
+    ensure!(!found.causes().iter().any(|(cause, _)| *cause == "bridged-dropped"), "{:#}", found.report);
+    Ok(())
+}
+
+/// One bridge may ask by itself.
+#[test]
+fn one_bridge_asks() -> Result<()> {
+    let lab = healthy()?;
+    lab.gw.sysctl(CALL, "0")?;
+    lab.gw.ip("link set br0 type bridge nf_call_iptables 1")?;
+    ensure!(ping(&lab.vm1, VM2, "-c 1")?.received == 1, "the lab is not healthy");
+    iptables(&lab, "-P FORWARD DROP\n-A FORWARD -i br0 -o wan -j ACCEPT\n-A FORWARD -i wan -j ACCEPT")?;
+    Examination::of(&lab.natbpf_cli()?)?.is_alone("bridged-dropped", "br0")?;
+    ensure!(ping(&lab.vm1, VM2, "-c 1")?.received == 0, "a ping is answered all the same");
+    Ok(())
+}
+
 #[test]
 fn a_port_may_send_nothing() -> Result<()> {
     names_what_stops("port-dropped", "port1", |lab| {

@@ -1,18 +1,24 @@
 //! Instances that get no address.
 
 use std::fs;
+use std::io;
 use std::net::UdpSocket;
+use std::os::unix::process::CommandExt as _;
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lab::ends::tools::ping;
 use lab::process::{Process, Stream};
+use lab::wire::Wire;
 use lab::{Lab, Namespace, SERVER};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use super::examination::{Examination, healthy, names};
 
 /// Starts dnsmasq as a DHCP server alone.
-fn dnsmasq(ns: &Namespace, options: &str) -> Result<Process> {
+pub fn dnsmasq(ns: &Namespace, options: &str) -> Result<Process> {
     let fixed = "--keep-in-foreground --conf-file=/dev/null --port=0 --bind-interfaces --user=root --pid-file= \
                  --log-facility=-";
     let leases = if options.contains("leasefile") { "" } else { "--dhcp-leasefile=/dev/null" };
@@ -51,6 +57,18 @@ fn no_server_is_there() -> Result<()> {
     let lab = healthy()?;
     let _client = asks(&lab)?;
     Examination::of(&lab.natbpf_cli()?)?.is_alone("dhcp-no-server", "10.0.0.0/24")
+}
+
+/// systemd-networkd and NetworkManager have the port only when they have an address.
+#[test]
+fn who_asks_by_a_packet_socket_is_heard() -> Result<()> {
+    let lab = healthy()?;
+    lab.vm1.ip("addr flush dev eth0")?;
+    let cli = lab.natbpf_cli()?;
+    let client = lab.vm1.enter(|| Wire::here("eth0"))??;
+    Examination::of(&cli)?.is_alone("dhcp-no-server", "10.0.0.0/24")?;
+    drop(client);
+    Examination::of(&cli)?.is_alone("instance-no-address", "eth0")
 }
 
 #[test]
@@ -102,4 +120,24 @@ fn two_servers_are_there() -> Result<()> {
     let _first = dnsmasq(&lab.gw, "--interface=br0 --dhcp-range=10.0.0.100,10.0.0.120")?;
     let _second = dnsmasq(&lab.vm2, "--interface=eth0 --dhcp-range=10.0.0.130,10.0.0.140")?;
     Examination::of(&lab.natbpf_cli()?)?.notes("dhcp-two-servers", "10.0.0.0/24")
+}
+
+/// Whoever may start a program may give it any name and any words.
+#[test]
+fn a_program_that_only_says_that_it_is_a_server_holds_up_nobody() -> Result<()> {
+    let lab = healthy()?;
+    let (reader, _writer) = io::pipe()?;
+    let fifo = tempfile::tempdir()?;
+    let fifo = fifo.path().join("fifo");
+    mkfifo(&fifo, Mode::S_IRWXU)?;
+    let _programs = ["/dev/zero", &fifo.display().to_string()]
+        .into_iter()
+        .map(|file| {
+            let waiting = lab.vm1.cmd("sh").stdin(Stdio::from(reader.try_clone()?));
+            let mut waiting = waiting.args(["-c", "read line", "-C", file]);
+            waiting.as_command().arg0("dnsmasq");
+            waiting.spawn()
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Examination::of(&lab.natbpf_cli()?)?.is_healthy()
 }

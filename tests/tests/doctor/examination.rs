@@ -93,6 +93,15 @@ impl Examination {
         Ok(())
     }
 
+    /// What is to be typed for the first of what was found is typed, in this namespace.
+    pub fn mends(&self, ns: &Namespace) -> Result<()> {
+        let commands = self.findings()[0]["mend"].as_array().context("no commands")?;
+        commands
+            .iter()
+            .filter_map(Value::as_str)
+            .try_for_each(|command| ns.cmd("sh").args(["-c", command]).run())
+    }
+
     /// It is the only cause that was found.
     pub fn is_alone(&self, cause: &str, object: &str) -> Result<()> {
         self.begins_with(cause, object)?;

@@ -30,6 +30,30 @@ fn nftables_drops_what_iptables_accepts() -> Result<()> {
     })
 }
 
+/// Whoever has dropped is told to accept: rules of another program are of no use.
+#[test]
+fn what_is_to_be_typed_is_for_who_drops() -> Result<()> {
+    let nft = "table inet guard { chain pass { type filter hook forward priority 0; policy drop; \
+               iifname \"br0\" accept; }; }";
+    for (cause, program, words) in [
+        ("answers-dropped", "nft", vec![nft]),
+        ("forward-dropped", "iptables-legacy", vec!["-A", "FORWARD", "-i", "br0", "-j", "DROP"]),
+        ("answers-dropped", "iptables-legacy", vec!["-A", "FORWARD", "-i", "wan", "-j", "DROP"]),
+        ("icmp-dropped", "iptables-legacy", vec!["-A", "FORWARD", "-i", "br0", "-p", "icmp", "-j", "DROP"]),
+    ] {
+        let lab = healthy()?;
+        let cli = lab.natbpf_cli()?;
+        lab.gw.cmd(program).args(words).run()?;
+        ensure!(!reaches_outside(&lab)?, "{cause} {program}");
+        let found = Examination::of(&cli)?;
+        ensure!(found.causes().first().is_some_and(|(first, _)| *first == cause), "{:#}", found.report);
+        found.mends(&lab.gw)?;
+        ensure!(reaches_outside(&lab)?, "{:#}", found.report);
+        Examination::of(&cli)?.is_healthy()?;
+    }
+    Ok(())
+}
+
 #[test]
 fn answers_may_not_come_in() -> Result<()> {
     names_what_stops("answers-dropped", ":FORWARD DROP", |lab| {

@@ -1,10 +1,12 @@
 //! Packets that are not passed on.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lab::ends::tools::ping;
 use lab::{Lab, Options, SERVER_V6};
 
-use super::examination::{Examination, healthy, healthy_with, names, names_what_stops};
+use super::examination::{
+    Examination, healthy, healthy_with, iptables, names, names_what_stops, reaches_outside,
+};
 
 #[test]
 fn forwarding_is_off() -> Result<()> {
@@ -16,18 +18,56 @@ fn forwarding_is_off_for_one_device() -> Result<()> {
     names("forwarding-off-device", "br0", |lab| lab.gw.sysctl("net.ipv4.conf.br0.forwarding", "0"))
 }
 
-/// Two ways out, and answers that come by the second one.
+/// A second way out, strict, with a default route like this.
+fn with_second_way(lab: &Lab, route: &str) -> Result<()> {
+    lab.gw.ip(&format!(
+        "link add wan2 type veth peer name eth1 netns out\nlink set wan2 up\naddr add 198.51.100.1/24 dev wan2\n\
+         {route}"
+    ))?;
+    lab.out.ip("link set eth1 up\naddr add 198.51.100.10/24 dev eth1")?;
+    lab.gw.wait_for_carriers()?;
+    iptables(lab, "-t nat -A POSTROUTING -o wan2 -j MASQUERADE")?;
+    lab.gw.sysctl("net.ipv4.conf.wan2.rp_filter", "1")
+}
+
+const RESERVE: &str = "route add default via 198.51.100.10 metric 20";
+
+/// What is sent with the address of the second way out is answered there.
 #[test]
-fn the_reverse_path_is_strict() -> Result<()> {
-    names("rp-filter-strict", "wan2", |lab| {
-        lab.gw.ip("link add wan2 type veth peer name eth1 netns out\nlink set wan2 up\n\
-             addr add 198.51.100.1/24 dev wan2\nroute add default via 203.0.113.10 metric 10\n\
-             route add default via 198.51.100.10 metric 20")?;
-        lab.out.ip("link set eth1 up\naddr add 198.51.100.10/24 dev eth1")?;
-        lab.gw.wait_for_carriers()?;
-        lab.gw.cmd("iptables").args("-t nat -A POSTROUTING -o wan2 -j MASQUERADE".split(' ')).run()?;
+fn answers_come_by_another_device() -> Result<()> {
+    names_what_stops("rp-filter-strict", "wan2", |lab| {
+        with_second_way(lab, RESERVE)?;
+        iptables(lab, "-t nat -I POSTROUTING -s 10.0.0.0/24 -o wan -j SNAT --to-source 198.51.100.1")?;
+        lab.gw.sysctl("net.ipv4.conf.wan2.rp_filter", "2")?;
+        ensure!(reaches_outside(lab)?, "a loose filter stops it, too");
         lab.gw.sysctl("net.ipv4.conf.wan2.rp_filter", "1")
     })
+}
+
+#[test]
+fn a_forward_is_for_the_device_that_nothing_goes_back_by() -> Result<()> {
+    let lab = healthy()?;
+    with_second_way(&lab, RESERVE)?;
+    iptables(&lab, "-t nat -A PREROUTING -i wan2 -p tcp --dport 8080 -j DNAT --to-destination 10.0.0.11:80")?;
+    Examination::of(&lab.natbpf_cli()?)?.is_alone("rp-filter-strict", "wan2")?;
+    // By a rule for what it sends, the way back leads there.
+    lab.gw.ip("rule add from 10.0.0.0/24 lookup 100\nroute add default via 198.51.100.10 table 100")?;
+    Examination::of(&lab.natbpf_cli()?)?.is_healthy()
+}
+
+/// By a way out in reserve, and by one for another source, no answer comes; of two hops either is right.
+#[test]
+fn a_strict_second_way_out_is_no_cause() -> Result<()> {
+    let policy = "rule add from 10.0.0.0/24 lookup 100\nroute add default via 198.51.100.10 table 100";
+    let hops = "route replace default nexthop via 203.0.113.10 nexthop via 198.51.100.10";
+    for route in [RESERVE, policy, hops] {
+        let lab = healthy()?;
+        with_second_way(&lab, route)?;
+        lab.gw.sysctl("net.ipv4.conf.wan.rp_filter", "1")?;
+        ensure!(reaches_outside(&lab)?, "{route}");
+        Examination::of(&lab.natbpf_cli()?)?.is_healthy().with_context(|| route.to_owned())?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use lab::{Node, SERVER};
 
 use super::examination::{Examination, healthy};
+use super::pretence::Pretence;
 
 #[test]
 fn the_standard_lab() -> Result<()> {
@@ -31,6 +32,18 @@ fn two_causes_are_both_named_in_their_order() -> Result<()> {
     let found = Examination::of(&lab.natbpf_cli()?)?;
     let names: Vec<_> = found.causes().into_iter().map(|(cause, _)| cause).collect();
     ensure!(names == ["forwarding-off", "forward-dropped"], "{:#}", found.report);
+    Ok(())
+}
+
+/// A warning, too.
+#[test]
+fn what_is_met_first_stands_first() -> Result<()> {
+    let lab = healthy()?;
+    let _file = Pretence::new("/proc/sys/net/core/netdev_max_backlog", "10\n")?;
+    lab.gw.cmd("iptables").args(["-P", "FORWARD", "DROP"]).run()?;
+    let found = Examination::of(&lab.natbpf_cli()?)?;
+    let names: Vec<_> = found.causes().into_iter().map(|(cause, _)| cause).collect();
+    ensure!(names == ["backlog-short", "forward-dropped"], "{:#}", found.report);
     Ok(())
 }
 

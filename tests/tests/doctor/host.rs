@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use lab::ends::tools::ping;
 use lab::{INSIDE, Lab, SERVER};
 
-use super::examination::{Examination, healthy, names};
+use super::examination::{Examination, healthy, iptables, names};
 use super::pretence::Pretence;
 
 /// The machine's settings are not touched: the lab sees another value.
@@ -23,7 +23,13 @@ fn the_table_of_neighbours_is_full() -> Result<()> {
     }
     let limit = "net.ipv4.neigh.default.gc_thresh3";
     set(&lab, "ipv4/neigh/default/gc_thresh3", "5")?.is_alone("neighbour-table-full", limit)?;
-    set(&lab, "ipv4/neigh/default/gc_thresh3", "1024")?.is_healthy()
+    set(&lab, "ipv4/neigh/default/gc_thresh3", "1024")?.is_healthy()?;
+    // These are not counted.
+    let put = (100..120).map(|last| {
+        format!("neighbour add 10.0.0.{last} lladdr 02:00:00:00:02:00 dev br0 nud reachable extern_learn\n")
+    });
+    lab.gw.ip(&put.collect::<String>())?;
+    set(&lab, "ipv4/neigh/default/gc_thresh3", "16")?.is_healthy()
 }
 
 #[test]
@@ -70,10 +76,19 @@ fn a_security_module_has_denied_something() -> Result<()> {
 #[test]
 fn rules_for_ports_of_bridges_never_match() -> Result<()> {
     names("physdev-never-matches", "net.bridge.bridge-nf-call-iptables", |lab| {
-        let rule = "-A FORWARD -m physdev --physdev-in port1 --physdev-is-bridged -j ACCEPT";
-        lab.gw.cmd("iptables").args(rule.split(' ')).run()?;
+        let rule = "-A FORWARD -m physdev --physdev-in port1 --physdev-is-bridged";
+        iptables(lab, &format!("-N GUARD\n{rule} -j GUARD\n-A GUARD -p tcp --dport 25 -j REJECT"))?;
         lab.gw.sysctl("net.bridge.bridge-nf-call-iptables", "1")?;
         Examination::of(&lab.natbpf_cli()?)?.is_healthy()?;
         lab.gw.sysctl("net.bridge.bridge-nf-call-iptables", "0")
     })
+}
+
+/// As on hosts of virtual machines: what is bridged is accepted, should it ever be asked.
+#[test]
+fn rules_that_let_bridged_packets_pass_are_no_cause() -> Result<()> {
+    let lab = healthy()?;
+    lab.gw.sysctl("net.bridge.bridge-nf-call-iptables", "0")?;
+    iptables(&lab, "-A FORWARD -m physdev --physdev-is-bridged -j ACCEPT")?;
+    Examination::of(&lab.natbpf_cli()?)?.is_healthy()
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use lab::ends::tools::ping;
 use lab::{INSIDE, Lab, Natbpf, SERVER, VM1, bpffs, wait_until};
 
-use super::examination::{Examination, healthy};
+use super::examination::{Examination, healthy, iptables};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -35,6 +35,15 @@ fn begin(lab: &Lab, count: u16) -> Result<Vec<UdpSocket>> {
 #[test]
 fn natbpf_translates_and_nothing_is_wrong() -> Result<()> {
     let (lab, _daemon) = &translated("")?;
+    ensure!(ping(&lab.vm1, SERVER, "-c 1")?.received == 1);
+    Examination::of(&lab.natbpf_cli()?)?.is_healthy()
+}
+
+/// It does not ask conntrack.
+#[test]
+fn what_is_not_tracked_is_translated() -> Result<()> {
+    let (lab, _daemon) = &translated("")?;
+    iptables(lab, "-t raw -A PREROUTING -i br0 -j NOTRACK\n-t raw -A PREROUTING -i wan -j CT --zone 5")?;
     ensure!(ping(&lab.vm1, SERVER, "-c 1")?.received == 1);
     Examination::of(&lab.natbpf_cli()?)?.is_healthy()
 }

@@ -1,5 +1,9 @@
 //! Addresses that nobody answers for.
 
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Stdio;
+
 use anyhow::{Result, ensure};
 use lab::ends::tools::ping;
 
@@ -48,6 +52,22 @@ fn nobody_answers_for_a_floating_address() -> Result<()> {
         "a proxy answers, and a ping is not answered"
     );
     Ok(())
+}
+
+/// The other one of a pair of routers has the address, and has not been heard of here.
+#[test]
+fn a_router_in_reserve_has_not_the_address() -> Result<()> {
+    let lab = healthy()?;
+    iptables(
+        &lab,
+        "-t nat -A PREROUTING -d 203.0.113.50 -j DNAT --to-destination 10.0.0.11\n\
+         -t nat -I POSTROUTING -s 10.0.0.0/24 -o wan -j SNAT --to-source 203.0.113.50",
+    )?;
+    let (reader, _writer) = io::pipe()?;
+    let mut keepalived = lab.gw.cmd("sh").args(["-c", "read line"]).stdin(Stdio::from(reader));
+    keepalived.as_command().arg0("keepalived");
+    let _keepalived = keepalived.spawn()?;
+    Examination::of(&lab.natbpf_cli()?)?.notes("translated-address-elsewhere", "203.0.113.50")
 }
 
 #[test]

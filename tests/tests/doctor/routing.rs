@@ -1,8 +1,9 @@
 //! Ways that are not there.
 
 use anyhow::Result;
+use lab::{Options, SERVER_V6};
 
-use super::examination::{names, names_what_stops};
+use super::examination::{Examination, healthy_with, names, names_what_stops};
 
 #[test]
 fn the_router_has_no_default_route() -> Result<()> {
@@ -41,4 +42,15 @@ fn answers_end_in_a_blackhole() -> Result<()> {
 #[test]
 fn answers_are_led_elsewhere() -> Result<()> {
     names_what_stops("route-back-elsewhere", "10.0.0.0/28", |lab| lab.gw.ip("route add 10.0.0.0/28 dev wan"))
+}
+
+/// A host that reaches a company's network and nothing else, and one that has IPv6 alone.
+#[test]
+fn a_host_that_needs_no_default_route() -> Result<()> {
+    for route in ["192.168.0.0/16 via 203.0.113.10".to_owned(), format!("::/0 via {SERVER_V6}")] {
+        let lab = healthy_with(Options { ipv6: true, ..Options::default() })?;
+        lab.gw.ip(&format!("route del default\nroute add {route}"))?;
+        Examination::of(&lab.natbpf_cli()?)?.notes("some-routes-alone", "default")?;
+    }
+    Ok(())
 }

@@ -3,11 +3,32 @@
 use anyhow::{Result, ensure};
 use lab::{GATEWAY, Lab, Namespace, SERVER, VM1};
 
-use super::examination::{Examination, healthy, iptables, names, names_what_stops, reaches};
+use super::examination::{Examination, healthy, iptables, is_cut_off, names, names_what_stops, reaches};
 
 #[test]
 fn nothing_masquerades() -> Result<()> {
     names_what_stops("not-translated", "10.0.0.0/24", |lab| iptables(lab, "-t nat -F"))
+}
+
+/// A router in a corporate network, as many are: the next one knows the way back, or may know it.
+#[test]
+fn a_private_network_is_routed_in_a_larger_one() -> Result<()> {
+    let lab = healthy()?;
+    let cli = lab.natbpf_cli()?;
+    lab.gw.ip("addr flush dev wan\naddr add 10.1.0.1/24 dev wan\nroute add default via 10.1.0.10")?;
+    lab.out.ip("addr add 10.1.0.10/24 dev eth0\nroute add 10.0.0.0/24 via 10.1.0.1")?;
+    iptables(&lab, "-t nat -F")?;
+    reaches(&lab.vm1, SERVER, "-c 1")?;
+    let found = Examination::of(&cli)?;
+    found.is_healthy()?;
+    ensure!(found.notes("untranslated-behind-private", "10.0.0.0/24").is_err(), "{:#}", found.report);
+    // That it does not is seen, too.
+    lab.out.ip("route del 10.0.0.0/24")?;
+    is_cut_off(&lab.vm1, SERVER)?;
+    Examination::of(&cli)?.is_alone("not-translated", "10.0.0.0/24")?;
+    // The next router is somebody who is not seen.
+    lab.gw.ip("route replace default via 10.1.0.99")?;
+    Examination::of(&cli)?.notes("untranslated-behind-private", "10.0.0.0/24")
 }
 
 /// The rule of the healthy lab gives way to this one.

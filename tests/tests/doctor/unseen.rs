@@ -1,7 +1,7 @@
 //! Where the doctor cannot look, he says so and guesses nothing.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use lab::{Lab, bpffs};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use super::examination::{Examination, healthy};
+use super::examination::{Examination, healthy, iptables};
 
 const NOBODY: [&str; 4] = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
 
@@ -78,6 +78,74 @@ fn without_the_programs_that_show_rules() -> Result<()> {
     let text = String::from_utf8(text.stdout)?;
     ensure!(text.contains("not looked at: rules of nft"), "{text}");
     ensure!(text.contains("no cause was found in what could be looked at"), "{text}");
+    Ok(())
+}
+
+/// Programs that show rules, and no others.
+fn with_programs(lab: &Lab, names: &[&str]) -> Result<(tempfile::TempDir, Cmd)> {
+    let folder = tempfile::tempdir()?;
+    for name in names {
+        let find = ["-c", "command -v \"$0\"", name];
+        let path = lab.gw.cmd("sh").args(find).output_text()?;
+        symlink(fs::canonicalize(path.trim())?, folder.path().join(name))?;
+    }
+    let doctor = lab.natbpf_cli()?.cmd().env("PATH", folder.path()).args(["doctor", "--json"]);
+    Ok((folder, doctor))
+}
+
+/// What iptables shows is all that there is, as long as it is.
+#[test]
+fn without_nft_alone() -> Result<()> {
+    let lab = healthy()?;
+    let doctor = || with_programs(&lab, &["iptables-nft-save"]);
+    let (_folder, cmd) = doctor()?;
+    Examination::by(cmd)?.is_healthy()?;
+    lab.gw.cmd("nft").arg("add table ip6 mine").run()?;
+    let (_folder, cmd) = doctor()?;
+    Examination::by(cmd)?.is_healthy()?;
+    lab.gw.cmd("nft").arg("add table inet guard").run()?;
+    let (_folder, cmd) = doctor()?;
+    is_unseen(&Examination::by(cmd)?, &["rules of nft: `nft` is not installed"])
+}
+
+#[test]
+fn rules_that_cannot_be_read() -> Result<()> {
+    let lab = healthy()?;
+    iptables(&lab, "-t nat -F")?;
+    let (folder, cmd) = with_programs(&lab, &["iptables-nft-save"])?;
+    let program = folder.path().join("nft");
+    fs::write(&program, "#!/bin/sh\necho 'table ip guard {'\n")?;
+    fs::set_permissions(&program, Permissions::from_mode(0o755))?;
+    // That nothing translates is not known then.
+    is_unseen(&Examination::by(cmd)?, &["rules of nft: "])
+}
+
+#[test]
+fn a_namespace_that_is_not_there() -> Result<()> {
+    let doctor = || Ok::<_, anyhow::Error>(Cmd::new(natbpf::binary()?).args(["--netns", "gone", "doctor"]));
+    let found = Examination::by(doctor()?.arg("--json"))?;
+    is_unseen(&found, &["gone"])?;
+    let output = doctor()?.output()?;
+    let text = String::from_utf8(output.stdout)?;
+    ensure!(
+        text.contains("not looked at: ") && output.status.code() == Some(3),
+        "{text} {:?}",
+        output.status
+    );
+    Ok(())
+}
+
+/// ip-netns(8) knows no paths.
+#[test]
+fn commands_for_a_namespace_with_a_path_can_be_typed() -> Result<()> {
+    let lab = healthy()?;
+    lab.gw.sysctl("net.ipv4.ip_forward", "0")?;
+    let path = format!("/run/netns/{}", lab.gw.name());
+    let doctor = Cmd::new(natbpf::binary()?).args(["--netns", &path, "doctor", "--json"]);
+    let found = Examination::by(doctor)?;
+    found.is_alone("forwarding-off", "net.ipv4.ip_forward")?;
+    let mend = &found.report["findings"][0]["mend"][0];
+    ensure!(*mend == format!("nsenter --net={path} sysctl -w net.ipv4.ip_forward=1"), "{mend}");
     Ok(())
 }
 

@@ -93,3 +93,29 @@ fn the_bridge_is_not_in_the_vlan_of_its_router() -> Result<()> {
     is_cut_off(&lab.vm1, SERVER)?;
     Examination::of(&cli)?.is_alone("bridge-not-in-vlan", "br0")
 }
+
+/// The router is at the other end of a cable with VLANs: there, a frame without a tag would be heard by nobody.
+#[test]
+fn the_cable_to_the_router_does_not_carry_the_vlan() -> Result<()> {
+    if !has_vlans()? {
+        return Ok(());
+    }
+    let lab = healthy()?;
+    let cli = lab.natbpf_cli()?;
+    lab.gw.ip(
+        "link add trunk0 type veth peer name trunk1\nlink set trunk0 master br0 up\nlink set trunk1 up\n\
+               link add link trunk1 name lan10 type vlan id 10\naddr del 10.0.0.1/24 dev br0\n\
+               addr add 10.0.0.1/24 dev lan10\nlink set lan10 up\nlink set br0 type bridge vlan_filtering 1",
+    )?;
+    let ports = ["port1", "port2"].map(|port| format!("add vid 10 dev {port} pvid untagged"));
+    vlan(&lab.gw, &[&*ports[0], &*ports[1], "add vid 10 dev trunk0"])?;
+    lab.gw.wait_for_carriers()?;
+    reaches(&lab.vm1, SERVER, "-c 3")?;
+    Examination::of(&cli)?.is_healthy()?;
+    vlan(&lab.gw, &["del vid 10 dev trunk0"])?;
+    is_cut_off(&lab.vm1, SERVER)?;
+    let found = Examination::of(&cli)?;
+    found.is_alone("vlan-not-on-port", "trunk0")?;
+    found.mends(&lab.gw)?;
+    reaches(&lab.vm1, SERVER, "-c 3")
+}

@@ -157,14 +157,17 @@ fn bridge_over<'a>(place: &'a Place, device: &'a Device) -> Option<&'a Device> {
     is_port_of((place, device), (place, bridge)).then_some(bridge)
 }
 
-/// What moves the addresses of a port to its bridge.
-fn moved(found: Found, place: &Place, port: &Device, bridge: &Device) -> Found {
+/// What moves the addresses of a port to its bridge. Who is connected by one of them gets no farther than the first of
+/// these commands, if they are typed one by one.
+fn moved(place: &Place, port: &Device, bridge: &Device) -> Vec<String> {
     let nets = place.addresses_of(port).filter(|own| own.net.addr().is_ipv4());
-    nets.fold(found, |found, own| {
-        found
-            .mend(place, format!("ip address del {} dev {}", own.net, port.name))
-            .mend(place, format!("ip address add {} dev {}", own.net, bridge.name))
-    })
+    let moves = nets.flat_map(|own| {
+        [
+            format!("ip address del {} dev {}", own.net, port.name),
+            format!("ip address add {} dev {}", own.net, bridge.name),
+        ]
+    });
+    moves.collect()
 }
 
 fn on_port(site: &Site<'_>) -> Vec<Found> {
@@ -182,7 +185,7 @@ fn on_port(site: &Site<'_>) -> Vec<Found> {
             format!("ip address show dev {}", port.name),
             format!("{}, master {}", attached.gateway, bridge.name),
         );
-        Some(moved(found, place, port, bridge))
+        Some(found.mend_all(place, &moved(place, port, bridge)))
     }))
 }
 
@@ -200,10 +203,8 @@ fn uplink_on_port(site: &Site<'_>) -> Vec<Found> {
             format!("ip address show dev {}", port.name),
             format!("{}, master {}", nets.join(", "), bridge.name),
         );
-        let found = moved(found, place, port, bridge);
-        Some(
-            found.mend(place, format!("ip route replace default via {}", gateway(router.uplinks[0].gateway))),
-        )
+        let route = format!("ip route replace default via {}", gateway(router.uplinks[0].gateway));
+        Some(found.mend_all(place, &[moved(place, port, bridge), vec![route]].concat()))
     });
     found.collect()
 }

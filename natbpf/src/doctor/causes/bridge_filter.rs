@@ -10,7 +10,7 @@ use crate::{
         Cause, Found, Inside, Router, Severity, Site, Stage,
         way::{drops_all, packets},
     },
-    facts::{Device, Hook, Packet, Place, Verdict},
+    facts::{Device, For, Hook, Packet, Place, PortState, Verdict},
 };
 
 use super::filter::outward_drop;
@@ -35,14 +35,25 @@ pub const CAUSES: &[Cause] = &[
 const CALL: &str = "bridge/bridge-nf-call-iptables";
 const HOOKS: [Hook; 3] = [Hook::Prerouting, Hook::Forward, Hook::Postrouting];
 
-fn asks_iptables(place: &Place) -> bool {
-    place.settings.number(CALL) == Some(1)
+/// All bridges ask, or this one does.
+fn asks_iptables(place: &Place, bridge: &Device) -> bool {
+    let own = bridge.bridge.as_ref().is_some_and(|bridge| bridge.calls_iptables);
+    own || place.settings.number(CALL) == Some(1)
+}
+
+/// Where that is set, with the value.
+fn asked_by(place: &Place, bridge: &Device) -> (String, String) {
+    match place.settings.number(CALL) {
+        Some(1) => (format!("/proc/sys/net/{CALL}"), "1".to_owned()),
+        _ => (format!("ip -d link show dev {}", bridge.name), "nf_call_iptables 1".to_owned()),
+    }
 }
 
 fn bridged(site: &Site<'_>) -> Vec<Found> {
     let mut found = Vec::new();
-    for place in site.host.places.iter().filter(|place| asks_iptables(place)) {
-        for bridge in place.devices.iter().filter(|device| device.bridge.is_some()) {
+    for place in &site.host.places {
+        let asking = |device: &&Device| device.bridge.is_some() && asks_iptables(place, device);
+        for bridge in place.devices.iter().filter(asking) {
             let Some(drop) = bridged_drop(site, place, bridge) else { continue };
             // The same rule drops what is routed: there it is met first.
             let routers = site.routers.iter().filter(|router| router.place.cookie == place.cookie);
@@ -60,11 +71,12 @@ fn bridged(site: &Site<'_>) -> Vec<Found> {
                 drop.source.name(),
                 drop.text
             );
+            let (set, value) = asked_by(place, bridge);
             found.push(
                 Found::new(place, name, sentence)
-                    .seen(format!("/proc/sys/net/{CALL}"), 1)
+                    .seen(set, value)
                     .seen_rule(&drop)
-                    .mend(place, format!("iptables -I FORWARD -i {name} -o {name} -j ACCEPT")),
+                    .mend(place, drop.accepting("FORWARD", &[For::Input(name), For::Output(name)])),
             );
         }
     }
@@ -74,25 +86,39 @@ fn bridged(site: &Site<'_>) -> Vec<Found> {
 /// What drops packets between ports. A rule that names the bridge is meant so.
 fn bridged_drop(site: &Site<'_>, place: &Place, bridge: &Device) -> Option<Verdict> {
     let known = stations(site, place, bridge);
-    let [source, destination] = *known.first_chunk()?;
+    let (first, source) = *known.first()?;
+    // What is behind one port is not bridged.
+    let (_, destination) = *known.iter().find(|(port, _)| *port != first)?;
     let packets = packets(&bridge.name, &bridge.name, source).map(|packet| Packet { destination, ..packet });
     let drop = drops_all(place, &HOOKS, packets)?;
     (!drop.text.split([' ', '"']).any(|word| word == bridge.name)).then_some(drop)
 }
 
-/// Addresses behind a bridge that are known: rules may be for some and not for others.
-fn stations(site: &Site<'_>, place: &Place, bridge: &Device) -> Vec<Ipv4Addr> {
+/// Addresses that are known behind a bridge, in their order, with the index of the port that each is at: rules may be
+/// for some and not for others.
+fn stations(site: &Site<'_>, place: &Place, bridge: &Device) -> Vec<(u32, Ipv4Addr)> {
     let is_here = |router: &Router<'_>, device: &Device| {
         router.place.cookie == place.cookie && device.index == bridge.index
     };
     let instances = site.instances().filter(|(router, inside, ..)| is_here(router, inside.device));
-    let own = instances.filter_map(|(_, inside, instance, device)| address(inside, instance, device));
-    let heard = place.neighbours.iter().filter(|other| other.device == bridge.index && other.mac.is_some());
+    let own = instances
+        .filter_map(|(_, inside, instance, device)| Some((address(inside, instance, device)?, device.mac?)));
+    let heard = place.neighbours.iter().filter(|other| other.device == bridge.index);
     let heard = heard.filter_map(|other| match other.address {
-        IpAddr::V4(address) => Some(address),
+        IpAddr::V4(address) => Some((address, other.mac?)),
         IpAddr::V6(_) => None,
     });
-    own.chain(heard).collect::<BTreeSet<_>>().into_iter().collect()
+    let passes = |port: &&Device| {
+        let state = port.port.as_ref().map(|port| port.state);
+        port.up && port.carrier && state == Some(PortState::Forwarding)
+    };
+    let ports: BTreeSet<_> = place.ports(bridge).filter(passes).map(|port| port.index).collect();
+    let known: BTreeSet<_> = own.chain(heard).collect();
+    let at = |mac: [u8; 6]| {
+        let mut stations = place.stations.iter().filter(|station| station.mac == mac && !station.permanent);
+        stations.find(|station| ports.contains(&station.port)).map(|station| station.port)
+    };
+    known.into_iter().filter_map(|(address, mac)| Some((at(mac)?, address))).collect()
 }
 
 /// Its address in its network.
@@ -109,7 +135,7 @@ fn port(site: &Site<'_>) -> Vec<Found> {
         let Some((place, port)) = site.host.peer(instance, device) else { continue };
         let bridge =
             port.master.and_then(|master| place.device(master)).filter(|bridge| bridge.bridge.is_some());
-        let Some(bridge) = bridge.filter(|_| asks_iptables(place)) else { continue };
+        let Some(bridge) = bridge.filter(|bridge| asks_iptables(place, bridge)) else { continue };
         let Some(address) = address(inside, instance, device) else { continue };
         let drops = |packet| place.firewall.drops_from_port(&HOOKS, &packet, &port.name);
         let drops: Option<Vec<_>> = packets(&bridge.name, &bridge.name, address).map(drops).collect();
@@ -121,17 +147,17 @@ fn port(site: &Site<'_>) -> Vec<Found> {
         let name = &port.name;
         let sentence = format!(
             "all that {} sends by the port {name} of {}{} is dropped by a rule of {}: {}",
-            instance.name,
+            instance.called("the instance"),
             bridge.name,
             place.within(),
             drop.source.name(),
             drop.text
         );
         found.push(
-            Found::new(place, name, sentence).seen(format!("/proc/sys/net/{CALL}"), 1).seen_rule(&drop).mend(
-                place,
-                format!("iptables -I FORWARD -m physdev --physdev-in {name} -s {address} -j ACCEPT"),
-            ),
+            Found::new(place, name, sentence)
+                .seen(format!("/proc/sys/net/{CALL}"), 1)
+                .seen_rule(&drop)
+                .mend(place, drop.accepting("FORWARD", &[For::Port(name), For::From(address.into())])),
         );
     }
     found

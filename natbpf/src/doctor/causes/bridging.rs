@@ -117,15 +117,25 @@ fn not_forwarding(site: &Site<'_>, states: &[PortState]) -> Vec<Found> {
                 name((place, port))
             );
             let stp = bridge.bridge.as_ref().is_some_and(|bridge| bridge.stp);
-            let mend = if stp {
-                format!("ip link set {} type bridge stp_state 0", bridge.name)
-            } else {
-                format!("bridge link set dev {} state 3", port.name)
+            let mend = match (stp, own.state) {
+                // Without the spanning tree, frames would go round in the loop that it has found.
+                (true, PortState::Blocking) => format!("bridge link set dev {} cost 1 priority 0", port.name),
+                // It passes them on by itself, after two times this.
+                (true, PortState::Listening | PortState::Learning) => {
+                    format!("ip link set {} type bridge forward_delay 200", bridge.name)
+                }
+                _ => format!("bridge link set dev {} state 3", port.name),
             };
+            let found_port = Found::new(place, &port.name, sentence)
+                .seen(format!("bridge -d link show dev {}", port.name), format!("state {state}"));
             found.push(
-                Found::new(place, &port.name, sentence)
-                    .seen(format!("bridge -d link show dev {}", port.name), format!("state {state}"))
-                    .mend(place, mend),
+                if stp && own.state == PortState::Blocking {
+                    let loops = format!("{} has a loop, and the way by other ports costs less", bridge.name);
+                    found_port.seen(format!("ip -d link show dev {}", bridge.name), loops)
+                } else {
+                    found_port
+                }
+                .mend(place, mend),
             );
         }
     }

@@ -83,7 +83,7 @@ fn nearly_full(site: &Site<'_>) -> Vec<Found> {
 fn rules<'a>(site: &Site<'a>) -> Vec<(&'a Place, String, Option<Verdict>, Option<Verdict>)> {
     let mut rules = Vec::new();
     for router in site.routers.iter().filter(|router| router.place.forwards()) {
-        for (inside, uplink) in router.ways_out() {
+        for (inside, uplink) in router.ways_by_kernel(site.host) {
             // What is routed with its own address needs no tracking.
             let place = router.place;
             let Some([out, back]) =

@@ -76,7 +76,10 @@ impl Waiting<'_> {
     /// Whether something in it asks for an address.
     fn asks(&self, host: &Host) -> bool {
         let waits = self.place.sockets.iter().flatten().any(|socket| socket.port == CLIENT);
-        waits || host.daemons.iter().any(|daemon| daemon.is_client() && daemon.namespace == self.place.inode)
+        let takes = self.place.tapped.contains(&self.device.index);
+        waits
+            || takes
+            || host.daemons.iter().any(|daemon| daemon.is_client() && daemon.namespace == self.place.inode)
     }
 
     fn name(&self) -> String {
@@ -134,6 +137,7 @@ fn no_address(site: &Site<'_>) -> Vec<Found> {
             Found::new(instance.place, &instance.device.name, sentence)
                 .seen(format!("ip address show dev {}", instance.device.name), "no address")
                 .seen("/proc/net/udp", format!("nobody waits at port {CLIENT}"))
+                .seen("/proc/net/packet", "no socket for IPv4 at it")
                 .mend(instance.place, mend)
                 .mend(
                     instance.place,

@@ -130,25 +130,24 @@ fn redirects(place: &Place) -> bool {
 }
 
 fn told(router: &Router<'_>, place: &Place, resolver: &Resolver, server: IpAddr, fault: Fault) -> Found {
-    let name = &place.name;
+    let who = place.called("the instance");
     let waits = format!("nobody waits at port {PORT}");
     let (object, sentence) = match fault {
-        Fault::Untold => (
-            resolver.path.clone(),
-            format!("the instance {name} resolves no names: its resolv.conf names no name server"),
-        ),
+        Fault::Untold => {
+            (resolver.path.clone(), format!("{who} resolves no names: its resolv.conf names no name server"))
+        }
         Fault::Within => (
             server.to_string(),
-            format!("the instance {name} resolves no names: it asks itself, at {server}, where {waits}"),
+            format!("{who} resolves no names: it asks itself, at {server}, where {waits}"),
         ),
         Fault::Route => (
             server.to_string(),
-            format!("the instance {name} resolves no names: it has no route to its name server {server}"),
+            format!("{who} resolves no names: it has no route to its name server {server}"),
         ),
         Fault::Router => (
             server.to_string(),
             format!(
-                "the instance {name} resolves no names: it asks its router at {server}, where {waits}{}",
+                "{who} resolves no names: it asks its router at {server}, where {waits}{}",
                 router.place.within()
             ),
         ),
@@ -157,7 +156,12 @@ fn told(router: &Router<'_>, place: &Place, resolver: &Resolver, server: IpAddr,
     let servers = if servers.is_empty() { "no nameserver".to_owned() } else { servers.join(", ") };
     let found = Found::new(place, object, sentence).seen(&resolver.path, servers);
     match fault {
-        Fault::Untold => found.mend(place, format!("sh -c 'echo nameserver ADDRESS >> {}'", resolver.path)),
+        Fault::Untold => {
+            // A link there would lead to a file of ours: dd refuses it.
+            let append = "dd oflag=append,nofollow conv=nocreat,notrunc";
+            let command = format!("echo nameserver ADDRESS | {append} of={}", resolver.path);
+            Found { mend: vec![command], ..found }
+        }
         Fault::Within => found
             .seen("/proc/net/udp", waits)
             .mend(place, format!("dnsmasq --listen-address={server} --bind-interfaces")),

@@ -5,7 +5,7 @@ use crate::{
         Cause, Found, Inside, Router, Severity, Site, Stage, Uplink,
         way::{answers, drops_all, packets},
     },
-    facts::{Hook, Source, Verdict},
+    facts::{For, Hook, Source, Verdict},
 };
 
 /// What a packet meets that is passed on.
@@ -37,7 +37,7 @@ pub const CAUSES: &[Cause] = &[
         name: "icmp-dropped",
         severity: Severity::Warning,
         stage: Stage::Filter,
-        title: "A rule drops ICMP of instances, and nothing else: no ping, and no path MTU discovery",
+        title: "A rule drops ICMP of instances, and nothing else: no ping, and perhaps no path MTU discovery",
         look: icmp_dropped,
     },
 ];
@@ -75,24 +75,22 @@ fn dropped(site: &Site<'_>) -> Vec<Found> {
             drop.text
         );
         let chain = if by_docker { "DOCKER-USER" } else { "FORWARD" };
-        let accept =
-            format!("iptables -I {chain} -s {} -o {} -j ACCEPT", inside.network(), uplink.device.name);
-        let command = accept.replace("iptables", drop.source.name());
+        let command = drop.accepting(chain, &[For::From(inside.network()), For::Output(&uplink.device.name)]);
         Found::of_rule(router.place, &drop, sentence).mend(router.place, command)
     });
     found.collect()
 }
 
 fn dropped_by_nft(site: &Site<'_>) -> Vec<Found> {
-    let found = drops(site, true).map(|(router, inside, _, drop)| {
+    let found = drops(site, true).map(|(router, inside, uplink, drop)| {
         let sentence = format!(
             "packets of {} to the outside are dropped{} by nftables, which is asked besides iptables: {}",
             inside.network(),
             router.place.within(),
             drop.text
         );
-        let chain = drop.chain.as_deref().unwrap_or_default();
-        let command = format!("nft insert rule {chain} ip saddr {} accept", inside.network());
+        let command =
+            drop.accepting("FORWARD", &[For::From(inside.network()), For::Output(&uplink.device.name)]);
         Found::of_rule(router.place, &drop, sentence).mend(router.place, command)
     });
     found.collect()
@@ -116,9 +114,7 @@ fn answers_dropped(site: &Site<'_>) -> Vec<Found> {
                 drop.source.name(),
                 drop.text
             );
-            let accept = format!(
-                "iptables -I FORWARD -i {out} -o {device} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
-            );
+            let accept = drop.accepting("FORWARD", &[For::Input(out), For::Output(device), For::Answers]);
             found.push(Found::of_rule(router.place, &drop, sentence).mend(router.place, accept));
         }
     }
@@ -137,14 +133,18 @@ fn icmp_dropped(site: &Site<'_>) -> Vec<Found> {
             if outward_drop(router, inside, &uplink).is_some() {
                 continue;
             }
+            // Errors about flows that are known may be accepted before.
+            let related =
+                ["RELATED", "related"].iter().any(|state| place.firewall.lines(state).next().is_some());
+            let fails = if related { "ping fails" } else { "ping and path MTU discovery fail" };
             let sentence = format!(
-                "ICMP of {} is dropped{} by a rule of {}, and nothing else: ping and path MTU discovery fail: {}",
+                "ICMP of {} is dropped{} by a rule of {}, and nothing else: {fails}: {}",
                 inside.network(),
                 place.within(),
                 drop.source.name(),
                 drop.text
             );
-            let accept = format!("iptables -I FORWARD -s {} -p icmp -j ACCEPT", inside.network());
+            let accept = drop.accepting("FORWARD", &[For::From(inside.network()), For::Icmp]);
             found.push(Found::of_rule(place, &drop, sentence).mend(place, accept));
         }
     }

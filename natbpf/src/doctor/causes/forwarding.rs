@@ -1,10 +1,11 @@
 //! Whether the kernel passes packets on.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use super::translation::forwards;
 use crate::{
-    doctor::{Cause, Found, Inside, Router, Severity, Site, Stage},
-    facts::{Place, Route},
+    doctor::{Cause, Found, Inside, Router, Severity, Site, Stage, distinct, way::OUTSIDE},
+    facts::{Device, Lookup, Packet, Place, Query, Route, Verdict},
 };
 
 pub const CAUSES: &[Cause] = &[
@@ -26,7 +27,7 @@ pub const CAUSES: &[Cause] = &[
         name: "rp-filter-strict",
         severity: Severity::Error,
         stage: Stage::Return,
-        title: "Answers come by another device than the route back leads to, and `rp_filter` is strict",
+        title: "Packets come by another device than the way back leads to, and `rp_filter` is strict",
         look: reverse_path,
     },
     Cause {
@@ -100,38 +101,77 @@ fn off_by_device(site: &Site<'_>) -> Vec<Found> {
     found
 }
 
-/// Strict is 1, loose 2 (RFC 3704); the larger of the device's and that of all counts.
-fn reverse_path(site: &Site<'_>) -> Vec<Found> {
-    let mut found = Vec::new();
-    for router in &site.routers {
-        let (place, settings) = (router.place, &router.place.settings);
-        let Some(best) = router.uplinks.first() else { continue };
-        // Answers from anywhere may come by each of them, but the way back is that of the best route alone.
-        for uplink in router.uplinks.iter().skip(1).filter(|uplink| uplink.device.index != best.device.index)
-        {
-            let name = &uplink.device.name;
-            if settings.larger(name, "rp_filter") == Some(1) {
-                let sentence = format!(
-                    "what comes by {name}{} is dropped where the route back leads to {}: rp_filter is strict",
-                    place.within(),
-                    best.device.name
-                );
-                found.push(
-                    Found::new(place, name, sentence)
-                        .seen(
-                            "net.ipv4.conf.all.rp_filter",
-                            settings.of("all", "rp_filter").unwrap_or_default(),
-                        )
-                        .seen(
-                            format!("net.ipv4.conf.{name}.rp_filter"),
-                            settings.of(name, "rp_filter").unwrap_or_default(),
-                        )
-                        .mend(place, format!("sysctl -w net/ipv4/conf/{name}/rp_filter=2")),
-                );
+/// Who is asked for by a packet that comes by a device, and the rule that has it come there.
+struct Comes<'b, 'a> {
+    router: &'b Router<'a>,
+    inside: &'b Inside<'a>,
+    instance: Ipv4Addr,
+    device: &'a Device,
+    rule: Verdict,
+}
+
+/// Packets from anywhere: answers to an address that a rule sends from by another device than it is on, and what DNAT
+/// is for. Without a default route there, none of them comes by a device.
+fn comes<'b, 'a>(site: &'b Site<'a>) -> Vec<Comes<'b, 'a>> {
+    let mut comes = Vec::new();
+    for router in site.routers.iter().filter(|router| router.place.forwards()) {
+        let place = router.place;
+        for (inside, uplink) in router.ways_out() {
+            let packet =
+                Packet::forwarded(&inside.device.name, &uplink.device.name, inside.example(), OUTSIDE[0]);
+            let Some((rule, address)) = place.firewall.sender(&packet) else { continue };
+            if let Some(device) = place.owner(address) {
+                comes.push(Comes { router, inside, instance: inside.example(), device, rule });
             }
         }
     }
-    found
+    for (router, rule, forward) in forwards(site) {
+        let place = router.place;
+        let named = || place.named(forward.input.as_ref()?);
+        let device = forward.destination.and_then(|address| place.owner(address)).or_else(named);
+        let inside = router.insides.iter().find(|inside| inside.network().contains(&forward.to));
+        // Who else may come is known of none that asks for a source.
+        let from_anywhere = !rule.text.contains(" -s ") && !rule.text.contains("saddr");
+        if let (Some(device), Some(inside), true) = (device, inside, from_anywhere) {
+            comes.push(Comes { router, inside, instance: forward.to, device, rule });
+        }
+    }
+    comes.retain(|one| one.router.uplinks.iter().any(|uplink| uplink.device.index == one.device.index));
+    comes
+}
+
+/// Strict is 1, loose 2 (RFC 3704); the larger of the device's and that of all counts. What counts as the way back is
+/// the way of what the instance sends there (`fib_validate_source`), by any of its hops.
+fn reverse_path(site: &Site<'_>) -> Vec<Found> {
+    let mut found = Vec::new();
+    for Comes { router, inside, instance, device, rule } in comes(site) {
+        let (place, settings, name) = (router.place, &router.place.settings, &device.name);
+        if settings.larger(name, "rp_filter") != Some(1) {
+            continue;
+        }
+        let query = Query { input: &inside.device.name, source: instance, destination: OUTSIDE[0] };
+        let Lookup::Leads(_, route) = place.lookup(query) else { continue };
+        let back: Vec<_> = route.hops.iter().filter_map(|hop| place.device(hop.device)).collect();
+        if back.is_empty() || back.iter().any(|hop| hop.index == device.index) {
+            continue;
+        }
+        let back: Vec<_> = back.iter().map(|hop| &*hop.name).collect();
+        let sentence = format!(
+            "what comes from the outside by {name}{} for {instance} is dropped: the way back leads to {}, and \
+             rp_filter is strict",
+            place.within(),
+            back.join(", ")
+        );
+        let setting = |of: &str| settings.of(of, "rp_filter").unwrap_or_default();
+        found.push(
+            Found::new(place, name, sentence)
+                .seen_rule(&rule)
+                .seen("net.ipv4.conf.all.rp_filter", setting("all"))
+                .seen(format!("net.ipv4.conf.{name}.rp_filter"), setting(name))
+                .mend(place, format!("sysctl -w net/ipv4/conf/{name}/rp_filter=2")),
+        );
+    }
+    distinct(found)
 }
 
 fn ttl(site: &Site<'_>) -> Vec<Found> {
@@ -141,7 +181,7 @@ fn ttl(site: &Site<'_>) -> Vec<Found> {
         let ttl = short(place)?;
         let sentence = format!(
             "what {} sends ends at its router{}: its packets begin with a TTL of {ttl}",
-            place.name,
+            place.called("the instance"),
             router.place.within()
         );
         let found = Found::new(place, NAME, sentence).seen("/proc/sys/net/ipv4/ip_default_ttl", ttl);
@@ -185,7 +225,7 @@ fn off_ipv6(site: &Site<'_>) -> Vec<Found> {
         let sentence = format!(
             "packets of IPv6 are not passed on{}, and the default route of {} leads there, to {gateway}",
             router.place.within(),
-            instance.name
+            instance.called("the instance")
         );
         Found::new(router.place, NAME, sentence)
             .seen("/proc/sys/net/ipv6/conf/all/forwarding", 0)
@@ -205,7 +245,7 @@ fn no_default_ipv6(site: &Site<'_>) -> Vec<Found> {
             });
             let sentence = format!(
                 "{} has {gateway} as its default gateway of IPv6, which has no default route of IPv6 itself{}",
-                instance.name,
+                instance.called("the instance"),
                 router.place.within()
             );
             let mut found = Found::new(router.place, "::/0", sentence)

@@ -4,13 +4,16 @@ use std::net::IpAddr;
 
 use crate::{
     doctor::{Cause, Found, Severity, Site, Stage},
-    facts::{Neighbour, NeighbourState, Place},
+    facts::{Device, Neighbour, NeighbourState, Place},
 };
 
 const NEIGHBOURS: &str = "ipv4/neigh/default/gc_thresh3";
 const BACKLOG: &str = "core/netdev_max_backlog";
 const JIT: &str = "core/bpf_jit_enable";
 const BRIDGE: &str = "bridge/bridge-nf-call-iptables";
+
+/// Chains that call each other are not followed farther.
+const DEEPEST: u8 = 16;
 
 /// What a processor takes in at a time (`net.core.dev_weight`): a shorter backlog ends before its first round.
 const ROUND: u64 = 64;
@@ -48,7 +51,7 @@ pub const CAUSES: &[Cause] = &[
         name: "physdev-never-matches",
         severity: Severity::Warning,
         stage: Stage::Filter,
-        title: "Rules ask for ports of bridges, and bridges ask no rules (`net.bridge.bridge-nf-call-iptables`)",
+        title: "Rules are to keep something from ports of bridges, and bridges ask no rules (`bridge-nf-call-iptables`)",
         look: physdev,
     },
 ];
@@ -56,7 +59,7 @@ pub const CAUSES: &[Cause] = &[
 /// Whether the kernel counts it against the limit.
 fn is_counted(neighbour: &&Neighbour) -> bool {
     let fixed = matches!(neighbour.state, NeighbourState::Permanent | NeighbourState::Noarp);
-    matches!(neighbour.address, IpAddr::V4(_)) && !fixed
+    matches!(neighbour.address, IpAddr::V4(_)) && !fixed && !neighbour.put
 }
 
 fn neighbours(site: &Site<'_>) -> Vec<Found> {
@@ -112,28 +115,59 @@ fn denied(site: &Site<'_>) -> Vec<Found> {
         ("AppArmor", "aa-logprof")
     };
     let sentence = format!("{module} has denied something to natbpf in the last hour");
-    vec![Found::new(site.host.home(), module, sentence).seen("/dev/kmsg", last).global(mend)]
+    vec![
+        Found::new(site.host.home(), module, sentence)
+            .seen("/dev/kmsg", last)
+            .mend_by_shell(&Place::default(), mend),
+    ]
 }
 
+/// Rules of a chain, and of those that it leads to, that let something not pass.
+fn denies(lines: &[&str], rule: &str, depth: u8) -> bool {
+    let target = rule.split_once(" -j ").or_else(|| rule.split_once(" -g ")).map(|(_, after)| after);
+    match target.and_then(|target| target.split_whitespace().next()) {
+        Some("DROP" | "REJECT") => true,
+        Some(chain) if depth < DEEPEST => {
+            let start = format!("-A {chain} ");
+            lines.iter().filter(|line| line.starts_with(&start)).any(|line| denies(lines, line, depth + 1))
+        }
+        _ => false,
+    }
+}
+
+/// The bridge whose port a rule names, or the first one.
+fn bridge_of<'a>(place: &'a Place, rule: &str) -> Option<&'a Device> {
+    let words: Vec<_> = rule.split_whitespace().collect();
+    let named = words.windows(2).filter(|pair| matches!(pair[0], "--physdev-in" | "--physdev-out"));
+    let ports = named.filter_map(|pair| place.named(pair[1]));
+    let bridge = ports.filter_map(|port| place.device(port.master?)).find(|bridge| bridge.bridge.is_some());
+    bridge.or_else(|| place.devices.iter().find(|device| device.bridge.is_some()))
+}
+
+/// What accepts is as a rule for what is bridged has to be, whether or not it is asked.
 fn physdev(site: &Site<'_>) -> Vec<Found> {
     let deaf = |place: &&Place| {
-        let mut bridges = place.devices.iter().filter_map(|device| device.bridge.as_ref()).peekable();
-        let some = bridges.peek().is_some();
-        some && !bridges.any(|bridge| bridge.calls_iptables) && place.settings.number(BRIDGE) == Some(0)
+        let mut bridges = place.devices.iter().filter_map(|device| device.bridge.as_ref());
+        !bridges.any(|bridge| bridge.calls_iptables) && place.settings.number(BRIDGE) == Some(0)
     };
     let mut found = Vec::new();
     for place in site.host.places.iter().filter(deaf) {
-        let mut rules = place.firewall.lines("--physdev-").filter(|(_, rule)| !rule.contains("! --physdev-"));
-        let Some((source, rule)) = rules.next() else { continue };
+        let all: Vec<_> = place.firewall.lines("-A ").map(|(_, line)| line).collect();
+        let mut rules = place.firewall.lines("--physdev-");
+        let rule = rules.find(|(_, rule)| !rule.contains("! --physdev-") && denies(&all, rule, 0));
+        let Some((source, rule)) = rule else { continue };
+        let Some(bridge) = bridge_of(place, rule) else { continue };
         let sentence = format!(
-            "a rule{} asks for the port of a bridge and never matches, because bridges ask no rules: {rule}",
+            "a rule{} is to keep something from a port of a bridge and never matches, because bridges ask no rules: \
+             {rule}",
             place.within()
         );
         found.push(
             Found::new(place, "net.bridge.bridge-nf-call-iptables", sentence)
                 .seen(format!("/proc/sys/net/{BRIDGE}"), 0)
                 .seen(format!("rules of {}", source.name()), rule)
-                .mend(place, "sysctl -w net.bridge.bridge-nf-call-iptables=1"),
+                // The sysctl would have all bridges ask all rules.
+                .mend(place, format!("ip link set {} type bridge nf_call_iptables 1", bridge.name)),
         );
     }
     found

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::{
     doctor::{Cause, Found, Inside, Severity, Site, Stage, way::drops_all},
-    facts::{Hook, Packet, Place},
+    facts::{For, Hook, Packet, Place},
 };
 
 /// What a packet meets that is for the host itself.
@@ -62,7 +62,7 @@ fn errors_dropped(site: &Site<'_>) -> Vec<Found> {
                 place.within(),
                 drop.text
             );
-            let accept = format!("iptables -I OUTPUT -o {device} -p icmp -j ACCEPT");
+            let accept = drop.accepting("OUTPUT", &[For::Output(device), For::Icmp]);
             found.push(Found::of_rule(place, &drop, sentence).mend(place, accept));
         }
     }
@@ -128,7 +128,7 @@ fn refused_services(
                 drop.source.name(),
                 drop.text
             );
-            let accept = format!("iptables -I INPUT -i {device} -p udp --dport {port} -j ACCEPT");
+            let accept = drop.accepting("INPUT", &[For::Input(device), For::Udp(port)]);
             found.push(Found::of_rule(place, &drop, sentence).mend(place, accept));
         }
     }

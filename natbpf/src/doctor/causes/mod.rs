@@ -2,6 +2,8 @@
 
 use super::Cause;
 
+pub use queues::EARLIER;
+
 mod addressing;
 mod bridge_filter;
 mod bridging;

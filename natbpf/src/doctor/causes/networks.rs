@@ -108,9 +108,14 @@ fn wider(site: &Site<'_>) -> Vec<Found> {
             Found::new(place, &device.name, sentence)
                 .seen(shown((place, device)), net)
                 .seen(shown(attached.end()), own)
-                .mend(place, format!("ip address add {right} dev {}", device.name))
-                .mend(place, format!("ip address del {net} dev {}", device.name))
-                .mend(place, format!("ip route replace default via {}", own.addr())),
+                .mend_all(
+                    place,
+                    &[
+                        format!("ip address add {right} dev {}", device.name),
+                        format!("ip address del {net} dev {}", device.name),
+                        format!("ip route replace default via {}", own.addr()),
+                    ],
+                ),
         )
     });
     distinct(found)
@@ -144,8 +149,13 @@ fn overlap(site: &Site<'_>) -> Vec<Found> {
                 Found::new(place, network.to_string(), sentence)
                     .seen(format!("ip address show dev {}", inside.device.name), inside.net)
                     .seen(format!("ip address show dev {name_out}"), outer)
-                    .mend(place, format!("ip address del {} dev {}", inside.net, inside.device.name))
-                    .mend(place, format!("ip address add ADDRESS/LENGTH dev {}", inside.device.name)),
+                    .mend_all(
+                        place,
+                        &[
+                            format!("ip address add ADDRESS/LENGTH dev {}", inside.device.name),
+                            format!("ip address del {} dev {}", inside.net, inside.device.name),
+                        ],
+                    ),
             );
         }
     }

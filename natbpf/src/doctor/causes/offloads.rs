@@ -44,7 +44,7 @@ fn off(site: &Site<'_>) -> Vec<Found> {
                     note = note.seen(format!("ethtool -k {}", device.name), format!("{name} off"));
                 }
                 found.push(if device.is("tun") {
-                    note.mend(place, "virsh edit MACHINE  # <model type='virtio'/>")
+                    note.mend_by_shell(place, "virsh edit MACHINE  # <model type='virtio'/>")
                 } else {
                     note.mend(place, format!("ethtool -K {name}{on}"))
                 });

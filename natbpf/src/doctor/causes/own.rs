@@ -208,7 +208,7 @@ fn flows_full(site: &Site<'_>) -> Vec<Found> {
         Found::new(place, &own.name, sentence)
             .seen("natbpf status", format!("flows {}", own.flows))
             .seen("natbpf status", format!("table_full {}", own.dropped(DropReason::TableFull)))
-            .mend(place, "sed -i 's/^max_flows = .*/max_flows = 1048576/' /etc/natbpf/natbpf.toml")
+            .mend_by_shell(place, "sed -i 's/^max_flows = .*/max_flows = 1048576/' /etc/natbpf/natbpf.toml")
     })
     .collect()
 }

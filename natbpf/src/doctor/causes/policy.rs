@@ -2,7 +2,7 @@
 
 use crate::{
     doctor::{Cause, Found, Inside, Severity, Site, Stage},
-    facts::{Lookup, Route},
+    facts::{Lookup, Route, Rule},
 };
 
 pub const CAUSES: &[Cause] = &[
@@ -86,7 +86,8 @@ fn empty_table(site: &Site<'_>) -> Vec<Found> {
     let mut found = Vec::new();
     for router in site.routers.iter().filter(|router| router.place.forwards()) {
         let place = router.place;
-        let rules = place.rules.iter().filter(|rule| !rule.v6 && !rule.special && !rule.is_usual());
+        let is_plain = |rule: &&Rule| !rule.v6 && !rule.special && !rule.inverted && rule.mark.is_none();
+        let rules = place.rules.iter().filter(is_plain).filter(|rule| !rule.is_usual());
         for rule in rules {
             let Some(table) =
                 rule.table.filter(|table| place.routes.iter().all(|route| route.table != *table))

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::{
     doctor::{Cause, Found, Severity, Site, Stage, Uplink, distinct, way::OUTSIDE},
-    facts::{Lookup, Packet, Place, Query},
+    facts::{Daemon, Lookup, Packet, Place, Query},
 };
 
 use super::translation::forwards;
@@ -29,14 +29,21 @@ pub const CAUSES: &[Cause] = &[
         severity: Severity::Error,
         stage: Stage::Return,
         title: "SNAT is to an address that this host does not have, so nobody answers ARP for it",
-        look: foreign_source,
+        look: |site| foreign(site, sources, false),
     },
     Cause {
         name: "dnat-unanswered",
         severity: Severity::Error,
         stage: Stage::Return,
         title: "DNAT is for an address that this host does not have, so nobody answers ARP for it",
-        look: unanswered,
+        look: |site| foreign(site, destinations, false),
+    },
+    Cause {
+        name: "translated-address-elsewhere",
+        severity: Severity::Note,
+        stage: Stage::Return,
+        title: "SNAT or DNAT is for an address that another host has now, as keepalived and its like move it",
+        look: |site| [foreign(site, sources, true), foreign(site, destinations, true)].concat(),
     },
     Cause {
         name: "dnat-to-nobody",
@@ -133,7 +140,27 @@ fn is_unanswered(place: &Place, uplink: &Uplink<'_>, address: Ipv4Addr) -> bool 
     here && !answered
 }
 
-fn foreign_source(site: &Site<'_>) -> Vec<Found> {
+/// Those of a namespace where a program moves addresses between hosts, or those of all others.
+fn foreign(
+    site: &Site<'_>,
+    found: for<'a> fn(&Site<'a>) -> Vec<(&'a Place, Found)>,
+    moved: bool,
+) -> Vec<Found> {
+    let moves = |place: &Place| {
+        let mut daemons = site.host.daemons.iter().filter(|daemon| daemon.namespace == place.inode);
+        daemons.any(Daemon::moves_addresses)
+    };
+    let found = found(site).into_iter().filter(|(place, _)| moves(place) == moved);
+    distinct(found.map(|(_, found)| found))
+}
+
+/// Gives an address to a device, unless somebody has it who was not heard of yet.
+fn taken(found: Found, place: &Place, address: Ipv4Addr, out: &str) -> Found {
+    let asks = format!("arping -D -c 2 -I {out} {address}");
+    found.mend_all(place, &[asks, format!("ip address add {address}/32 dev {out}")])
+}
+
+fn sources<'a>(site: &Site<'a>) -> Vec<(&'a Place, Found)> {
     let mut found = Vec::new();
     for router in site.routers.iter().filter(|router| router.place.forwards()) {
         for (inside, uplink) in router.ways_out() {
@@ -148,18 +175,16 @@ fn foreign_source(site: &Site<'_>) -> Vec<Found> {
                 inside.network(),
                 place.within()
             );
-            found.push(
-                Found::new(place, address.to_string(), sentence)
-                    .seen_rule(&rule)
-                    .seen(format!("ip address show {out}"), format!("no {address}"))
-                    .mend(place, format!("ip address add {address}/32 dev {out}")),
-            );
+            let source = Found::new(place, address.to_string(), sentence)
+                .seen_rule(&rule)
+                .seen(format!("ip address show {out}"), format!("no {address}"));
+            found.push((place, taken(source, place, address, out)));
         }
     }
     found
 }
 
-fn unanswered(site: &Site<'_>) -> Vec<Found> {
+fn destinations<'a>(site: &Site<'a>) -> Vec<(&'a Place, Found)> {
     let mut found = Vec::new();
     for (router, rule, forward) in forwards(site) {
         let (Some(address), place) = (forward.destination, router.place) else { continue };
@@ -172,12 +197,10 @@ fn unanswered(site: &Site<'_>) -> Vec<Found> {
             place.within(),
             forward.to
         );
-        found.push(
-            Found::new(place, address.to_string(), sentence)
-                .seen_rule(&rule)
-                .seen(format!("ip address show {out}"), format!("no {address}"))
-                .mend(place, format!("ip address add {address}/32 dev {out}")),
-        );
+        let destination = Found::new(place, address.to_string(), sentence)
+            .seen_rule(&rule)
+            .seen(format!("ip address show {out}"), format!("no {address}"));
+        found.push((place, taken(destination, place, address, out)));
     }
     found
 }
@@ -200,7 +223,7 @@ fn to_nobody(site: &Site<'_>) -> Vec<Found> {
         found.push(
             Found::new(place, address.to_string(), sentence)
                 .seen(format!("ip neighbour show {address}"), "FAILED")
-                .mend(place, format!("iptables -t nat -{}", rule.text.replacen("-A", "D", 1))),
+                .mend(place, rule.deleted("nat")),
         );
     }
     found

@@ -61,7 +61,17 @@ pub const CAUSES: &[Cause] = &[
         title: "Fragments of many datagrams never arrive",
         look: incomplete,
     },
+    EARLIER,
 ];
+
+/// What one of those above has found, where nothing of it was counted between two looks.
+pub const EARLIER: Cause = Cause {
+    name: "dropped-earlier",
+    severity: Severity::Note,
+    stage: Stage::Host,
+    title: "Something was dropped since the kernel is up, and nothing is dropped now",
+    look: |_| Vec::new(),
+};
 
 /// Devices that packets of instances pass, each once.
 fn passed<'a>(site: &'a Site<'a>) -> Vec<(&'a Place, &'a Device)> {
@@ -147,6 +157,7 @@ fn tap(site: &Site<'_>) -> Vec<Found> {
         );
         Found::new(place, name, sentence)
             .seen(format!("ip -s link show dev {name}"), format!("TX: {sent} packets, {dropped} dropped"))
+            .counted(dropped)
             .mend(place, format!("ip link set dev {name} txqueuelen 10000"))
     })
     .collect()
@@ -174,6 +185,7 @@ fn service(site: &Site<'_>) -> Vec<Found> {
                 Found::new(place, format!("{}:{port}", socket.address), sentence)
                     .seen("/proc/net/udp", format!("port {port}, {dropped} drops"))
                     .seen("/proc/net/snmp", format!("Udp InDatagrams {taken}"))
+                    .counted(dropped)
                     .mend(place, "sysctl -w net.core.rmem_default=4194304"),
             );
         }
@@ -219,7 +231,8 @@ fn incomplete(site: &Site<'_>) -> Vec<Found> {
         found.push(
             Found::new(place, "Ip.ReasmFails", sentence)
                 .seen("/proc/net/snmp", format!("Ip ReasmReqds {came}, ReasmFails {failed}"))
-                .mend(place, "tcpdump -ni any 'ip[6:2] & 0x3fff != 0'"),
+                .counted(failed)
+                .mend_by_shell(place, "tcpdump -ni any 'ip[6:2] & 0x3fff != 0'"),
         );
     }
     found

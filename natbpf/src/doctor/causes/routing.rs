@@ -7,10 +7,13 @@ use std::{
 
 use crate::{
     doctor::{Cause, Found, Inside, Router, Severity, Site, Stage},
-    facts::{Lookup, Place, Route},
+    facts::{Hop, Lookup, Place, Route},
 };
 
 use super::links::down_uplink;
+
+/// In sentences.
+const INSTANCE: &str = "the instance";
 
 pub const CAUSES: &[Cause] = &[
     Cause {
@@ -18,7 +21,14 @@ pub const CAUSES: &[Cause] = &[
         severity: Severity::Error,
         stage: Stage::Routing,
         title: "The router of a network has no default route",
-        look: no_default,
+        look: |site| no_default(site, false),
+    },
+    Cause {
+        name: "some-routes-alone",
+        severity: Severity::Note,
+        stage: Stage::Routing,
+        title: "The router of a network has routes to some networks, or for IPv6, and no default route for IPv4",
+        look: |site| no_default(site, true),
     },
     Cause {
         name: "instance-no-default-route",
@@ -50,7 +60,16 @@ pub const CAUSES: &[Cause] = &[
     },
 ];
 
-fn no_default(site: &Site<'_>) -> Vec<Found> {
+/// Whether a host is meant to reach some networks alone, or others by IPv6, or nobody has given it a way out.
+fn leads_elsewhere(router: &Router<'_>) -> bool {
+    let is_inside = |index| router.insides.iter().any(|inside| inside.device.index == index);
+    router.place.routes.iter().filter(|route| !route.refuses).any(|route| {
+        let gateway = |hop: &Hop| hop.gateway.is_some() && !is_inside(hop.device);
+        route.destination.addr().is_ipv6() && route.is_default() || route.hops.iter().any(gateway)
+    })
+}
+
+fn no_default(site: &Site<'_>, elsewhere: bool) -> Vec<Found> {
     let routers = site.routers.iter().filter(|router| {
         // A network that is meant to lead nowhere has no router that passes packets on.
         let is_inside = |index| router.insides.iter().any(|inside| inside.device.index == index);
@@ -58,6 +77,7 @@ fn no_default(site: &Site<'_>) -> Vec<Found> {
         let taken = || down_uplink(router.place, is_inside).is_some();
         router.uplinks.is_empty() && router.place.forwards() && refusing_default(router).is_none() && !taken()
     });
+    let routers = routers.filter(|router| leads_elsewhere(router) == elsewhere);
     routers
         .map(|router| {
             let networks: Vec<_> = router.insides.iter().map(|inside| inside.network().to_string()).collect();
@@ -78,8 +98,8 @@ fn instance_without_default(site: &Site<'_>) -> Vec<Found> {
     instances
         .map(|(_, inside, place, device)| {
             let sentence = format!(
-                "the instance {} has no default route, so it reaches its own network {} alone",
-                place.name,
+                "{} has no default route, so it reaches its own network {} alone",
+                place.called(INSTANCE),
                 inside.network()
             );
             Found::new(place, &device.name, sentence)
@@ -150,7 +170,7 @@ fn back_refused(site: &Site<'_>) -> Vec<Found> {
             let Lookup::Refused(_, Some(route)) = way else { continue };
             let sentence = format!(
                 "answers to {address} of {} go no further{}: the route {route} takes them",
-                instance.name,
+                instance.called(INSTANCE),
                 router.place.within()
             );
             found.push(
@@ -177,7 +197,7 @@ fn back_elsewhere(site: &Site<'_>) -> Vec<Found> {
             let led = devices.join(", ");
             let sentence = format!(
                 "answers to {address} of {} are led to {led}{}, and it is behind {behind}",
-                instance.name,
+                instance.called(INSTANCE),
                 place.within()
             );
             found.push(

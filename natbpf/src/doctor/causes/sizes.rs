@@ -1,6 +1,9 @@
 //! Packets that are too large for a device on their way, where nobody says so to who has sent them.
 
-use crate::doctor::{Attached, Cause, End, Found, Severity, Site, Stage, distinct, name};
+use crate::{
+    doctor::{Attached, Cause, End, Found, Severity, Site, Stage, distinct, name},
+    facts::{For, Source, Verdict},
+};
 
 pub const CAUSES: &[Cause] = &[
     Cause {
@@ -130,8 +133,14 @@ fn untold(site: &Site<'_>) -> Vec<Found> {
             attached.router.cookie == router.place.cookie && attached.device.mtu > uplink.device.mtu
         };
         let Some(larger) = site.attached.iter().find(is_larger) else { continue };
-        let rules: Vec<_> = router.place.firewall.lines("-A OUTPUT ").map(|(_, rule)| rule).collect();
-        let Some(rule) = dropping(&rules) else { continue };
+        // Each of the two is asked.
+        let by = |source: Source| {
+            let lines = router.place.firewall.lines("-A OUTPUT ").filter(|(by, _)| *by == source);
+            let rule = dropping(&lines.map(|(_, rule)| rule).collect::<Vec<_>>())?;
+            Some(Verdict::of_iptables(source, rule))
+        };
+        let Some(drop) = by(Source::Iptables).or_else(|| by(Source::Legacy)) else { continue };
+        let rule = &drop.text;
         let (name_out, mtu) = (&uplink.device.name, uplink.device.mtu);
         let sentence = format!(
             "packets of {} larger than {mtu}, the MTU of {name_out}{}, are lost, and the error that \
@@ -146,8 +155,8 @@ fn untold(site: &Site<'_>) -> Vec<Found> {
                     format!("ip link show dev {}{}", larger.device.name, larger.place.within()),
                     format!("mtu {}", larger.device.mtu),
                 )
-                .seen("rules of OUTPUT", rule)
-                .mend(router.place, "iptables -I OUTPUT -p icmp --icmp-type fragmentation-needed -j ACCEPT"),
+                .seen_rule(&drop)
+                .mend(router.place, drop.accepting("OUTPUT", &[For::TooLong])),
         );
     }
     found

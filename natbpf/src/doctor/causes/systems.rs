@@ -39,10 +39,13 @@ fn look(site: &Site<'_>) -> Vec<Found> {
             found.push(
                 Found::of_rule(place, &legacy, sentence)
                     .seen_rule(&other)
-                    .mend(place, "sh -c 'iptables-legacy-save | iptables-nft-restore --noflush'")
-                    .mend(place, "iptables-legacy -P FORWARD ACCEPT")
-                    .mend(place, "iptables-legacy -F")
-                    .mend(place, "iptables-legacy -t nat -F"),
+                    .mend_by_shell(place, "sh -c 'iptables-legacy-save | iptables-nft-restore --noflush'")
+                    // Without its rules, a policy of DROP would cut off whoever types this from afar.
+                    .mend_all(
+                        place,
+                        &["-P INPUT ACCEPT", "-P FORWARD ACCEPT", "-P OUTPUT ACCEPT", "-F", "-t nat -F"]
+                            .map(|words| format!("iptables-legacy {words}")),
+                    ),
             );
         }
     }

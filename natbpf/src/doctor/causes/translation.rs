@@ -1,22 +1,35 @@
 //! Whether the outside can answer.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::Ipv4Net;
+
+use super::twice::next;
 use crate::{
     doctor::{
         Cause, Found, Inside, Router, Severity, Site, Stage, Uplink,
         way::{OUTSIDE, packets},
     },
-    facts::{Forward, Miss, Natbpf, Packet, Place, Translation, Verdict, Wanted},
+    facts::{Forward, Host, Lookup, Miss, Packet, Place, Query, Translation, Verdict, Wanted},
 };
+
+/// Addresses between a carrier and its customers (RFC 6598).
+const CARRIER: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10);
 
 pub const CAUSES: &[Cause] = &[
     Cause {
         name: "not-translated",
         severity: Severity::Error,
         stage: Stage::Translation,
-        title: "A private network is routed out, and nothing translates its addresses",
+        title: "A private network is routed to the outside, and nothing translates its addresses",
         look: untranslated,
+    },
+    Cause {
+        name: "untranslated-behind-private",
+        severity: Severity::Note,
+        stage: Stage::Translation,
+        title: "A private network is routed to a private one, and nothing translates its addresses here",
+        look: routed,
     },
     Cause {
         name: "masquerade-wrong-device",
@@ -69,36 +82,72 @@ enum Why {
     /// The rule that would translate, were something else.
     Miss(Verdict, Wanted),
     NoRule,
+    /// None, too, and who is next may know the way back.
+    Routed,
 }
 
 fn leaks<'b, 'a>(site: &'b Site<'a>) -> impl Iterator<Item = Leak<'b, 'a>> {
     let seen = |router: &&Router<'_>| router.place.forwards() && router.place.firewall.is_complete();
     site.routers.iter().filter(seen).flat_map(move |router| {
-        router.ways_out().filter_map(move |(inside, uplink)| {
-            let by_us = |own: &Natbpf| own.translates_at(router.place.cookie, uplink.device.index);
-            if site.host.natbpf.iter().any(by_us) {
-                return None;
-            }
-            let why = why_untranslated(router, inside, &uplink)?;
+        router.ways_by_kernel(site.host).filter_map(move |(inside, uplink)| {
+            let why = why_untranslated(site.host, router, inside, &uplink)?;
             Some(Leak { router, inside, uplink, why })
         })
     })
 }
 
 /// `None`: its packets are translated, or may be, or need not be.
-fn why_untranslated(router: &Router<'_>, inside: &Inside<'_>, uplink: &Uplink<'_>) -> Option<Why> {
-    let (firewall, source) = (&router.place.firewall, inside.example());
+fn why_untranslated(
+    host: &Host,
+    router: &Router<'_>,
+    inside: &Inside<'_>,
+    uplink: &Uplink<'_>,
+) -> Option<Why> {
+    let (place, firewall, source) = (router.place, &router.place.firewall, inside.example());
     let packets = || packets(&inside.device.name, &uplink.device.name, source);
     let all_leave = packets().all(|packet| firewall.translation(&packet).0 != Translation::May);
     let packet = Packet::forwarded(&inside.device.name, &uplink.device.name, source, OUTSIDE[0]);
     if !inside.net.addr().is_private() || !all_leave || firewall.untracks(&packet).is_some() {
         return None;
     }
+    let known = knows_way_back(host, place, uplink, source);
+    if known == Some(true) {
+        return None;
+    }
     if let (Translation::Exempt(_), Some(rule)) = firewall.translation(&packet) {
         return Some(Why::Exempt(rule));
     }
-    let miss = firewall.misses(&packet).into_iter().find(|(_, miss)| is_meant(router.place, miss));
-    Some(miss.map_or(Why::NoRule, |(rule, miss)| Why::Miss(rule, miss.wanted)))
+    let miss = firewall.misses(&packet).into_iter().find(|(_, miss)| is_meant(place, miss));
+    let nobody = if known == Some(false) || is_in_public(place, uplink) { Why::NoRule } else { Why::Routed };
+    Some(miss.map_or(nobody, |(rule, miss)| Why::Miss(rule, miss.wanted)))
+}
+
+/// Whether the next router leads answers here; `None`: it is not seen, or not understood.
+fn knows_way_back(host: &Host, place: &Place, uplink: &Uplink<'_>, instance: Ipv4Addr) -> Option<bool> {
+    let (there, device) = next(host, place, uplink)?;
+    let onward = Query { input: &device.name, source: instance, destination: OUTSIDE[0] };
+    let input = match there.lookup(onward) {
+        Lookup::Leads(_, route) => &there.device(route.hops.first()?.device)?.name,
+        _ => "lo",
+    };
+    match there.lookup(Query { input, source: OUTSIDE[0], destination: instance }) {
+        Lookup::Leads(_, route) => {
+            Some(route.hops.iter().filter_map(|hop| hop.gateway).any(|gateway| place.has(gateway)))
+        }
+        Lookup::Refused(..) | Lookup::Nowhere => Some(false),
+        Lookup::Unknown(_) => None,
+    }
+}
+
+/// Whether the uplink has an address that is known everywhere: who is next to a private one may know other private
+/// networks, and translate them.
+fn is_in_public(place: &Place, uplink: &Uplink<'_>) -> bool {
+    place.addresses_of(uplink.device).any(|own| match own.net.addr() {
+        IpAddr::V4(address) => {
+            !address.is_private() && !address.is_link_local() && !CARRIER.contains(&address)
+        }
+        IpAddr::V6(_) => false,
+    })
 }
 
 /// Whether the rule may be meant for the packet: one for another network of this host is not.
@@ -128,6 +177,23 @@ impl Leak<'_, '_> {
         let rule = format!("iptables -t nat -{command} POSTROUTING -s {network} -o {out} -j MASQUERADE");
         found.mend(self.router.place, rule)
     }
+}
+
+/// Nothing is known to be wrong there.
+fn routed(site: &Site<'_>) -> Vec<Found> {
+    let leaks = leaks(site).filter(|leak| matches!(leak.why, Why::Routed));
+    let found = leaks.map(|leak| {
+        let (network, out, place) = (leak.inside.network(), &leak.uplink.device.name, leak.router.place);
+        let sentence = format!(
+            "packets of {network} leave by {out}{} with their private addresses: the next router has to lead answers \
+             back here, and to translate them if they go farther",
+            place.within()
+        );
+        let evidence = format!("none matches {} to {out}", leak.inside.example());
+        let note = Found::new(place, network.to_string(), sentence).seen("rules of POSTROUTING", evidence);
+        leak.masqueraded(note, "A")
+    });
+    found.collect()
 }
 
 fn untranslated(site: &Site<'_>) -> Vec<Found> {

@@ -28,14 +28,14 @@ fn translates(place: &Place, input: &str, output: &str, source: Ipv4Addr) -> Opt
     rules?.into_iter().next()
 }
 
-/// The device that the gateway behind an uplink is, if one namespace has it that passes packets on.
-fn next<'a>(host: &'a Host, place: &'a Place, uplink: &Uplink<'a>) -> Option<End<'a>> {
+/// The device that the gateway behind an uplink is, if one namespace has it.
+pub fn next<'a>(host: &'a Host, place: &'a Place, uplink: &Uplink<'a>) -> Option<End<'a>> {
     let gateway = IpAddr::V4(uplink.gateway?);
     let segment = Segment::of(host, (place, uplink.device), |_| true);
     let mut owners = segment.members().filter(|(there, device)| {
         there.cookie != place.cookie && there.addresses_of(device).any(|own| own.net.addr() == gateway)
     });
-    let owner = owners.next().filter(|(there, _)| there.forwards())?;
+    let owner = owners.next()?;
     owners.next().is_none().then_some(owner)
 }
 
@@ -60,7 +60,7 @@ fn look(site: &Site<'_>) -> Vec<Found> {
             let once = || {
                 let (first, nat) =
                     translates(place, &inside.device.name, &uplink.device.name, inside.example())?;
-                let (there, input) = next(site.host, place, &uplink)?;
+                let (there, input) = next(site.host, place, &uplink).filter(|(there, _)| there.forwards())?;
                 let source = sender(place, &uplink, &nat)?;
                 let query = Query { input: &input.name, source, destination: OUTSIDE[0] };
                 let Lookup::Leads(_, route) = there.lookup(query) else { return None };

@@ -2,7 +2,8 @@
 
 use crate::{
     doctor::{
-        Attached, Cause, End, Found, Loss, Severity, Site, Stage, distinct, is_port_of, lies_on, lost, name,
+        Attached, Cause, End, Found, Loss, Severity, Site, Stage, distinct, is_port_of, key, lies_on, lost,
+        name,
     },
     facts::Device,
 };
@@ -130,7 +131,7 @@ fn tell(attached: &Attached<'_>, loss: Loss<'_>, kind: Kind, end: End<'_>) -> Fo
         ),
         Kind::NotCarried => (
             format!("{object} does not carry {in_vlan}, which they are in"),
-            vec![add(vlan.unwrap_or(1), " pvid untagged")],
+            vec![add(vlan.unwrap_or(1), if is_trunk(attached, end) { "" } else { " pvid untagged" })],
         ),
         Kind::Bridge => {
             let words = if attached.inside.vlan.is_some() { " self" } else { " self pvid untagged" };
@@ -177,6 +178,15 @@ fn tell(attached: &Attached<'_>, loss: Loss<'_>, kind: Kind, end: End<'_>) -> Fo
         found.seen(shown, carried)
     };
     mend.into_iter().fold(found, |found, command| found.mend(place, command))
+}
+
+/// Whether who is behind a port listens in VLANs of its own: it would not hear what has no tag.
+fn is_trunk(attached: &Attached<'_>, port: End<'_>) -> bool {
+    let steps = &attached.steps;
+    let Some(at) = steps.iter().position(|step| key(*step) == key(port)) else { return false };
+    let toward_router = at > 0 && is_port_of(port, steps[at - 1]);
+    let behind = if toward_router { &steps[at + 1..] } else { &steps[..at] };
+    behind.iter().any(|(_, device)| device.is("vlan"))
 }
 
 /// The VLAN that the other ports of the bridge, or the bridge itself, have for untagged frames.

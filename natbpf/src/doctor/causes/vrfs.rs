@@ -28,7 +28,7 @@ impl Ways<'_, '_> {
         match self.router.place.lookup_with_vrfs(Query { input: &from.name, source, destination }) {
             Lookup::Leads(_, route) => Some(route.hops.iter().any(|hop| hop.device == to.index)),
             Lookup::Refused(..) | Lookup::Nowhere => Some(false),
-            Lookup::Unknown => None,
+            Lookup::Unknown(_) => None,
         }
     }
 

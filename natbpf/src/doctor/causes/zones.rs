@@ -3,7 +3,7 @@
 use super::translation::both_ways;
 use crate::{
     doctor::{Cause, Found, Severity, Site, Stage, distinct},
-    facts::{Natbpf, Verdict},
+    facts::Verdict,
 };
 
 pub const CAUSES: &[Cause] = &[Cause {
@@ -20,7 +20,7 @@ fn for_originals(rule: &Verdict) -> Vec<String> {
         Some(chain) => {
             let text = rule.text.split(" # handle").next().unwrap_or_default();
             let text = text.replacen("ct zone set", "ct original zone set", 1);
-            vec![format!("nft 'replace rule {chain} handle {} {text}'", rule.handle())]
+            vec![format!("nft replace rule {chain} handle {} {text}", rule.handle())]
         }
         None => {
             let program = rule.source.name();
@@ -35,11 +35,7 @@ fn look(site: &Site<'_>) -> Vec<Found> {
     let mut found = Vec::new();
     for router in site.routers.iter().filter(|router| router.place.forwards()) {
         let (place, firewall) = (router.place, &router.place.firewall);
-        for (inside, uplink) in router.ways_out() {
-            let by_us = |own: &Natbpf| own.translates_at(place.cookie, uplink.device.index);
-            if site.host.natbpf.iter().any(by_us) {
-                continue;
-            }
+        for (inside, uplink) in router.ways_by_kernel(site.host) {
             let Some([out, back]) = both_ways(place, inside, &uplink) else { continue };
             let (Some((sent, zone)), Some((answered, other))) = (firewall.zone(&out), firewall.zone(&back))
             else {
