@@ -1,4 +1,4 @@
-//! The kernel has dropped the packet, or said by ICMP that it goes no further.
+//! The kernel has dropped the packet.
 
 use std::net::IpAddr;
 
@@ -209,32 +209,4 @@ pub fn too_long(case: &Case<'_>, length: Option<u32>, drop: Option<&Sight>) -> T
     };
     found.mend.push(mend);
     Trouble { name: "mtu", stage: Stage::Link, found }
-}
-
-/// Somebody says by ICMP that it goes no further, and nothing was seen of a drop.
-pub fn refused(case: &Case<'_>, error: &Sight) -> Trouble {
-    let from = IpAddr::from(error.ends.source);
-    let [kind, code] = (error.icmp as u16).to_be_bytes();
-    if error.mtu != 0 {
-        return too_long(case, None, None);
-    }
-    let what = match (case.is_v6(), kind, code) {
-        (false, 3, 3) | (true, 1, 4) => {
-            format!("it arrives, and nobody listens there: {from} says port unreachable")
-        }
-        (false, 3, 9 | 10 | 13) | (true, 1, 1 | 5) => format!("{from} refuses it by a rule"),
-        (false, 3, 0) | (true, 1, 0) => format!("{from} has no route to {}", case.destination),
-        (false, 3, 1) | (true, 1, 3) => {
-            format!("{from} does not reach {}: nobody answers there", case.destination)
-        }
-        (false, 11, _) | (true, 3, _) => {
-            format!("it goes in a circle, or too far: {from} says that its time is over")
-        }
-        _ => format!("{from} refuses it by ICMP type {kind} code {code}"),
-    };
-    let place = case.place(error.namespace);
-    let found = Found::new(&place, from.to_string(), what)
-        .seen(format!("ICMP error at {}", device(error)), format!("type {kind} code {code} from {from}"))
-        .mend(&place, case.ip(&format!("route get {}", case.destination)));
-    Trouble { name: "refused", stage: Stage::Return, found }
 }

@@ -3,6 +3,7 @@
 mod case;
 mod dropped;
 mod neighbour;
+mod refused;
 mod routing;
 mod silent;
 mod unheard;
@@ -51,11 +52,19 @@ fn unanswered(case: &Case<'_>) -> Trouble {
     }
     // Of what ICMPv6 is not told, it lets go as of a drop.
     let is_taken = |drop: &&Sight| case.names.function(drop.location) == "icmpv6_rcv";
-    if let Some(drop) = case.trace.drops.last().filter(|drop| !is_taken(drop)) {
+    let reset = case.trace.reset.as_ref();
+    let drop = match reset {
+        Some(reset) => case.trace.drops.iter().rev().find(|drop| refused::is_of_reset(drop, reset)),
+        None => case.trace.drops.last(),
+    };
+    if let Some(drop) = drop.filter(|drop| !is_taken(drop)) {
         return dropped::explain(case, drop);
     }
+    if let Some(reset) = reset {
+        return refused::by_reset(case, reset);
+    }
     if let Some(error) = case.trace.errors.first() {
-        return dropped::refused(case, error);
+        return refused::by_icmp(case, error);
     }
     match case.trace.last() {
         Some((last, is_reply)) => silent::explain(case, last, is_reply),
