@@ -116,19 +116,28 @@ impl<'a> Chase<'a> {
         Ok(chased)
     }
 
-    /// The same once more, while others count.
-    pub fn repeat(&mut self, probe: Probe, gateway: [u8; 6]) -> Result<()> {
-        self.probe(probe, gateway, None).map(drop)
+    /// So many more of the same, which others count, until this namespace has dropped as many.
+    pub fn repeat(&mut self, (probe, gateway): (Probe, [u8; 6]), times: usize, place: u64) -> Result<()> {
+        for _ in 0..times {
+            self.inject(probe, gateway, None)?;
+        }
+        let is_there = |sight: &&Sight| is_drop(sight) && sight.namespace == place;
+        self.collect(ANSWER, |sights| sights.iter().filter(is_there).count() >= times);
+        Ok(())
     }
 
     fn probe(&mut self, probe: Probe, gateway: [u8; 6], length: Option<u32>) -> Result<Vec<Sight>> {
+        self.inject(probe, gateway, length)?;
+        Ok(self.collect(ANSWER, self.arrives()))
+    }
+
+    fn inject(&mut self, probe: Probe, gateway: [u8; 6], length: Option<u32>) -> Result<()> {
         let (mac, address, port) = (self.subject.mac, self.subject.address, self.port);
         self.port += 1;
         let sender = Sender { mac, address, gateway, port };
         self.follower.follow(probe.ends(&sender, self.request.destination))?;
         let frame = probe.frame(&sender, self.request.destination, length);
-        self.follower.inject(self.subject.edge.index, &frame)?;
-        Ok(self.collect(ANSWER, self.arrives()))
+        self.follower.inject(self.subject.edge.index, &frame)
     }
 
     /// Waits for a packet of the instance itself, and then for the answer.
@@ -191,9 +200,11 @@ impl<'a> Chase<'a> {
     }
 }
 
-/// Whether a packet of the flow has been dropped.
+/// Whether the way of a packet of the flow has ended too early.
 fn ends(sight: &Sight) -> bool {
-    let part = Part::from_number(sight.part);
-    part == Some(Part::ErrorOfOriginal)
-        || part != Some(Part::Neighbour) && sight.point == Point::Dropped as u32
+    sight.part == Part::ErrorOfOriginal as u32 || is_drop(sight)
+}
+
+fn is_drop(sight: &Sight) -> bool {
+    sight.part != Part::Neighbour as u32 && sight.point == Point::Dropped as u32
 }

@@ -10,7 +10,7 @@ use crate::{
     why::{
         chase::Chased,
         kernel::Names,
-        rules::Counted,
+        listing::Counted,
         subject::{NextHop, Subject},
         trace::{Hop, Trace, name},
     },
@@ -30,8 +30,8 @@ pub struct Case<'a> {
     /// Of a ping that fills the MTU.
     pub long: Option<(u32, &'a Trace)>,
     pub names: &'a Names,
-    /// The rule that has counted the probe when it was sent again.
-    pub rule: Option<&'a Counted>,
+    /// Rules that have counted each probe when more were sent.
+    pub rules: &'a [Counted],
     /// A probe was sent, or real packets were waited for.
     pub sent: bool,
 }

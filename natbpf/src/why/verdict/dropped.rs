@@ -6,15 +6,14 @@ use natbpf_common::contract::follow::{Part, Sight};
 
 use super::{
     case::{Case, device, seen},
+    filter::rule,
     neighbour::neighbour,
     routing::{reverse_path, route},
 };
 use crate::{
     doctor::{Found, Stage},
-    facts::{Hook, Packet, Place, Verdict},
     why::{
         link::{Trouble, of_bridge},
-        rules::{of_text, suspects},
         subject::NextHop,
         trace::Way,
     },
@@ -57,55 +56,6 @@ pub fn explain(case: &Case<'_>, drop: &Sight) -> Trouble {
 fn is_longer(case: &Case<'_>, drop: &Sight) -> bool {
     let devices = case.host.places.iter().flat_map(|place| &place.devices);
     devices.into_iter().any(|device| device.mtu < drop.length)
-}
-
-/// A rule of a firewall: the one that has counted the packet, or the one that would drop it, or those that may.
-fn rule(case: &Case<'_>, drop: &Sight) -> Trouble {
-    let place = case.place(drop.namespace);
-    let within = place.within();
-    let known = case.known(drop.namespace);
-    let drops = match known {
-        Some(known) => match modelled(case, known, drop) {
-            Some(one) => vec![one],
-            None => suspects(&known.firewall, case.is_v6()),
-        },
-        None => Vec::new(),
-    };
-    let only = known.zip(drops.first().filter(|_| drops.len() == 1));
-    let told = only.and_then(|(known, drop)| of_text(&known.firewall, &drop.text, case.is_v6()));
-    if let Some(rule) = case.rule.or(told.as_ref()) {
-        let (source, table, chain, text) = (rule.shown_by(), &rule.table, &rule.chain, &rule.text);
-        let sentence = format!("a rule of {source}{within} drops it, table {table}, chain {chain}: {text}");
-        let mut found = Found::new(&place, text, sentence).mend(&place, rule.mend());
-        if case.rule.is_some() {
-            found = found.seen("the rule's counter", "counted the probe");
-        }
-        return Trouble { name: "dropped-by-rule", stage: Stage::Filter, found: seen(case, drop, found) };
-    }
-    let texts: Vec<_> = drops.iter().map(|drop| drop.text.as_str()).take(4).collect();
-    let object = drops.first().map_or_else(|| "rules".to_owned(), |drop| drop.text.clone());
-    let sentence = if texts.is_empty() {
-        format!("a rule{within} drops it")
-    } else {
-        format!("one of these rules{within} drops it: {}", texts.join("; "))
-    };
-    let found = Found::new(&place, object, sentence).mend(&place, "nft -a list ruleset");
-    Trouble { name: "dropped-by-rule", stage: Stage::Filter, found: seen(case, drop, found) }
-}
-
-/// What drops it, as the rules are read.
-fn modelled(case: &Case<'_>, known: &Place, drop: &Sight) -> Option<Verdict> {
-    let hop = case.hop_of(drop)?;
-    let [source, destination] = [drop.ends.source, drop.ends.destination].map(IpAddr::from);
-    let output = known.device(known.route_to(destination)?.hops.first()?.device)?;
-    // Rules for IPv6 are not read so far.
-    let (IpAddr::V4(source), IpAddr::V4(destination)) = (source, destination) else { return None };
-    let mut packet = Packet::forwarded(&hop.name, &output.name, source, destination);
-    packet.protocol = drop.ends.protocol as u8;
-    packet.source_port = drop.ends.source_port.number();
-    packet.port = drop.ends.destination_port.number();
-    packet.established = drop.part == Part::Reply as u32;
-    known.firewall.drops(&[Hook::Prerouting, Hook::Forward, Hook::Postrouting], &packet)
 }
 
 /// A bridge does not pass it on.

@@ -2,6 +2,7 @@
 
 mod case;
 mod dropped;
+mod filter;
 mod neighbour;
 mod refused;
 mod routing;
