@@ -11,4 +11,5 @@ mod why {
     mod silent;
     mod tenants;
     mod tracked;
+    mod unseen;
 }

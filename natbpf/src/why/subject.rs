@@ -2,6 +2,7 @@
 
 use std::{fs::File, io, net::IpAddr, process::Command};
 
+use super::networks::routers;
 use crate::{
     doctor::Site,
     facts::{Device, Host, Place},
@@ -104,12 +105,15 @@ impl<'a> Subject<'a> {
             let is_inside = |device: u32| router.insides.iter().any(|inside| inside.device.index == device);
             router.place.addresses.iter().filter(move |address| is_inside(address.device))
         });
-        let mut networks = own.map(|address| address.net);
-        match networks.find(|net| net.contains(&self.address)) {
-            Some(net) if net.contains(&destination) => NextHop::Ask(destination),
-            Some(net) => NextHop::Ask(net.addr()),
-            None => NextHop::Unknown,
-        }
+        let networks: Vec<_> =
+            own.map(|address| address.net).filter(|net| net.contains(&self.address)).collect();
+        // Others on the host may have the same network; a port may be at the wrong bridge.
+        let near = routers(site.host, self.edge, self.address);
+        let mut nearest = networks.iter().filter(|net| near.contains(&net.addr()));
+        let ((Some(net), _) | (None, [net])) = (nearest.next(), &networks[..]) else {
+            return NextHop::Unknown;
+        };
+        NextHop::Ask(if net.contains(&destination) { destination } else { net.addr() })
     }
 }
 

@@ -26,6 +26,26 @@ fn another(node: &Node) -> Result<Namespace> {
     Ok(other)
 }
 
+/// Who has an address of the same network elsewhere, and passes packets on.
+#[test]
+fn a_router_of_another_network_is_not_suggested() -> Result<()> {
+    let node = healthy()?;
+    let other = another(&node)?;
+    other.ip("addr add 10.0.0.7/24 dev eth0")?;
+    other.sysctl("net.ipv4.ip_forward", "1")?;
+    node.vm1.ip(&format!("route replace default via {NOBODY}"))?;
+    let mends = |expected: &str| -> Result<()> {
+        let answer = Answer::sent(&node, lab::SERVER)?;
+        answer.is_for("gateway-silent", NOBODY)?;
+        let mend = format!("ip netns exec vm1 ip route replace default via {expected}");
+        ensure!(answer.mends() == [mend], "{:#}", answer.json);
+        Ok(())
+    };
+    mends("10.0.0.1")?;
+    node.router.sysctl("net.ipv4.ip_forward", "0")?;
+    mends("GATEWAY")
+}
+
 #[test]
 fn questions_of_another_network_are_not_taken_for_own_ones() -> Result<()> {
     let node = healthy()?;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use natbpf_common::contract::follow::{Part, Sight};
 
 use super::{
-    case::{Case, device, seen},
+    case::{Case, MendAt as _, device, seen},
     filter::rule,
     neighbour::neighbour,
     routing::{reverse_path, route},
@@ -84,7 +84,7 @@ fn program(case: &Case<'_>, drop: &Sight, reason: &str) -> Trouble {
         _ => "a filter at its TC egress",
     };
     let sentence = format!("{kind} on {name}{} drops it", place.within());
-    let found = Found::new(&place, &name, sentence).mend(&place, format!("bpftool net show dev {name}"));
+    let found = Found::new(&place, &name, sentence).mend_at(&place, format!("bpftool net show dev {name}"));
     Trouble { name: "dropped-by-program", stage: Stage::Link, found: seen(case, drop, found) }
 }
 
@@ -92,7 +92,7 @@ fn queue(case: &Case<'_>, drop: &Sight) -> Trouble {
     let place = case.place(drop.namespace);
     let name = device(drop);
     let sentence = format!("the queueing discipline of {name}{} has no room for it", place.within());
-    let found = Found::new(&place, &name, sentence).mend(&place, format!("tc -s qdisc show dev {name}"));
+    let found = Found::new(&place, &name, sentence).mend_at(&place, format!("tc -s qdisc show dev {name}"));
     Trouble { name: "queue-full", stage: Stage::Link, found: seen(case, drop, found) }
 }
 
@@ -101,7 +101,7 @@ fn no_socket(case: &Case<'_>, drop: &Sight) -> Trouble {
     let port = drop.ends.destination_port.number();
     let (address, within) = (IpAddr::from(drop.ends.destination), place.within());
     let sentence = format!("it arrived at {address}{within}, and nobody listens on port {port} there");
-    let found = Found::new(&place, port.to_string(), sentence).mend(&place, "ss -lntup");
+    let found = Found::new(&place, port.to_string(), sentence).mend_at(&place, "ss -lntup");
     Trouble { name: "nobody-listens", stage: Stage::Return, found: seen(case, drop, found) }
 }
 
@@ -110,7 +110,7 @@ fn full_ring(case: &Case<'_>, drop: &Sight) -> Trouble {
     let name = device(drop);
     let sentence =
         format!("the guest does not take packets from {name}{}: its queue is full", place.within());
-    let found = Found::new(&place, &name, sentence).mend(&place, format!("ip -s link show {name}"));
+    let found = Found::new(&place, &name, sentence).mend_at(&place, format!("ip -s link show {name}"));
     Trouble { name: "guest-asleep", stage: Stage::Link, found: seen(case, drop, found) }
 }
 
@@ -119,7 +119,7 @@ fn other(case: &Case<'_>, drop: &Sight) -> Trouble {
     let name = device(drop);
     let cause = case.cause_of(drop);
     let sentence = format!("the kernel{} drops it at {name}: {cause}", place.within());
-    let found = Found::new(&place, &name, sentence).mend(&place, format!("ip -s link show {name}"));
+    let found = Found::new(&place, &name, sentence).mend_at(&place, format!("ip -s link show {name}"));
     Trouble { name: "dropped", stage: Stage::Link, found: seen(case, drop, found) }
 }
 

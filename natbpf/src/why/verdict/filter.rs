@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use natbpf_common::contract::follow::{Part, Sight};
 
-use super::case::{Case, seen};
+use super::case::{Case, MendAt as _, seen};
 use crate::{
     doctor::{Found, Stage},
     facts::{Hook, Packet, Place},
@@ -41,7 +41,7 @@ fn certain(case: &Case<'_>, drop: &Sight, rule: &Counted, counted: Option<(&str,
         rule.shown_by(),
         place.within()
     );
-    let mut found = Found::new(&place, text, sentence).mend(&place, rule.mend());
+    let mut found = Found::new(&place, text, sentence).mend_at(&place, rule.mend());
     if let Some((what, value)) = counted {
         found = found.seen(what, value);
     }
@@ -59,7 +59,7 @@ fn possible(case: &Case<'_>, drop: &Sight, rules: &[Counted]) -> Trouble {
     };
     let object = texts.first().copied().unwrap_or("rules");
     let list = rules.first().map_or_else(|| "nft -a list ruleset".to_owned(), Counted::listed);
-    let found = Found::new(&place, object, sentence).mend(&place, list);
+    let found = Found::new(&place, object, sentence).mend_at(&place, list);
     Trouble { name: "dropped-by-rule", stage: Stage::Filter, found: seen(case, drop, found) }
 }
 

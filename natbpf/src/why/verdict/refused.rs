@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use natbpf_common::contract::follow::{Part, Point, Sight};
 
 use super::{
-    case::{Case, device},
+    case::{Case, MendAt as _, device},
     dropped::too_long,
 };
 use crate::{
@@ -37,7 +37,7 @@ pub fn by_icmp(case: &Case<'_>, error: &Sight) -> Trouble {
     let place = case.place(error.namespace);
     let found = Found::new(&place, from.to_string(), what)
         .seen(format!("ICMP error at {}", device(error)), format!("type {kind} code {code} from {from}"))
-        .mend(&place, case.ip(&format!("route get {}", case.destination)));
+        .mend_at(&place, case.ip(&format!("route get {}", case.destination)));
     Trouble { name: "refused", stage: Stage::Return, found }
 }
 
@@ -59,7 +59,7 @@ pub fn by_reset(case: &Case<'_>, reset: &Sight) -> Trouble {
     );
     let found = Found::new(&place, from.to_string(), sentence)
         .seen(format!("reset at {name}"), format!("RST from {from} port {port}"))
-        .mend(&place, format!("tcpdump -ni {name} host {from} and tcp port {port}"));
+        .mend_at(&place, format!("tcpdump -ni {name} host {from} and tcp port {port}"));
     Trouble { name: "refused", stage: Stage::Return, found }
 }
 

@@ -8,7 +8,7 @@ use natbpf_common::{
 };
 
 use super::{
-    case::{Case, device, is_taken},
+    case::{Case, MendAt as _, device, is_taken},
     neighbour::neighbour,
 };
 use crate::{
@@ -64,7 +64,7 @@ fn wrong_mac(case: &Case<'_>, astray: &Sight) -> Trouble {
         Some((instance, device)) => {
             found.mend(instance, case.ip(&format!("neigh flush dev {}", device.name)))
         }
-        None => found.mend(&place, case.ip("neigh")),
+        None => found.mend_at(&place, case.ip("neigh")),
     };
     Trouble { name: "wrong-mac", stage: Stage::Neighbour, found }
 }
@@ -75,7 +75,7 @@ fn waits(case: &Case<'_>, last: &Hop) -> Trouble {
     let sentence = format!("it waits in the queueing discipline of {name}{}", place.within());
     let found = Found::new(&place, name, sentence)
         .seen(name, "queued, not sent")
-        .mend(&place, format!("tc -s qdisc show dev {name}"));
+        .mend_at(&place, format!("tc -s qdisc show dev {name}"));
     Trouble { name: "queued", stage: Stage::Link, found }
 }
 
@@ -166,6 +166,6 @@ fn left(case: &Case<'_>, last: &Hop, is_reply: bool) -> Trouble {
     };
     let found = Found::new(&place, name, sentence)
         .seen(format!("{way} {name}"), format!("{} > {}", last.source(), last.destination()))
-        .mend(&place, format!("tcpdump -ni {name} host {}", last.destination()));
+        .mend_at(&place, format!("tcpdump -ni {name} host {}", last.destination()));
     Trouble { name: "nothing-came-back", stage: Stage::Return, found }
 }
