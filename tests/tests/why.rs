@@ -7,6 +7,7 @@ mod why {
     mod healthy;
     mod ipv6;
     mod limits;
+    mod long;
     mod refused;
     mod silent;
     mod tenants;

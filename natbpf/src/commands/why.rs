@@ -47,7 +47,7 @@ pub fn run(cli: &Cli, arguments: &WhyArgs) -> Result<ExitCode> {
             } else {
                 output::print(&report)?;
             }
-            Ok(ExitCode::from(u8::from(report.verdict != Verdict::Answered)))
+            Ok(ExitCode::from(u8::from(matches!(report.verdict, Verdict::Cause { .. }))))
         }
         Err(error) => complain(&format_args!("cannot follow a packet: {error:#}"), UNSEEN),
     }

@@ -51,6 +51,10 @@ pub struct Trace {
     pub taken: Vec<Sight>,
     /// ICMP errors about them, each once: the first sight of it.
     pub errors: Vec<Sight>,
+    /// One of them has come to the edge.
+    pub told: bool,
+    /// Bytes of the longest packet on its way there.
+    pub longest: u32,
     /// The answer is a reset of TCP: the first sight of it.
     pub reset: Option<Sight>,
     /// ARP and neighbour discovery about addresses that matter.
@@ -86,6 +90,11 @@ impl Trace {
             }
             let at_edge = (sight.namespace, sight.device) == edge;
             let after = sight.time.saturating_sub(start);
+            if part == Part::Original {
+                trace.longest = trace.longest.max(sight.length);
+            }
+            trace.told |= part == Part::ErrorOfOriginal
+                && (point == Point::Answered || at_edge && point == Point::Sent);
             match (part, point) {
                 (Part::Neighbour, _) => trace.questions.push(**sight),
                 (Part::ErrorOfOriginal, _) if !trace.errors.iter().any(|error| error.icmp == sight.icmp) => {

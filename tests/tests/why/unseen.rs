@@ -10,7 +10,7 @@ use super::asking::{Answer, healthy};
 const NOBODY: &str = "10.0.0.99";
 
 /// Takes the name away by which there is a way into a namespace.
-fn hide(node: &Node, namespace: &Namespace) -> Result<()> {
+pub fn hide(node: &Node, namespace: &Namespace) -> Result<()> {
     node.host.cmd("ip").args(["netns", "del", namespace.name()]).run()
 }
 

@@ -7,6 +7,7 @@ use natbpf_common::contract::follow::{Part, Sight};
 use super::{
     case::{Case, MendAt as _, device, seen},
     filter::rule,
+    mtu,
     neighbour::neighbour,
     routing::{reverse_path, route},
 };
@@ -31,11 +32,11 @@ pub fn explain(case: &Case<'_>, drop: &Sight) -> Trouble {
             neighbour(case, drop.namespace, drop.part == Part::Reply as u32)
                 .unwrap_or_else(|| other(case, drop))
         }
-        ("PKT_TOO_BIG", _) => too_long(case, None, Some(drop)),
+        ("PKT_TOO_BIG", _) => mtu::dropped(case, drop),
         (_, "br_dev_queue_push_xmit" | "__dev_forward_skb" | "__dev_forward_skb2" | "veth_xmit")
-            if is_longer(case, drop) =>
+            if mtu::narrow(case, drop, drop.length).is_some() =>
         {
-            too_long(case, None, Some(drop))
+            mtu::dropped(case, drop)
         }
         ("BRIDGE_INGRESS_STP_STATE" | "NO_TX_TARGET", _) => bridge(case, drop),
         (_, function)
@@ -51,11 +52,6 @@ pub fn explain(case: &Case<'_>, drop: &Sight) -> Trouble {
         ("FULL_RING", _) => full_ring(case, drop),
         _ => other(case, drop),
     }
-}
-
-fn is_longer(case: &Case<'_>, drop: &Sight) -> bool {
-    let devices = case.host.places.iter().flat_map(|place| &place.devices);
-    devices.into_iter().any(|device| device.mtu < drop.length)
 }
 
 /// A bridge does not pass it on.
@@ -121,42 +117,4 @@ fn other(case: &Case<'_>, drop: &Sight) -> Trouble {
     let sentence = format!("the kernel{} drops it at {name}: {cause}", place.within());
     let found = Found::new(&place, &name, sentence).mend_at(&place, format!("ip -s link show {name}"));
     Trouble { name: "dropped", stage: Stage::Link, found: seen(case, drop, found) }
-}
-
-/// Where a packet is longer than the way takes. `length`: of the ping that was not answered.
-pub fn too_long(case: &Case<'_>, length: Option<u32>, drop: Option<&Sight>) -> Trouble {
-    let trace = case.trace;
-    let drop = drop.or_else(|| trace.drops.last());
-    let error = trace.errors.iter().find(|error| error.mtu != 0);
-    let length = length.or_else(|| drop.map(|drop| drop.length)).unwrap_or_default();
-    let last = trace.last().map(|(hop, _)| hop.place);
-    let cookie = error.or(drop).map(|sight| sight.namespace).filter(|cookie| *cookie != 0).or(last);
-    let place = case.place(cookie.unwrap_or_default());
-    let narrow = case.known(cookie.unwrap_or_default()).and_then(|known| {
-        let takes_less = |mtu: u32| error.map_or(mtu < length, |error| mtu == error.mtu);
-        known.devices.iter().find(|device| takes_less(device.mtu) && device.mtu < length)
-    });
-    let name = narrow.map_or_else(|| drop.map(device).unwrap_or_default(), |device| device.name.clone());
-    let mtu = narrow.map(|device| device.mtu).or_else(|| error.map(|error| error.mtu));
-    let takes = mtu.map_or_else(|| "less".to_owned(), |mtu| format!("at most {mtu}"));
-    let told = if error.is_some() { "the instance is told by ICMP" } else { "and nobody is told" };
-    let sentence = format!(
-        "packets of {length} bytes do not get through: {name}{} takes {takes}; {told}",
-        place.within()
-    );
-    let instance = case.subject.instance;
-    let mut found = Found::new(&place, &name, sentence);
-    if let Some(drop) = drop {
-        found = seen(case, drop, found);
-    }
-    if let Some(error) = error {
-        let what = if case.is_v6() { "ICMP packet too big" } else { "ICMP fragmentation needed" };
-        found = found.seen(what, format!("MTU {}", error.mtu));
-    }
-    let mend = match (instance, mtu) {
-        (Some((there, device)), Some(mtu)) => there.typed(&format!("ip link set {} mtu {mtu}", device.name)),
-        _ => place.typed(&format!("ip link set {name} mtu {length}")),
-    };
-    found.mend.push(mend);
-    Trouble { name: "mtu", stage: Stage::Link, found }
 }

@@ -3,6 +3,7 @@
 mod case;
 mod dropped;
 mod filter;
+mod mtu;
 mod neighbour;
 mod refused;
 mod routing;
@@ -19,8 +20,8 @@ use crate::doctor::{Cause, Finding, Found, Severity, Stage};
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It arrives and is answered.
-    Answered,
+    /// It arrives and is answered; what else there is to say of it.
+    Answered(Vec<String>),
     Cause {
         name: String,
         stage: Stage,
@@ -30,15 +31,16 @@ pub enum Verdict {
 
 /// What the case comes to.
 pub fn decide(case: &Case<'_>) -> Verdict {
-    let trouble = if case.trace.answered.is_none() {
-        Some(unanswered(case))
-    } else {
-        case.long.filter(|(_, trace)| trace.answered.is_none()).map(|(length, trace)| {
-            let case = Case { trace, ..*case };
-            dropped::too_long(&case, Some(length), None)
-        })
-    };
-    trouble.map_or(Verdict::Answered, |trouble| joined(case, trouble))
+    if case.trace.answered.is_none() {
+        return joined(case, unanswered(case));
+    }
+    match case.long.filter(|(_, trace)| trace.answered.is_none()) {
+        Some((length, trace)) => match mtu::of_long_ping(case, length, trace) {
+            Ok(trouble) => joined(case, trouble),
+            Err(note) => Verdict::Answered(vec![note]),
+        },
+        None => Verdict::Answered(Vec::new()),
+    }
 }
 
 fn unanswered(case: &Case<'_>) -> Trouble {

@@ -6,7 +6,7 @@ use natbpf_common::contract::follow::{Part, Point, Sight};
 
 use super::{
     case::{Case, MendAt as _, device},
-    dropped::too_long,
+    mtu,
 };
 use crate::{
     doctor::{Found, Stage},
@@ -18,7 +18,7 @@ pub fn by_icmp(case: &Case<'_>, error: &Sight) -> Trouble {
     let from = IpAddr::from(error.ends.source);
     let [kind, code] = (error.icmp as u16).to_be_bytes();
     if error.mtu != 0 {
-        return too_long(case, None, None);
+        return mtu::told(case, error);
     }
     let what = match (case.is_v6(), kind, code) {
         (false, 3, 3) | (true, 1, 4) => {
