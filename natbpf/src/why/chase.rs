@@ -18,8 +18,8 @@ use crate::{datapath::Follower, facts::Host};
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_millis(900);
-/// How long the hardware address of the gateway may take.
-const NEIGHBOUR: Duration = Duration::from_millis(500);
+/// How long the hardware address of the gateway may take: who answers for others waits as much as `proxy_delay`, 0.8 s.
+const NEIGHBOUR: Duration = Duration::from_millis(900);
 /// After a drop: an ICMP error may follow.
 const SETTLE: Duration = Duration::from_millis(120);
 const GLANCE: Duration = Duration::from_millis(5);
@@ -155,7 +155,7 @@ impl<'a> Chase<'a> {
             port: natbpf_common::Port::new(probe.map_or(0, Probe::port)),
             ..Pattern::default()
         })?;
-        let is_there = |sights: &[Sight]| sights.iter().any(|sight| sight.part != Part::Neighbour as u32);
+        let is_there = |sights: &[Sight]| sights.iter().any(is_on_its_way);
         let mut sights = self.collect(self.request.patience, is_there);
         let arrives = self.arrives();
         if is_there(&sights) && !arrives(&sights) {
@@ -198,6 +198,11 @@ impl<'a> Chase<'a> {
             std::thread::sleep(GLANCE);
         }
     }
+}
+
+/// Who asks for a neighbour takes a copy of the packet that waits for it, and lets go of that.
+fn is_on_its_way(sight: &Sight) -> bool {
+    sight.part != Part::Neighbour as u32 && sight.point != Point::Consumed as u32
 }
 
 /// Whether the way of a packet of the flow has ended too early.

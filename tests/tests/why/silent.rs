@@ -1,7 +1,11 @@
 //! Nothing is dropped, and nobody answers.
 
-use anyhow::Result;
-use lab::SERVER;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lab::ends::tools::{ping, together};
+use lab::{GATEWAY_INSIDE, SERVER};
 
 use super::asking::{Answer, healthy, names};
 
@@ -15,6 +19,48 @@ fn nothing_masquerades() -> Result<()> {
 #[test]
 fn the_instance_has_a_wrong_gateway() -> Result<()> {
     names("gateway-silent", ("10.0.0.254", "vm1"), |node| node.vm1.ip("route replace default via 10.0.0.254"))
+}
+
+/// It asks again each second.
+#[test]
+fn the_instance_itself_asks_a_wrong_gateway() -> Result<()> {
+    let node = healthy()?;
+    node.vm1.ip("route replace default via 10.0.0.254")?;
+    node.vm1.sysctl("net.ipv4.neigh.eth0.mcast_solicit", "100")?;
+    let cli = node.natbpf_cli()?;
+    let asking = || node.vm1.cmd("ping").args(["-n", "-c", "1", "-w", "5", &SERVER.to_string()]).output();
+    let (asked, answer) = together(asking, || Answer::to(&cli, &format!("--from tap0 --wait 4 {SERVER}")));
+    ensure!(!asked?.status.success());
+    answer?.is_for("gateway-silent", "10.0.0.254")
+}
+
+/// The answers about neighbours are no sign that nobody answers.
+#[test]
+fn the_instance_asks_its_gateway_and_sends_nothing() -> Result<()> {
+    let node = healthy()?;
+    let cli = node.natbpf_cli()?;
+    let asking = || -> Result<()> {
+        for _ in 0..20 {
+            node.vm1.ip("neigh flush dev eth0")?;
+            let pinged = ping(&node.vm1, GATEWAY_INSIDE, "-c 1")?;
+            ensure!(pinged.received == 1, "{pinged:?}");
+            sleep(Duration::from_millis(150));
+        }
+        Ok(())
+    };
+    let (asked, answer) = together(asking, || Answer::to(&cli, &format!("--from tap0 --wait 3 {SERVER}")));
+    asked?;
+    answer?.is_for("never-left", "tap0")
+}
+
+/// After a while that it chooses at random.
+#[test]
+fn a_router_that_answers_for_others_takes_its_time() -> Result<()> {
+    let node = healthy()?;
+    node.router.sysctl("net.ipv4.conf.qr.proxy_arp", "1")?;
+    node.router.sysctl("net.ipv4.neigh.qr.proxy_delay", "70")?;
+    node.vm1.ip("route replace default dev eth0")?;
+    Answer::sent(&node, SERVER)?.is_answered()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use natbpf_common::contract::follow::Point;
+use natbpf_common::contract::follow::{Point, REPLY, REQUEST, Sight};
 
 use super::{case::Case, dropped};
 use crate::{
@@ -14,6 +14,9 @@ use crate::{
         subject::NextHop,
     },
 };
+
+/// The kernel asks again after a second; what is seen of one question takes less.
+const AGAIN: u64 = 500_000_000;
 
 /// The instance itself knows no way.
 pub fn no_route(case: &Case<'_>) -> Trouble {
@@ -48,8 +51,11 @@ pub fn no_gateway(case: &Case<'_>) -> Trouble {
     if let Some(drop) = told {
         return dropped::explain(case, drop);
     }
-    let heard =
-        case.trace.questions.iter().filter_map(|sight| host.at(sight.namespace)?.device(sight.device));
+    let requests =
+        case.trace.questions.iter().filter(|sight| {
+            sight.ends.protocol == REQUEST && IpAddr::from(sight.ends.destination) == gateway
+        });
+    let heard = requests.filter_map(|sight| host.at(sight.namespace)?.device(sight.device));
     let mut heard: Vec<_> = heard.map(|device| device.name.clone()).collect();
     heard.sort();
     heard.dedup();
@@ -135,11 +141,9 @@ pub fn never_left(case: &Case<'_>) -> Trouble {
     if let Some(trouble) = of_device((home, edge)).filter(|_| !is_blocked(case)) {
         return trouble;
     }
-    let asked = case.trace.questions.iter().find(|sight| {
-        let [from, to] = [sight.ends.source, sight.ends.destination].map(IpAddr::from);
-        from == case.subject.address && case.next_hop == NextHop::Ask(to)
-    });
-    if asked.is_some() {
+    if let NextHop::Ask(gateway) = case.next_hop
+        && asks_in_vain(&case.trace.questions, case.subject.address, gateway)
+    {
         return no_gateway(case);
     }
     let sentence = format!(
@@ -152,8 +156,52 @@ pub fn never_left(case: &Case<'_>) -> Trouble {
     Trouble { name: "never-left", stage: Stage::Instance, found }
 }
 
+/// Whether somebody has asked for a neighbour again, and was never answered: the answer to a first question may be on its
+/// way.
+fn asks_in_vain(questions: &[Sight], asking: IpAddr, target: IpAddr) -> bool {
+    let said = |operation: u32, from: IpAddr| {
+        questions
+            .iter()
+            .filter(move |sight| sight.ends.protocol == operation && IpAddr::from(sight.ends.source) == from)
+    };
+    let times = said(REQUEST, asking)
+        .filter(|sight| IpAddr::from(sight.ends.destination) == target)
+        .map(|sight| sight.time);
+    let (first, last) = (times.clone().min(), times.max());
+    let asks_again = first.zip(last).is_some_and(|(first, last)| last - first >= AGAIN);
+    asks_again && said(REPLY, target).next().is_none()
+}
+
 /// A blocked port receives, and only passes nothing on.
 fn is_blocked(case: &Case<'_>) -> bool {
     let port = case.subject.edge.port.as_ref();
     port.is_some_and(|port| port.state != PortState::Forwarding)
+}
+
+#[cfg(test)]
+mod tests {
+    use natbpf_common::contract::follow::Ends;
+
+    use super::*;
+
+    const ASKING: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 11));
+    const TARGET: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+
+    fn said(seconds: u64, operation: u32, source: IpAddr, destination: IpAddr) -> Sight {
+        let (source, destination) = (source.into(), destination.into());
+        let ends = Ends { source, destination, protocol: operation, ..Ends::default() };
+        Sight { time: seconds * 1_000_000_000, ends, ..Sight::default() }
+    }
+
+    #[test]
+    fn a_question_that_is_answered_was_not_in_vain() {
+        let asked = |seconds| said(seconds, REQUEST, ASKING, TARGET);
+        let in_vain = |questions: &[Sight]| asks_in_vain(questions, ASKING, TARGET);
+        assert!(in_vain(&[asked(1), asked(2)]));
+        // It is too early to tell.
+        assert!(!in_vain(&[asked(1)]));
+        assert!(!in_vain(&[asked(1), asked(2), said(2, REPLY, TARGET, ASKING)]));
+        // The instance answers somebody else.
+        assert!(!in_vain(&[said(1, REPLY, ASKING, TARGET), said(2, REPLY, ASKING, TARGET)]));
+    }
 }
