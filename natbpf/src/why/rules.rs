@@ -6,7 +6,7 @@ use super::{
     inside::inside,
     listing::{Counted, read},
 };
-use crate::facts::{Firewall, Place, Source};
+use crate::facts::{Firewall, Place, Source, Verdict};
 
 /// What shows rules with their counters, for IPv4 and for IPv6.
 const COUNTED: [[(Source, &[&str]); 3]; 2] = [
@@ -97,9 +97,13 @@ pub fn suspects(firewall: &Firewall, passage: Passage, is_v6: bool) -> Vec<Count
     rules
 }
 
-/// The rule of this text, with its table and chain.
-pub fn of_text(firewall: &Firewall, text: &str, is_v6: bool) -> Option<Counted> {
-    known(firewall, is_v6).into_iter().find(|rule| rule.is_printed_as(text))
+/// The rule of IPv4 that rules were read to drop by, with its table and chain.
+pub fn of_verdict(firewall: &Firewall, verdict: &Verdict) -> Option<Counted> {
+    let is_it = |rule: &Counted| {
+        let is_there = |chain: &String| *chain == format!("{} {}", rule.table, rule.chain);
+        rule.is_printed_as(&verdict.text) && verdict.chain.as_ref().is_none_or(is_there)
+    };
+    known(firewall, false).into_iter().find(is_it)
 }
 
 /// As they were when the host was looked at, without those of ip6tables that nft does not show.

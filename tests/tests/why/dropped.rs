@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use lab::ends::tools::together;
-use lab::{GATEWAY_INSIDE, Node, SERVER, VM2};
+use lab::{GATEWAY, GATEWAY_INSIDE, Node, SERVER, VM2};
 
 use super::asking::{Answer, healthy, names};
 
@@ -60,6 +60,25 @@ fn a_rule_of_nftables() -> Result<()> {
         let rules = "table inet guard { chain forward { type filter hook forward priority 0; oifname \"qr\" drop; }; }";
         node.router.cmd("nft").arg(rules).run()
     })
+}
+
+/// It is for the router itself, which no rule of FORWARD is asked about.
+#[test]
+fn a_policy_of_nftables_for_the_router_itself() -> Result<()> {
+    let node = healthy()?;
+    let chain = |name: &str| format!("chain {name} {{ type filter hook {name} priority 0; policy drop; }}");
+    let rules = format!("table inet guard {{ {}; {}; }}", chain("forward"), chain("input"));
+    node.router.cmd("nft").arg(rules).run()?;
+    for (destination, hook) in [(GATEWAY, "input"), (SERVER, "forward")] {
+        let answer = Answer::sent(&node, destination)?;
+        let cause = answer.json["cause"].to_string();
+        ensure!(cause.contains(&format!("hook {hook} ")), "{:#}", answer.json);
+    }
+    let answer = Answer::sent(&node, GATEWAY)?;
+    answer.is_for("dropped-by-rule", "hook input ")?;
+    let mend = "ip netns exec router nft chain inet guard input '{ policy accept ; }'";
+    ensure!(answer.mends() == [mend], "{:#}", answer.json);
+    Ok(())
 }
 
 #[test]

@@ -6,7 +6,7 @@ use natbpf_common::contract::follow::{Part, Sight};
 
 use super::{
     case::{Case, MendAt as _, device, seen},
-    filter::rule,
+    filter::netfilter,
     mtu,
     neighbour::neighbour,
     routing::{reverse_path, route},
@@ -24,7 +24,7 @@ use crate::{
 pub fn explain(case: &Case<'_>, drop: &Sight) -> Trouble {
     let (reason, function) = (case.names.reason(drop.reason), case.names.function(drop.location));
     match (reason, function) {
-        ("NETFILTER_DROP", _) | (_, "nf_hook_slow") => rule(case, drop),
+        ("NETFILTER_DROP", _) | (_, "nf_hook_slow") => netfilter(case, drop),
         ("IP_RPFILTER", _) => reverse_path(case, drop),
         ("IP_INADDRERRORS" | "IP_INNOROUTES" | "IP_OUTNOROUTES", _) | (_, "ip_error") => route(case, drop),
         (_, "dst_discard" | "dst_discard_out" | "ip6_forward" | "ip6_pkt_drop") => route(case, drop),
