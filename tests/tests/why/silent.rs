@@ -5,15 +5,46 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lab::ends::tools::{ping, together};
-use lab::{GATEWAY_INSIDE, SERVER};
+use lab::{GATEWAY_INSIDE, SERVER, VM1};
 
 use super::asking::{Answer, healthy, names};
+use super::unseen::hide;
 
 #[test]
 fn nothing_masquerades() -> Result<()> {
     names("not-translated", ("10.0.0.0/24", "router"), |node| {
         node.router.cmd("iptables").args(["-t", "nat", "-F"]).run()
     })
+}
+
+/// A bridge passes it on, whose host routes other things.
+#[test]
+fn what_is_bridged_is_not_said_to_be_untranslated() -> Result<()> {
+    let node = healthy()?;
+    node.host.ip(&format!(
+        "link set tap0 master br-ex\naddr add 203.0.113.50/24 dev br-ex\nroute add default via {SERVER}"
+    ))?;
+    node.host.sysctl("net.ipv4.ip_forward", "1")?;
+    node.out.ip("addr add 10.0.0.1/24 dev eth0\naddr add 198.51.100.9/32 dev lo")?;
+    node.out.sysctl("net.ipv4.icmp_echo_ignore_all", "1")?;
+    hide(&node, &node.out)?;
+    Answer::sent(&node, "198.51.100.9")?.is_without_mend("nothing-came-back", "eth0")
+}
+
+/// One further on may translate it.
+#[test]
+fn what_is_routed_as_it_is_may_be_translated_elsewhere() -> Result<()> {
+    let node = healthy()?;
+    for rule in ["-t nat -F", "-t nat -A POSTROUTING -m mark --mark 7 -j MASQUERADE"] {
+        node.router.cmd("iptables").args(rule.split(' ')).run()?;
+    }
+    node.out.ip("route add 10.0.0.0/24 via 203.0.113.1")?;
+    node.out.sysctl("net.ipv4.icmp_echo_ignore_all", "1")?;
+    hide(&node, &node.out)?;
+    let answer = Answer::sent(&node, SERVER)?;
+    answer.is_for("untranslated", &VM1.to_string())?;
+    ensure!(answer.mends() == ["ip netns exec router iptables -t nat -S POSTROUTING"], "{:#}", answer.json);
+    Ok(())
 }
 
 #[test]

@@ -115,24 +115,43 @@ fn untranslated(case: &Case<'_>, last: &Hop) -> Option<Trouble> {
     if last.source() != address || !is_private(address) || is_private(case.destination) {
         return None;
     }
-    // The last router that has passed it on.
-    let out = case.trace.there.iter().rev().find(|hop| {
-        hop.way == Way::Out
-            && case.known(hop.place).is_some_and(|place| {
-                place.forwards_for(case.destination) && place.route_to(case.destination).is_some()
-            })
-    })?;
-    let place = case.known(out.place)?;
+    let (place, out) = routed(case)?;
+    let is_certain =
+        last.way == Way::In && case.known(last.place).is_some_and(|place| place.has(case.destination));
     let program = if case.is_v6() { "ip6tables" } else { "iptables" };
+    let rule = format!("{program} -t nat -A POSTROUTING -s {address} -o {} -j MASQUERADE", out.name);
+    let (why, mend) = if is_certain {
+        ("nothing translates it", rule)
+    } else {
+        ("maybe nothing translates it, here or further on", format!("{program} -t nat -S POSTROUTING"))
+    };
     let sentence = format!(
-        "it left by {}{} as {address}, a private address, and no answer finds back: nothing translates it",
+        "it left by {}{} as {address}, a private address, and no answer finds back: {why}",
         out.name,
         place.within()
     );
     let found = Found::new(place, address.to_string(), sentence)
         .seen(format!("sent by {}", out.name), format!("{} > {}", out.source(), out.destination()))
-        .mend(place, format!("{program} -t nat -A POSTROUTING -s {address} -o {} -j MASQUERADE", out.name));
+        .mend(place, mend);
     Some(Trouble { name: "untranslated", stage: Stage::Translation, found })
+}
+
+/// Where the last router has passed it on: by another device than it has come by, and not as a bridge does.
+fn routed<'a>(case: &Case<'a>) -> Option<(&'a Place, &'a Hop)> {
+    let layer3 = |hop: &Hop| {
+        let place = case.known(hop.place)?;
+        place.device(hop.device).filter(|device| device.port.is_none()).map(|_| place)
+    };
+    let hops = &case.trace.there;
+    hops.iter().enumerate().rev().filter(|(_, hop)| hop.way == Way::Out).find_map(|(number, out)| {
+        let place = layer3(out).filter(|place| place.forwards_for(case.destination))?;
+        let came = hops[..number].iter().any(|hop| {
+            hop.way == Way::In
+                && (hop.place, hop.device != out.device) == (out.place, true)
+                && layer3(hop).is_some()
+        });
+        came.then_some((place, out))
+    })
 }
 
 fn is_private(address: IpAddr) -> bool {
