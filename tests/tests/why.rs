@@ -8,6 +8,7 @@ mod why {
     mod ipv6;
     mod limits;
     mod long;
+    mod neighbours;
     mod refused;
     mod silent;
     mod tenants;

@@ -64,7 +64,11 @@ impl<'a> Chase<'a> {
         let hops = host.places.iter().flat_map(|place| &place.routes).flat_map(|route| &route.hops);
         let is_v6 = request.destination.is_ipv6();
         let gateways = hops.filter_map(|hop| hop.gateway).filter(|gateway| gateway.is_ipv6() == is_v6);
-        follower.ask_about([subject.address, request.destination].into_iter().chain(gateways))?;
+        // What destinations may be translated to.
+        let targets = host.places.iter().flat_map(|place| place.firewall.forwards());
+        let targets = targets.map(|(_, forward)| IpAddr::V4(forward.to));
+        follower
+            .ask_about([subject.address, request.destination].into_iter().chain(gateways).chain(targets))?;
         // Each process has sixteen of its own.
         let port = 20_000 + (process::id() % 2_500 * 16) as u16;
         let edge = (host.home().cookie, subject.edge.index);

@@ -29,7 +29,8 @@ pub fn explain(case: &Case<'_>, drop: &Sight) -> Trouble {
         ("IP_INADDRERRORS" | "IP_INNOROUTES" | "IP_OUTNOROUTES", _) | (_, "ip_error") => route(case, drop),
         (_, "dst_discard" | "dst_discard_out" | "ip6_forward" | "ip6_pkt_drop") => route(case, drop),
         ("NEIGH_FAILED" | "NEIGH_QUEUEFULL" | "NEIGH_DEAD" | "NEIGH_CREATEFAIL", _) => {
-            neighbour(case, drop.namespace, drop.part == Part::Reply as u32)
+            let ends = (drop.ends.source.into(), drop.ends.destination.into());
+            neighbour(case, drop.namespace, ends, drop.part == Part::Reply as u32)
                 .unwrap_or_else(|| other(case, drop))
         }
         ("PKT_TOO_BIG", _) => mtu::dropped(case, drop),

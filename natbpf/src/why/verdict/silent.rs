@@ -25,7 +25,9 @@ pub fn explain(case: &Case<'_>, last: &Hop, is_reply: bool) -> Trouble {
     if last.waits {
         return waits(case, last);
     }
-    if let Some(trouble) = neighbour(case, last.place, is_reply) {
+    if last.way == Way::In
+        && let Some(trouble) = neighbour(case, last.place, (last.source(), last.destination()), is_reply)
+    {
         return trouble;
     }
     let known = case.known(last.place);
