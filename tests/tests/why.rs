@@ -11,6 +11,7 @@ mod why {
     mod neighbours;
     mod refused;
     mod silent;
+    mod subjects;
     mod tenants;
     mod tracked;
     mod unseen;

@@ -11,7 +11,7 @@ const NOBODY: &str = "10.0.0.254";
 
 /// Another network beside that of the node, with one instance, of the same address. It asks for [`NOBODY`] all the
 /// time, and a queue drops that.
-fn another(node: &Node) -> Result<Namespace> {
+pub fn another(node: &Node) -> Result<Namespace> {
     let other = Namespace::new("vm3")?;
     node.host.ip(
         "link add qbr2 type bridge\nlink set qbr2 up\nlink add tap2 type veth peer name eth0 netns vm3\n\

@@ -118,9 +118,7 @@ fn wrong_gateway(case: &Case<'_>, gateway: IpAddr) -> Found {
     let mend = case.ip(&format!("route replace default via {}", suggested(case)));
     match case.subject.instance {
         Some((place, _)) => Found::new(place, gateway.to_string(), sentence).mend(place, mend),
-        None => {
-            Found::new(instance(case), gateway.to_string(), format!("{sentence}; in the guest: {mend}"))
-        }
+        None => Found::new(instance(case), gateway.to_string(), format!("{sentence}; in the guest: {mend}")),
     }
 }
 
