@@ -11,7 +11,7 @@ use crate::{
     why::link::{Trouble, between},
 };
 
-/// Who passes a packet on asks for the one that it goes to next, and nobody answers. `ends`: as the packet has them there.
+/// Who passes a packet on asks for the one that it goes to next, and nobody answers. `ends`: as the packet has them.
 pub fn neighbour(
     case: &Case<'_>,
     cookie: u64,

@@ -154,8 +154,8 @@ pub fn never_left(case: &Case<'_>) -> Trouble {
     Trouble { name: "never-left", stage: Stage::Instance, found }
 }
 
-/// Whether somebody has asked for a neighbour again, and was never answered: the answer to a first question may be on its
-/// way.
+/// Whether somebody has asked for a neighbour again, and was never answered: an answer to the first question may be on
+/// its way.
 fn asks_in_vain(questions: &[Sight], asking: IpAddr, target: IpAddr) -> bool {
     let said = |operation: u32, from: IpAddr| {
         questions
