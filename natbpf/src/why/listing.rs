@@ -162,10 +162,14 @@ fn nftables(text: &str) -> Vec<Counted> {
     for line in text.lines() {
         let words = words(line);
         match words[..] {
-            ["table", family, name, ..] => table = format!("{family} {name}"),
+            ["table", family, name, ..] => {
+                table = format!("{family} {name}");
+                continue;
+            }
             ["chain", name, ..] => {
                 name.clone_into(&mut chain);
                 hook.clear();
+                continue;
             }
             ["type", _, "hook", name, ..] if !BELOW.iter().any(|family| table.starts_with(family)) => {
                 name.clone_into(&mut hook);
@@ -207,7 +211,7 @@ fn drops_by_verdict(words: &[&str]) -> bool {
         // A policy ends with a semicolon.
         (Some("policy"), word) => word == "drop;",
         // Names that others have given.
-        (Some("chain" | "table" | "set" | "map" | "jump" | "goto"), _) => false,
+        (Some("set" | "map" | "jump" | "goto"), _) => false,
         (_, word) => matches!(word, "drop" | "reject"),
     })
 }
