@@ -51,6 +51,8 @@ fn answer(protocol: u16, frame: Frame) -> Option<Sight> {
         length: seen.length,
         icmp: u16::from_be_bytes(seen.icmp) as u32,
         mtu: seen.mtu,
+        flags: seen.segment.0 as u32,
+        sequence: seen.segment.1,
         time_to_live: seen.time_to_live as u32,
         ..Sight::default()
     })

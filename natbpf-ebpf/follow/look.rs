@@ -66,7 +66,9 @@ fn tell(orders: &Orders, point: Point, buffer: u64, end: End) -> Option<()> {
         None if seen.quoted.is_some() => return None,
         None => of_flow(&orders.pattern, point, buffer, &seen.ends, device)?,
     };
-    let sight = Sight {
+    let mut slot = SIGHTS.reserve_untyped::<Sight>(0)?;
+    // Not on the stack, where there is no room for it.
+    slot.write(Sight {
         // SAFETY: it has no conditions.
         time: unsafe { bpf_ktime_get_ns() },
         buffer,
@@ -80,11 +82,13 @@ fn tell(orders: &Orders, point: Point, buffer: u64, end: End) -> Option<()> {
         length: seen.length,
         icmp: u16::from_be_bytes(seen.icmp) as u32,
         mtu: seen.mtu,
+        flags: seen.segment.0 as u32,
+        sequence: seen.segment.1,
         time_to_live: seen.time_to_live as u32,
         sender: mac(seen.sender.unwrap_or_default()),
         name: device.name,
-    };
-    let _ = SIGHTS.output_untyped::<Sight>(sight, 0);
+    });
+    slot.submit(0);
     Some(())
 }
 

@@ -93,6 +93,8 @@ pub struct Seen {
     pub length: u32,
     pub icmp: [u8; 2],
     pub mtu: u32,
+    /// Of TCP: flags and sequence number.
+    pub segment: (u8, u32),
     pub time_to_live: u8,
     /// Of ARP and neighbour discovery: who asks or answers.
     pub sender: Option<[u16; 3]>,
@@ -149,10 +151,21 @@ fn packet<B: Bytes>(header: impl Fn(B) -> Option<Header>, at: B) -> Option<(Seen
         length: header.length,
         icmp: [0; 2],
         mtu: 0,
+        segment: segment(&header, next, payload),
         time_to_live: header.time_to_live,
         sender: None,
     };
     Some((seen, next, payload))
+}
+
+/// Of TCP: its flags, and the sequence number. `payload`: what follows the header.
+#[inline(always)]
+fn segment(header: &Header, at: impl Bytes, payload: [u16; 4]) -> (u8, u32) {
+    if header.protocol != TCP || header.is_later_fragment {
+        return (0, 0);
+    }
+    let (flags, _) = at.offset(13).load();
+    (flags, u32::from_be((payload[2] as u32) | (payload[3] as u32) << 16))
 }
 
 /// `at`: an ICMP error.
@@ -240,6 +253,7 @@ fn arp(at: impl Bytes) -> Option<Seen> {
         length: 28,
         icmp: [0; 2],
         mtu: 0,
+        segment: (0, 0),
         time_to_live: 0,
         sender: Some(packet.sender_mac),
     })

@@ -7,7 +7,12 @@ mod why {
     mod healthy;
     mod ipv6;
     mod limits;
+    mod long;
+    mod neighbours;
+    mod refused;
     mod silent;
+    mod subjects;
     mod tenants;
     mod tracked;
+    mod unseen;
 }

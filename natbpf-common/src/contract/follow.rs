@@ -3,7 +3,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::wire::{Address6, Port};
+use crate::wire::{
+    Address6, Port,
+    segment::{RST, TcpFlags},
+};
 
 /// Both ends of a packet, those of IPv4 mapped. An ICMP query has its identifier in the place of both ports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -212,12 +215,28 @@ pub struct Sight {
     pub icmp: u32,
     /// Of an ICMP error that says the packet is too big.
     pub mtu: u32,
+    /// Of TCP: the flags, as they are in the header; 0 of others.
+    pub flags: u32,
+    /// Of TCP: the sequence number.
+    pub sequence: u32,
     /// As it is in the header.
     pub time_to_live: u32,
     /// Of ARP and neighbour discovery: the hardware address of who asks or answers, and two zeros.
     pub sender: [u8; 8],
     /// Name of the device, with zeros behind it.
     pub name: [u8; 16],
+}
+
+impl Sight {
+    /// Of TCP.
+    pub const fn tcp_flags(&self) -> TcpFlags {
+        TcpFlags::from_bits_retain(self.flags as u8)
+    }
+
+    /// Whether it ends a connection of TCP, or says that there is none.
+    pub const fn is_reset(&self) -> bool {
+        self.tcp_flags().contains(RST)
+    }
 }
 
 /// A buffer that is followed.

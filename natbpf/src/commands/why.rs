@@ -11,7 +11,7 @@ use crate::{
     output, preflight,
     why::{
         Case, Chase, NextHop, Probe, Report, Request, Subject, SubjectError, Trace, Verdict, decide, entries,
-        keep_own, names, rule,
+        keep_own, names, rules,
     },
 };
 
@@ -47,7 +47,7 @@ pub fn run(cli: &Cli, arguments: &WhyArgs) -> Result<ExitCode> {
             } else {
                 output::print(&report)?;
             }
-            Ok(ExitCode::from(u8::from(report.verdict != Verdict::Answered)))
+            Ok(ExitCode::from(u8::from(matches!(report.verdict, Verdict::Cause { .. }))))
         }
         Err(error) => complain(&format_args!("cannot follow a packet: {error:#}"), UNSEEN),
     }
@@ -88,7 +88,7 @@ fn follow<'a>(
     let long = chased.long.as_ref().map(|(length, sights)| (*length, Trace::of(sights, edge, elsewhere)));
     let names = names(&chase, &trace, long.as_ref().map(|(_, trace)| trace));
     let (entries, untold) = entries(host, &trace);
-    let rule = probe.and_then(|probe| rule(&mut chase, host, &trace, &names, (probe, chased.gateway?)));
+    let rules = probe.and_then(|probe| rules(&mut chase, host, &trace, &names, (probe, chased.gateway?)));
     let findings = examine(host);
     let verdict = decide(&Case {
         host,
@@ -100,7 +100,7 @@ fn follow<'a>(
         trace: &trace,
         long: long.as_ref().map(|(length, trace)| (*length, trace)),
         names: &names,
-        rule: rule.as_ref(),
+        rules: rules.as_deref().unwrap_or_default(),
         sent: arguments.send,
     });
     let mut unseen = host.unseen.clone();

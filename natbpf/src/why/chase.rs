@@ -18,8 +18,8 @@ use crate::{datapath::Follower, facts::Host};
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_millis(900);
-/// How long the hardware address of the gateway may take.
-const NEIGHBOUR: Duration = Duration::from_millis(500);
+/// How long the hardware address of the gateway may take: who answers for others waits as much as `proxy_delay`, 0.8 s.
+const NEIGHBOUR: Duration = Duration::from_millis(900);
 /// After a drop: an ICMP error may follow.
 const SETTLE: Duration = Duration::from_millis(120);
 const GLANCE: Duration = Duration::from_millis(5);
@@ -64,7 +64,11 @@ impl<'a> Chase<'a> {
         let hops = host.places.iter().flat_map(|place| &place.routes).flat_map(|route| &route.hops);
         let is_v6 = request.destination.is_ipv6();
         let gateways = hops.filter_map(|hop| hop.gateway).filter(|gateway| gateway.is_ipv6() == is_v6);
-        follower.ask_about([subject.address, request.destination].into_iter().chain(gateways))?;
+        // What destinations may be translated to.
+        let targets = host.places.iter().flat_map(|place| place.firewall.forwards());
+        let targets = targets.map(|(_, forward)| IpAddr::V4(forward.to));
+        follower
+            .ask_about([subject.address, request.destination].into_iter().chain(gateways).chain(targets))?;
         // Each process has sixteen of its own.
         let port = 20_000 + (process::id() % 2_500 * 16) as u16;
         let edge = (host.home().cookie, subject.edge.index);
@@ -116,19 +120,28 @@ impl<'a> Chase<'a> {
         Ok(chased)
     }
 
-    /// The same once more, while others count.
-    pub fn repeat(&mut self, probe: Probe, gateway: [u8; 6]) -> Result<()> {
-        self.probe(probe, gateway, None).map(drop)
+    /// So many more of the same, which others count, until this namespace has dropped as many.
+    pub fn repeat(&mut self, (probe, gateway): (Probe, [u8; 6]), times: usize, place: u64) -> Result<()> {
+        for _ in 0..times {
+            self.inject(probe, gateway, None)?;
+        }
+        let is_there = |sight: &&Sight| is_drop(sight) && sight.namespace == place;
+        self.collect(ANSWER, |sights| sights.iter().filter(is_there).count() >= times);
+        Ok(())
     }
 
     fn probe(&mut self, probe: Probe, gateway: [u8; 6], length: Option<u32>) -> Result<Vec<Sight>> {
+        self.inject(probe, gateway, length)?;
+        Ok(self.collect(ANSWER, self.arrives()))
+    }
+
+    fn inject(&mut self, probe: Probe, gateway: [u8; 6], length: Option<u32>) -> Result<()> {
         let (mac, address, port) = (self.subject.mac, self.subject.address, self.port);
         self.port += 1;
         let sender = Sender { mac, address, gateway, port };
         self.follower.follow(probe.ends(&sender, self.request.destination))?;
         let frame = probe.frame(&sender, self.request.destination, length);
-        self.follower.inject(self.subject.edge.index, &frame)?;
-        Ok(self.collect(ANSWER, self.arrives()))
+        self.follower.inject(self.subject.edge.index, &frame)
     }
 
     /// Waits for a packet of the instance itself, and then for the answer.
@@ -146,7 +159,7 @@ impl<'a> Chase<'a> {
             port: natbpf_common::Port::new(probe.map_or(0, Probe::port)),
             ..Pattern::default()
         })?;
-        let is_there = |sights: &[Sight]| sights.iter().any(|sight| sight.part != Part::Neighbour as u32);
+        let is_there = |sights: &[Sight]| sights.iter().any(is_on_its_way);
         let mut sights = self.collect(self.request.patience, is_there);
         let arrives = self.arrives();
         if is_there(&sights) && !arrives(&sights) {
@@ -191,9 +204,16 @@ impl<'a> Chase<'a> {
     }
 }
 
-/// Whether a packet of the flow has been dropped.
+/// Who asks for a neighbour takes a copy of the packet that waits for it, and lets go of that.
+fn is_on_its_way(sight: &Sight) -> bool {
+    sight.part != Part::Neighbour as u32 && sight.point != Point::Consumed as u32
+}
+
+/// Whether the way of a packet of the flow has ended too early.
 fn ends(sight: &Sight) -> bool {
-    let part = Part::from_number(sight.part);
-    part == Some(Part::ErrorOfOriginal)
-        || part != Some(Part::Neighbour) && sight.point == Point::Dropped as u32
+    sight.part == Part::ErrorOfOriginal as u32 || is_drop(sight)
+}
+
+fn is_drop(sight: &Sight) -> bool {
+    sight.part != Part::Neighbour as u32 && sight.point == Point::Dropped as u32
 }

@@ -12,6 +12,7 @@
 //! | `kernel` | names of reasons and functions |
 //! | `repeat` | the probe once more, to see what counts it |
 //! | `inside` | looking into a namespace once more |
+//! | `listing` | rules that drop, as they are listed with their counters |
 //! | `rules` | which rule has counted the packet |
 //! | `link` | what is wrong between two machines of one network |
 //! | `verdict` | the cause |
@@ -24,6 +25,7 @@ mod headers;
 mod inside;
 mod kernel;
 mod link;
+mod listing;
 mod networks;
 mod question;
 mod repeat;
@@ -37,7 +39,7 @@ pub use chase::{Chase, Chased, Request};
 pub use conntrack::entries;
 pub use frame::Probe;
 pub use networks::keep_own;
-pub use repeat::{names, rule};
+pub use repeat::{names, rules};
 pub use report::Report;
 pub use subject::{NextHop, Subject, SubjectError};
 pub use trace::{Hop, Trace, Way};

@@ -1,6 +1,6 @@
 //! Which networks a flow passes. Others on the host may have the same addresses, and ask for them at the same time.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use super::trace::{Trace, Way};
 use crate::{
@@ -23,10 +23,36 @@ pub fn keep_own(host: &Host, edge: &Device, trace: &mut Trace) {
     for root in roots {
         // What another one has reached, that one has gone on from.
         if !own.contains(&key(root)) {
-            own.extend(Segment::of(host, root, |_| true).members().map(key));
+            own.extend(around(host, root));
         }
     }
     trace.questions.retain(|sight| own.contains(&(sight.namespace, sight.device)));
+}
+
+/// All devices that frames of one may reach.
+fn around(host: &Host, root: End<'_>) -> BTreeSet<(u64, u32)> {
+    Segment::of(host, root, |_| true).members().map(key).collect()
+}
+
+/// Who may be the router of an address behind a device: addresses there of those who pass packets on.
+pub fn routers(host: &Host, edge: &Device, address: IpAddr) -> Vec<IpAddr> {
+    let around = around(host, (host.home(), edge));
+    let forwarding = host.places.iter().filter(|place| place.forwards_for(address));
+    let addresses = forwarding.flat_map(|place| place.addresses.iter().map(move |own| (place.cookie, own)));
+    addresses
+        .filter(|(cookie, own)| around.contains(&(*cookie, own.device)))
+        .map(|(_, own)| own.net)
+        .filter(|net| net.contains(&address) && net.addr() != address)
+        .map(|net| net.addr())
+        .collect()
+}
+
+/// The one on the network behind a device who has an address.
+pub fn owner<'a>(host: &'a Host, edge: &'a Device, address: IpAddr) -> Option<&'a Place> {
+    let around = around(host, (host.home(), edge));
+    let is_there =
+        |place: &&Place| place.devices.iter().any(|device| around.contains(&key((*place, device))));
+    host.places.iter().filter(|place| place.has(address)).find(is_there)
 }
 
 /// By which others a packet that has come by a device may be passed on: those of the same VRF, if any.

@@ -43,6 +43,7 @@ struct Json<'a> {
     milliseconds: Option<f64>,
     conntrack: Vec<JsonEntry<'a>>,
     cause: Option<Told<'a>>,
+    notes: &'a [String],
     unseen: &'a [String],
 }
 
@@ -143,6 +144,7 @@ impl Report<'_> {
             milliseconds: self.trace.answered.map(|after| after as f64 / 1e6),
             conntrack: self.entries.iter().map(JsonEntry::from).collect(),
             cause: self.cause(),
+            notes: self.notes(),
             unseen: &self.unseen,
         });
         (json["there"], json["back"]) = (there.into(), back.into());
@@ -152,6 +154,10 @@ impl Report<'_> {
     fn cause(&self) -> Option<Told<'_>> {
         let Verdict::Cause { name, stage, found } = &self.verdict else { return None };
         Some(Told::new(name, None, *stage, found))
+    }
+
+    fn notes(&self) -> &[String] {
+        if let Verdict::Answered(notes) = &self.verdict { notes } else { &[] }
     }
 
     fn hop<'a>(&'a self, hop: &'a Hop) -> JsonHop<'a> {
@@ -222,8 +228,11 @@ impl fmt::Display for Report<'_> {
         for what in &self.unseen {
             writeln!(f, "not looked at: {what}")?;
         }
+        for note in self.notes() {
+            writeln!(f, "note: {note}")?;
+        }
         match (&self.verdict, self.trace.answered) {
-            (Verdict::Answered, after) => {
+            (Verdict::Answered(_), after) => {
                 write!(
                     f,
                     "it arrives, and is answered after {:.3} ms",

@@ -1,8 +1,11 @@
 //! Which rule has dropped a packet: the one that has counted it.
 
-use std::{fs, io, process::Command};
+use std::{fs, io, net::IpAddr, process::Command};
 
-use super::inside::inside;
+use super::{
+    inside::inside,
+    listing::{Counted, read},
+};
 use crate::facts::{Firewall, Place, Source, Verdict};
 
 /// What shows rules with their counters, for IPv4 and for IPv6.
@@ -20,47 +23,37 @@ const COUNTED: [[(Source, &[&str]); 3]; 2] = [
 ];
 /// Names of the tables of iptables-legacy that are in use.
 const LEGACY: [&str; 2] = ["/proc/thread-self/net/ip_tables_names", "/proc/thread-self/net/ip6_tables_names"];
-/// Families of nftables whose rules are not for packets of the other one.
-const OTHERS: [&str; 2] = ["ip6 ", "ip "];
 
-/// A rule that drops, with what it has counted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counted {
-    source: Source,
-    /// Of iptables: it is ip6tables.
-    is_v6: bool,
-    /// Of iptables its name; of nftables `FAMILY NAME`.
-    pub table: String,
-    pub chain: String,
-    /// As it is printed, without the counter.
-    pub text: String,
-    packets: u64,
+/// Where rules may meet a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// It is for the machine itself.
+    In,
+    /// It is passed on.
+    Through,
+    /// The machine has sent it.
+    Out,
 }
 
-impl Counted {
-    /// The program that shows it.
-    pub const fn shown_by(&self) -> &'static str {
-        match (self.source, self.is_v6) {
-            (Source::Iptables, true) => "ip6tables",
-            (Source::Legacy, true) => "ip6tables-legacy",
-            (source, _) => source.name(),
+impl Passage {
+    /// Of a packet in a network namespace, by its ends there.
+    pub fn of(place: &Place, source: IpAddr, destination: IpAddr) -> Self {
+        if place.has(source) {
+            Self::Out
+        } else if place.has(destination) {
+            Self::In
+        } else {
+            Self::Through
         }
     }
 
-    /// What takes it away.
-    pub fn mend(&self) -> String {
-        let Self { table, chain, text, source, is_v6, .. } = self;
-        let iptables = if *is_v6 { "ip6tables" } else { "iptables" };
-        match source {
-            Source::Nftables => match text.rsplit_once("# handle ") {
-                Some((_, handle)) => format!("nft delete rule {table} {chain} handle {handle}"),
-                None => format!("nft chain {table} {chain} {{ policy accept ; }}"),
-            },
-            Source::Iptables | Source::Legacy => match text.strip_prefix("-A ") {
-                Some(rule) => format!("{iptables} -t {table} -D {rule}"),
-                None => format!("{iptables} -t {table} -P {chain} ACCEPT"),
-            },
-        }
+    fn meets(self, rule: &Counted) -> bool {
+        let hooks: &[&str] = match self {
+            Self::In => &["", "ingress", "prerouting", "input"],
+            Self::Through => &["", "ingress", "prerouting", "forward", "postrouting", "egress"],
+            Self::Out => &["", "output", "postrouting", "egress"],
+        };
+        hooks.contains(&&*rule.hook)
     }
 }
 
@@ -68,7 +61,7 @@ impl Counted {
 pub fn counted(place: &Place, is_v6: bool) -> Vec<Counted> {
     let family = usize::from(is_v6);
     let print = || -> io::Result<Vec<Counted>> {
-        let mut all = Vec::new();
+        let mut lists = Vec::new();
         for (source, command) in COUNTED[family] {
             // To ask ip_tables for its tables would make them.
             if source == Source::Legacy && fs::read_to_string(LEGACY[family]).unwrap_or_default().is_empty() {
@@ -78,132 +71,45 @@ pub fn counted(place: &Place, is_v6: bool) -> Vec<Counted> {
             let Ok(output) = Command::new(program).args(arguments).env("LC_ALL", "C").output() else {
                 continue;
             };
-            all.extend(read(source, &String::from_utf8_lossy(&output.stdout), is_v6));
+            lists.push((source, String::from_utf8_lossy(&output.stdout).into_owned()));
         }
-        Ok(all)
+        Ok(read(lists.iter().map(|(source, text)| (*source, &**text)), is_v6))
     };
     inside(place, print).unwrap_or_default()
 }
 
-/// The first that has counted more than before.
-pub fn has_counted<'a>(before: &[Counted], after: &'a [Counted]) -> Option<&'a Counted> {
-    after.iter().find(|rule| {
-        let same = |old: &&Counted| {
-            (old.source, &old.table, &old.chain, &old.text)
-                == (rule.source, &rule.table, &rule.chain, &rule.text)
-        };
-        before.iter().find(same).is_some_and(|old| old.packets < rule.packets)
-    })
+/// Rules with what they have counted since. None where rules have come or gone.
+pub fn growth(before: &[Counted], after: Vec<Counted>, passage: Passage) -> Vec<(Counted, u64)> {
+    if before.len() != after.len() || before.iter().zip(&after).any(|(old, new)| !old.is(new)) {
+        return Vec::new();
+    }
+    let since = |(old, new): (&Counted, Counted)| {
+        let more = new.packets?.checked_sub(old.packets?)?;
+        passage.meets(&new).then_some((new, more))
+    };
+    before.iter().zip(after).filter_map(since).collect()
 }
 
-/// Lines of any rules that drop, for where no counter tells.
-pub fn suspects(firewall: &Firewall, is_v6: bool) -> Vec<Verdict> {
-    if is_v6 {
-        // Those of ip6tables are shown by nft.
-        let rules = firewall.sets().iter().filter(|set| set.source == Source::Nftables);
-        let rules = rules.flat_map(|set| read(set.source, &set.text, is_v6));
-        return rules.map(|rule| Verdict { source: rule.source, text: rule.text, chain: None }).collect();
-    }
-    let lines = ["DROP", "REJECT", " drop", " reject"].into_iter().flat_map(|word| firewall.lines(word));
-    let mut drops: Vec<Verdict> = Vec::new();
-    for (source, text) in lines {
-        let is_unused = text.starts_with(':') && !text.contains(" DROP ");
-        if !is_unused && !drops.iter().any(|drop| drop.text == text) {
-            drops.push(Verdict { source, text: text.to_owned(), chain: None });
-        }
-    }
-    drops
-}
-
-/// The rule of this text, with its table and chain.
-pub fn of_text(firewall: &Firewall, text: &str, is_v6: bool) -> Option<Counted> {
-    // A policy has its counter behind it.
-    let plain = text.split(" [").next().unwrap_or_default();
-    let mut rules = firewall.sets().iter().flat_map(|set| read(set.source, &set.text, is_v6));
-    rules.find(|rule| rule.text == text || rule.text == plain)
-}
-
-/// `is_v6`: what is for the other family is left out.
-fn read(source: Source, text: &str, is_v6: bool) -> Vec<Counted> {
-    if source != Source::Nftables {
-        return iptables((source, is_v6), text);
-    }
-    let mut rules = nftables(text);
-    rules.retain(|rule| !rule.table.starts_with(OTHERS[usize::from(is_v6)]));
+/// Rules that may have dropped it, for where no counter tells.
+pub fn suspects(firewall: &Firewall, passage: Passage, is_v6: bool) -> Vec<Counted> {
+    let mut rules = known(firewall, is_v6);
+    rules.retain(|rule| passage.meets(rule));
     rules
 }
 
-/// `*TABLE`, `:CHAIN POLICY [PACKETS:BYTES]`, `[PACKETS:BYTES] -A CHAIN …`.
-fn iptables((source, is_v6): (Source, bool), text: &str) -> Vec<Counted> {
-    let mut table = String::new();
-    let mut all = Vec::new();
-    for line in text.lines().map(str::trim) {
-        if let Some(name) = line.strip_prefix('*') {
-            name.clone_into(&mut table);
-        } else if let Some(chain) = line.strip_prefix(':') {
-            let words: Vec<_> = chain.split_whitespace().collect();
-            if let [chain, "DROP", counter] = words[..] {
-                all.push(Counted {
-                    source,
-                    is_v6,
-                    table: table.clone(),
-                    chain: chain.to_owned(),
-                    text: format!(":{chain} DROP"),
-                    packets: packets(counter),
-                });
-            }
-        } else if let Some(at) = line.find("-A ")
-            && ["DROP", "REJECT"].iter().any(|target| line.contains(&format!("-j {target}")))
-        {
-            let (counter, rule) = line.split_at(at);
-            let chain = rule.split_whitespace().nth(1).unwrap_or_default().to_owned();
-            let (table, text) = (table.clone(), rule.to_owned());
-            all.push(Counted { source, is_v6, table, chain, text, packets: packets(counter) });
-        }
-    }
-    all
+/// The rule of IPv4 that rules were read to drop by, with its table and chain.
+pub fn of_verdict(firewall: &Firewall, verdict: &Verdict) -> Option<Counted> {
+    let is_it = |rule: &Counted| {
+        let is_there = |chain: &String| *chain == format!("{} {}", rule.table, rule.chain);
+        rule.is_printed_as(&verdict.text) && verdict.chain.as_ref().is_none_or(is_there)
+    };
+    known(firewall, false).into_iter().find(is_it)
 }
 
-/// `[PACKETS:BYTES]`
-fn packets(counter: &str) -> u64 {
-    let number = counter.trim_start_matches('[').split(':').next().unwrap_or_default();
-    number.parse().unwrap_or_default()
-}
-
-/// `table FAMILY NAME {`, `chain NAME {`, and rules with `counter packets N bytes M`.
-fn nftables(text: &str) -> Vec<Counted> {
-    let (mut table, mut chain) = (String::new(), String::new());
-    let mut all = Vec::new();
-    for line in text.lines().map(str::trim) {
-        let words: Vec<_> = line.split_whitespace().collect();
-        match words[..] {
-            ["table", family, name, ..] => table = format!("{family} {name}"),
-            ["chain", name, ..] => name.clone_into(&mut chain),
-            _ => {}
-        }
-        // A policy ends with a semicolon.
-        let drops = words.iter().any(|word| matches!(*word, "drop" | "drop;" | "reject"));
-        if !drops {
-            continue;
-        }
-        let (text, packets) = match line.split_once("counter packets ") {
-            Some((head, counter)) => {
-                let mut rest = counter.splitn(4, ' ');
-                let packets = rest.next().and_then(|number| number.parse().ok()).unwrap_or_default();
-                (format!("{head}counter {}", rest.nth(2).unwrap_or_default()), packets)
-            }
-            None => (line.to_owned(), 0),
-        };
-        all.push(Counted {
-            source: Source::Nftables,
-            is_v6: false,
-            table: table.clone(),
-            chain: chain.clone(),
-            text,
-            packets,
-        });
-    }
-    all
+/// As they were when the host was looked at, without those of ip6tables that nft does not show.
+fn known(firewall: &Firewall, is_v6: bool) -> Vec<Counted> {
+    let sets = firewall.sets().iter().filter(|set| !is_v6 || set.source == Source::Nftables);
+    read(sets.map(|set| (set.source, &*set.text)), is_v6)
 }
 
 #[cfg(test)]
@@ -211,46 +117,41 @@ mod tests {
     use super::*;
 
     const SAVED: &str = "*raw\n:PREROUTING ACCEPT [9:9]\n[2:168] -A PREROUTING -s 10.0.0.11/32 -j DROP\nCOMMIT\n\
-                         *filter\n:FORWARD DROP [5:420]\n[7:1] -A FORWARD -j ACCEPT\nCOMMIT\n";
-    const LISTED: &str = "table inet guard { # handle 3\n\tchain forward { # handle 1\n\t\t\
-                          ip saddr 10.0.0.11 counter packets 4 bytes 336 drop # handle 2\n\t}\n}\n";
+                         *filter\n:INPUT DROP [1:1]\n:FORWARD DROP [5:420]\n[7:1] -A FORWARD -j ACCEPT\nCOMMIT\n";
+
+    fn rules(text: &str, is_v6: bool) -> Vec<Counted> {
+        read([(Source::Iptables, text)], is_v6)
+    }
+
+    fn grown(changes: &[(&str, &str)]) -> Vec<(String, u64)> {
+        let text = changes.iter().fold(SAVED.to_owned(), |text, (from, to)| text.replace(from, to));
+        let growth = growth(&rules(SAVED, false), rules(&text, false), Passage::Through);
+        growth.into_iter().filter(|(_, more)| *more > 0).map(|(rule, more)| (rule.mend(), more)).collect()
+    }
 
     #[test]
-    fn the_rule_that_counts_is_found_with_its_table_and_chain() {
-        let before = iptables((Source::Iptables, false), SAVED);
-        assert_eq!(before.len(), 2);
-        let after = iptables((Source::Iptables, false), &SAVED.replace("[2:168]", "[3:252]"));
-        let rule = has_counted(&before, &after).unwrap();
-        assert_eq!((&*rule.table, &*rule.chain), ("raw", "PREROUTING"));
-        assert_eq!(rule.mend(), "iptables -t raw -D PREROUTING -s 10.0.0.11/32 -j DROP");
-        let after = iptables((Source::Iptables, false), &SAVED.replace("[5:420]", "[6:504]"));
-        assert_eq!(has_counted(&before, &after).unwrap().mend(), "iptables -t filter -P FORWARD ACCEPT");
-        assert_eq!(has_counted(&before, &before), None);
+    fn a_rule_that_counts_is_found_with_its_table_and_chain() {
+        let rule = "iptables -t raw -D PREROUTING -s 10.0.0.11/32 -j DROP".to_owned();
+        assert_eq!(grown(&[("[2:168]", "[5:420]")]), [(rule, 3)]);
+        let policy = "iptables -t filter -P FORWARD ACCEPT".to_owned();
+        assert_eq!(grown(&[("[5:420]", "[6:504]")]), [(policy, 1)]);
+        assert_eq!(grown(&[]), []);
+    }
+
+    #[test]
+    fn what_a_packet_does_not_meet_has_not_dropped_it() {
+        assert_eq!(grown(&[("[1:1]", "[4:4]")]), []);
+    }
+
+    #[test]
+    fn counters_of_other_rules_are_not_compared() {
+        assert_eq!(grown(&[("[2:168]", "[5:420]"), ("10.0.0.11", "10.0.0.12")]), []);
     }
 
     #[test]
     fn rules_of_ip6tables_are_taken_away_by_it() {
-        let rules = iptables((Source::Iptables, true), SAVED);
+        let rules = rules(SAVED, true);
         assert_eq!(rules[0].shown_by(), "ip6tables");
-        assert_eq!(rules[1].mend(), "ip6tables -t filter -P FORWARD ACCEPT");
-    }
-
-    #[test]
-    fn rules_of_nftables_for_the_other_family_do_not_count() {
-        let of = |table: &str| LISTED.replace("table inet", table);
-        for (table, expected) in [("table inet", [1, 1]), ("table ip6", [0, 1]), ("table ip", [1, 0])] {
-            let count = |is_v6| read(Source::Nftables, &of(table), is_v6).len();
-            assert_eq!([count(false), count(true)], expected, "{table}");
-        }
-    }
-
-    #[test]
-    fn rules_of_nftables_have_handles() {
-        let before = nftables(LISTED);
-        let after = nftables(&LISTED.replace("packets 4", "packets 5"));
-        let rule = has_counted(&before, &after).unwrap();
-        assert_eq!(rule.text, "ip saddr 10.0.0.11 counter drop # handle 2");
-        assert_eq!(rule.mend(), "nft delete rule inet guard forward handle 2");
-        assert_eq!(nftables(&LISTED.replace("counter packets 4 bytes 336 ", "")).len(), 1);
+        assert_eq!(rules[2].mend(), "ip6tables -t filter -P FORWARD ACCEPT");
     }
 }

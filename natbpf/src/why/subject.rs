@@ -2,6 +2,7 @@
 
 use std::{fs::File, io, net::IpAddr, process::Command};
 
+use super::networks::routers;
 use crate::{
     doctor::Site,
     facts::{Device, Host, Place},
@@ -64,9 +65,10 @@ impl<'a> Subject<'a> {
         destination: IpAddr,
     ) -> Result<Self, SubjectError> {
         let is_v6 = destination.is_ipv6();
-        let Some(from) = from else { return only(host, site, is_v6) };
+        let wanted = Wanted::Towards(destination);
+        let Some(from) = from else { return only(host, site, wanted) };
         if let Some(edge) = host.home().named(from) {
-            return behind(host, edge, Wanted::Family { is_v6 });
+            return behind(host, edge, wanted);
         }
         if let Ok(address) = from.parse::<IpAddr>() {
             if address.is_ipv6() != is_v6 {
@@ -76,15 +78,13 @@ impl<'a> Subject<'a> {
         }
         let elsewhere = || SubjectError::Elsewhere(from.to_owned());
         if let Some(place) = host.places.iter().find(|place| place.name == from) {
-            return of_place(host, place, is_v6)?.ok_or_else(elsewhere);
+            return of_place(host, place, wanted)?.ok_or_else(elsewhere);
         }
         if let Some(place) = container(from).and_then(|cookie| host.at(cookie)) {
-            return of_place(host, place, is_v6)?.ok_or_else(elsewhere);
+            return of_place(host, place, wanted)?.ok_or_else(elsewhere);
         }
         match guest(from) {
-            Some(device) => {
-                behind(host, host.home().named(&device).ok_or_else(elsewhere)?, Wanted::Family { is_v6 })
-            }
+            Some(device) => behind(host, host.home().named(&device).ok_or_else(elsewhere)?, wanted),
             None => Err(SubjectError::Unknown(from.to_owned())),
         }
     }
@@ -104,12 +104,15 @@ impl<'a> Subject<'a> {
             let is_inside = |device: u32| router.insides.iter().any(|inside| inside.device.index == device);
             router.place.addresses.iter().filter(move |address| is_inside(address.device))
         });
-        let mut networks = own.map(|address| address.net);
-        match networks.find(|net| net.contains(&self.address)) {
-            Some(net) if net.contains(&destination) => NextHop::Ask(destination),
-            Some(net) => NextHop::Ask(net.addr()),
-            None => NextHop::Unknown,
-        }
+        let networks: Vec<_> =
+            own.map(|address| address.net).filter(|net| net.contains(&self.address)).collect();
+        // Others on the host may have the same network; a port may be at the wrong bridge.
+        let near = routers(site.host, self.edge, self.address);
+        let mut nearest = networks.iter().filter(|net| near.contains(&net.addr()));
+        let ((Some(net), _) | (None, [net])) = (nearest.next(), &networks[..]) else {
+            return NextHop::Unknown;
+        };
+        NextHop::Ask(if net.contains(&destination) { destination } else { net.addr() })
     }
 }
 
@@ -117,14 +120,25 @@ impl<'a> Subject<'a> {
 #[derive(Clone, Copy, Debug)]
 enum Wanted {
     Address(IpAddr),
-    Family { is_v6: bool },
+    /// The one that this is reached from.
+    Towards(IpAddr),
 }
 
 impl Wanted {
     fn is(self, address: IpAddr) -> bool {
         match self {
             Self::Address(wanted) => address == wanted,
-            Self::Family { is_v6 } => address.is_ipv6() == is_v6 && !is_local(address),
+            Self::Towards(destination) => address.is_ipv6() == destination.is_ipv6() && !is_local(address),
+        }
+    }
+
+    /// Whether it is behind a device of an instance: that has the address, or packets leave by it.
+    fn prefers(self, place: &Place, device: &Device) -> bool {
+        match self {
+            Self::Address(wanted) => place.addresses_of(device).any(|address| address.net.addr() == wanted),
+            Self::Towards(destination) => place
+                .route_to(destination)
+                .is_some_and(|route| route.hops.iter().any(|hop| hop.device == device.index)),
         }
     }
 }
@@ -135,17 +149,31 @@ fn is_local(address: IpAddr) -> bool {
 }
 
 /// The one instance that there is.
-fn only<'a>(host: &'a Host, site: &Site<'a>, is_v6: bool) -> Result<Subject<'a>, SubjectError> {
-    let mut subjects: Vec<_> =
-        site.instances().filter_map(|(_, _, place, _)| of_place(host, place, is_v6).ok()?).collect();
+fn only<'a>(host: &'a Host, site: &Site<'a>, wanted: Wanted) -> Result<Subject<'a>, SubjectError> {
+    let seen = site.instances().filter_map(|(_, _, place, _)| of_place(host, place, wanted).ok()?);
+    // The way out may be a pair as well, and a router's port is one.
+    let hops = host.places.iter().flat_map(|place| &place.routes).flat_map(|route| &route.hops);
+    let gateways: Vec<_> = hops.filter_map(|hop| hop.gateway).collect();
+    let ports = host.home().devices.iter().filter(|device| device.port.is_some() || device.is("tun"));
+    let guests = ports
+        .filter(|port| is_guest(host, port))
+        .filter_map(|port| behind(host, port, wanted).ok())
+        .filter(|subject| !gateways.contains(&subject.address));
+    one(seen.chain(guests)).unwrap_or(Err(SubjectError::None))
+}
+
+/// The one of several; `None`: there is none.
+fn one<'a>(subjects: impl Iterator<Item = Subject<'a>>) -> Option<Result<Subject<'a>, SubjectError>> {
+    let mut subjects: Vec<_> = subjects.collect();
+    subjects.sort_by_key(|subject| subject.edge.index);
     subjects.dedup_by_key(|subject| subject.edge.index);
     match subjects.as_slice() {
-        [] => Err(SubjectError::None),
-        [subject] => Ok(*subject),
+        [] => None,
+        [subject] => Some(Ok(*subject)),
         several => {
             let names: Vec<_> =
                 several.iter().map(|one| format!("{} ({})", one.edge.name, one.address)).collect();
-            Err(SubjectError::Several(names.join(", ")))
+            Some(Err(SubjectError::Several(names.join(", "))))
         }
     }
 }
@@ -179,45 +207,49 @@ fn neighbour_of(host: &Host, mac: [u8; 6], wanted: Wanted) -> Option<IpAddr> {
     addresses.find(|address| wanted.is(*address))
 }
 
+/// Several networks of a host may have the same addresses.
 fn by_address(host: &Host, address: IpAddr) -> Result<Subject<'_>, SubjectError> {
-    for place in host.places.iter().skip(1).filter(|place| place.has(address)) {
-        if let Ok(Some(subject)) = of_place(host, place, address.is_ipv6()) {
-            return Ok(Subject { address, ..subject });
-        }
-    }
-    let neighbours = host.places.iter().flat_map(|place| &place.neighbours);
-    let macs =
-        neighbours.filter(|neighbour| neighbour.address == address).filter_map(|neighbour| neighbour.mac);
-    let macs: Vec<_> = macs.collect();
+    let wanted = Wanted::Address(address);
     let home = host.home();
-    let ports = home
+    let places = host.places.iter().skip(1).filter(|place| place.has(address));
+    let seen = places.filter_map(|place| of_place(host, place, wanted).ok()?);
+    let neighbours = host.places.iter().flat_map(|place| &place.neighbours);
+    let macs: Vec<_> = neighbours
+        .filter(|neighbour| neighbour.address == address)
+        .filter_map(|neighbour| neighbour.mac)
+        .collect();
+    // Further bridges have learned them, too, at ports that lead to the first one.
+    let guests = home
         .stations
         .iter()
         .filter(|station| macs.contains(&station.mac) && !station.permanent)
-        .filter_map(|station| home.device(station.port));
-    // Further bridges have learned it, too, at ports that lead to the first one.
-    let edge = ports.into_iter().find(|port| is_edge(host, port));
-    let edge = edge.ok_or_else(|| SubjectError::Unknown(address.to_string()))?;
-    behind(host, edge, Wanted::Address(address))
+        .filter_map(|station| home.device(station.port).filter(|port| is_guest(host, port)))
+        .filter_map(|port| behind(host, port, wanted).ok());
+    one(seen.chain(guests)).unwrap_or_else(|| Err(SubjectError::Unknown(address.to_string())))
 }
 
-/// Whether an instance may be behind a device: a TAP, or a pair into another network namespace.
-fn is_edge(host: &Host, device: &Device) -> bool {
-    device.is("tun")
-        || device.is("veth")
-            && device.leads_to.is_some()
-            && host.peer(host.home(), device).is_none_or(|(place, _)| !place.forwards())
+/// Whether an instance whose namespace is not seen may be behind a device: a TAP, or a pair into another namespace.
+fn is_guest(host: &Host, device: &Device) -> bool {
+    let leads_out = device.is("veth") && device.leads_to.is_some();
+    device.is_ethernet() && (device.is("tun") || leads_out) && host.peer(host.home(), device).is_none()
 }
 
-/// The first pair of an instance's namespace that leads here.
-fn of_place<'a>(host: &'a Host, place: &'a Place, is_v6: bool) -> Result<Option<Subject<'a>>, SubjectError> {
-    let mut ends = place.devices.iter().filter(|device| device.is("veth")).filter_map(|device| {
+/// The pair of an instance's namespace that leads here; of several, the one that is meant.
+fn of_place<'a>(
+    host: &'a Host,
+    place: &'a Place,
+    wanted: Wanted,
+) -> Result<Option<Subject<'a>>, SubjectError> {
+    let ends = place.devices.iter().filter(|device| device.is("veth")).filter_map(|device| {
         let (there, edge) = host.peer(place, device)?;
         let is_here = there.cookie == host.home().cookie && there.cookie != place.cookie;
         (is_here && place.addresses_of(device).next().is_some()).then_some((device, edge, device.mac?))
     });
-    let Some((device, edge, mac)) = ends.next() else { return Ok(None) };
-    let address = first_address(place, device, Wanted::Family { is_v6 })?;
+    // The first one of those that are preferred, or of all.
+    let Some((device, edge, mac)) = ends.min_by_key(|(device, ..)| !wanted.prefers(place, device)) else {
+        return Ok(None);
+    };
+    let address = first_address(place, device, wanted)?;
     Ok(Some(Subject { edge, instance: Some((place, device)), address, mac }))
 }
 
@@ -225,8 +257,8 @@ fn first_address(place: &Place, device: &Device, wanted: Wanted) -> Result<IpAdd
     let mut addresses = place.addresses_of(device).map(|address| address.net.addr());
     let family = match wanted {
         Wanted::Address(address) => return Ok(address),
-        Wanted::Family { is_v6 } if is_v6 => "IPv6",
-        Wanted::Family { .. } => "IPv4",
+        Wanted::Towards(destination) if destination.is_ipv6() => "IPv6",
+        Wanted::Towards(_) => "IPv4",
     };
     let found = addresses.find(|address| wanted.is(*address));
     found.ok_or_else(|| SubjectError::NoAddress(place.name.clone(), family))

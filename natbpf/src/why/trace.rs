@@ -51,6 +51,12 @@ pub struct Trace {
     pub taken: Vec<Sight>,
     /// ICMP errors about them, each once: the first sight of it.
     pub errors: Vec<Sight>,
+    /// One of them has come to the edge.
+    pub told: bool,
+    /// Bytes of the longest packet on its way there.
+    pub longest: u32,
+    /// The answer is a reset of TCP: the first sight of it.
+    pub reset: Option<Sight>,
     /// ARP and neighbour discovery about addresses that matter.
     pub questions: Vec<Sight>,
     /// Nanoseconds until an answer was at the edge.
@@ -71,6 +77,7 @@ impl Trace {
         sights.sort_by_key(|sight| sight.time);
         let mut trace = Self::default();
         let astray = astray(&sights, elsewhere);
+        let mut shielded = false;
         let start =
             sights.iter().find(|sight| part(sight) == Some(Part::Original)).map_or(0, |sight| sight.time);
         for (place, sight) in sights.iter().enumerate() {
@@ -83,6 +90,11 @@ impl Trace {
             }
             let at_edge = (sight.namespace, sight.device) == edge;
             let after = sight.time.saturating_sub(start);
+            if part == Part::Original {
+                trace.longest = trace.longest.max(sight.length);
+            }
+            trace.told |= part == Part::ErrorOfOriginal
+                && (point == Point::Answered || at_edge && point == Point::Sent);
             match (part, point) {
                 (Part::Neighbour, _) => trace.questions.push(**sight),
                 (Part::ErrorOfOriginal, _) if !trace.errors.iter().any(|error| error.icmp == sight.icmp) => {
@@ -90,15 +102,19 @@ impl Trace {
                 }
                 (Part::ErrorOfOriginal | Part::ErrorOfReply, _) => {}
                 (Part::Reply, Point::Answered) => {
-                    trace.answered.get_or_insert(after);
+                    shielded = true;
+                    trace.arrives(sight, after);
                 }
                 // The shield's own drop at the edge.
-                (Part::Reply, Point::Dropped) if at_edge && trace.answered.is_some() => {}
+                (Part::Reply, Point::Dropped) if at_edge && shielded => {}
                 (_, Point::Dropped) => trace.drops.push(**sight),
                 (_, Point::Consumed) => trace.taken.push(**sight),
                 (part, _) => {
                     if part == Part::Reply && at_edge && point == Point::Sent {
-                        trace.answered.get_or_insert(after);
+                        trace.arrives(sight, after);
+                    }
+                    if part == Part::Reply && sight.is_reset() {
+                        trace.reset.get_or_insert(**sight);
                     }
                     let hops = if part == Part::Original { &mut trace.there } else { &mut trace.back };
                     pass(hops, sight, point, after);
@@ -106,6 +122,13 @@ impl Trace {
             }
         }
         trace
+    }
+
+    /// Something for the instance is at the edge; who is refused is not answered.
+    fn arrives(&mut self, sight: &Sight, after: u64) {
+        if !sight.is_reset() {
+            self.answered.get_or_insert(after);
+        }
     }
 
     /// The last hop that anything of the flow was seen at.
@@ -164,6 +187,8 @@ fn astray(sights: &[&Sight], elsewhere: Option<u32>) -> BTreeSet<usize> {
 
 #[cfg(test)]
 mod tests {
+    use natbpf_common::wire::segment::{ACK, RST, SYN};
+
     use super::*;
 
     const ELSEWHERE: u32 = 13;
@@ -209,6 +234,22 @@ mod tests {
             [sight(10, Part::Reply, Point::Answered, 0, 0), sight(11, Part::Reply, Point::Dropped, 2, 8)];
         let trace = Trace::of(&sights, EDGE, None);
         assert!(trace.answered.is_some() && trace.drops.is_empty());
+    }
+
+    #[test]
+    fn a_reset_is_no_answer() {
+        let mut reset = sight(10, Part::Reply, Point::Sent, 2, 8);
+        reset.flags = RST.union(ACK).bits().into();
+        let mut shielded = Sight { point: Point::Answered as u32, device: 0, time: 20, ..reset };
+        let mut drop = Sight { point: Point::Dropped as u32, time: 30, ..reset };
+        let trace = Trace::of(&[reset, shielded, drop], EDGE, None);
+        assert!(trace.answered.is_none() && trace.drops.is_empty());
+        assert_eq!(trace.reset.map(|sight| sight.time), Some(10));
+        for sight in [&mut reset, &mut shielded, &mut drop] {
+            sight.flags = SYN.union(ACK).bits().into();
+        }
+        let trace = Trace::of(&[reset, shielded, drop], EDGE, None);
+        assert!(trace.answered.is_some() && trace.reset.is_none());
     }
 
     #[test]

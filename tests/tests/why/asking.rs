@@ -84,13 +84,30 @@ impl Answer {
 
     /// It names this cause, with what is to blame, where it was seen and what mends it.
     pub fn is_for(&self, cause: &str, object: &str) -> Result<()> {
+        self.is_seen_to_be(cause, object)?;
+        ensure!(!self.mends().is_empty(), "{:#}", self.json["cause"]);
+        Ok(())
+    }
+
+    /// The same, and no command is said: natbpf does not see where it would be typed.
+    pub fn is_without_mend(&self, cause: &str, object: &str) -> Result<()> {
+        self.is_seen_to_be(cause, object)?;
+        ensure!(self.mends().is_empty(), "{:#}", self.json["cause"]);
+        Ok(())
+    }
+
+    fn is_seen_to_be(&self, cause: &str, object: &str) -> Result<()> {
         let found = &self.json["cause"];
         let names =
             found["cause"] == cause && found["object"].as_str().is_some_and(|text| text.contains(object));
         ensure!(names && self.status == Some(1), "not {cause} of {object}: {:#}", self.json);
-        let filled = |key: &str| found[key].as_array().is_some_and(|list| !list.is_empty());
-        ensure!(filled("evidence") && filled("mend"), "{found:#}");
+        ensure!(found["evidence"].as_array().is_some_and(|list| !list.is_empty()), "{found:#}");
         Ok(())
+    }
+
+    /// The commands that are said to mend it.
+    pub fn mends(&self) -> Vec<&str> {
+        self.json["cause"]["mend"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
     }
 
     /// The namespace that the cause is in; empty: the host's own.

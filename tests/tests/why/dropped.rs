@@ -1,9 +1,10 @@
 //! Rules that drop: each is named, with the namespace that it is in.
 
-use anyhow::Result;
-use lab::Node;
+use anyhow::{Result, ensure};
+use lab::ends::tools::together;
+use lab::{GATEWAY, GATEWAY_INSIDE, Node, SERVER, VM2};
 
-use super::asking::names;
+use super::asking::{Answer, healthy, names};
 
 fn iptables(node: &Node, rule: &str) -> Result<()> {
     node.router.cmd("iptables").args(rule.split(' ')).run()
@@ -29,6 +30,29 @@ fn a_rule_before_routing() -> Result<()> {
     })
 }
 
+/// What others send is counted, too: by a policy that is asked about none of what is passed on, and by a rule beside.
+#[test]
+fn a_rule_that_counts_others_is_not_blamed() -> Result<()> {
+    let node = healthy()?;
+    iptables(&node, "-P INPUT DROP")?;
+    iptables(&node, &format!("-A FORWARD -s {VM2} -j DROP"))?;
+    iptables(&node, "-A FORWARD -s 10.0.0.11 -j DROP")?;
+    let noise = |to: &str| {
+        let ping = format!("-n -q -i 0.005 -w 6 {to}");
+        node.vm2.cmd("ping").args(ping.split(' ')).output()
+    };
+    for target in [GATEWAY_INSIDE, SERVER] {
+        let (made, answer) = together(|| noise(&target.to_string()), || Answer::sent(&node, SERVER));
+        ensure!(!made?.status.success(), "{target} answers");
+        let answer = answer?;
+        let cause = &answer.json["cause"];
+        let counted = cause["evidence"].to_string().contains("counted each probe");
+        ensure!(counted && cause["object"].to_string().contains("10.0.0.11"), "{:#}", answer.json);
+        ensure!(!cause["mend"].to_string().contains("-P INPUT"), "{:#}", answer.json);
+    }
+    Ok(())
+}
+
 /// It counts nothing, so that it is found by reading.
 #[test]
 fn a_rule_of_nftables() -> Result<()> {
@@ -36,6 +60,25 @@ fn a_rule_of_nftables() -> Result<()> {
         let rules = "table inet guard { chain forward { type filter hook forward priority 0; oifname \"qr\" drop; }; }";
         node.router.cmd("nft").arg(rules).run()
     })
+}
+
+/// It is for the router itself, which no rule of FORWARD is asked about.
+#[test]
+fn a_policy_of_nftables_for_the_router_itself() -> Result<()> {
+    let node = healthy()?;
+    let chain = |name: &str| format!("chain {name} {{ type filter hook {name} priority 0; policy drop; }}");
+    let rules = format!("table inet guard {{ {}; {}; }}", chain("forward"), chain("input"));
+    node.router.cmd("nft").arg(rules).run()?;
+    for (destination, hook) in [(GATEWAY, "input"), (SERVER, "forward")] {
+        let answer = Answer::sent(&node, destination)?;
+        let cause = answer.json["cause"].to_string();
+        ensure!(cause.contains(&format!("hook {hook} ")), "{:#}", answer.json);
+    }
+    let answer = Answer::sent(&node, GATEWAY)?;
+    answer.is_for("dropped-by-rule", "hook input ")?;
+    let mend = "ip netns exec router nft chain inet guard input '{' policy accept ';' '}'";
+    ensure!(answer.mends() == [mend], "{:#}", answer.json);
+    Ok(())
 }
 
 #[test]

@@ -11,7 +11,7 @@ const NOBODY: &str = "10.0.0.254";
 
 /// Another network beside that of the node, with one instance, of the same address. It asks for [`NOBODY`] all the
 /// time, and a queue drops that.
-fn another(node: &Node) -> Result<Namespace> {
+pub fn another(node: &Node) -> Result<Namespace> {
     let other = Namespace::new("vm3")?;
     node.host.ip(
         "link add qbr2 type bridge\nlink set qbr2 up\nlink add tap2 type veth peer name eth0 netns vm3\n\
@@ -24,6 +24,26 @@ fn another(node: &Node) -> Result<Namespace> {
     other.sysctl("net.ipv4.neigh.eth0.mcast_solicit", "10000")?;
     node.host.wait_for_carriers()?;
     Ok(other)
+}
+
+/// Who has an address of the same network elsewhere, and passes packets on.
+#[test]
+fn a_router_of_another_network_is_not_suggested() -> Result<()> {
+    let node = healthy()?;
+    let other = another(&node)?;
+    other.ip("addr add 10.0.0.7/24 dev eth0")?;
+    other.sysctl("net.ipv4.ip_forward", "1")?;
+    node.vm1.ip(&format!("route replace default via {NOBODY}"))?;
+    let mends = |expected: &str| -> Result<()> {
+        let answer = Answer::sent(&node, lab::SERVER)?;
+        answer.is_for("gateway-silent", NOBODY)?;
+        let mend = format!("ip netns exec vm1 ip route replace default via {expected}");
+        ensure!(answer.mends() == [mend], "{:#}", answer.json);
+        Ok(())
+    };
+    mends("10.0.0.1")?;
+    node.router.sysctl("net.ipv4.ip_forward", "0")?;
+    mends("GATEWAY")
 }
 
 #[test]

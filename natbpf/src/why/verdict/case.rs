@@ -10,7 +10,7 @@ use crate::{
     why::{
         chase::Chased,
         kernel::Names,
-        rules::Counted,
+        listing::Counted,
         subject::{NextHop, Subject},
         trace::{Hop, Trace, name},
     },
@@ -30,14 +30,14 @@ pub struct Case<'a> {
     /// Of a ping that fills the MTU.
     pub long: Option<(u32, &'a Trace)>,
     pub names: &'a Names,
-    /// The rule that has counted the probe when it was sent again.
-    pub rule: Option<&'a Counted>,
+    /// Rules that have counted each probe when more were sent.
+    pub rules: &'a [Counted],
     /// A probe was sent, or real packets were waited for.
     pub sent: bool,
 }
 
 impl<'a> Case<'a> {
-    /// The namespace of something that was seen; none of those that were looked at: one without a name.
+    /// The namespace of something that was seen. One that was not looked at has no number, and no commands.
     pub fn place(&self, cookie: u64) -> Place {
         match self.host.at(cookie) {
             Some(place) => Place {
@@ -93,6 +93,18 @@ impl<'a> Case<'a> {
             (reason, "") => reason.to_owned(),
             (reason, function) => format!("{reason} in {function}"),
         }
+    }
+}
+
+/// What mends something is typed in its network namespace.
+pub trait MendAt {
+    /// Where that is not seen, the command would change something else.
+    fn mend_at(self, place: &Place, command: impl AsRef<str>) -> Self;
+}
+
+impl MendAt for Found {
+    fn mend_at(self, place: &Place, command: impl AsRef<str>) -> Self {
+        if place.cookie == 0 { self } else { self.mend(place, command) }
     }
 }
 

@@ -1,20 +1,20 @@
-//! The kernel has dropped the packet, or said by ICMP that it goes no further.
+//! The kernel has dropped the packet.
 
 use std::net::IpAddr;
 
 use natbpf_common::contract::follow::{Part, Sight};
 
 use super::{
-    case::{Case, device, seen},
+    case::{Case, MendAt as _, device, seen},
+    filter::netfilter,
+    mtu,
     neighbour::neighbour,
     routing::{reverse_path, route},
 };
 use crate::{
     doctor::{Found, Stage},
-    facts::{Hook, Packet, Place, Verdict},
     why::{
         link::{Trouble, of_bridge},
-        rules::{of_text, suspects},
         subject::NextHop,
         trace::Way,
     },
@@ -24,19 +24,20 @@ use crate::{
 pub fn explain(case: &Case<'_>, drop: &Sight) -> Trouble {
     let (reason, function) = (case.names.reason(drop.reason), case.names.function(drop.location));
     match (reason, function) {
-        ("NETFILTER_DROP", _) | (_, "nf_hook_slow") => rule(case, drop),
+        ("NETFILTER_DROP", _) | (_, "nf_hook_slow") => netfilter(case, drop),
         ("IP_RPFILTER", _) => reverse_path(case, drop),
         ("IP_INADDRERRORS" | "IP_INNOROUTES" | "IP_OUTNOROUTES", _) | (_, "ip_error") => route(case, drop),
         (_, "dst_discard" | "dst_discard_out" | "ip6_forward" | "ip6_pkt_drop") => route(case, drop),
         ("NEIGH_FAILED" | "NEIGH_QUEUEFULL" | "NEIGH_DEAD" | "NEIGH_CREATEFAIL", _) => {
-            neighbour(case, drop.namespace, drop.part == Part::Reply as u32)
+            let ends = (drop.ends.source.into(), drop.ends.destination.into());
+            neighbour(case, drop.namespace, ends, drop.part == Part::Reply as u32)
                 .unwrap_or_else(|| other(case, drop))
         }
-        ("PKT_TOO_BIG", _) => too_long(case, None, Some(drop)),
+        ("PKT_TOO_BIG", _) => mtu::dropped(case, drop),
         (_, "br_dev_queue_push_xmit" | "__dev_forward_skb" | "__dev_forward_skb2" | "veth_xmit")
-            if is_longer(case, drop) =>
+            if mtu::narrow(case, drop, drop.length).is_some() =>
         {
-            too_long(case, None, Some(drop))
+            mtu::dropped(case, drop)
         }
         ("BRIDGE_INGRESS_STP_STATE" | "NO_TX_TARGET", _) => bridge(case, drop),
         (_, function)
@@ -52,60 +53,6 @@ pub fn explain(case: &Case<'_>, drop: &Sight) -> Trouble {
         ("FULL_RING", _) => full_ring(case, drop),
         _ => other(case, drop),
     }
-}
-
-fn is_longer(case: &Case<'_>, drop: &Sight) -> bool {
-    let devices = case.host.places.iter().flat_map(|place| &place.devices);
-    devices.into_iter().any(|device| device.mtu < drop.length)
-}
-
-/// A rule of a firewall: the one that has counted the packet, or the one that would drop it, or those that may.
-fn rule(case: &Case<'_>, drop: &Sight) -> Trouble {
-    let place = case.place(drop.namespace);
-    let within = place.within();
-    let known = case.known(drop.namespace);
-    let drops = match known {
-        Some(known) => match modelled(case, known, drop) {
-            Some(one) => vec![one],
-            None => suspects(&known.firewall, case.is_v6()),
-        },
-        None => Vec::new(),
-    };
-    let only = known.zip(drops.first().filter(|_| drops.len() == 1));
-    let told = only.and_then(|(known, drop)| of_text(&known.firewall, &drop.text, case.is_v6()));
-    if let Some(rule) = case.rule.or(told.as_ref()) {
-        let (source, table, chain, text) = (rule.shown_by(), &rule.table, &rule.chain, &rule.text);
-        let sentence = format!("a rule of {source}{within} drops it, table {table}, chain {chain}: {text}");
-        let mut found = Found::new(&place, text, sentence).mend(&place, rule.mend());
-        if case.rule.is_some() {
-            found = found.seen("the rule's counter", "counted the probe");
-        }
-        return Trouble { name: "dropped-by-rule", stage: Stage::Filter, found: seen(case, drop, found) };
-    }
-    let texts: Vec<_> = drops.iter().map(|drop| drop.text.as_str()).take(4).collect();
-    let object = drops.first().map_or_else(|| "rules".to_owned(), |drop| drop.text.clone());
-    let sentence = if texts.is_empty() {
-        format!("a rule{within} drops it")
-    } else {
-        format!("one of these rules{within} drops it: {}", texts.join("; "))
-    };
-    let found = Found::new(&place, object, sentence).mend(&place, "nft -a list ruleset");
-    Trouble { name: "dropped-by-rule", stage: Stage::Filter, found: seen(case, drop, found) }
-}
-
-/// What drops it, as the rules are read.
-fn modelled(case: &Case<'_>, known: &Place, drop: &Sight) -> Option<Verdict> {
-    let hop = case.hop_of(drop)?;
-    let [source, destination] = [drop.ends.source, drop.ends.destination].map(IpAddr::from);
-    let output = known.device(known.route_to(destination)?.hops.first()?.device)?;
-    // Rules for IPv6 are not read so far.
-    let (IpAddr::V4(source), IpAddr::V4(destination)) = (source, destination) else { return None };
-    let mut packet = Packet::forwarded(&hop.name, &output.name, source, destination);
-    packet.protocol = drop.ends.protocol as u8;
-    packet.source_port = drop.ends.source_port.number();
-    packet.port = drop.ends.destination_port.number();
-    packet.established = drop.part == Part::Reply as u32;
-    known.firewall.drops(&[Hook::Prerouting, Hook::Forward, Hook::Postrouting], &packet)
 }
 
 /// A bridge does not pass it on.
@@ -134,7 +81,7 @@ fn program(case: &Case<'_>, drop: &Sight, reason: &str) -> Trouble {
         _ => "a filter at its TC egress",
     };
     let sentence = format!("{kind} on {name}{} drops it", place.within());
-    let found = Found::new(&place, &name, sentence).mend(&place, format!("bpftool net show dev {name}"));
+    let found = Found::new(&place, &name, sentence).mend_at(&place, format!("bpftool net show dev {name}"));
     Trouble { name: "dropped-by-program", stage: Stage::Link, found: seen(case, drop, found) }
 }
 
@@ -142,7 +89,7 @@ fn queue(case: &Case<'_>, drop: &Sight) -> Trouble {
     let place = case.place(drop.namespace);
     let name = device(drop);
     let sentence = format!("the queueing discipline of {name}{} has no room for it", place.within());
-    let found = Found::new(&place, &name, sentence).mend(&place, format!("tc -s qdisc show dev {name}"));
+    let found = Found::new(&place, &name, sentence).mend_at(&place, format!("tc -s qdisc show dev {name}"));
     Trouble { name: "queue-full", stage: Stage::Link, found: seen(case, drop, found) }
 }
 
@@ -151,7 +98,7 @@ fn no_socket(case: &Case<'_>, drop: &Sight) -> Trouble {
     let port = drop.ends.destination_port.number();
     let (address, within) = (IpAddr::from(drop.ends.destination), place.within());
     let sentence = format!("it arrived at {address}{within}, and nobody listens on port {port} there");
-    let found = Found::new(&place, port.to_string(), sentence).mend(&place, "ss -lntup");
+    let found = Found::new(&place, port.to_string(), sentence).mend_at(&place, "ss -lntup");
     Trouble { name: "nobody-listens", stage: Stage::Return, found: seen(case, drop, found) }
 }
 
@@ -160,7 +107,7 @@ fn full_ring(case: &Case<'_>, drop: &Sight) -> Trouble {
     let name = device(drop);
     let sentence =
         format!("the guest does not take packets from {name}{}: its queue is full", place.within());
-    let found = Found::new(&place, &name, sentence).mend(&place, format!("ip -s link show {name}"));
+    let found = Found::new(&place, &name, sentence).mend_at(&place, format!("ip -s link show {name}"));
     Trouble { name: "guest-asleep", stage: Stage::Link, found: seen(case, drop, found) }
 }
 
@@ -169,72 +116,6 @@ fn other(case: &Case<'_>, drop: &Sight) -> Trouble {
     let name = device(drop);
     let cause = case.cause_of(drop);
     let sentence = format!("the kernel{} drops it at {name}: {cause}", place.within());
-    let found = Found::new(&place, &name, sentence).mend(&place, format!("ip -s link show {name}"));
+    let found = Found::new(&place, &name, sentence).mend_at(&place, format!("ip -s link show {name}"));
     Trouble { name: "dropped", stage: Stage::Link, found: seen(case, drop, found) }
-}
-
-/// Where a packet is longer than the way takes. `length`: of the ping that was not answered.
-pub fn too_long(case: &Case<'_>, length: Option<u32>, drop: Option<&Sight>) -> Trouble {
-    let trace = case.trace;
-    let drop = drop.or_else(|| trace.drops.last());
-    let error = trace.errors.iter().find(|error| error.mtu != 0);
-    let length = length.or_else(|| drop.map(|drop| drop.length)).unwrap_or_default();
-    let last = trace.last().map(|(hop, _)| hop.place);
-    let cookie = error.or(drop).map(|sight| sight.namespace).filter(|cookie| *cookie != 0).or(last);
-    let place = case.place(cookie.unwrap_or_default());
-    let narrow = case.known(cookie.unwrap_or_default()).and_then(|known| {
-        let takes_less = |mtu: u32| error.map_or(mtu < length, |error| mtu == error.mtu);
-        known.devices.iter().find(|device| takes_less(device.mtu) && device.mtu < length)
-    });
-    let name = narrow.map_or_else(|| drop.map(device).unwrap_or_default(), |device| device.name.clone());
-    let mtu = narrow.map(|device| device.mtu).or_else(|| error.map(|error| error.mtu));
-    let takes = mtu.map_or_else(|| "less".to_owned(), |mtu| format!("at most {mtu}"));
-    let told = if error.is_some() { "the instance is told by ICMP" } else { "and nobody is told" };
-    let sentence = format!(
-        "packets of {length} bytes do not get through: {name}{} takes {takes}; {told}",
-        place.within()
-    );
-    let instance = case.subject.instance;
-    let mut found = Found::new(&place, &name, sentence);
-    if let Some(drop) = drop {
-        found = seen(case, drop, found);
-    }
-    if let Some(error) = error {
-        let what = if case.is_v6() { "ICMP packet too big" } else { "ICMP fragmentation needed" };
-        found = found.seen(what, format!("MTU {}", error.mtu));
-    }
-    let mend = match (instance, mtu) {
-        (Some((there, device)), Some(mtu)) => there.typed(&format!("ip link set {} mtu {mtu}", device.name)),
-        _ => place.typed(&format!("ip link set {name} mtu {length}")),
-    };
-    found.mend.push(mend);
-    Trouble { name: "mtu", stage: Stage::Link, found }
-}
-
-/// Somebody says by ICMP that it goes no further, and nothing was seen of a drop.
-pub fn refused(case: &Case<'_>, error: &Sight) -> Trouble {
-    let from = IpAddr::from(error.ends.source);
-    let [kind, code] = (error.icmp as u16).to_be_bytes();
-    if error.mtu != 0 {
-        return too_long(case, None, None);
-    }
-    let what = match (case.is_v6(), kind, code) {
-        (false, 3, 3) | (true, 1, 4) => {
-            format!("it arrives, and nobody listens there: {from} says port unreachable")
-        }
-        (false, 3, 9 | 10 | 13) | (true, 1, 1 | 5) => format!("{from} refuses it by a rule"),
-        (false, 3, 0) | (true, 1, 0) => format!("{from} has no route to {}", case.destination),
-        (false, 3, 1) | (true, 1, 3) => {
-            format!("{from} does not reach {}: nobody answers there", case.destination)
-        }
-        (false, 11, _) | (true, 3, _) => {
-            format!("it goes in a circle, or too far: {from} says that its time is over")
-        }
-        _ => format!("{from} refuses it by ICMP type {kind} code {code}"),
-    };
-    let place = case.place(error.namespace);
-    let found = Found::new(&place, from.to_string(), what)
-        .seen(format!("ICMP error at {}", device(error)), format!("type {kind} code {code} from {from}"))
-        .mend(&place, case.ip(&format!("route get {}", case.destination)));
-    Trouble { name: "refused", stage: Stage::Return, found }
 }

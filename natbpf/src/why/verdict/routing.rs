@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use natbpf_common::contract::follow::{Part, Sight};
 
-use super::case::{Case, device, seen};
+use super::case::{Case, MendAt as _, device, seen};
 use crate::{
     doctor::{Found, Stage},
     facts::Place,
@@ -20,10 +20,12 @@ pub fn reverse_path(case: &Case<'_>, drop: &Sight) -> Trouble {
         place.within()
     );
     let settings = case.known(drop.namespace).map(|place| &place.settings);
-    let value = settings.and_then(|settings| settings.larger(&name, "rp_filter")).unwrap_or(1);
-    let found = Found::new(&place, &name, sentence)
-        .seen(format!("net.ipv4.conf.{name}.rp_filter"), value)
-        .mend(&place, format!("sysctl -w net/ipv4/conf/{name}/rp_filter=2"));
+    let value = settings.and_then(|settings| settings.larger(&name, "rp_filter"));
+    let mut found = Found::new(&place, &name, sentence);
+    if let Some(value) = value {
+        found = found.seen(format!("net.ipv4.conf.{name}.rp_filter"), value);
+    }
+    found = found.mend_at(&place, format!("sysctl -w net/ipv4/conf/{name}/rp_filter=2"));
     Trouble { name: "rp-filter", stage: Stage::Return, found: seen(case, drop, found) }
 }
 
@@ -47,7 +49,7 @@ pub fn route(case: &Case<'_>, drop: &Sight) -> Trouble {
         let sentence = format!("the kernel{within} does not pass on what comes by {name}: forwarding is off");
         let found = Found::new(&place, object, sentence)
             .seen(format!("net.ipv4.conf.{name}.forwarding"), 0)
-            .mend(&place, mend);
+            .mend_at(&place, mend);
         return Trouble { name: "forwarding-off", stage: Stage::Forwarding, found: seen(case, drop, found) };
     }
     let refusing = known.and_then(|known| known.route_to(destination)).filter(|route| route.refuses);
@@ -65,9 +67,10 @@ pub fn route(case: &Case<'_>, drop: &Sight) -> Trouble {
             },
         ),
     };
-    let found = Found::new(&place, destination.to_string(), sentence)
-        .seen(place.typed(&case.ip("route get")), format!("{destination}: no way"))
-        .mend(&place, mend);
+    let mut found = Found::new(&place, destination.to_string(), sentence).mend_at(&place, mend);
+    if known.is_some() {
+        found = found.seen(place.typed(&case.ip("route get")), format!("{destination}: no way"));
+    }
     Trouble { name: "no-route", stage: Stage::Routing, found: seen(case, drop, found) }
 }
 

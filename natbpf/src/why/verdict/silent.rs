@@ -8,7 +8,7 @@ use natbpf_common::{
 };
 
 use super::{
-    case::{Case, device, is_taken},
+    case::{Case, MendAt as _, device, is_taken},
     neighbour::neighbour,
 };
 use crate::{
@@ -25,7 +25,9 @@ pub fn explain(case: &Case<'_>, last: &Hop, is_reply: bool) -> Trouble {
     if last.waits {
         return waits(case, last);
     }
-    if let Some(trouble) = neighbour(case, last.place, is_reply) {
+    if last.way == Way::In
+        && let Some(trouble) = neighbour(case, last.place, (last.source(), last.destination()), is_reply)
+    {
         return trouble;
     }
     let known = case.known(last.place);
@@ -64,7 +66,7 @@ fn wrong_mac(case: &Case<'_>, astray: &Sight) -> Trouble {
         Some((instance, device)) => {
             found.mend(instance, case.ip(&format!("neigh flush dev {}", device.name)))
         }
-        None => found.mend(&place, case.ip("neigh")),
+        None => found.mend_at(&place, case.ip("neigh")),
     };
     Trouble { name: "wrong-mac", stage: Stage::Neighbour, found }
 }
@@ -75,7 +77,7 @@ fn waits(case: &Case<'_>, last: &Hop) -> Trouble {
     let sentence = format!("it waits in the queueing discipline of {name}{}", place.within());
     let found = Found::new(&place, name, sentence)
         .seen(name, "queued, not sent")
-        .mend(&place, format!("tc -s qdisc show dev {name}"));
+        .mend_at(&place, format!("tc -s qdisc show dev {name}"));
     Trouble { name: "queued", stage: Stage::Link, found }
 }
 
@@ -115,24 +117,43 @@ fn untranslated(case: &Case<'_>, last: &Hop) -> Option<Trouble> {
     if last.source() != address || !is_private(address) || is_private(case.destination) {
         return None;
     }
-    // The last router that has passed it on.
-    let out = case.trace.there.iter().rev().find(|hop| {
-        hop.way == Way::Out
-            && case.known(hop.place).is_some_and(|place| {
-                place.forwards_for(case.destination) && place.route_to(case.destination).is_some()
-            })
-    })?;
-    let place = case.known(out.place)?;
+    let (place, out) = routed(case)?;
+    let is_certain =
+        last.way == Way::In && case.known(last.place).is_some_and(|place| place.has(case.destination));
     let program = if case.is_v6() { "ip6tables" } else { "iptables" };
+    let rule = format!("{program} -t nat -A POSTROUTING -s {address} -o {} -j MASQUERADE", out.name);
+    let (why, mend) = if is_certain {
+        ("nothing translates it", rule)
+    } else {
+        ("maybe nothing translates it, here or further on", format!("{program} -t nat -S POSTROUTING"))
+    };
     let sentence = format!(
-        "it left by {}{} as {address}, a private address, and no answer finds back: nothing translates it",
+        "it left by {}{} as {address}, a private address, and no answer finds back: {why}",
         out.name,
         place.within()
     );
     let found = Found::new(place, address.to_string(), sentence)
         .seen(format!("sent by {}", out.name), format!("{} > {}", out.source(), out.destination()))
-        .mend(place, format!("{program} -t nat -A POSTROUTING -s {address} -o {} -j MASQUERADE", out.name));
+        .mend(place, mend);
     Some(Trouble { name: "untranslated", stage: Stage::Translation, found })
+}
+
+/// Where the last router has passed it on: by another device than it has come by, and not as a bridge does.
+fn routed<'a>(case: &Case<'a>) -> Option<(&'a Place, &'a Hop)> {
+    let layer3 = |hop: &Hop| {
+        let place = case.known(hop.place)?;
+        place.device(hop.device).filter(|device| device.port.is_none()).map(|_| place)
+    };
+    let hops = &case.trace.there;
+    hops.iter().enumerate().rev().filter(|(_, hop)| hop.way == Way::Out).find_map(|(number, out)| {
+        let place = layer3(out).filter(|place| place.forwards_for(case.destination))?;
+        let came = hops[..number].iter().any(|hop| {
+            hop.way == Way::In
+                && (hop.place, hop.device != out.device) == (out.place, true)
+                && layer3(hop).is_some()
+        });
+        came.then_some((place, out))
+    })
 }
 
 fn is_private(address: IpAddr) -> bool {
@@ -166,6 +187,6 @@ fn left(case: &Case<'_>, last: &Hop, is_reply: bool) -> Trouble {
     };
     let found = Found::new(&place, name, sentence)
         .seen(format!("{way} {name}"), format!("{} > {}", last.source(), last.destination()))
-        .mend(&place, format!("tcpdump -ni {name} host {}", last.destination()));
+        .mend_at(&place, format!("tcpdump -ni {name} host {}", last.destination()));
     Trouble { name: "nothing-came-back", stage: Stage::Return, found }
 }
