@@ -50,9 +50,9 @@ impl Kubernetes {
         for name in ["net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables"] {
             network.sysctl(name, "1")?;
         }
-        // As the CNI's own plugin has it, the bridge keeps its address when ports come and go. One that goes by its ports
-        // has what pods send to the old address flooded, and br_netfilter shows it to MASQUERADE on its way out of another
-        // device, which ends the flow (`nf_nat_oif_changed`).
+        // As the CNI's own plugin has it, the bridge keeps its address when ports come and go. One that goes by its
+        // ports has what pods send to the old address flooded, and br_netfilter shows it to MASQUERADE on its way out
+        // of another device, which ends the flow (`nf_nat_oif_changed`).
         network.ip(&format!(
             "link add cni0 address {BRIDGE} type bridge\naddr add {NODE}/24 dev cni0\nlink set cni0 up"
         ))?;
