@@ -4,15 +4,13 @@ use std::{process::ExitCode, thread, time::Duration};
 
 use anyhow::Result;
 
+use super::exit::UNSEEN;
 use crate::{
     cli::{Cli, DoctorArgs},
     doctor::{Finding, Outcome, Report, examine, has_counted, recount, table, unknown},
     facts::Host,
     output,
 };
-
-/// Nothing could be looked at, or nothing was found in what could be.
-const UNSEEN: u8 = 3;
 
 /// Between two looks: who drops packets under load does so several times in it.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -14,6 +14,7 @@ use crate::{
 
 mod detach;
 mod doctor;
+mod exit;
 mod flows;
 mod import;
 mod paths;
@@ -51,10 +52,15 @@ pub async fn run(cli: &Cli) -> Result<ExitCode> {
     }
 }
 
-/// What becomes of a command whose network namespace cannot be entered.
+/// What becomes of a command whose network namespace cannot be entered: those that look say by their status that they
+/// could not.
 pub fn outside(cli: &Cli, error: anyhow::Error) -> Result<ExitCode> {
     match &cli.command {
         Command::Doctor(arguments) => doctor::outside(*arguments, &error),
+        Command::Top(_) | Command::Trace(_) | Command::Why(_) => {
+            output::complain(format_args!("natbpf: {error:#}"))?;
+            Ok(ExitCode::from(exit::UNSEEN))
+        }
         _ => Err(error),
     }
 }

@@ -7,18 +7,13 @@ use std::{
 
 use anyhow::Result;
 
+use super::exit::{UNSEEN, USAGE};
 use crate::{
     cli::{Cli, TopArgs},
     datapath::Pins,
     netns, output,
     top::{Place, Reader, Text, Wanted, once, screen},
 };
-
-/// There is no screen.
-const USAGE: u8 = 2;
-
-/// There is nothing to be read.
-const UNSEEN: u8 = 3;
 
 pub async fn run(cli: &Cli, pins: Pins, arguments: &TopArgs) -> Result<ExitCode> {
     let TopArgs { interval, sort, .. } = *arguments;

@@ -16,6 +16,7 @@ use tokio::{
     time::sleep,
 };
 
+use super::exit::{UNSEEN, USAGE};
 use crate::{
     cli::TraceArgs,
     datapath::{Look, Pins, Seen, Traced, Wanted},
@@ -24,12 +25,6 @@ use crate::{
     preflight,
     trace::{Form, Order, Sink, View, Writer, filter},
 };
-
-/// Wrong usage that the command line alone does not show.
-const USAGE: u8 = 2;
-
-/// Nothing could be looked at.
-const UNSEEN: u8 = 3;
 
 /// Between two looks into the buffer, unless there is more.
 const LOOK: Duration = Duration::from_millis(20);

@@ -4,6 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::Result;
 
+use super::exit::{UNSEEN, USAGE};
 use crate::{
     cli::{Cli, WhyArgs},
     doctor::{Site, examine},
@@ -14,11 +15,6 @@ use crate::{
         keep_own, names, rules,
     },
 };
-
-/// It could not be looked at.
-const UNSEEN: u8 = 3;
-/// It was asked for somebody who is not there.
-const USAGE: u8 = 2;
 
 pub fn run(cli: &Cli, arguments: &WhyArgs) -> Result<ExitCode> {
     let complain = |error: &dyn std::fmt::Display, code: u8| {

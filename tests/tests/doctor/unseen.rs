@@ -132,6 +132,12 @@ fn a_namespace_that_is_not_there() -> Result<()> {
         "{text} {:?}",
         output.status
     );
+    for arguments in ["why --from tap0 192.0.2.1 --send", "trace", "top --once"] {
+        let command = Cmd::new(natbpf::binary()?).args(["--netns", "gone"]).args(arguments.split(' '));
+        let output = command.output()?;
+        let said = String::from_utf8(output.stderr)?;
+        ensure!(output.status.code() == Some(3) && said.contains("gone"), "{arguments}: {said}");
+    }
     Ok(())
 }
 
