@@ -1,11 +1,11 @@
 //! What `natbpf why` says of packets that get through: that they arrive, and are answered.
 
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 
 use anyhow::Result;
 
 use super::host::Host;
-use super::streams::{Client, Stream};
+use super::streams::{Client, IPERF, Stream};
 
 /// The exit status of `why`: the packet arrives, or a cause was found why not.
 const ARRIVES: i32 = 0;
@@ -36,6 +36,8 @@ pub fn complaints(host: &dyn Host) -> Result<Vec<String>> {
 /// Exit status and words; `None`: its client has no socket of ours.
 fn follow(host: &dyn Host, stream: &Stream<'_>) -> Result<Option<(Option<i32>, String)>> {
     let Client::Namespace(client) = &stream.client else { return Ok(None) };
+    // A port that refuses is a cause.
+    let _listener = stream.server.tcp_listener((Ipv4Addr::UNSPECIFIED, IPERF))?;
     let source = client.enter(|| -> Result<_> {
         let socket = UdpSocket::bind("0.0.0.0:0")?;
         socket.connect((stream.address, stream.port))?;
